@@ -1,0 +1,117 @@
+"""Shown and reconstructed images side by side, chosen by rank: the best, the middle and the worst, never by hand."""
+
+import io
+import textwrap
+
+import matplotlib
+import numpy as np
+
+from spikevaediff import images
+from spikevaediff.records import Reconstructions, Stimuli
+
+matplotlib.use("agg")
+from matplotlib import pyplot as plt
+
+
+def by_rank(scores: dict[int, float], n_each: int, *, larger_is_better: bool) -> dict[str, list[int]]:
+    """Ids of the best, the middle and the worst images.
+
+    Parameters
+    ----------
+    scores : dict of image_id to score
+    n_each : int
+        Images a group, fewer where there are not 3 * n_each.
+    larger_is_better : bool
+        The sense of the score.
+
+    Returns
+    -------
+    dict with the keys best, median, worst
+        Each best first; ties in the order of ids; no image twice.
+
+    Raises
+    ------
+    ValueError
+        n_each is not positive, or there are fewer images than groups.
+    """
+    if n_each < 1 or len(scores) < 3:
+        raise ValueError(
+            f"a gallery needs 1 or more images for each of 3 groups, got n_each = {n_each} and {len(scores)} images"
+        )
+    order = sorted(scores, key=lambda image_id: (-scores[image_id] if larger_is_better else scores[image_id], image_id))
+    n_each = min(n_each, len(order) // 3)
+    middle = (len(order) - n_each) // 2
+    return {"best": order[:n_each], "median": order[middle : middle + n_each], "worst": order[-n_each:]}
+
+
+def draw(
+    shown: Stimuli,
+    rows: dict[str, Reconstructions],
+    groups: dict[str, list[int]],
+    scores: dict[int, float],
+    *,
+    title: str,
+    score_name: str,
+    cell_px: int,
+) -> bytes:
+    """A picture with a column for every image and a row for what was shown and for each kind of reconstruction.
+
+    Parameters
+    ----------
+    shown : Stimuli
+    rows : dict of label to Reconstructions
+    groups : dict of label to image ids
+        As from `by_rank`.
+    scores : dict of image_id to score
+        Written below each image.
+    title, score_name : str
+    cell_px : int
+        Side of an image in the picture.
+
+    Returns
+    -------
+    bytes
+        A PNG, the same for the same input.
+    """
+    ids = [image_id for group in groups.values() for image_id in group]
+    wanted = np.array(ids)
+    table = {"shown": images.rgb(shown.rows(wanted))} | {name: r.rows(wanted) for name, r in rows.items()}
+    n_rows, n_columns = len(table), len(ids)
+    dpi, gap, left, bottom, line = 100, 4, 130, 30, 20
+    width = left + n_columns * (cell_px + gap) + 3 * gap * len(groups)
+    # Wrapped to the width: 12 point bold takes up to 11 px a character.
+    lines = textwrap.wrap(title, (width - 16) // 11)
+    top = 44 + line * len(lines)
+    height = top + n_rows * (cell_px + gap) + bottom
+    figure = plt.figure(figsize=(width / dpi, height / dpi), dpi=dpi, facecolor="white")
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    x = left
+    for group, members in groups.items():
+        figure.text(
+            (x + len(members) * (cell_px + gap) / 2) / width, 1 - (top - 14) / height, group, ha="center", size=11
+        )
+        for image_id in members:
+            column = ids.index(image_id)
+            for row, pixels in enumerate(table.values()):
+                y = top + row * (cell_px + gap)
+                canvas[y : y + cell_px, x : x + cell_px] = images.resize(pixels[column : column + 1], cell_px)[0]
+            label = f"{image_id}: {scores[image_id]:.2f}"
+            figure.text((x + cell_px / 2) / width, (bottom - 18) / height, label, ha="center", size=8)
+            x += cell_px + gap
+        x += 3 * gap
+    for row, name in enumerate(table):
+        middle = top + row * (cell_px + gap) + cell_px / 2
+        figure.text((left - 8) / width, 1 - middle / height, name, ha="right", va="center", size=9)
+    for number, text in enumerate(lines):
+        figure.text(8 / width, 1 - (22 + line * number) / height, text, size=12, weight="bold")
+    figure.text((left - 8) / width, (bottom - 18) / height, f"image: {score_name}", ha="right", size=8)
+    figure.figimage(canvas, zorder=-1)
+    return png_of(figure)
+
+
+def png_of(figure: plt.Figure) -> bytes:
+    """The figure as PNG without the date and version that would change its bytes from run to run; it is closed."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    plt.close(figure)
+    return buffer.getvalue()

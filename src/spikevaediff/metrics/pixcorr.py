@@ -1,0 +1,102 @@
+"""Pixel correlation, and the Pearson correlation of rows that the feature metrics share.
+
+Images are compared in grey, since the scenes are grey and a tint that a decoder adds says nothing about them. The
+conversion is the one that Pillow's mode "L" makes (the embedded photographs became grey that way), without its rounding
+to 8 bits.
+"""
+
+import numpy as np
+
+LARGER_IS_BETTER = True
+RANGE = (-1.0, 1.0)
+CHANCE = (
+    "0 for a constant image. Photographs have their low frequencies in common (sky above, ground below); the mean over "
+    "wrong pairings says what an unrelated one scores."
+)
+
+GREY_RULE = "ITU-R BT.601 luma 0.299 R + 0.587 G + 0.114 B, not rounded"
+_BLOCK = 1 << 14  # columns taken to float64 at a time; AlexNet's activations are long rows
+
+
+def grey(pixels: np.ndarray) -> np.ndarray:
+    """The luma 0.299 R + 0.587 G + 0.114 B of colour images.
+
+    Parameters
+    ----------
+    pixels : uint8, (n_images, height, width, 3)
+
+    Returns
+    -------
+    float64, (n_images, height, width), in [0, 255]
+
+    Raises
+    ------
+    ValueError
+        The pixels are not uint8 or have other axes.
+
+    References
+    ----------
+    ITU-R Recommendation BT.601.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
+        raise ValueError(f"images must be uint8 (image, row, column, 3), got {pixels.dtype} {pixels.shape}")
+    # Term by term: a matrix product may round neighbours differently and make a constant image vary.
+    red, green, blue = np.moveaxis(pixels.astype(np.float64), 3, 0)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Pearson correlation of every row of `a` with every row of `b`.
+
+    r[i, j] = <a_i - mean(a_i), b_j - mean(b_j)> / (||a_i - mean(a_i)|| ||b_j - mean(b_j)||), in float64.
+
+    Parameters
+    ----------
+    a, b : real, (n, n_dims) and (m, n_dims)
+
+    Returns
+    -------
+    float64, (n, m), in [-1, 1]. A row whose values are all equal has no correlation with anything; it gets 0, the
+    value of a guess that is unrelated to the other row, so that a flat reconstruction is scored instead of dropped.
+
+    Raises
+    ------
+    ValueError
+        The rows differ in length or are empty.
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or a.shape[1] == 0:
+        raise ValueError(f"correlation needs (n, n_dims) and (m, n_dims), got {a.shape} and {b.shape}")
+    mean_a, mean_b = (x.mean(axis=1, dtype=np.float64, keepdims=True) for x in (a, b))
+    product = np.zeros((len(a), len(b)))
+    square_a, square_b = np.zeros((len(a), 1)), np.zeros((len(b), 1))
+    for start in range(0, a.shape[1], _BLOCK):
+        u, v = a[:, start : start + _BLOCK] - mean_a, b[:, start : start + _BLOCK] - mean_b
+        product += u @ v.T
+        square_a += (u * u).sum(axis=1, keepdims=True)
+        square_b += (v * v).sum(axis=1, keepdims=True)
+    # By their extremes, since the mean of equal numbers may differ from them in the last digit.
+    varies = (np.ptp(a, axis=1) > 0)[:, None] & (np.ptp(b, axis=1) > 0)[None, :]
+    r = np.divide(product, np.sqrt(square_a) * np.sqrt(square_b).T, out=np.zeros_like(product), where=varies)
+    return np.clip(r, -1, 1)  # rounding leaves 1 + 2e-16 for a row with itself
+
+
+def pairwise(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+    """Pearson correlation of grey pixels, for every pair.
+
+    Parameters
+    ----------
+    shown, reconstructed : uint8, (n, height, width, 3) and (m, height, width, 3)
+        Of one size.
+
+    Returns
+    -------
+    float64, (n, m), in [-1, 1]; 0 where an image is constant (see `correlation`).
+
+    Raises
+    ------
+    ValueError
+        The sizes differ, or the images are not uint8 with three channels.
+    """
+    if shown.shape[1:] != reconstructed.shape[1:]:
+        raise ValueError(f"images must have one size, got {shown.shape[1:]} and {reconstructed.shape[1:]}; resize them")
+    return correlation(grey(shown).reshape(len(shown), -1), grey(reconstructed).reshape(len(reconstructed), -1))

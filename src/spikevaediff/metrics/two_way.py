@@ -1,0 +1,94 @@
+"""Two-way identification: can a reconstruction tell the image that was shown from another one?
+
+The formula has the direction that the field uses: for each reconstruction the *shown* images compete (Ozcelik &
+VanRullen 2023). It differs in one point, on purpose: a tie counts one half. With ties as failures a reconstruction
+that is equally like all images would score 0, worse than chance, although it says nothing.
+"""
+
+import numpy as np
+from scipy.stats import rankdata
+
+from spikevaediff.metrics.pixcorr import correlation
+
+LARGER_IS_BETTER = True
+RANGE = (0.0, 1.0)
+CHANCE = (
+    "0.5. The pairs of one run share images, so pure chance ranges over about 0.45 to 0.55 (95 %) for 118 images and "
+    "0.40 to 0.61 for 24, and a binomial test over pairs is wrong: permute the pairing. One and the same picture for "
+    "every image scores 0.5 too, and the value depends on how alike the images of the pool are."
+)
+
+
+def shares(similarity: np.ndarray) -> np.ndarray:
+    """For every pair, the share of the other shown images that fit the reconstruction worse.
+
+    shares[i, j] = (#{k != i: s[k, j] < s[i, j]} + #{k != i: s[k, j] = s[i, j]} / 2) / (n - 1): the rank of row i within
+    column j, scaled to [0, 1]. The mean of a column is exactly 0.5.
+
+    Parameters
+    ----------
+    similarity : real, (n_images, n_reconstructions)
+        Larger is more alike; rows are the shown images, which compete with each other.
+
+    Returns
+    -------
+    float64, (n_images, n_reconstructions), in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        There are fewer than two shown images, or a similarity is not a number.
+    """
+    if similarity.ndim != 2 or len(similarity) < 2:
+        raise ValueError(f"identification chooses among two or more shown images, got a matrix {similarity.shape}")
+    if np.isnan(similarity).any():
+        raise ValueError(f"{int(np.isnan(similarity).sum())} of {similarity.size} similarities are not numbers")
+    return (rankdata(similarity, axis=0) - 1) / (len(similarity) - 1)
+
+
+def identification(similarity: np.ndarray) -> np.ndarray:
+    """Two-way identification of each image: the diagonal of `shares`.
+
+    For reconstruction j, the share of the other images i with s[i, j] < s[j, j], ties counting one half.
+
+    Parameters
+    ----------
+    similarity : real, (n_images, n_images)
+        Row i is shown image i, column j the reconstruction of shown image j.
+
+    Returns
+    -------
+    float64, (n_images,), in [0, 1]; chance is 0.5 (see CHANCE).
+
+    Raises
+    ------
+    ValueError
+        The matrix is not square, or as `shares`.
+
+    References
+    ----------
+    Ozcelik & VanRullen 2023, Scientific Reports 13, 15666.
+    """
+    if similarity.ndim != 2 or similarity.shape[0] != similarity.shape[1]:
+        raise ValueError(f"identification pairs row i with column i and needs a square matrix, got {similarity.shape}")
+    return shares(similarity).diagonal().copy()
+
+
+def pairwise(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+    """`shares` of the Pearson correlation of network activations, for every pair.
+
+    Parameters
+    ----------
+    shown, reconstructed : float, (n, ...) and (m, ...)
+        Activations of one layer, an image a row; further axes are flattened.
+
+    Returns
+    -------
+    float64, (n, m), in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        The activations differ in size, or there are fewer than two shown images.
+    """
+    return shares(correlation(shown.reshape(len(shown), -1), reconstructed.reshape(len(reconstructed), -1)))

@@ -1,0 +1,334 @@
+"""The two pretrained networks that scores and features look through, written out and loaded strictly.
+
+AlexNet's convolutions are torchvision's (published as NumPy arrays for LPIPS); its fully connected layers come with no
+package, so it ends at the fifth convolution. EfficientNet-lite0 is a small classifier of the 1000 ImageNet classes.
+
+Both look at 224 px: every image is resized once, from its own size, with the one rule of `images`. They want different
+numbers: AlexNet the ImageNet mean and standard deviation, EfficientNet-lite0 (x - 127.5) / 127.5. With the wrong ones
+lite0 still works, 10 points less accurate (0.80 instead of 0.90 on 250 ImageNet photographs), so nothing would tell.
+"""
+
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy._core.multiarray import _reconstruct
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spikevaediff import images
+
+INPUT_PX = 224
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of red, green, blue in [0, 1]
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def imagenet_input(pixels: np.ndarray) -> Tensor:
+    """What AlexNet wants: 224 px, (x / 255 - mean) / std with the ImageNet constants of each channel.
+
+    The input scaling of LPIPS is the same map, written for [-1, 1].
+
+    Parameters
+    ----------
+    pixels : uint8, (n_images, height, width, 3)
+
+    Returns
+    -------
+    float32, (n_images, 3, 224, 224)
+
+    Raises
+    ------
+    ValueError
+        The pixels are not uint8 images with three channels.
+    """
+    mean, std = (torch.tensor(c)[:, None, None] for c in (IMAGENET_MEAN, IMAGENET_STD))
+    return (_resized(pixels) / 255 - mean) / std
+
+
+def lite0_input(pixels: np.ndarray) -> Tensor:
+    """What EfficientNet-lite0 wants: 224 px, (x - 127.5) / 127.5.
+
+    Parameters
+    ----------
+    pixels : uint8, (n_images, height, width, 3)
+
+    Returns
+    -------
+    float32, (n_images, 3, 224, 224), in [-1, 1]
+
+    Raises
+    ------
+    ValueError
+        The pixels are not uint8 images with three channels.
+    """
+    return (_resized(pixels) - 127.5) / 127.5
+
+
+def _resized(pixels: np.ndarray) -> Tensor:
+    if pixels.ndim != 4:
+        raise ValueError(
+            f"images must be (image, row, column, 3), got {pixels.shape}; for grey ones use images.rgb first"
+        )
+    return torch.tensor(images.resize(pixels, INPUT_PX)).permute(0, 3, 1, 2).float()
+
+
+class AlexNet(nn.Module):
+    """The convolutions of AlexNet, numbered as torchvision's `alexnet().features`.
+
+    Krizhevsky 2014, arXiv:1404.5997 ("one weird trick"), one column.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, 11, stride=4, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(),
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The five rectified convolutions, `features` 1, 4, 7, 9, 11: at 224 px (n, 64, 55, 55) to (n, 256, 13, 13)."""
+        activations = []
+        for module in self.features:
+            x = module(x)
+            if isinstance(module, nn.ReLU):
+                activations.append(x)
+        return activations
+
+
+class _SameConv2d(nn.Conv2d):
+    """Convolution padded as TensorFlow's "SAME", whose odd row and column go to the bottom and right.
+
+    With stride 2 on an even side that is not torch's symmetric padding: every later position would shift.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = []
+        for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            padding += [total // 2, total - total // 2]
+        return super().forward(functional.pad(x, padding))
+
+
+class _InvertedResidual(nn.Module):
+    """Widen (1 x 1), filter each channel (k x k), narrow (1 x 1); added to its input where the shapes agree."""
+
+    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, widening: int) -> None:
+        super().__init__()
+        n_mid = n_in * widening
+        self.adds = stride == 1 and n_in == n_out
+        self.expand_conv = _SameConv2d(n_in, n_mid, 1, bias=False) if widening > 1 else None
+        self.bn0 = nn.BatchNorm2d(n_mid, eps=1e-3) if widening > 1 else None
+        self.depthwise_conv = _SameConv2d(n_mid, n_mid, kernel, stride, groups=n_mid, bias=False)
+        self.bn1 = nn.BatchNorm2d(n_mid, eps=1e-3)
+        self.project_conv = _SameConv2d(n_mid, n_out, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(n_out, eps=1e-3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        if self.expand_conv is not None and self.bn0 is not None:
+            y = functional.relu6(self.bn0(self.expand_conv(y)))
+        y = functional.relu6(self.bn1(self.depthwise_conv(y)))
+        y = self.bn2(self.project_conv(y))
+        return x + y if self.adds else y
+
+
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-lite0: EfficientNet-B0 without squeeze-and-excitation, with ReLU6 and a fixed stem and head.
+
+    Tan & Le 2019, arXiv:1905.11946; the lite variant is TensorFlow's of 2020. 4.65 million parameters.
+    """
+
+    # (blocks, kernel, stride of the first block, widening, channels out)
+    STAGES = (
+        (1, 3, 1, 1, 16),
+        (2, 3, 2, 6, 24),
+        (2, 5, 2, 6, 40),
+        (3, 3, 2, 6, 80),
+        (3, 5, 1, 6, 112),
+        (4, 5, 2, 6, 192),
+        (1, 3, 1, 6, 320),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_stem = _SameConv2d(3, 32, 3, stride=2, bias=False)
+        self.bn0 = nn.BatchNorm2d(32, eps=1e-3)
+        blocks, n_in = [], 32
+        for n_blocks, kernel, first_stride, widening, n_out in self.STAGES:
+            for stride in [first_stride] + [1] * (n_blocks - 1):
+                blocks.append(_InvertedResidual(n_in, n_out, kernel, stride, widening))
+                n_in = n_out
+        self.blocks = nn.ModuleList(blocks)
+        self.conv_head = _SameConv2d(n_in, 1280, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(1280, eps=1e-3)
+        self.fc = nn.Linear(1280, 1000)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The grid before pooling, (n, 1280, height / 32, width / 32): (n, 1280, 7, 7) at 224 px."""
+        x = functional.relu6(self.bn0(self.conv_stem(x)))
+        for block in self.blocks:
+            x = block(x)
+        return functional.relu6(self.bn1(self.conv_head(x)))
+
+    def logits(self, grid: Tensor) -> Tensor:
+        """Unnormalised log probability of the 1000 ImageNet classes, (n, 1000), from the grid."""
+        return self.fc(grid.mean(dim=(2, 3)))
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles NumPy arrays and nothing else: a pickle can call any name it resolves, and these three are harmless."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        allowed = {
+            ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+            ("numpy", "ndarray"): np.ndarray,
+            ("numpy", "dtype"): np.dtype,
+        }
+        if (module, name) not in allowed:
+            raise ValueError(f"the weight file names {module}.{name}, expected NumPy arrays only; do not use this file")
+        return allowed[module, name]
+
+
+def alexnet(path: str | Path) -> AlexNet:
+    """AlexNet's convolutions from the asset `alexnet_convolutions`, in evaluation mode.
+
+    Parameters
+    ----------
+    path : str or Path
+        A pickled dict of NumPy arrays, kernels as (row, column, in, out).
+
+    Raises
+    ------
+    ValueError
+        The file asks for anything but NumPy arrays.
+    KeyError, RuntimeError
+        A convolution is missing or has another shape.
+    """
+    with open(path, "rb") as file:
+        arrays = _ArraysOnly(file).load()["AlexNet_0"]
+    state = {}
+    for i, position in enumerate((0, 3, 6, 8, 10)):
+        state[f"features.{position}.weight"] = torch.tensor(arrays[f"Conv_{i}"]["kernel"]).permute(3, 2, 0, 1)
+        state[f"features.{position}.bias"] = torch.tensor(arrays[f"Conv_{i}"]["bias"])
+    network = AlexNet()
+    network.load_state_dict(state, strict=True)
+    return network.eval()
+
+
+def efficientnet_lite0(path: str | Path) -> EfficientNetLite0:
+    """EfficientNet-lite0 from the asset `efficientnet_lite0`, in evaluation mode.
+
+    Parameters
+    ----------
+    path : str or Path
+        A torch state dict. Its names are those of the modules here, each with a leading underscore.
+
+    Raises
+    ------
+    RuntimeError
+        A tensor is missing, left over or of another shape.
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    network = EfficientNetLite0()
+    network.load_state_dict({re.sub(r"(^|\.)_", r"\1", name): tensor for name, tensor in state.items()}, strict=True)
+    return network.eval()
+
+
+def lpips_heads(path: str | Path) -> list[np.ndarray]:
+    """The weights of LPIPS 0.1 for the five rectified convolutions of AlexNet, from the asset `lpips_heads`.
+
+    Parameters
+    ----------
+    path : str or Path
+        A torch state dict of five 1 x 1 convolutions to one channel.
+
+    Returns
+    -------
+    five of float32, (n_channels,): 64, 192, 384, 256, 256; none is negative.
+
+    Raises
+    ------
+    ValueError
+        The file holds other tensors.
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    shapes = {f"lin{i}.model.1.weight": (1, n, 1, 1) for i, n in enumerate((64, 192, 384, 256, 256))}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if found != shapes:
+        raise ValueError(f"{path} holds {found}, expected the linear heads of LPIPS with AlexNet: {shapes}")
+    return [state[name].flatten().numpy() for name in shapes]
+
+
+def alexnet_activations(network: AlexNet, pixels: np.ndarray, *, batch_size: int = 16) -> list[np.ndarray]:
+    """The five rectified convolutions of AlexNet, of every image.
+
+    Parameters
+    ----------
+    network : AlexNet
+    pixels : uint8, (n_images, height, width, 3)
+    batch_size : int
+        Images seen at a time; results do not depend on it. The activations of an image take 1.9 MB.
+
+    Returns
+    -------
+    five of float32, (n_images, n_channels, height, width)
+
+    Raises
+    ------
+    ValueError
+        The pixels are not uint8 images with three channels.
+    """
+    return _run(network, imagenet_input, pixels, batch_size)
+
+
+def lite0_features(network: EfficientNetLite0, pixels: np.ndarray, *, batch_size: int = 16) -> np.ndarray:
+    """The last grid of EfficientNet-lite0 averaged over its 7 x 7 positions, of every image.
+
+    Parameters
+    ----------
+    network : EfficientNetLite0
+    pixels : uint8, (n_images, height, width, 3)
+    batch_size : int
+        Images seen at a time; results do not depend on it.
+
+    Returns
+    -------
+    float32, (n_images, 1280), not negative
+
+    Raises
+    ------
+    ValueError
+        The pixels are not uint8 images with three channels.
+    """
+    return _run(lambda x: [network(x).mean(dim=(2, 3))], lite0_input, pixels, batch_size)[0]
+
+
+def _run(
+    network: Callable[[Tensor], list[Tensor]],
+    prepare: Callable[[np.ndarray], Tensor],
+    pixels: np.ndarray,
+    batch_size: int,
+) -> list[np.ndarray]:
+    """Outputs of a network for all images; each array is filled in place, since AlexNet's are large."""
+    outputs: list[np.ndarray] = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), batch_size):
+            batch = [tensor.numpy() for tensor in network(prepare(pixels[start : start + batch_size]))]
+            outputs = outputs or [np.empty((len(pixels), *array.shape[1:]), array.dtype) for array in batch]
+            for output, array in zip(outputs, batch, strict=True):
+                output[start : start + batch_size] = array
+    return outputs

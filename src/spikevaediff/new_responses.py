@@ -1,0 +1,83 @@
+"""A saved fit applied to new responses: `spikevaediff predict FIT RESPONSES OUT`.
+
+A fit only knows standardised means over presentations. What turned counts into them (transform, mean and deviation of
+each column in training) and what the targets are (feature space, groups) is put beside it by `with_context`, so that
+one file is enough to go from another recording of the same units to features that a decoder takes.
+"""
+
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from spikevaediff import fits, preprocessing
+from spikevaediff.fits import Fit
+from spikevaediff.records import BLANK, Features, Responses
+
+
+def with_context(
+    fit: Fit, *, scale: preprocessing.Scale, transform: str, space: str, group_name: np.ndarray, unit_id: np.ndarray
+) -> Fit:
+    """The fit with what is needed to apply it to Responses.
+
+    Parameters
+    ----------
+    fit : Fit, of responses standardised by `scale`.
+    scale : Scale, of the training rows.
+    transform : str, as in preprocessing.response_matrix.
+    space, group_name : of the Features it was fitted to.
+    unit_id : int64, (n_units,), of the Responses it was fitted to, in order.
+    """
+    context = {
+        "context_mean": scale.mean,
+        "context_deviation": scale.deviation,
+        "context_transform": np.array(transform),
+        "context_space": np.array(space),
+        "context_group_name": np.asarray(group_name),
+        "context_unit_id": np.asarray(unit_id),
+    }
+    return replace(fit, parameters=fit.parameters | context)
+
+
+def predict_features(fit: Fit, responses: Responses, *, block_mb: float = 256.0) -> Features:
+    """Features of every image in a recording, from the mean response to its presentations.
+
+    Raises
+    ------
+    ValueError
+        The fit has no context (see with_context), or the recording has other units than it was fitted to.
+    """
+    p = fit.parameters
+    if "context_space" not in p:
+        raise ValueError("the fit does not say how responses were standardised. Save it by new_responses.with_context.")
+    expected, found = p["context_unit_id"], responses.unit_unit_id
+    if not np.array_equal(expected, found):
+        missing, extra = np.setdiff1d(expected, found), np.setdiff1d(found, expected)
+        raise ValueError(
+            f"the responses are of other units than the fit: {len(missing)} missing {missing[:5].tolist()}, "
+            f"{len(extra)} unknown {extra[:5].tolist()}, or in another order. Use the same quality filter and areas."
+        )
+    x = preprocessing.response_matrix(responses, transform=str(p["context_transform"]))
+    image_id = np.unique(responses.image_id[responses.image_id != BLANK])
+    means = preprocessing.mean_over_presentations(x, responses.image_id, image_id)
+    scale = preprocessing.Scale(p["context_mean"], p["context_deviation"], int(np.sum(p["context_deviation"] == 0)))
+    method = import_module(f"spikevaediff.regression.{fit.method}")
+    values = method.predict(fit, preprocessing.standardise(means, scale), block_mb=block_mb).astype(np.float32)
+    return Features(str(p["context_space"]), image_id, values, p["context_group_name"], fit.group_size)
+
+
+def predict_file(
+    fit_path: str | Path, responses_path: str | Path, out_path: str | Path, *, block_mb: float = 256.0
+) -> str:
+    """Read a fit and responses, write Features, and say in a line what was done.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As spikevaediff.fits.load, Responses.load and predict_features.
+    """
+    fit = fits.load(fit_path)
+    features = predict_features(fit, Responses.load(responses_path), block_mb=block_mb)
+    features.save(out_path)
+    return f"{out_path}: {features.values.shape[1]} dims of {features.space} for {len(features.image_id)} images"

@@ -1,0 +1,350 @@
+"""The vocabulary of the project: what travels between stages, checked when it is made.
+
+Every record is a frozen dataclass of NumPy arrays and strings, kept as an uncompressed npz without pickle
+(np.savez writes the same bytes for the same arrays, which is what lets DVC recognise a result). Rows are found by
+id, never by position.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+from zipfile import BadZipFile
+
+import numpy as np
+from PIL import Image
+
+from spikevaediff.atomic import replacing
+
+BLANK = -1  # image_id of a presentation of the grey screen (the frame number that the recordings give it)
+
+
+def _require(condition: object, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _same_length(record: str, **columns: np.ndarray) -> None:
+    lengths = {name: len(column) for name, column in columns.items()}
+    _require(len(set(lengths.values())) <= 1, f"{record}: columns differ in length: {lengths}")
+
+
+def _unique(record: str, name: str, ids: np.ndarray) -> None:
+    values, counts = np.unique(ids, axis=0, return_counts=True)
+    repeated = values[counts > 1]
+    _require(len(repeated) == 0, f"{record}: {name} must be unique, but {repeated[:5].tolist()} occur more than once")
+
+
+def rows_of(wanted: np.ndarray, present: np.ndarray, what: str) -> np.ndarray:
+    """Positions of `wanted` ids among the `present` ones.
+
+    Parameters
+    ----------
+    wanted, present : int64, (n,) and (m,)
+        Ids; those present are unique.
+    what : str
+        Named in the error: the file or record that is searched.
+
+    Returns
+    -------
+    int64, (n,)
+
+    Raises
+    ------
+    KeyError
+        An id is not there; the message counts and names the missing ones.
+    """
+    wanted, present = np.asarray(wanted), np.asarray(present)
+    missing = np.setdiff1d(wanted, present)
+    if len(missing):
+        names = ", ".join(map(str, missing[:8].tolist())) + (", ..." if len(missing) > 8 else "")
+        raise KeyError(f"{what} lacks image_id {names} ({len(missing)} of {len(wanted)} asked for)")
+    order = np.argsort(present)
+    return order[np.searchsorted(present, wanted, sorter=order)]
+
+
+class _Npz:
+    """Save and load for the records below: one array a field, names and dtypes kept."""
+
+    def save(self, path: str | Path) -> None:
+        """Write all fields to an npz that is there whole or not at all."""
+        arrays = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+        with replacing(path) as temporary:
+            np.savez(temporary, allow_pickle=False, **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a record.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            The file is absent, damaged (npz carries a checksum for each array) or holds other fields.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist. Make it with: dvc repro")
+        names = {f.name: f.type for f in fields(cls)}  # type: ignore[arg-type]
+        with path.open("rb") as raw:
+            try:
+                with np.load(raw, allow_pickle=False) as file:
+                    arrays = {name: file[name] for name in file.files}
+            # RuntimeError: a changed byte can look like encryption or compression. TypeError: no archive at all.
+            except (BadZipFile, OSError, EOFError, ValueError, RuntimeError, TypeError) as error:
+                raise ValueError(f"{path} is damaged ({error}). Delete it and run: dvc repro") from error
+        _require(
+            set(arrays) == set(names),
+            f"{path} holds {sorted(arrays)}, expected the fields of {cls.__name__}: {sorted(names)}. Run: dvc repro",
+        )
+        return cls(**{name: array.item() if names[name] in (str, "str") else array for name, array in arrays.items()})
+
+
+@dataclass(frozen=True)
+class UnitTable:
+    """The units (sorted single cells) of one or several sessions.
+
+    unit_id, session_id : int64, (n_units,); a pair names a unit.
+    area : str, (n_units,); acronym of the Allen Common Coordinate Framework without sub-structure ("LGd-sh" is "LGd").
+    snr, isi_violations, amplitude_cutoff, presence_ratio, firing_rate : float64, (n_units,); as in the recording
+        (firing_rate in Hz over the whole session), NaN where it has none.
+    """
+
+    unit_id: np.ndarray
+    session_id: np.ndarray
+    area: np.ndarray
+    snr: np.ndarray
+    isi_violations: np.ndarray
+    amplitude_cutoff: np.ndarray
+    presence_ratio: np.ndarray
+    firing_rate: np.ndarray
+
+    def __post_init__(self) -> None:
+        _same_length("UnitTable", **{f.name: getattr(self, f.name) for f in fields(self)})
+        _unique("UnitTable", "(session_id, unit_id)", np.column_stack([self.session_id, self.unit_id]))
+
+    def __len__(self) -> int:
+        return len(self.unit_id)
+
+    def take(self, chosen: np.ndarray) -> Self:
+        """The units at these positions (or where this mask is true)."""
+        return type(self)(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Responses(_Npz):
+    """Spike counts of every unit to every presentation, in one or several time windows.
+
+    counts : uint16, (n_presentations, n_units, n_windows).
+    image_id : int64, (n_presentations,); BLANK (-1) is the grey screen.
+    presentation_id : int64, (n_presentations, n_sessions); row of the stimulus table of each session. With several
+        sessions a row pairs presentations of the same image (a pseudo-population).
+    session_id : int64, (n_sessions,).
+    window_s : float64, (n_windows, 2); half-open [start, stop), seconds after onset.
+    unit_* : the columns of UnitTable, (n_units,).
+    """
+
+    counts: np.ndarray
+    image_id: np.ndarray
+    presentation_id: np.ndarray
+    session_id: np.ndarray
+    window_s: np.ndarray
+    unit_unit_id: np.ndarray
+    unit_session_id: np.ndarray
+    unit_area: np.ndarray
+    unit_snr: np.ndarray
+    unit_isi_violations: np.ndarray
+    unit_amplitude_cutoff: np.ndarray
+    unit_presence_ratio: np.ndarray
+    unit_firing_rate: np.ndarray
+
+    def __post_init__(self) -> None:
+        _require(self.counts.ndim == 3, f"Responses: counts has shape {self.counts.shape}, expected 3 axes")
+        _require(
+            np.issubdtype(self.counts.dtype, np.integer), f"Responses: counts is {self.counts.dtype}, not whole numbers"
+        )
+        _same_length("Responses", counts=self.counts, image_id=self.image_id, presentation_id=self.presentation_id)
+        n_units, n_windows = self.counts.shape[1:]
+        _require(
+            self.presentation_id.shape[1:] == self.session_id.shape,
+            f"Responses: presentation_id {self.presentation_id.shape} does not match {len(self.session_id)} sessions",
+        )
+        _require(
+            self.window_s.shape == (n_windows, 2),
+            f"Responses: window_s {self.window_s.shape} does not match {n_windows} windows of counts",
+        )
+        _require(len(self.units) == n_units, f"Responses: {len(self.units)} units listed, {n_units} counted")
+
+    @property
+    def units(self) -> UnitTable:
+        """The unit table, (n_units,) rows."""
+        return UnitTable(**{f.name: getattr(self, f"unit_{f.name}") for f in fields(UnitTable)})
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        counts: np.ndarray,
+        image_id: np.ndarray,
+        presentation_id: np.ndarray,
+        session_id: np.ndarray,
+        window_s: np.ndarray,
+        units: UnitTable,
+    ) -> Self:
+        """A record from its parts, with the unit table as one."""
+        columns = {f"unit_{f.name}": getattr(units, f.name) for f in fields(UnitTable)}
+        return cls(counts, image_id, presentation_id, session_id, window_s, **columns)
+
+
+@dataclass(frozen=True)
+class Stimuli(_Npz):
+    """The images that were shown.
+
+    source : str; the data set, named in every title ("simulated session, photographs" and the like).
+    image_id : int64, (n_images,), unique.
+    pixels : uint8, (n_images, height, width), grey.
+    """
+
+    source: str
+    image_id: np.ndarray
+    pixels: np.ndarray
+
+    def __post_init__(self) -> None:
+        _require(self.pixels.ndim == 3, f"Stimuli: pixels has shape {self.pixels.shape}, expected (image, row, column)")
+        _require(self.pixels.dtype == np.uint8, f"Stimuli: pixels is {self.pixels.dtype}, expected uint8 in 0..255")
+        _same_length("Stimuli", image_id=self.image_id, pixels=self.pixels)
+        _unique("Stimuli", "image_id", self.image_id)
+
+    def rows(self, image_ids: np.ndarray) -> np.ndarray:
+        """Pixels of these images, uint8 (n, height, width); KeyError names the ids that are not there."""
+        return self.pixels[rows_of(image_ids, self.image_id, "Stimuli")]
+
+
+@dataclass(frozen=True)
+class ImageSplit(_Npz):
+    """Which images are tested in which fold.
+
+    image_id : int64, (n_images,), sorted and unique.
+    fold : int64, (n_images,); the fold that tests the image, or -1 for one that is only ever trained on.
+    """
+
+    image_id: np.ndarray
+    fold: np.ndarray
+
+    def __post_init__(self) -> None:
+        _same_length("ImageSplit", image_id=self.image_id, fold=self.fold)
+        _unique("ImageSplit", "image_id", self.image_id)
+        _require(np.array_equal(self.image_id, np.sort(self.image_id)), "ImageSplit: image_id must be sorted")
+        _require(not np.any(self.image_id == BLANK), "ImageSplit: the blank (-1) is not an image")
+        folds = np.unique(self.fold[self.fold >= 0])
+        _require(
+            len(folds) and np.array_equal(folds, np.arange(len(folds))),
+            f"ImageSplit: folds must be 0, 1, ... without a gap, got {folds.tolist()}",
+        )
+        for k in range(self.n_folds):
+            _require(np.any(self.fold != k), f"ImageSplit: fold {k} leaves no image to train on")
+
+    @property
+    def n_folds(self) -> int:
+        """Number of folds; 1 for a fixed hold-out."""
+        return int(self.fold.max()) + 1
+
+    @property
+    def test_ids(self) -> np.ndarray:
+        """All images that some fold tests, sorted."""
+        return self.image_id[self.fold >= 0]
+
+    def ids(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
+        """(train_ids, test_ids) of a fold, each sorted; together they are all images."""
+        tested = self.fold == fold
+        return self.image_id[~tested], self.image_id[tested]
+
+
+@dataclass(frozen=True)
+class Features(_Npz):
+    """One feature space of a set of images, measured or predicted.
+
+    space : str; name of the module in features/ that defines it.
+    image_id : int64, (n_images,), unique.
+    values : float32, (n_images, n_dims).
+    group_name, group_size : str and int64, (n_groups,); consecutive dims that belong together: a VDVAE layer, a token.
+    """
+
+    space: str
+    image_id: np.ndarray
+    values: np.ndarray
+    group_name: np.ndarray
+    group_size: np.ndarray
+
+    def __post_init__(self) -> None:
+        _require(self.values.ndim == 2, f"Features: values has shape {self.values.shape}, expected (image, dim)")
+        _require(self.values.dtype == np.float32, f"Features: values is {self.values.dtype}, expected float32")
+        _same_length("Features", image_id=self.image_id, values=self.values)
+        _same_length("Features", group_name=self.group_name, group_size=self.group_size)
+        _unique("Features", "image_id", self.image_id)
+        _require(
+            int(self.group_size.sum()) == self.values.shape[1],
+            f"Features: groups add up to {self.group_size.sum()} dims, values has {self.values.shape[1]}",
+        )
+        bad = self.image_id[~np.isfinite(self.values).all(1)]
+        _require(len(bad) == 0, f"Features: {self.space} is not finite for image_id {bad[:8].tolist()}")
+
+    def rows(self, image_ids: np.ndarray) -> np.ndarray:
+        """Values of these images, float32 (n, n_dims); KeyError names the ids that are not there."""
+        return self.values[rows_of(image_ids, self.image_id, f"feature space {self.space}")]
+
+
+@dataclass(frozen=True)
+class Reconstructions:
+    """Images made from brain activity; on disk a folder with one PNG an image, 0042.png.
+
+    image_id : int64, (n_images,), unique.
+    pixels : uint8, (n_images, height, width, 3).
+    """
+
+    image_id: np.ndarray
+    pixels: np.ndarray
+
+    def __post_init__(self) -> None:
+        _require(
+            self.pixels.ndim == 4 and self.pixels.shape[3] == 3 and self.pixels.dtype == np.uint8,
+            f"Reconstructions: pixels is {self.pixels.dtype} {self.pixels.shape}, "
+            f"expected uint8 (image, row, column, 3)",
+        )
+        _same_length("Reconstructions", image_id=self.image_id, pixels=self.pixels)
+        _unique("Reconstructions", "image_id", self.image_id)
+
+    def rows(self, image_ids: np.ndarray) -> np.ndarray:
+        """Pixels of these images, uint8 (n, height, width, 3); KeyError names the ids that are not there."""
+        return self.pixels[rows_of(image_ids, self.image_id, "Reconstructions")]
+
+    def save(self, folder: str | Path) -> None:
+        """Write one PNG an image; the folder is replaced whole."""
+        with replacing(folder, folder=True) as temporary:
+            for image_id, pixels in zip(self.image_id.tolist(), self.pixels, strict=True):
+                Image.fromarray(pixels).save(temporary / f"{image_id:04d}.png")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a folder of PNGs, sorted by image_id.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            There is no such folder, it holds no image, a file is damaged, or the sizes differ.
+        """
+        folder = Path(folder)
+        paths = list(folder.glob("*.png"))
+        if not paths:
+            raise FileNotFoundError(f"{folder} holds no PNG. Make it with: dvc repro")
+        for path in paths:
+            _require(path.stem.isdecimal(), f"{path} is not named after an image_id, as in 0042.png. Remove it")
+        paths.sort(key=lambda path: int(path.stem))
+        pixels = []
+        for path in paths:
+            try:
+                with Image.open(path) as image:
+                    pixels.append(np.asarray(image.convert("RGB")))
+            except (OSError, SyntaxError) as error:
+                raise ValueError(f"{path} is damaged ({error}). Delete {folder} and run: dvc repro") from error
+        sizes = {p.shape for p in pixels}
+        _require(len(sizes) == 1, f"{folder} mixes image sizes {sorted(sizes)}")
+        return cls(np.array([int(path.stem) for path in paths]), np.stack(pixels))

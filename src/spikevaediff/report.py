@@ -1,0 +1,178 @@
+"""The small results that Git keeps: one table of numbers, curves and pictures, each saying which data it is of."""
+
+import csv
+import io
+import textwrap
+from typing import Any
+
+import numpy as np
+
+from spikevaediff.gallery import plt, png_of
+from spikevaediff.records import Features
+
+DIGITS = 4  # beyond these another processor may differ
+
+
+def table(scores: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean scores, run by run, and those of wrong pairings of the first run.
+
+    Parameters
+    ----------
+    scores : dict of run to what scores.score_run returns
+        The first run is the one that reports wrong pairings.
+
+    Returns
+    -------
+    dict of run to dict of metric to float
+        Rounded; a metric that is absent is left out.
+    """
+    first = next(iter(scores))
+    result = {run: _means(one, "mean") for run, one in scores.items()}
+    result["shuffled"] = _means(scores[first], "shuffled_mean")
+    return result
+
+
+def _means(one: dict[str, Any], key: str) -> dict[str, float]:
+    return {name: round(metric[key], DIGITS) for name, metric in one["metrics"].items() if metric["absent"] is None}
+
+
+def correlation_by_group(true: Features, predicted: Features) -> np.ndarray:
+    """How well each group of features (VDVAE layer) is predicted for images that were not trained on.
+
+    Pearson correlation over images, dim by dim, then the mean over the dims of a group; a dim that is constant in
+    either counts as 0. Uninformative predictions come out below 0, not at it: each fold predicts about the mean of its
+    training images, and an image is left out of its own mean.
+
+    Parameters
+    ----------
+    true, predicted : Features
+        (n_images, n_dims) of the same space; joined by id.
+
+    Returns
+    -------
+    float64, (n_groups,)
+    """
+    a = true.rows(predicted.image_id).astype(np.float64)
+    b = predicted.values.astype(np.float64)
+    a, b = a - a.mean(0, keepdims=True), b - b.mean(0, keepdims=True)
+    norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
+    r = np.divide((a * b).sum(0), norm, out=np.zeros_like(norm), where=norm > 0)
+    starts = np.concatenate([[0], np.cumsum(predicted.group_size)[:-1]])
+    return np.add.reduceat(r, starts) / predicted.group_size
+
+
+def alpha_shares(alpha: np.ndarray, alphas: np.ndarray) -> np.ndarray:
+    """Share of (fold, target) pairs that chose each penalty.
+
+    Parameters
+    ----------
+    alpha : float64, (n_folds, n_targets)
+    alphas : float64, (n_alphas,)
+
+    Returns
+    -------
+    float64, (n_alphas,), adding up to 1
+    """
+    nearest = np.abs(np.log(alpha)[..., None] - np.log(alphas)).argmin(-1)
+    return np.bincount(nearest.ravel(), minlength=len(alphas)) / nearest.size
+
+
+def search_rows(convergence: np.ndarray, group_r2: np.ndarray) -> list[dict[str, Any]]:
+    """The search of a regression for its continuous settings: left-out loss 1 - R2 by step, mean over folds and
+    searches.
+
+    Parameters
+    ----------
+    convergence : float64, (n_folds, n_searches, n_steps, 2)
+        As Fit.convergence, NaN after the last step of a search; its last loss is carried on.
+    group_r2 : float64, (n_folds, n_groups, n_candidates)
+        A method without such settings gets one row: the best of its grid, mean over groups and folds.
+    """
+    if convergence.shape[1] == 0:
+        return [{"step": 0, "loss": float(1 - group_r2.max(-1).mean())}]
+    loss = convergence[..., 0].reshape(-1, convergence.shape[2]).copy()
+    for row in loss:
+        for step in np.flatnonzero(np.isnan(row)):
+            row[step] = row[step - 1]
+    return [{"step": step, "loss": value} for step, value in enumerate(loss.mean(0).tolist())]
+
+
+def band_rows(layers: list[str], fits: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Weight of each band (area, time bin) for each layer, mean over folds; a method without bands has one, of weight
+    1.
+
+    Parameters
+    ----------
+    layers : list of str, (n_groups,)
+    fits : dict
+        band_name (n_folds, n_bands) and band_weight (n_folds, n_groups or 1, n_bands), where there are bands.
+    """
+    if "band_name" not in fits:
+        return [{"layer": layer, "band": "all units", "weight": 1.0} for layer in layers]
+    weight = np.broadcast_to(fits["band_weight"].mean(0), (len(layers), fits["band_weight"].shape[-1]))
+    names = fits["band_name"][0].tolist()
+    return [
+        {"layer": layer, "band": name, "weight": float(w)}
+        for layer, row in zip(layers, weight, strict=True)
+        for name, w in zip(names, row, strict=True)
+    ]
+
+
+def csv_text(rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV, numbers rounded, the same line ends everywhere."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {name: round(value, DIGITS) if isinstance(value, float) else value for name, value in row.items()}
+        )
+    return buffer.getvalue()
+
+
+def draw_scores(scores: dict[str, dict[str, Any]], title: str) -> bytes:
+    """Every image's score, run beside run, one panel a metric; the dashed line is the mean of wrong pairings. PNG."""
+    runs, metrics = list(scores), list(next(iter(scores.values()))["metrics"])
+    n_rows = min(2, len(metrics))
+    figure, axes = plt.subplots(
+        n_rows, -(-len(metrics) // n_rows), figsize=(12, 1 + 2.7 * n_rows), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat[len(metrics) :]:
+        axis.remove()
+    for axis, name in zip(axes.flat, metrics, strict=False):
+        metric = scores[runs[0]]["metrics"][name]
+        axis.set_title(f"{name} ({'higher' if metric['larger_is_better'] else 'lower'} is better)", size=10)
+        if metric["absent"] is not None:
+            axis.text(0.5, 0.5, "absent: its network\nis not on this machine", ha="center", va="center", size=9)
+            axis.set_axis_off()
+            continue
+        for place, run in enumerate(runs):
+            if scores[run]["metrics"][name]["absent"] is not None:
+                continue
+            values = np.array(list(scores[run]["metrics"][name]["scores"].values()))
+            # A fixed spread instead of random jitter: the same scores give the same picture.
+            offset = 0.3 * (np.arange(len(values)) * 0.618 % 1 - 0.5)
+            axis.plot(place + offset, values, ".", ms=3, alpha=0.5, color=f"C{place}")
+            axis.plot([place - 0.3, place + 0.3], [values.mean()] * 2, color=f"C{place}", lw=2)
+        axis.axhline(metric["shuffled_mean"], color="grey", ls="--", lw=1)
+        axis.set_xticks(range(len(runs)), runs, size=8)
+    figure.suptitle(title, size=12, weight="bold")
+    figure.supxlabel(f"dot: an image; bar: their mean; dashed: mean of {runs[0]} paired with all wrong images", size=9)
+    return png_of(figure)
+
+
+def draw_latents(layers: list[str], correlation: dict[str, np.ndarray], title: str) -> bytes:
+    """Correlation of predicted with true latents, layer by layer, a line a run. PNG."""
+    figure, axis = plt.subplots(figsize=(max(8, 0.3 * len(layers)), 4.5), layout="constrained")
+    for run, values in correlation.items():
+        axis.plot(range(len(layers)), values, "o-", label=run)
+    axis.axhline(0, color="grey", lw=1)
+    axis.set_xticks(range(len(layers)), layers, size=8, rotation=60)
+    axis.set(ylabel="correlation over images,\nmean over latents")
+    axis.set_xlabel(
+        "VDVAE layer, coarse to fine\nwithout information: below 0, as an image is left out of its own training mean",
+        size=9,
+    )
+    axis.legend()
+    figure.suptitle(textwrap.fill(title, 72), size=11, weight="bold")
+    return png_of(figure)

@@ -1,0 +1,234 @@
+"""Which images are tested, and the checks that keep what is tested out of what is trained on.
+
+The split is over images, never over presentations: with 50 presentations of an image, a model that has seen 49 of them
+in training knows the answer to the last. Two pictures of one thing leak in the same way, so near-duplicates are found
+by a perceptual hash and stay in one fold; `check` does not trust that and looks again.
+"""
+
+from dataclasses import dataclass
+
+import imagehash
+import numpy as np
+from PIL import Image
+
+from spikevaediff.records import BLANK, Features, ImageSplit, Stimuli
+
+# The perceptual hash keeps the signs of 16 x 16 cosine coefficients around their median: 256 bits. Of ImageHash's
+# methods (average, difference, wavelet and perceptual hash, 64 and 256 bits) only this one parted copies from scenes.
+# Different scenes differ in 123 bits on average (sd 7, the nearer of an image and its mirror image); the nearest of
+# the 6,903 pairs of scenes differ in 98, for the photographs of the simulated session and for the Allen scenes alike.
+# Copies, worst of 118: moved by 4 of 256 px along both axes 66, a border of 1 of 31 px cut off 74, 20 % brighter 24,
+# gamma 2 or 1/2 44, JPEG of quality 10 32 (78 at 31 px), mirrored 0. A move by 8 of 256 px along both axes is beyond
+# it: 88 in the median.
+_HASH_SIZE = 16
+_ALIKE_BITS = 80
+
+
+def split_by_image(
+    image_ids: np.ndarray, *, method: str, n_folds: int, n_test: int, seed: int, alike: np.ndarray | None = None
+) -> ImageSplit:
+    """Assign every image to the fold that tests it.
+
+    Parameters
+    ----------
+    image_ids : int64, (n,)
+        The images; repeats and blanks (-1) are ignored, so the ids of presentations do as well.
+    method : str
+        k_fold: every image is tested once, in one of n_folds folds whose sizes differ by at most one image as long
+        as no images are alike. hold_out: one fold tests n_test images, the others are only trained on.
+    n_folds, n_test : int
+        The first belongs to k_fold, the second to hold_out.
+    seed : int
+        Decides which images.
+    alike : int64, (n_pairs, 2 or more), optional
+        Rows that begin with the ids of two images that must share a fold, as `near_duplicates` returns them. Chains
+        hold together: with (1, 2) and (2, 3), so do 1 and 3.
+
+    Returns
+    -------
+    ImageSplit
+
+    Raises
+    ------
+    ValueError
+        An unknown method; more folds than images (alike ones count once); a fold would be empty or hold everything;
+        alike images do not add up to n_test.
+    """
+    ids = np.unique(np.asarray(image_ids, np.int64))
+    ids = ids[ids != BLANK]
+    groups = _groups(ids, np.empty((0, 2), np.int64) if alike is None else np.asarray(alike, np.int64)[:, :2])
+    groups = [groups[i] for i in np.random.default_rng([seed]).permutation(len(groups))]
+    if method == "k_fold":
+        return ImageSplit(ids, _k_fold(ids, groups, n_folds))
+    if method == "hold_out":
+        return ImageSplit(ids, _hold_out(ids, groups, n_test))
+    raise ValueError(f"split method {method!r} does not exist, choose k_fold or hold_out")
+
+
+def _groups(ids: np.ndarray, alike: np.ndarray) -> list[np.ndarray]:
+    """Positions of the images in `ids`, those connected by a pair together."""
+    label = np.arange(len(ids))
+    for a, b in alike[np.isin(alike, ids).all(1)].tolist():
+        of_a, of_b = label[np.searchsorted(ids, [a, b])]
+        label[label == of_b] = of_a
+    return [np.flatnonzero(label == each) for each in np.unique(label)]
+
+
+def _k_fold(ids: np.ndarray, groups: list[np.ndarray], n_folds: int) -> np.ndarray:
+    if not 2 <= n_folds <= len(groups):
+        raise ValueError(
+            f"n_folds is {n_folds}, expected 2 to {len(groups)}, the number of images (near-duplicates count once)"
+        )
+    fold = np.empty(len(ids), np.int64)
+    sizes = np.zeros(n_folds, np.int64)
+    for group in sorted(groups, key=len, reverse=True):  # stable, so the drawn order decides among equals
+        smallest = int(sizes.argmin())
+        fold[group] = smallest
+        sizes[smallest] += len(group)
+    return fold
+
+
+def _hold_out(ids: np.ndarray, groups: list[np.ndarray], n_test: int) -> np.ndarray:
+    if not 1 <= n_test < len(ids):
+        raise ValueError(f"n_test is {n_test}, expected 1 to {len(ids) - 1} of {len(ids)} images")
+    fold = np.full(len(ids), -1, np.int64)
+    for group in groups:
+        if len(group) <= n_test - np.sum(fold == 0):
+            fold[group] = 0
+    if np.sum(fold == 0) != n_test:
+        raise ValueError(
+            f"n_test is {n_test}, but near-duplicates stay together and only {np.sum(fold == 0)} images could be set "
+            f"aside. Choose that number"
+        )
+    return fold
+
+
+def near_duplicates(stimuli: Stimuli) -> np.ndarray:
+    """Pairs of images that show the same thing.
+
+    Two images are alike when the perceptual hashes of one and of the other, or of its mirror image, differ in at most
+    80 of 256 bits. That finds copies moved by a few pixels, brightened, compressed or mirrored, and another object in
+    front of the same background; not other views of the same place. Images that share a mask, such as a round aperture
+    on grey, are alike by that alone now and then.
+
+    Parameters
+    ----------
+    stimuli : Stimuli
+
+    Returns
+    -------
+    int64, (n_pairs, 3)
+        image_id, image_id, number of bits that differ.
+
+    Source: Zauner 2010, Implementation and benchmarking of perceptual image hash functions; library ImageHash.
+    """
+    hashes = _hashes(stimuli.pixels)
+    mirrored = _hashes(stimuli.pixels[:, :, ::-1])
+    pairs = [np.empty((0, 3), np.int64)]
+    for i in range(len(hashes) - 1):
+        straight, flipped = (np.bitwise_count(hashes[i] ^ h[i + 1 :]).sum(1) for h in (hashes, mirrored))
+        bits = np.minimum(straight, flipped).astype(np.int64)
+        j = np.flatnonzero(bits <= _ALIKE_BITS)
+        pairs.append(np.column_stack([np.repeat(stimuli.image_id[i], len(j)), stimuli.image_id[i + 1 + j], bits[j]]))
+    return np.concatenate(pairs)
+
+
+def _hashes(pixels: np.ndarray) -> np.ndarray:
+    hashes = [
+        imagehash.phash(Image.fromarray(image), hash_size=_HASH_SIZE).hash for image in np.ascontiguousarray(pixels)
+    ]
+    return np.packbits(np.reshape(hashes, (len(pixels), _HASH_SIZE**2)), axis=1)
+
+
+def check(split: ImageSplit, stimuli: Stimuli) -> None:
+    """Refuse a split in which some fold trains on an image, or a near-duplicate of one, that it tests.
+
+    That no id stands on both sides is a property of ImageSplit itself: every image has one fold.
+
+    Raises
+    ------
+    KeyError
+        The split names images that `stimuli` lacks.
+    ValueError
+        Images with the same pixels, or near-duplicates, are on both sides; the message names them.
+    """
+    among = Stimuli(stimuli.source, split.image_id, stimuli.rows(split.image_id))
+    fold = dict(zip(split.image_id.tolist(), split.fold.tolist(), strict=True))
+    leaks = []
+    for a, b, bits in near_duplicates(among).tolist():
+        if fold[a] != fold[b]:
+            same = np.array_equal(*among.rows(np.array([a, b])))
+            leaks.append(f"{a} and {b} ({'same pixels' if same else f'{bits} of {_HASH_SIZE**2} hash bits differ'})")
+    if leaks:
+        named = "; ".join(leaks[:8]) + ("; ..." if len(leaks) > 8 else "")
+        raise ValueError(
+            f"the split trains on what it tests: image_id {named} are "
+            f"near-duplicates in different folds ({len(leaks)} pairs). Put the images of a pair in one fold, as "
+            f"split_by_image does when it is given near_duplicates(stimuli), or drop one of them"
+        )
+
+
+@dataclass(frozen=True)
+class Repeatability:
+    """How well two extractions of a feature space agree.
+
+    difference : float; largest |first - second| over all values, relative to the largest |first|.
+    correlation : float; Pearson correlation of all values, each dim centred over images.
+    n_constant : int; dims that are the same for every image: nothing can be learnt of them.
+    """
+
+    difference: float
+    correlation: float
+    n_constant: int
+
+
+def check_repeatable(first: Features, second: Features, *, tolerance: float) -> Repeatability:
+    """Refuse targets that come out otherwise when they are extracted again.
+
+    A network whose weights were not loaded, or that draws its latents instead of taking their means, gives targets
+    that no regression can predict, while every later stage still runs.
+
+    Parameters
+    ----------
+    first, second : Features
+        Two independent extractions of the same images.
+    tolerance : float
+        Largest difference allowed, relative to the largest value.
+
+    Returns
+    -------
+    Repeatability
+
+    Raises
+    ------
+    ValueError
+        Other images or dims; values that differ by more than the tolerance; no dim that varies over images.
+    """
+    if first.space != second.space or not np.array_equal(first.image_id, second.image_id):
+        raise ValueError(
+            f"cannot compare {first.space} of {len(first.image_id)} images with {second.space} of "
+            f"{len(second.image_id)}: expected the same space and the same images in the same order"
+        )
+    a, b = first.values, second.values
+    if a.shape != b.shape:
+        raise ValueError(f"feature space {first.space} has {a.shape[1]} dims, then {b.shape[1]}")
+    n_constant = int(np.sum((a == a[:1]).all(0)))
+    if n_constant == a.shape[1]:
+        raise ValueError(
+            f"feature space {first.space} is the same for all {len(a)} images: the network does not see them. "
+            f"Check that its weights were loaded and that the images differ"
+        )
+    scale = float(np.abs(a).max())
+    difference = float(np.abs(a - b).max()) / scale
+    a, b = a - a.mean(0, keepdims=True), b - b.mean(0, keepdims=True)
+    product, power_a, power_b = (
+        float(np.einsum("ij,ij->", *pair, dtype=np.float64)) for pair in ((a, b), (a, a), (b, b))
+    )
+    correlation = product / np.sqrt(power_a * power_b) if power_b else 0.0
+    if not difference <= tolerance:
+        raise ValueError(
+            f"feature space {first.space} is not repeatable: two extractions differ by {difference:.3g} of the largest "
+            f"value (allowed {tolerance:g}) and correlate at {correlation:.3f} over images. Expected the mean of the "
+            f"latents, not a draw, from a network in evaluation mode with its weights loaded"
+        )
+    return Repeatability(difference, float(correlation), n_constant)

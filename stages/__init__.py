@@ -1,0 +1,181 @@
+"""One thin script a stage, run as `python -m stages.NAME` from the top of the checkout.
+
+The checkout's own src/ and vendor/ come first on the path: an installed copy of the package would make a queued
+experiment run the code of another working tree.
+"""
+
+import inspect
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "vendor")]
+# A stage holds one framework that uses all cores itself; a second pool of threads beside it only gets in its way.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+_STARTED = time.monotonic()
+
+
+def declared(stage: str) -> dict[str, Any]:
+    """The parameters that dvc.yaml declares for a stage, and no others.
+
+    A number that the stage uses but does not declare is a KeyError from `section` instead of a stale result later.
+
+    Raises
+    ------
+    ValueError
+        dvc.yaml or params.yaml cannot be read.
+    """
+    import dvc.api  # half a second, which the tests that import a stage need not wait for
+    from dvc.exceptions import DvcException
+
+    try:
+        return dvc.api.params_show(stages=stage)
+    except DvcException as error:
+        raise ValueError(f"cannot read the parameters of {stage}: {error}") from error
+
+
+def section(params: dict[str, Any], *names: str) -> Any:
+    """params[names[0]][names[1]]... of what a stage declares.
+
+    Raises
+    ------
+    KeyError
+        A name is not there; the message lists those of params.yaml, or says that dvc.yaml does not declare it.
+    """
+    found: Any = params
+    try:
+        for name in names:
+            found = found[name]
+    except (KeyError, TypeError):
+        written: Any = _params_yaml()
+        for depth, name in enumerate(names):
+            if not isinstance(written, dict) or name not in written:
+                path, above = ".".join(names[: depth + 1]), ".".join(names[:depth]) or "it"
+                there = ", ".join(map(str, written)) if isinstance(written, dict) else repr(written)
+                raise KeyError(f"params.yaml has no {path}; {above} has {there}") from None
+            written = written[name]
+        raise KeyError(
+            f"dvc.yaml does not declare the parameter {'.'.join(names)} for this stage; add it to its params"
+        ) from None
+    return found
+
+
+def compute() -> dict[str, Any]:
+    """How to compute: section `compute` of params.yaml, which no stage declares because results do not depend on it.
+
+    Raises
+    ------
+    KeyError, ValueError
+        The section lacks a key, has another one, or a value that is not possible.
+    """
+    options = dict(section(_params_yaml(), "compute"))
+    if set(options) != {"device", "batch_size"}:
+        raise ValueError(f"params.yaml: section compute has {', '.join(options)}; expected device and batch_size")
+    size = options["batch_size"]
+    if size != "auto" and (not isinstance(size, int) or size < 1):
+        raise ValueError(f"params.yaml: compute.batch_size is {size!r}, expected 1 or more images, or auto")
+    if options["device"] == "auto":
+        import torch
+
+        options["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    return options
+
+
+def _params_yaml() -> dict[str, Any]:
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe").load(ROOT / "params.yaml")
+
+
+def module(folder: str, name: str) -> ModuleType:
+    """spikevaediff.<folder>.<name>.
+
+    Raises
+    ------
+    KeyError
+        There is no such module; the message lists those that exist.
+    """
+    import importlib
+
+    if name not in modules(folder):
+        there = ", ".join(modules(folder))
+        raise KeyError(f"params.yaml asks for {name!r}, which is not in src/spikevaediff/{folder}; there are {there}")
+    return importlib.import_module(f"spikevaediff.{folder}.{name}")
+
+
+def modules(folder: str) -> list[str]:
+    """The names that `module` knows in a folder, sorted."""
+    return sorted(path.stem for path in (ROOT / "src" / "spikevaediff" / folder).glob("[!_]*.py"))
+
+
+def check_options(
+    function: Callable[..., object],
+    options: dict[str, Any],
+    section: str,
+    *,
+    stage: Iterable[str] = (),
+    passed: Iterable[str] = (),
+) -> None:
+    """Refuse a section of params.yaml whose keys are not the options of the function that it is for.
+
+    Parameters
+    ----------
+    function : callable
+        Its keyword-only parameters are the keys; those with a default may be left out.
+    options : dict
+        The section as it stands in params.yaml.
+    section : str
+        Its name, for the message.
+    stage : iterable of str
+        Keys of the section that the stage uses itself.
+    passed : iterable of str
+        Options of the function that come from elsewhere and not from this section.
+
+    Raises
+    ------
+    ValueError
+        Names the keys that are unknown or missing, and all that exist.
+    """
+    if not isinstance(options, dict):
+        raise ValueError(f"params.yaml: section {section} is {options!r}, expected keys with values")
+    parameters = inspect.signature(function).parameters
+    own = {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY and name not in passed}
+    known = set(own) | set(stage)
+    needed = {name for name in known if own.get(name, inspect.Parameter.empty) is inspect.Parameter.empty}
+    unknown, missing = sorted(set(options) - known), sorted(needed - set(options))
+    if unknown or missing:
+        problem = " and ".join(
+            [f"has {', '.join(unknown)}, which does not exist"] * bool(unknown)
+            + [f"lacks {', '.join(missing)}"] * bool(missing)
+        )
+        raise ValueError(f"params.yaml: section {section} {problem}. Its keys are {', '.join(sorted(known))}")
+
+
+def weights_path(value: str) -> Path:
+    """A weight file: a path below data/, or the name of an asset, which is fetched when it is not there."""
+    from spikevaediff import assets
+
+    return ROOT / value if value.startswith("data/") else assets.fetch(value)
+
+
+def done(text: str) -> None:
+    """One line at the end of a step: what was made, and the seconds since the stage began."""
+    print(f"{text} [{time.monotonic() - _STARTED:.1f} s]", flush=True)
+
+
+def _one_clear_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Bad input is reported in one line; SPIKEVAEDIFF_TRACEBACK=1, or a mistake of ours, shows where it happened."""
+    if issubclass(kind, ValueError | KeyError | OSError) and not os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"{kind.__name__}: {text}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _one_clear_error

@@ -1,0 +1,35 @@
+"""Turn features into images: python -m stages.decode RUN FEATURES, FEATURES being a file of artifacts/"""
+
+import sys
+
+import numpy as np
+
+import stages
+from spikevaediff.records import Features, ImageSplit
+
+DECODER = "vdvae"
+
+
+def main(run: str, path: str) -> None:
+    """Write artifacts/decoded/RUN with one PNG for every test image."""
+    params = stages.declared(f"decode@{run}")
+    model = stages.section(params, "model")
+    options = stages.section(params, "models", model, DECODER) | stages.section(params, "decode", DECODER)
+    decode = stages.module("decoders", DECODER).decode
+    stages.check_options(
+        decode, options, f"models.{model}.{DECODER} with decode.{DECODER}", passed=("seed", "batch_size", "device")
+    )
+    options |= {"seed": stages.section(params, "seed")} | stages.compute()
+    options["weights"] = stages.weights_path(options["weights"])
+    split = ImageSplit.load("artifacts/split.npz")
+    features = Features.load(path)
+    wanted = Features(
+        features.space, split.test_ids, features.rows(split.test_ids), features.group_name, features.group_size
+    )
+    images = decode(wanted, **options)
+    images.save(f"artifacts/decoded/{run}")
+    stages.done(f"{run}: images {images.pixels.shape}, brightness {np.mean(images.pixels):.0f} of 255 on average")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

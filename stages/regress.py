@@ -1,0 +1,117 @@
+"""Predict one feature space from one population of units: python -m stages.regress RUN SPACE POPULATION"""
+
+import inspect
+import sys
+
+import numpy as np
+from rich.progress import track
+
+import stages
+from spikevaediff import new_responses, preprocessing
+from spikevaediff.atomic import replacing
+from spikevaediff.fits import Fit
+from spikevaediff.records import BLANK, Features, ImageSplit, Responses, rows_of
+
+
+def main(run: str, space: str, population: str) -> None:
+    """Write the out-of-fold prediction of every test image, what the fits chose, and a fit to all images."""
+    params = stages.declared(f"regress@{run}")
+    options = stages.section(params, "regress", space)
+    name = stages.section(params, "regress", space, "method")
+    method = stages.module("regression", name)
+    # Options of all methods stand side by side, so that the name alone switches from one to another.
+    of_method = {other: options.pop(other) for other in stages.modules("regression") if other in options}
+    options |= of_method.get(name) or {}
+    stages.check_options(
+        method.fit, options, f"regress.{space}", stage=("method", "transform"), passed=("y_row", "group_size")
+    )
+    del options["method"]
+    transform = options.pop("transform")
+    responses = Responses.load(f"artifacts/responses/{population}.npz")
+    split = ImageSplit.load("artifacts/split.npz")
+    features = Features.load(f"artifacts/features/{space}.npz")
+    check_same_images(responses, split, features, population)
+    if "bands" in inspect.signature(method.fit).parameters:
+        options["bands"] = bands_of(responses, options["bands"])
+
+    x = preprocessing.response_matrix(responses, transform=transform)
+    predicted = np.empty((len(split.test_ids), features.values.shape[1]), np.float32)
+    summaries = []
+
+    def fitted_to(train_ids: np.ndarray) -> tuple[Fit, preprocessing.Scale]:
+        x_train = preprocessing.mean_over_presentations(x, responses.image_id, train_ids)
+        scale = preprocessing.scale_of(x_train)
+        y, y_row = features.rows(train_ids), np.arange(len(train_ids))
+        z = preprocessing.standardise(x_train, scale)
+        return method.fit(z, y, y_row=y_row, group_size=features.group_size, **options), scale
+
+    for fold in track(range(split.n_folds), f"{run}: folds"):
+        train_ids, test_ids = split.ids(fold)
+        fit, scale = fitted_to(train_ids)
+        x_test = preprocessing.mean_over_presentations(x, responses.image_id, test_ids)
+        rows = rows_of(test_ids, split.test_ids, "the split")
+        predicted[rows] = method.predict(fit, preprocessing.standardise(x_test, scale))
+        summaries.append(fit.summary())
+    Features(space, split.test_ids, predicted, features.group_name, features.group_size).save(
+        f"artifacts/predicted/{run}.npz"
+    )
+    with replacing(f"artifacts/fits/{run}.npz") as temporary:
+        np.savez(
+            temporary, allow_pickle=False, **{name: np.stack([s[name] for s in summaries]) for name in summaries[0]}
+        )
+    # Never scored here: for responses to other images, see `spikevaediff predict`.
+    fit, scale = fitted_to(split.image_id)
+    names, units = features.group_name, responses.unit_unit_id
+    context = {"scale": scale, "transform": transform, "space": space, "group_name": names, "unit_id": units}
+    new_responses.with_context(fit, **context).save(f"artifacts/fits/{run}_all_images.npz")
+    stages.done(f"{run}: responses {x.shape} of {population} units predict {predicted.shape} of {space}")
+
+
+def bands_of(responses: Responses, kind: str) -> np.ndarray:
+    """The band of every column of the response matrix (all units of the first window, then of the next).
+
+    Raises
+    ------
+    ValueError
+        Bands are neither areas nor time bins.
+    """
+    n_windows = len(responses.window_s)
+    if kind == "area":
+        return np.tile(responses.units.area, n_windows)
+    if kind == "time_bin":
+        names = [f"{start:.3f} to {stop:.3f} s" for start, stop in responses.window_s.tolist()]
+        return np.repeat(names, len(responses.units))
+    raise ValueError(f"params.yaml: bands are {kind!r}, expected area or time_bin")
+
+
+def check_same_images(responses: Responses, split: ImageSplit, features: Features, population: str) -> None:
+    """Refuse records that are not of one set of images: those left out would go unnoticed.
+
+    Raises
+    ------
+    ValueError
+        Names the images that were shown but are not split, and those that are split but have no response or feature.
+    """
+    shown = np.setdiff1d(responses.image_id, [BLANK])
+    for what, present, cure, wanted, where in (
+        ("artifacts/images.npz", split.image_id, "acquire", shown, "the sessions show"),
+        (f"artifacts/responses/{population}.npz", shown, "acquire", split.image_id, "artifacts/images.npz holds"),
+        (
+            f"feature space {features.space}",
+            features.image_id,
+            "features",
+            split.image_id,
+            "artifacts/images.npz holds",
+        ),
+    ):
+        missing = np.setdiff1d(wanted, present)
+        if len(missing):
+            names = ", ".join(map(str, missing[:8].tolist())) + (", ..." if len(missing) > 8 else "")
+            raise ValueError(
+                f"{what} lacks image_id {names} ({len(missing)} of {len(wanted)} that {where}). "
+                f"Make it again with: dvc repro {cure}"
+            )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,119 @@
+"""Sum up all runs in the small files that Git keeps: python -m stages.report"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import stages
+from spikevaediff import gallery, report
+from spikevaediff.atomic import replacing
+from spikevaediff.records import Features, Reconstructions, Stimuli
+
+RUNS = ("vdvae", "ceiling", "control", "mean", "grey")
+
+
+def main() -> None:
+    """Write metrics/metrics.json and plots/."""
+    params = stages.declared("report")
+    dataset, options = stages.section(params, "dataset"), stages.section(params, "report")
+    stages.check_options(draw_gallery, options, "report")
+    shown = Stimuli.load("artifacts/images.npz")
+    scores = {run: read_scores(f"artifacts/scores/{run}.json") for run in RUNS}
+    title = f"{shown.source}, {scores['vdvae']['n_images']} images, none of them trained on"
+    picture = draw_gallery(shown, scores["vdvae"]["metrics"], title, **options)
+
+    means = report.table(scores)
+    true, runs = Features.load("artifacts/features/vdvae.npz"), ("vdvae", "control")
+    predicted = {run: Features.load(f"artifacts/predicted/{run}.npz") for run in runs}
+    correlation = {run: report.correlation_by_group(true, predicted[run]) for run in runs}
+    for run in runs:
+        means[run]["latent_correlation"] = round(float(correlation[run].mean()), report.DIGITS)
+
+    with np.load("artifacts/fits/vdvae.npz") as fits:
+        alphas = fits["alphas"][0]
+        shares = report.alpha_shares(fits["alpha"], alphas)
+        search = report.search_rows(fits["convergence"], fits["group_r2"])
+        bands = report.band_rows(true.group_name.tolist(), dict(fits))
+    layers = true.group_name.tolist()
+    per_image = {name: m["scores"] for name, m in scores["vdvae"]["metrics"].items() if m["absent"] is None}
+    ids = sorted(map(int, next(iter(per_image.values()))))
+    latents = zip(layers, *(correlation[run].tolist() for run in runs), strict=True)
+    chosen = zip(np.log10(alphas).tolist(), shares.tolist(), strict=True)
+    # Written together, so that a report that cannot be made leaves no mixture of old and new results.
+    results: dict[str, str | bytes] = {
+        # The data set is part of every name: no table of these numbers can be mistaken for one of a recording.
+        "metrics/metrics.json": json.dumps({dataset: means}, indent=2) + "\n",
+        "plots/scores.csv": report.csv_text(
+            [{"image_id": i} | {n: s[str(i)] for n, s in per_image.items()} for i in ids]
+        ),
+        "plots/latents.csv": report.csv_text([{"layer": a, "correlation": b, "control": c} for a, b, c in latents]),
+        "plots/alphas.csv": report.csv_text([{"log10_alpha": a, "share": b} for a, b in chosen]),
+        "plots/search.csv": report.csv_text(search),
+        "plots/bands.csv": report.csv_text(bands),
+        "plots/scores.png": report.draw_scores(scores, title),
+        "plots/latents.png": report.draw_latents(layers, correlation, f"Latents predicted from spikes: {title}"),
+        "plots/gallery.png": picture,
+    }
+    for path, content in results.items():
+        write(path, content)
+
+    printed = Table(title=title)
+    printed.add_column("run")
+    for column in means["vdvae"]:
+        printed.add_column(column, justify="right")
+    for run, values in means.items():
+        printed.add_row(run, *(f"{values[column]:.3f}" if column in values else "" for column in means["vdvae"]))
+    Console(width=120).print(printed)
+    stages.done("metrics/metrics.json and plots/ written")
+
+
+def read_scores(path: str) -> dict[str, Any]:
+    """What stages/evaluate.py wrote.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        The file is absent or damaged.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} does not exist. Make it with: dvc repro")
+    try:
+        return json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}). Delete it and run: dvc repro") from error
+
+
+def draw_gallery(shown: Stimuli, metrics: dict[str, dict[str, Any]], title: str, *, rank_by: str, n_each: int) -> bytes:
+    """The gallery of the best, the middle and the worst reconstructions by one metric.
+
+    Raises
+    ------
+    ValueError
+        There are no scores of that metric; the message lists those there are.
+    """
+    there = [name for name, metric in metrics.items() if metric["absent"] is None]
+    if rank_by not in there:
+        raise ValueError(f"params.yaml: report.rank_by is {rank_by!r}, but there are scores of: {', '.join(there)}")
+    ranked = {int(i): score for i, score in metrics[rank_by]["scores"].items()}
+    groups = gallery.by_rank(ranked, n_each, larger_is_better=metrics[rank_by]["larger_is_better"])
+    rows = {
+        "true latents\n(ceiling)": Reconstructions.load("artifacts/decoded/ceiling"),
+        "reconstructed\nfrom spikes": Reconstructions.load("artifacts/decoded/vdvae"),
+        "from spikes of\nareas.control": Reconstructions.load("artifacts/decoded/control"),
+    }
+    title = f"{title}, ranked by {rank_by}"
+    return gallery.draw(shown, rows, groups, ranked, title=title, score_name=rank_by, cell_px=96)
+
+
+def write(path: str, content: str | bytes) -> None:
+    """One whole file or none."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+if __name__ == "__main__":
+    main()

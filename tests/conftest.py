@@ -1,0 +1,51 @@
+"""What every test shares: strict JAX, one tolerance table, and the folder of real recordings where this machine has
+it."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "vendor"), str(ROOT)]
+# JAX reads these when it is first imported: eight devices on one processor, for the sharding tests.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax  # noqa: E402
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# Largest error against an independent route, relative to the largest value of that route.
+TOLERANCE = {
+    np.dtype(np.int64): 0.0,
+    np.dtype(np.uint8): 0.0,
+    np.dtype(np.float64): 1e-10,
+    np.dtype(np.float32): 1e-5,
+}
+MODEL_TOLERANCE = 1e-4  # tensors inside a network, float32
+
+
+def close(actual: np.ndarray, expected: np.ndarray, tolerance: float | None = None) -> None:
+    """Assert that two arrays agree to the tolerance of the first one's dtype."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape, f"shapes {actual.shape} and {expected.shape}"
+    limit = TOLERANCE[actual.dtype] if tolerance is None else tolerance
+    scale = np.abs(expected).max() if expected.size else 0.0
+    error = np.abs(actual.astype(np.float64) - expected.astype(np.float64)).max() if expected.size else 0.0
+    assert error <= limit * max(scale, 1e-300) or error == 0, (
+        f"error {error:.3g} on a scale of {scale:.3g}, allowed {limit:g}"
+    )
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real recordings and golden arrays that may not be published, beside the checkout."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip("the folder of real recordings and golden arrays (../shared) is not on this machine")
+    return folder

@@ -1,0 +1,135 @@
+"""dvc.yaml tells the truth: every module a stage reaches is a dependency, and every parameter it reads is declared."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[1]
+PLACES = {
+    "spikevaediff": ROOT / "src",
+    "vdvae": ROOT / "vendor",
+    "versatile_diffusion": ROOT / "vendor",
+    "stages": ROOT,
+}
+# Unable to change a number: how files are renamed, how parameters are read, how bytes of a known hash are fetched.
+PLUMBING = {
+    "stages/__init__.py",
+    "src/spikevaediff/__init__.py",
+    "src/spikevaediff/atomic.py",
+    "src/spikevaediff/download.py",
+}
+
+
+def source_of(name: str) -> Path | None:
+    """The file of an absolute module name, None for other people's."""
+    head = name.split(".")[0]
+    if head not in PLACES:
+        return None
+    path = PLACES[head].joinpath(*name.split("."))
+    return (
+        path / "__init__.py" if path.is_dir() else path.with_suffix(".py") if path.with_suffix(".py").exists() else None
+    )
+
+
+def reached(path: Path, seen: set[Path]) -> set[Path]:
+    """The file and all of ours that it imports, directly or not."""
+    if path in seen:
+        return seen
+    seen.add(path)
+    if path.relative_to(ROOT).as_posix() in PLUMBING:
+        return seen
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            if (found := source_of(name)) is not None:
+                reached(found, seen)
+    return seen
+
+
+def modules_of(stage: str, command: str) -> set[str]:
+    """Repository paths of the modules that a stage runs through."""
+    words = command.split()
+    files = reached(ROOT / "stages" / f"{words[2].removeprefix('stages.')}.py", set())
+    text = (ROOT / "stages" / f"{words[2].removeprefix('stages.')}.py").read_text()
+    if 'module("features"' in text:
+        reached(ROOT / "src" / "spikevaediff" / "features" / f"{words[3]}.py", files)
+    if 'module("decoders"' in text:
+        reached(ROOT / "src" / "spikevaediff" / "decoders" / "vdvae.py", files)
+    if 'module("datasets"' in text:
+        reached(ROOT / "src" / "spikevaediff" / "datasets" / "simulated.py", files)
+    if 'module("regression"' in text:
+        for path in (ROOT / "src" / "spikevaediff" / "regression").glob("[!_]*.py"):
+            reached(path, files)
+    if "weights_path(" in text:
+        reached(ROOT / "src" / "spikevaediff" / "assets.py", files)
+    paths = {path.relative_to(ROOT).as_posix() for path in files} - PLUMBING
+    return {path for path in paths if not (path.endswith("__init__.py") and is_docstring_only(ROOT / path))}
+
+
+def is_docstring_only(path: Path) -> bool:
+    return all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body)
+
+
+@cache
+def stages() -> dict[str, dict]:
+    """Resolved stages by name, as DVC sees them."""
+    from dvc.repo import Repo
+
+    with Repo(str(ROOT)) as repo:
+        return {
+            stage.addressing: {
+                "cmd": stage.cmd if isinstance(stage.cmd, str) else stage.cmd[0],
+                "deps": {str(dep) for dep in stage.deps if not str(dep).endswith(".yaml")},
+            }
+            for stage in repo.index.stages
+            if stage.cmd and stage.addressing.startswith("stages/") is False
+        }
+
+
+def test_every_module_that_a_stage_reaches_is_a_dependency() -> None:
+    missing = {}
+    for name, stage in stages().items():
+        chosen_by_name = {d for d in modules_of(name, stage["cmd"]) if d.startswith("src/spikevaediff/regression/")}
+        needed = modules_of(name, stage["cmd"]) - chosen_by_name
+        if absent := needed - stage["deps"]:
+            missing[name] = sorted(absent)
+    assert not missing, f"add to deps in dvc.yaml: {missing}"
+
+
+def test_every_module_among_the_dependencies_is_reached() -> None:
+    idle = {}
+    for name, stage in stages().items():
+        listed = {dep for dep in stage["deps"] if dep.endswith(".py")}
+        if extra := listed - modules_of(name, stage["cmd"]):
+            idle[name] = sorted(extra)
+    assert not idle, f"these dependencies rerun a stage for nothing; remove from dvc.yaml: {idle}"
+
+
+def test_the_chosen_regression_is_a_dependency() -> None:
+    text = (ROOT / "dvc.yaml").read_text()
+    assert "src/spikevaediff/regression/${regress." in text
+    assert "src/spikevaediff/datasets/${dataset}.py" in text
+
+
+def test_no_parameter_is_read_that_is_not_there() -> None:
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    assert params["dataset"] in params["datasets"]
+    assert params["model"] in params["models"]
+    assert set(params["regress"]) <= set(params["models"][params["model"]])
+
+
+@pytest.mark.parametrize("folder", ["src", "vendor", "stages"])
+def test_vendored_models_and_library_keep_their_direction(folder: str) -> None:
+    """vendor/ imports nothing of the library, the library nothing of the stages."""
+    forbidden = {"src": "stages", "vendor": "spikevaediff", "stages": "tests"}[folder]
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            assert not (module or "").startswith(forbidden), f"{path} imports {module}"

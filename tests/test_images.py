@@ -1,0 +1,87 @@
+"""The one resize rule: what it keeps, what it refuses, and that it is Pillow's bicubic filter with antialiasing."""
+
+import numpy as np
+import pytest
+
+from spikevaediff.images import resize, rgb
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng([3]).integers(0, 256, shape, dtype=np.uint8)
+
+
+def bicubic_matrix(n_in: int, n_out: int) -> np.ndarray:
+    """Keys' cubic convolution with a = -1/2, widened by the scale when it shrinks: float64 (n_out, n_in)."""
+    scale = n_in / n_out
+    width = max(scale, 1.0)
+    centre = (np.arange(n_out)[:, None] + 0.5) * scale
+    t = np.abs(np.arange(n_in)[None] + 0.5 - centre) / width
+    near = 1.5 * t**3 - 2.5 * t**2 + 1
+    far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+    weight = np.where(t < 1, near, np.where(t < 2, far, 0.0))
+    return weight / weight.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize(("height", "width", "size_px"), [(64, 64, 16), (50, 31, 20), (8, 8, 30), (256, 256, 64)])
+def test_resizing_is_a_bicubic_filter_along_both_axes(height: int, width: int, size_px: int) -> None:
+    pixels = noise(3, height, width)
+    along_rows, along_columns = bicubic_matrix(height, size_px), bicubic_matrix(width, size_px)
+    # Pillow rounds to grey levels between the two axes; which one comes first depends on its version and the shape.
+    grey = pixels.astype(float)
+    between = [np.einsum("ij,njk->nik", along_rows, grey), grey @ along_columns.T]
+    first, second = (np.rint(np.clip(values, 0, 255)) for values in between)
+    expected = [first @ along_columns.T, np.einsum("ij,njk->nik", along_rows, second)]
+    actual = resize(pixels, size_px)
+    assert actual.dtype == np.uint8
+    errors = [np.abs(actual - np.rint(np.clip(values, 0, 255))).max() for values in expected]
+    assert min(errors) <= 1  # Pillow's weights are whole numbers
+
+
+def test_colours_are_resized_one_by_one() -> None:
+    pixels = noise(2, 20, 30, 3)
+    together = resize(pixels, 12)
+    assert together.shape == (2, 12, 12, 3)
+    for colour in range(3):
+        np.testing.assert_array_equal(together[..., colour], resize(pixels[..., colour], 12))
+
+
+def test_images_of_that_size_are_not_touched() -> None:
+    pixels = noise(2, 16, 16)
+    np.testing.assert_array_equal(resize(pixels, 16), pixels)
+
+
+def test_a_constant_image_stays_constant() -> None:
+    for level in (0, 1, 127, 255):
+        assert np.unique(resize(np.full((1, 40, 56), level, np.uint8), 17)).tolist() == [level]
+
+
+def test_an_image_does_not_depend_on_the_others() -> None:
+    pixels = noise(4, 30, 30)
+    np.testing.assert_array_equal(resize(pixels, 10)[2:3], resize(pixels[2:3], 10))
+
+
+def test_no_image_gives_no_image() -> None:
+    assert resize(noise(0, 30, 30), 10).shape == (0, 10, 10)
+    assert resize(noise(0, 30, 30, 3), 10).shape == (0, 10, 10, 3)
+
+
+def test_grey_becomes_three_equal_channels() -> None:
+    grey = noise(2, 4, 5)
+    colour = rgb(grey)
+    assert colour.shape == (2, 4, 5, 3)
+    assert all(np.array_equal(colour[..., channel], grey) for channel in range(3))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "size_px", "message"),
+    [
+        (np.ones((1, 4, 4)) / 2, 2, r"must be uint8 in 0..255, got float64 in \[0.5, 0.5\]; scale and round first"),
+        (np.ones((0, 4, 4)), 2, r"got float64 in \[0, 0\]"),
+        (noise(4, 4), 2, r"must be \(image, row, column\) or .*, got \(4, 4\)"),
+        (noise(1, 4, 4, 4), 2, r"got \(1, 4, 4, 4\)"),
+        (noise(1, 4, 4), 0, "size_px must be at least 1, got 0"),
+    ],
+)
+def test_other_pixels_and_sizes_are_refused(pixels: np.ndarray, size_px: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        resize(pixels, size_px)

@@ -1,0 +1,86 @@
+"""From a saved fit and another recording to features, in the library and on the command line."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from spikevaediff import __main__, fits, new_responses, preprocessing
+from spikevaediff.records import BLANK, Features, Responses, UnitTable
+from spikevaediff.regression import ridge
+
+
+def recording(seed):
+    rng = np.random.default_rng(seed)
+    image_id = np.append(rng.permutation(np.repeat(np.arange(8), 4)), [BLANK, BLANK])
+    number = np.zeros(5)
+    units = UnitTable(np.arange(5) + 100, np.ones(5, np.int64), np.array(["VISp"] * 5), *([number] * 5))
+    return Responses.make(
+        counts=rng.poisson(image_id[:, None, None] + 3.0, (34, 5, 1)).astype(np.uint16),
+        image_id=image_id,
+        presentation_id=np.arange(34)[:, None],
+        session_id=np.array([1]),
+        window_s=np.array([[0.0, 0.25]]),
+        units=units,
+    )
+
+
+def context(fit, responses, scale):
+    return new_responses.with_context(
+        fit,
+        scale=scale,
+        transform="square_root",
+        space="vdvae",
+        group_name=np.array(["coarse", "fine"]),
+        unit_id=responses.unit_unit_id,
+    )
+
+
+@pytest.fixture
+def fitted():
+    responses, y = recording(0), np.random.default_rng(1).standard_normal((8, 12)).astype(np.float32)
+    x = preprocessing.response_matrix(responses, transform="square_root")
+    x = preprocessing.mean_over_presentations(x, responses.image_id, np.arange(8))
+    scale = preprocessing.scale_of(x)
+    options = {"alphas": [1.0, 10.0], "alpha_scope": "global", "folds": "image", "seed": 0, "group_size": [4, 8]}
+    fit = ridge.fit(preprocessing.standardise(x, scale), y, y_row=np.arange(8), **options)
+    return responses, fit, scale
+
+
+def test_a_saved_fit_predicts_features_of_a_new_recording_from_the_command_line(fitted, tmp_path, capsys):
+    responses, fit, scale = fitted
+    context(fit, responses, scale).save(tmp_path / "fit.npz")
+    other = recording(5)
+    other.save(tmp_path / "other.npz")
+    paths = [str(tmp_path / name) for name in ("fit.npz", "other.npz", "predicted.npz")]
+    assert __main__.main(["predict", *paths]) == 0
+    assert "12 dims of vdvae for 8 images" in capsys.readouterr().out
+    features = Features.load(tmp_path / "predicted.npz")
+    x = preprocessing.response_matrix(other, transform="square_root")
+    x = np.array([x[other.image_id == i].mean(0) for i in range(8)])
+    np.testing.assert_array_equal(features.image_id, np.arange(8))
+    np.testing.assert_array_equal(features.group_name, ["coarse", "fine"])
+    expected = ridge.predict(fit, (x - scale.mean) / scale.deviation)
+    np.testing.assert_allclose(features.values, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_command_line_says_what_is_wrong(tmp_path, capsys):
+    paths = [str(tmp_path / name) for name in ("fit.npz", "other.npz", "predicted.npz")]
+    assert __main__.main(["predict", *paths]) == 1
+    assert "fit.npz does not exist" in capsys.readouterr().err
+
+
+def test_a_fit_without_context_or_of_other_units_is_refused(fitted):
+    responses, fit, scale = fitted
+    with pytest.raises(ValueError, match="does not say how responses were standardised"):
+        new_responses.predict_features(fit, responses)
+    other = dataclasses.replace(responses, unit_unit_id=responses.unit_unit_id + 2)
+    with pytest.raises(ValueError, match=r"2 missing \[100, 101\], 2 unknown \[105, 106\]"):
+        new_responses.predict_features(context(fit, responses, scale), other)
+
+
+def test_context_survives_the_file(fitted, tmp_path):
+    responses, fit, scale = fitted
+    context(fit, responses, scale).save(tmp_path / "fit.npz")
+    features = new_responses.predict_features(fits.load(tmp_path / "fit.npz"), responses)
+    assert features.space == "vdvae"

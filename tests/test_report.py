@@ -1,0 +1,154 @@
+"""The small results: rounded means, correlations by layer, shares of penalties, tables and pictures without a date."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import close
+from PIL import Image
+
+from spikevaediff import report
+from spikevaediff.records import Features
+
+METRICS = ("pixcorr", "lpips", "alexnet2")
+
+
+def scores_of(run: int, absent: tuple[str, ...] = ()) -> dict[str, Any]:
+    rng = np.random.default_rng([run])
+    metrics: dict[str, Any] = {}
+    for name in METRICS:
+        values = rng.random(9)
+        present = name not in absent
+        metrics[name] = {
+            "larger_is_better": name != "lpips",
+            "absent": None if present else "no network",
+            "scores": dict(zip(map(str, range(9)), values.tolist(), strict=True)) if present else None,
+            "mean": float(values.mean()) if present else None,
+            "shuffled_mean": float(values.mean()) / 3 if present else None,
+        }
+    return {"n_images": 9, "source": "a simulated test", "metrics": metrics}
+
+
+def features(values: np.ndarray, image_id: np.ndarray, group_size: list[int]) -> Features:
+    names = np.array([f"{i:02d}" for i in range(len(group_size))])
+    return Features("vdvae", image_id, values.astype(np.float32), names, np.array(group_size))
+
+
+def test_means_are_rounded_and_wrong_pairings_are_those_of_the_first_run() -> None:
+    scores = {"vdvae": scores_of(0), "grey": scores_of(1)}
+    table = report.table(scores)
+    assert list(table) == ["vdvae", "grey", "shuffled"]
+    for run in scores:
+        for name in METRICS:
+            values = list(scores[run]["metrics"][name]["scores"].values())
+            assert table[run][name] == round(sum(values) / 9, 4)
+    assert table["shuffled"]["lpips"] == round(scores["vdvae"]["metrics"]["lpips"]["shuffled_mean"], 4)
+
+
+def test_an_absent_metric_is_left_out_of_the_table() -> None:
+    table = report.table({"vdvae": scores_of(0, absent=("lpips",)), "grey": scores_of(1)})
+    assert list(table["vdvae"]) == ["pixcorr", "alexnet2"]
+    assert list(table["shuffled"]) == ["pixcorr", "alexnet2"]
+    assert list(table["grey"]) == list(METRICS)
+
+
+def test_correlation_by_group_is_the_mean_of_numpys_correlation_coefficients() -> None:
+    rng = np.random.default_rng([4])
+    group_size, n = [1, 5, 2], 30
+    true = features(rng.normal(3, 2, (n, 8)), rng.permutation(n), group_size)
+    predicted = features(rng.normal(size=(20, 8)) + 0.3 * true.values[5:25], true.image_id[5:25], group_size)
+    expected, start = [], 0
+    for size in group_size:
+        dims = range(start, start + size)
+        pairs = [(true.values[5:25, d].astype(float), predicted.values[:, d].astype(float)) for d in dims]
+        expected.append(np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs]))
+        start += size
+    close(report.correlation_by_group(true, predicted), np.array(expected))
+
+
+def test_correlation_is_one_with_itself_and_joined_by_id() -> None:
+    values, ids = np.random.default_rng([5]).normal(size=(10, 6)), np.arange(10)
+    true = features(values, ids, [2, 4])
+    order = np.random.default_rng([6]).permutation(10)
+    shuffled = features(values[order], ids[order], [2, 4])
+    close(report.correlation_by_group(true, shuffled), np.ones(2))
+    opposite = features(7 - 2 * values, ids, [2, 4])
+    close(report.correlation_by_group(true, opposite), -np.ones(2), tolerance=1e-6)  # values are float32
+
+
+def test_a_constant_dim_counts_as_no_correlation() -> None:
+    values = np.random.default_rng([7]).normal(size=(10, 2))
+    predicted = values.copy()
+    predicted[:, 1] = 3.0
+    ids = np.arange(10)
+    close(report.correlation_by_group(features(values, ids, [2]), features(predicted, ids, [2])), np.array([0.5]))
+
+
+def test_an_image_without_true_features_is_named() -> None:
+    values = np.random.default_rng([8]).normal(size=(4, 2))
+    with pytest.raises(KeyError, match="feature space vdvae lacks image_id 9"):
+        report.correlation_by_group(features(values, np.arange(4), [2]), features(values, np.array([0, 1, 9, 2]), [2]))
+
+
+def test_shares_of_penalties_add_up_to_one() -> None:
+    alphas = np.array([1.0, 10.0, 100.0])
+    alpha = np.array([[1.0, 1.0, 100.0], [10.0, 1.0, 100.0]])
+    shares = report.alpha_shares(alpha, alphas)
+    assert shares.tolist() == [3 / 6, 1 / 6, 2 / 6]
+    # Penalties pass through a float32 on their way.
+    np.testing.assert_array_equal(report.alpha_shares((alpha * (1 + 1e-7)).astype(np.float32), alphas), shares)
+
+
+def test_tables_have_the_same_line_ends_and_digits_everywhere() -> None:
+    text = report.csv_text([{"layer": "00 (1x1)", "r": 1 / 3, "n": 7}, {"layer": 'a "b", c', "r": 2.0, "n": 8}])
+    assert text == 'layer,r,n\n00 (1x1),0.3333,7\n"a ""b"", c",2.0,8\n'
+
+
+PICTURES = [
+    lambda: report.draw_scores({"vdvae": scores_of(0), "grey": scores_of(1)}, "a simulated test"),
+    lambda: report.draw_scores({"vdvae": scores_of(0, absent=("lpips",)), "grey": scores_of(1)}, "a simulated test"),
+    lambda: report.draw_scores({"vdvae": scores_of(0), "grey": scores_of(1, absent=("lpips",))}, "a simulated test"),
+    lambda: report.draw_latents(["00", "01"], {"vdvae": np.array([0.4, 0.1])}, "a long title " * 9),
+]
+
+
+@pytest.mark.parametrize("draw", PICTURES)
+def test_a_picture_has_the_same_bytes_every_time_and_no_text_at_its_edge(draw: Any) -> None:
+    png = draw()
+    assert png == draw()
+    picture = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    edge = np.concatenate([picture[:2].reshape(-1), picture[-2:].reshape(-1), picture[:, :2].reshape(-1)])
+    assert (edge == 255).all()
+    assert picture.min() < 100
+    assert not Image.open(io.BytesIO(png)).info.get("Software")
+
+
+def test_pictures_of_one_metric_and_of_many_are_drawn() -> None:
+    one = scores_of(0)
+    one["metrics"] = {"pixcorr": one["metrics"]["pixcorr"]}
+    heights = []
+    for scores in (one, scores_of(0)):
+        heights.append(Image.open(io.BytesIO(report.draw_scores({"vdvae": scores}, "a simulated test"))).height)
+    assert heights[0] < heights[1]
+
+
+def test_a_search_is_averaged_and_its_last_loss_carried_on() -> None:
+    record = np.full((2, 1, 4, 2), np.nan)
+    record[0, 0, :2, 0], record[1, 0, :, 0] = [1.0, 0.6], [0.8, 0.6, 0.4, 0.2]
+    rows = report.search_rows(record, np.zeros((2, 1, 3)))
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
+    np.testing.assert_allclose([row["loss"] for row in rows], [0.9, 0.6, 0.5, 0.4])
+
+
+def test_without_a_search_the_best_of_the_grid_is_reported() -> None:
+    group_r2 = np.array([[[0.1, 0.3], [0.5, 0.2]]])
+    assert report.search_rows(np.zeros((1, 0, 0, 2)), group_r2) == [{"step": 0, "loss": pytest.approx(0.6)}]
+
+
+def test_band_weights_are_averaged_over_folds_and_shared_where_the_fit_shares_them() -> None:
+    fits = {"band_name": np.array([["LP", "VISp"]] * 2), "band_weight": np.array([[[0.2, 0.8]], [[0.4, 0.6]]])}
+    rows = report.band_rows(["00", "01"], fits)
+    assert [(row["layer"], row["band"]) for row in rows] == [("00", "LP"), ("00", "VISp"), ("01", "LP"), ("01", "VISp")]
+    np.testing.assert_allclose([row["weight"] for row in rows], [0.3, 0.7, 0.3, 0.7])
+    assert report.band_rows(["00"], {}) == [{"layer": "00", "band": "all units", "weight": 1.0}]

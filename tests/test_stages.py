@@ -1,0 +1,193 @@
+"""What the stage scripts share: parameters that are checked before anything runs, and one clear line for bad input."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import stages
+from spikevaediff.records import BLANK, Features, ImageSplit, Responses, UnitTable
+
+
+def fit(x: int, y: int, *, alphas: list[float], seed: int, y_row: int, block_mb: float = 1.0) -> None:
+    """A function with options."""
+
+
+SECTION = {"method": "fit", "alphas": [1.0], "seed": 0}
+
+
+def check(options: Any) -> None:
+    stages.check_options(fit, options, "regress.a", stage=["method"], passed=["y_row"])
+
+
+def test_the_keys_of_a_section_are_the_options_of_its_function_and_of_its_stage() -> None:
+    check(SECTION)
+    check(SECTION | {"block_mb": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            SECTION | {"sede": 1},
+            r"section regress.a has sede, which does not exist. Its keys are alphas, block_mb, met",
+        ),
+        ({"method": "fit", "seed": 0}, "section regress.a lacks alphas. Its keys are"),
+        ({"alphas": [1.0], "sede": 0}, "has sede, which does not exist and lacks method, seed"),
+        (SECTION | {"y_row": 3}, "has y_row, which does not exist"),
+        (SECTION | {"x": 3}, "has x, which does not exist"),
+        (7, "section regress.a is 7, expected keys with values"),
+        (None, "section regress.a is None"),
+    ],
+)
+def test_a_misspelt_or_missing_key_is_named_with_those_there_are(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check(options)
+
+
+@pytest.fixture
+def params_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A params.yaml that the test fills."""
+    monkeypatch.setattr(stages, "ROOT", tmp_path)
+    return tmp_path / "params.yaml"
+
+
+def test_a_section_that_is_not_there_is_answered_with_those_that_are(params_yaml: Path) -> None:
+    params_yaml.write_text("model: mini\nmodels:\n  mini:\n    vdvae: 1\n  published:\n    vdvae: 2\n")
+    declared = {"models": {"mini": {"vdvae": 1}}}
+    assert stages.section(declared, "models", "mini", "vdvae") == 1
+    with pytest.raises(KeyError, match=r"params.yaml has no models.minni; models has mini, published"):
+        stages.section(declared, "models", "minni", "vdvae")
+    with pytest.raises(KeyError, match=r"params.yaml has no models.mini.clip; models.mini has vdvae"):
+        stages.section(declared, "models", "mini", "clip")
+    with pytest.raises(KeyError, match=r"params.yaml has no seed; it has model, models"):
+        stages.section(declared, "seed")
+    with pytest.raises(KeyError, match=r"params.yaml has no models.minni; models has mini, published"):
+        stages.section({}, "models", "minni", "vdvae")  # DVC gives nothing of a path that does not exist
+    with pytest.raises(KeyError, match=r"params.yaml has no model.mini; model has 'mini'"):
+        stages.section({"model": "mini"}, "model", "mini")
+    with pytest.raises(KeyError, match=r"dvc.yaml does not declare the parameter models.published for this stage"):
+        stages.section(declared, "models", "published")
+
+
+def test_how_to_compute_is_read_without_being_declared(params_yaml: Path) -> None:
+    params_yaml.write_text("compute:\n  device: cpu\n  batch_size: 7\n")
+    assert stages.compute() == {"device": "cpu", "batch_size": 7}
+    params_yaml.write_text("compute:\n  device: auto\n  batch_size: 7\n")
+    assert stages.compute()["device"] in ("cpu", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 0\n", "params.yaml has no compute; it has seed"),
+        ("compute:\n  device: cpu\n", "section compute has device; expected device and batch_size"),
+        ("compute:\n  device: cpu\n  batch_size: 0\n", "compute.batch_size is 0, expected 1 or more images"),
+        ("compute:\n  device: cpu\n  batch_size: 1.5\n", "compute.batch_size is 1.5, expected"),
+    ],
+)
+def test_how_to_compute_is_checked(params_yaml: Path, text: str, message: str) -> None:
+    params_yaml.write_text(text)
+    with pytest.raises((KeyError, ValueError), match=message):
+        stages.compute()
+
+
+def test_declared_parameters_are_those_of_dvc_yaml_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(stages.ROOT)
+    assert set(stages.declared("split")) == {"split"}
+    assert set(stages.declared("decode@control")) == {"model", "models", "decode", "seed"}
+
+
+def test_weights_are_a_path_below_data_or_an_asset(monkeypatch: pytest.MonkeyPatch) -> None:
+    from spikevaediff import assets
+
+    assert stages.weights_path("data/weights/a.safetensors") == stages.ROOT / "data/weights/a.safetensors"
+    monkeypatch.setattr(assets, "fetch", lambda name: Path("/cache") / name)
+    assert stages.weights_path("vdvae_imagenet64_ema") == Path("/cache/vdvae_imagenet64_ema")
+
+
+def report(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
+    stages._one_clear_error(type(error), error, error.__traceback__)
+    return capsys.readouterr().err
+
+
+def test_bad_input_is_one_line_and_a_mistake_of_ours_a_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SPIKEVAEDIFF_TRACEBACK", raising=False)
+    assert report(ValueError("alphas are [-1]"), capsys) == "ValueError: alphas are [-1]\n"
+    assert report(KeyError("a lacks image_id 3"), capsys) == "KeyError: a lacks image_id 3\n"  # without quotes
+    full = OSError(28, "No space left on device", "a.npz")
+    assert report(full, capsys) == "OSError: [Errno 28] No space left on device: 'a.npz'\n"
+    assert report(UnicodeDecodeError("utf-8", b"", 0, 1, "bad"), capsys).startswith("UnicodeDecodeError: ")
+
+    def fail() -> None:
+        raise TypeError("a mistake")
+
+    with pytest.raises(TypeError, match="a mistake") as caught:
+        fail()
+    said = report(caught.value, capsys)
+    assert "Traceback" in said
+    assert said.endswith("TypeError: a mistake\n")
+    monkeypatch.setenv("SPIKEVAEDIFF_TRACEBACK", "1")
+    assert report(ValueError("x"), capsys) == "ValueError: x\n"
+    assert sys.excepthook is stages._one_clear_error
+
+
+def test_a_step_ends_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    stages.done("split: 118 images")
+    assert capsys.readouterr().out.startswith("split: 118 images [")
+
+
+def responses(image_id: list[int]) -> Responses:
+    n = len(image_id)
+    columns = {name: np.zeros(1) for name in ("snr", "isi_violations", "amplitude_cutoff", "presence_ratio")}
+    return Responses.make(
+        counts=np.zeros((n, 1, 1), np.uint16),
+        image_id=np.array(image_id),
+        presentation_id=np.arange(n)[:, None],
+        session_id=np.array([1]),
+        window_s=np.array([[0.0, 0.1]]),
+        units=UnitTable(np.array([1]), np.array([1]), np.array(["CA1"]), firing_rate=np.zeros(1), **columns),
+    )
+
+
+def features(image_id: list[int]) -> Features:
+    return Features("vdvae", np.array(image_id), np.zeros((len(image_id), 1), np.float32), np.array(["0"]), np.ones(1))
+
+
+def test_a_regression_takes_records_of_one_set_of_images_only() -> None:
+    from stages.regress import check_same_images
+
+    split = ImageSplit(np.arange(4), np.array([0, 1, 0, 1]))
+    every = [3, 0, 1, 2]
+    check_same_images(responses([*every, BLANK, 0]), split, features(every), "visual")
+    with pytest.raises(
+        ValueError, match=r"images.npz lacks image_id 8, 9 \(2 of 6 that the sessions show\).*dvc repro"
+    ):
+        check_same_images(responses([*every, 9, 8]), split, features(every), "visual")
+    with pytest.raises(ValueError, match=r"responses/control.npz lacks image_id 3 \(1 of 4 that artifacts/images.npz"):
+        check_same_images(responses([0, 1, 2]), split, features(every), "control")
+    with pytest.raises(ValueError, match=r"feature space vdvae lacks image_id 0 \(1 of 4 .* dvc repro features"):
+        check_same_images(responses(every), split, features([1, 2, 3]), "visual")
+
+
+def test_bands_name_every_column_of_the_response_matrix() -> None:
+    from stages.regress import bands_of
+
+    units = UnitTable(*[np.arange(2)] * 2, np.array(["VISp", "LP"]), *[np.ones(2)] * 5)
+    responses = Responses.make(
+        counts=np.zeros((1, 2, 2), np.uint16),
+        image_id=np.zeros(1, np.int64),
+        presentation_id=np.zeros((1, 1), np.int64),
+        session_id=np.zeros(1, np.int64),
+        window_s=np.array([[0.0, 0.1], [0.1, 0.2]]),
+        units=units,
+    )
+    assert bands_of(responses, "area").tolist() == ["VISp", "LP", "VISp", "LP"]
+    early, late = "0.000 to 0.100 s", "0.100 to 0.200 s"
+    assert bands_of(responses, "time_bin").tolist() == [early, early, late, late]
+    with pytest.raises(ValueError, match="bands are 'layer', expected area or time_bin"):
+        bands_of(responses, "layer")

@@ -1,0 +1,71 @@
+"""How many images at once: as many as pay, never more than there is memory for.
+
+A GPU works best on many images. A processor does not: what a block writes, the next one reads, and with few images it
+is still in the cache. Larger tensors also come from the operating system page by page, each time anew, which costs more
+than the arithmetic of a GELU. Results do not depend on any of this beyond rounding.
+"""
+
+import psutil
+import torch
+
+from vdvae.config import Config
+from vdvae.mixture import n_parameters
+
+# Bytes of the largest tensor on a processor. Measured with imagenet64 on one core: 1 or 2 images (8 MiB each) at
+# 20 microseconds a pixel and decoder block, 4 images at 25, 32 at 28.
+CACHED = 16 << 20
+MOST = 256  # images on a GPU; more only wait longer for the first result
+SHARE = 0.5  # of the free memory: work space of the convolutions, and other programs
+
+
+def bytes_per_image(config: Config) -> int:
+    """Upper bound of the memory that an image takes in encode, decode or elbo, weights not counted, in float32.
+
+    Kept throughout: the encoder's activations and the decoder's states of all resolutions. In a block of width w, 5 w
+    channels at most beside them: the state and the activation joined, their GELU, the new state; and the inner ones.
+    At the end four copies of the parameters of the pixels.
+    """
+    resolutions = {shape[1] for shape in config.latent_shapes()} | {config.image_size}
+    kept = sum(config.width_at(r) * r * r for r in resolutions)
+    block = max(config.width_at(r) * (5 + config.bottleneck) * r * r for r in resolutions)
+    pixels = 4 * n_parameters(config.num_mixtures, config.image_channels) * config.image_size**2
+    return int(4 * (2 * kept + block + pixels))
+
+
+def free_bytes(device: str) -> int:
+    """Memory of a device that a new tensor could take."""
+    if torch.device(device).type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    return psutil.virtual_memory().available
+
+
+def images_at_once(batch_size: int | str, config: Config, device: str) -> int:
+    """The number of images of a batch.
+
+    Parameters
+    ----------
+    batch_size : int or "auto"
+        A number is taken as it is.
+    config : Config
+    device : str
+        As torch names it; the weights are already there.
+
+    Returns
+    -------
+    int, 1 or more
+
+    Raises
+    ------
+    ValueError
+        Neither "auto" nor 1 or more.
+    """
+    if batch_size == "auto":
+        most = MOST
+        if torch.device(device).type == "cpu":
+            largest = 4 * max(config.width_at(r) * r * r for _, r, _ in config.latent_shapes())
+            most = max(1, CACHED // largest)
+        return max(1, min(most, int(SHARE * free_bytes(device)) // bytes_per_image(config)))
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size!r}, expected auto or a number of images, 1 or more")
+    return batch_size
