@@ -6,7 +6,16 @@ import h5py
 import numpy as np
 import pytest
 
-from spikevaediff.nwb import concatenate, read_responses, summary
+from spikevaediff.nwb import (
+    concatenate,
+    mean_between,
+    read_places,
+    read_presentations,
+    read_pupil,
+    read_responses,
+    read_running_speed,
+    summary,
+)
 from spikevaediff.records import BLANK, Responses
 
 ALLENSDK_LIMITS = {"isi_violations_max": 0.5, "amplitude_cutoff_max": 0.1, "presence_ratio_min": 0.95}
@@ -402,3 +411,107 @@ def test_blanks_are_dropped_when_a_session_has_none():
 def test_sessions_that_do_not_fit_together_are_refused(sessions, message):
     with pytest.raises(ValueError, match=message):
         concatenate(sessions)
+
+
+# ---- Presentations, behaviour, places
+
+
+RUNNING = "processing/running/running_speed"
+PUPIL = "processing/filtered_gaze_mapping/pupil_area"
+BEHAVIOUR = {
+    f"{RUNNING}/timestamps": [0.0, 1.0, 2.0],
+    f"{RUNNING}/data": [0.5, -1.0, np.nan],
+    f"{RUNNING}_end_times/timestamps": [1.0, 2.0, 3.0],
+    f"{PUPIL}/timestamps": [0.5, 1.5],
+    f"{PUPIL}/data": [0.004, np.nan],
+}
+
+
+def test_presentations_are_the_rows_of_the_responses(session, fixture_path):
+    found = read_presentations(session())
+    assert found.presentation_id.tolist() == [0, 1, 2, 3]
+    assert found.image_id.tolist() == [5, BLANK, 7, 5]
+    assert found.stop_s.tolist() == [1.25, 2.25, 3.25, 4.25]
+    read = read_responses(fixture_path, areas=["VISp"], windows_s=[[0, 0.25]], min_units=1, **ALLENSDK_LIMITS)
+    found = read_presentations(fixture_path)
+    np.testing.assert_array_equal(found.presentation_id, read.presentation_id[:, 0])
+    np.testing.assert_array_equal(found.image_id, read.image_id)
+    assert np.median(found.stop_s - found.start_s) == pytest.approx(0.25021, abs=1e-4)
+
+
+def test_running_speed_and_pupil_are_read_as_they_are(session):
+    path = session(BEHAVIOUR)
+    start, stop, speed = read_running_speed(path)
+    assert (start.tolist(), stop.tolist()) == ([0.0, 1.0, 2.0], [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(speed, [0.5, -1.0, np.nan])
+    time, area = read_pupil(path)
+    assert time.tolist() == [0.5, 1.5]
+    np.testing.assert_array_equal(area, [0.004, np.nan])
+
+
+def test_a_session_without_eye_tracking_has_no_pupil(fixture_path):
+    assert read_pupil(fixture_path) is None
+    running = read_running_speed(fixture_path)
+    assert len(running.cm_per_s) == 11588
+    assert np.all(running.stop_s > running.start_s)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({f"{RUNNING}/data": None}, "has no /processing/running/running_speed/data. Expected the layout"),
+        ({f"{RUNNING}_end_times/timestamps": [1.0]}, "differ in length: .*'end': 1"),
+        ({f"{RUNNING}/timestamps": [0.0, 2.0, 1.0]}, "running_speed/timestamps must be finite and rise"),
+        ({f"{PUPIL}/timestamps": [0.5, np.nan]}, "pupil_area/timestamps must be finite and rise"),
+        ({f"{PUPIL}/timestamps": [0.5]}, "has 1 times and 2 areas"),
+    ],
+)
+def test_behaviour_that_cannot_be_right_is_refused(session, changes, message):
+    path = session(BEHAVIOUR | changes)
+    with pytest.raises(ValueError, match=message):
+        read_pupil(path) if PUPIL in next(iter(changes)) else read_running_speed(path)
+
+
+def test_means_between_times_leave_out_what_is_unknown():
+    rng = np.random.default_rng(3)
+    time, values = np.sort(rng.uniform(0, 10, 500)), rng.normal(size=500)
+    values[rng.random(500) < 0.2] = np.nan
+    start = rng.uniform(-1, 10, 60)
+    stop = start + rng.uniform(0, 1, 60)
+    expected = []
+    for a, b in zip(start, stop, strict=True):
+        inside = values[(time >= a) & (time < b) & ~np.isnan(values)]
+        expected.append(inside.mean() if len(inside) else np.nan)
+    found = mean_between(time, values, start, stop)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert np.isnan(mean_between(time, values, np.array([20.0]), np.array([21.0]))).all()
+
+
+def test_places_follow_the_peak_channel(session, fixture_path):
+    channels = {
+        f"{ELECTRODES}/x": [1.0, 2.0, 3.0, -1.0],
+        f"{ELECTRODES}/y": [4.0, 5.0, 6.0, -1.0],
+        f"{ELECTRODES}/z": [7.0, 8.0, 9.0, -1.0],
+        f"{ELECTRODES}/probe_vertical_position": [20, 40, 60, 80],
+        f"{ELECTRODES}/probe_id": [8, 7, 7, 8],
+        f"{ELECTRODES}/group_name": ["probeB", "probeA", "probeA", "probeB"],
+        "units/peak_channel_id": [101, 103, 104, 999],
+    }
+    found = read_places(session(channels))
+    assert found.unit_id.tolist() == [11, 12, 13, 14]
+    assert found.probe_id.tolist() == [7, 8, 8, -1]
+    assert found.probe.tolist() == ["probeA", "probeB", "probeB", ""]
+    assert found.area.tolist() == ["VISp", "LGd", "", ""]
+    np.testing.assert_array_equal(found.depth_um, [60, 20, 80, np.nan])
+    nan = [np.nan] * 3
+    np.testing.assert_array_equal(found.ccf_um, [[3, 6, 9], [1, 4, 7], nan, nan])
+    real = read_places(fixture_path)
+    assert set(real.probe.tolist()) == {"probeC", "probeD", "probeE"}
+    assert np.isfinite(real.ccf_um[real.area != ""]).all()
+
+
+def test_no_limit_lets_a_metric_pass_that_is_unknown(session):
+    path = session({"units/isi_violations": [np.nan, 0.5, 0.0, 0.2], "units/presence_ratio": [0.1, 0.95, 1.0, 0.96]})
+    off = {"isi_violations_max": None, "amplitude_cutoff_max": None, "presence_ratio_min": None}
+    assert read_responses(path, **OPTIONS | off).unit_unit_id.tolist() == [11, 13, 14]
+    assert list(summary(path, **off)["VISp"]) == ["recorded", "in a brain area", "on a valid channel", "quality good"]

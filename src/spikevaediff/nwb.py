@@ -10,6 +10,7 @@ those of allensdk.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -20,6 +21,8 @@ from spikevaediff.records import BLANK, Responses, UnitTable
 _ELECTRODES = "general/extracellular_ephys/electrodes"
 _PRESENTATIONS = "intervals/natural_scenes_presentations"
 _INVALID = "intervals/invalid_times"
+_RUNNING = "processing/running/running_speed"
+_PUPIL = "processing/filtered_gaze_mapping/pupil_area"
 _OUT_OF_BRAIN = ("", "None")  # what the `location` column holds where the channel is in no structure
 
 
@@ -119,22 +122,39 @@ def _recorded_units(file: h5py.File) -> tuple[UnitTable, np.ndarray, np.ndarray]
 
 
 def _criteria(
-    file: h5py.File, *, isi_violations_max: float, amplitude_cutoff_max: float, presence_ratio_min: float
+    file: h5py.File,
+    *,
+    isi_violations_max: float | None,
+    amplitude_cutoff_max: float | None,
+    presence_ratio_min: float | None,
 ) -> tuple[UnitTable, dict[str, np.ndarray]]:
     """All units and, for each criterion by name, which of them meet it. A metric that is NaN meets no limit."""
     units, on_valid_channel, good = _recorded_units(file)
-    return units, {
-        "in a brain area": units.area != "",
-        "on a valid channel": on_valid_channel,
-        "quality good": good,
-        f"isi_violations <= {isi_violations_max:g}": units.isi_violations <= isi_violations_max,
-        f"amplitude_cutoff <= {amplitude_cutoff_max:g}": units.amplitude_cutoff <= amplitude_cutoff_max,
-        f"presence_ratio >= {presence_ratio_min:g}": units.presence_ratio >= presence_ratio_min,
-    }
+    criteria = {"in a brain area": units.area != "", "on a valid channel": on_valid_channel, "quality good": good}
+    if isi_violations_max is not None:
+        criteria[f"isi_violations <= {isi_violations_max:g}"] = units.isi_violations <= isi_violations_max
+    if amplitude_cutoff_max is not None:
+        criteria[f"amplitude_cutoff <= {amplitude_cutoff_max:g}"] = units.amplitude_cutoff <= amplitude_cutoff_max
+    if presence_ratio_min is not None:
+        criteria[f"presence_ratio >= {presence_ratio_min:g}"] = units.presence_ratio >= presence_ratio_min
+    return units, criteria
 
 
-def _valid_presentations(file: h5py.File) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(presentation_id, image_id, onset in s) of the presentations outside the invalid times."""
+class Presentations(NamedTuple):
+    """The presentations of the natural scenes outside the times that are invalid for the stimulus.
+
+    presentation_id : int64, (n_presentations,); the `id` column of the table.
+    image_id : int64, (n_presentations,); -1 is the grey screen.
+    start_s, stop_s : float64, (n_presentations,).
+    """
+
+    presentation_id: np.ndarray
+    image_id: np.ndarray
+    start_s: np.ndarray
+    stop_s: np.ndarray
+
+
+def _valid_presentations(file: h5py.File) -> Presentations:
     presentation_id = _ids(file, _PRESENTATIONS)
     onset = _finite(file, _PRESENTATIONS, "start_time")
     offset = _finite(file, _PRESENTATIONS, "stop_time")
@@ -161,7 +181,7 @@ def _valid_presentations(file: h5py.File) -> tuple[np.ndarray, np.ndarray, np.nd
             # Times tagged for one probe alone spoil its local field potential; allensdk keeps the presentations too.
             if "stimulus" in tags[first:last]:
                 valid &= np.maximum(onset, start) > np.minimum(offset, stop)  # intervals that touch overlap
-    return presentation_id[valid], image_id[valid], onset[valid]
+    return Presentations(presentation_id[valid], image_id[valid], onset[valid], offset[valid])
 
 
 def _checked_windows(windows_s: np.ndarray) -> np.ndarray:
@@ -194,9 +214,9 @@ def read_responses(
     *,
     areas: Sequence[str],
     windows_s: np.ndarray,
-    isi_violations_max: float,
-    amplitude_cutoff_max: float,
-    presence_ratio_min: float,
+    isi_violations_max: float | None,
+    amplitude_cutoff_max: float | None,
+    presence_ratio_min: float | None,
     min_units: int,
 ) -> Responses:
     """Spike counts of one session to every presentation of the natural scenes.
@@ -217,9 +237,9 @@ def read_responses(
         Acronyms of the Allen Common Coordinate Framework without sub-structure: LGd, not LGd-sh.
     windows_s : float64, (n_windows, 2)
         Start and stop in seconds after onset. They may overlap.
-    isi_violations_max, amplitude_cutoff_max, presence_ratio_min : float
-        Inclusive limits; inf, inf and -inf let all pass but NaN. allensdk applies 0.5, 0.1 and 0.95 (its documents
-        say 0.9 for the last).
+    isi_violations_max, amplitude_cutoff_max, presence_ratio_min : float or None
+        Inclusive limits; NaN meets none. None: no limit. allensdk applies 0.5, 0.1 and 0.95 (its documents say 0.9
+        for the last).
     min_units : int
         Fewest units of a session worth decoding.
 
@@ -272,7 +292,7 @@ def read_responses(
                 f"(of {len(units)} recorded: {failed}; by area, passing / recorded: {present}). "
                 f"Leave the session out, add areas or loosen the limits"
             )
-        presentation_id, image_id, onset = _valid_presentations(file)
+        presentation_id, image_id, onset, _ = _valid_presentations(file)
         _column(file, "units", "spike_times")
         starts, ends = _ends(file, "units", "spike_times")
         if len(ends) != len(units):
@@ -301,7 +321,11 @@ def read_responses(
 
 
 def summary(
-    path: str | Path, *, isi_violations_max: float, amplitude_cutoff_max: float, presence_ratio_min: float
+    path: str | Path,
+    *,
+    isi_violations_max: float | None,
+    amplitude_cutoff_max: float | None,
+    presence_ratio_min: float | None,
 ) -> dict[str, dict[str, int]]:
     """How many units of each area are left after each criterion, applied one after the other.
 
@@ -327,6 +351,166 @@ def summary(
             left = left & met
             table[str(area)][name] = int(left.sum())
     return table
+
+
+def read_presentations(path: str | Path) -> Presentations:
+    """When which natural scene was shown, in the order of the file; the rows are those of `read_responses`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read_responses`.
+    """
+    with _opened(path) as file:
+        return _valid_presentations(file)
+
+
+class RunningSpeed(NamedTuple):
+    """How fast the mouse ran on its wheel.
+
+    start_s, stop_s : float64, (n_samples,); what a sample spans.
+    cm_per_s : float64, (n_samples,); negative when it ran backwards.
+    """
+
+    start_s: np.ndarray
+    stop_s: np.ndarray
+    cm_per_s: np.ndarray
+
+
+def read_running_speed(path: str | Path) -> RunningSpeed:
+    """Running speed over the session.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no such file; it is damaged or has no running speed (every session of the data set has); the columns
+        differ in length; time is not finite or falls.
+    """
+    with _opened(path) as file:
+        start = _rising(file, f"{_RUNNING}/timestamps")
+        stop = _rising(file, f"{_RUNNING}_end_times/timestamps")
+        speed = _series(file, f"{_RUNNING}/data")
+        lengths = {"start": len(start), "end": len(stop), "speed": len(speed)}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"{file.filename}: columns of /{_RUNNING} differ in length: {lengths}")
+    return RunningSpeed(start, stop, speed)
+
+
+class Pupil(NamedTuple):
+    """The area of the pupil, seen by a camera.
+
+    time_s : float64, (n_frames,).
+    area : float64, (n_frames,); in the units of the file (square metres as published); NaN at blinks.
+    """
+
+    time_s: np.ndarray
+    area: np.ndarray
+
+
+def read_pupil(path: str | Path) -> Pupil | None:
+    """Pupil area over the session, after the blinks were taken out; None for a session without eye tracking.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no such file; it is damaged; the columns differ in length; time is not finite or falls.
+    """
+    with _opened(path) as file:
+        if _PUPIL not in file:
+            return None
+        time, area = _rising(file, f"{_PUPIL}/timestamps"), _series(file, f"{_PUPIL}/data")
+        if len(time) != len(area):
+            raise ValueError(f"{file.filename}: /{_PUPIL} has {len(time)} times and {len(area)} areas")
+    return Pupil(time, area)
+
+
+def _series(file: h5py.File, name: str) -> np.ndarray:
+    if name not in file:
+        raise ValueError(
+            f"{file.filename} has no /{name}. Expected the layout of an Allen Visual Coding Neuropixels session"
+        )
+    return file[name][:].astype(np.float64)
+
+
+def _rising(file: h5py.File, name: str) -> np.ndarray:
+    time = _series(file, name)
+    if not np.isfinite(time).all() or np.any(time[1:] < time[:-1]):
+        raise ValueError(f"{file.filename}: /{name} must be finite and rise, but does not")
+    return time
+
+
+def mean_between(time_s: np.ndarray, values: np.ndarray, start_s: np.ndarray, stop_s: np.ndarray) -> np.ndarray:
+    """Mean of the samples with start <= time < stop, without those that are NaN.
+
+    Parameters
+    ----------
+    time_s, values : float64, (n_samples,)
+        Time rises.
+    start_s, stop_s : float64, (n_intervals,)
+
+    Returns
+    -------
+    float64, (n_intervals,)
+        NaN where an interval holds no sample.
+    """
+    known = np.isfinite(values)
+    time, sums = np.asarray(time_s)[known], np.concatenate([[0.0], np.cumsum(np.asarray(values)[known])])
+    first, last = np.searchsorted(time, start_s), np.searchsorted(time, stop_s)
+    n = last - first
+    return np.divide(sums[last] - sums[first], n, out=np.full(n.shape, np.nan), where=n > 0)
+
+
+class UnitPlaces(NamedTuple):
+    """Where the units of a session sit, in the order of the file.
+
+    unit_id, channel_id, probe_id : int64, (n_units,); channel_id is the peak channel; probe_id is -1 where the
+        channel is not listed.
+    probe : str, (n_units,); name of the probe, "probeA" and the like.
+    area : str, (n_units,); as in UnitTable; "" outside the brain.
+    depth_um : float64, (n_units,); position of the channel on the probe, from the tip.
+    ccf_um : float64, (n_units, 3); anterior-posterior, dorsal-ventral and left-right coordinate in the Allen Common
+        Coordinate Framework; NaN where unknown.
+    """
+
+    unit_id: np.ndarray
+    channel_id: np.ndarray
+    probe_id: np.ndarray
+    probe: np.ndarray
+    area: np.ndarray
+    depth_um: np.ndarray
+    ccf_um: np.ndarray
+
+
+def read_places(path: str | Path) -> UnitPlaces:
+    """Probe and position of every recorded unit, by way of its peak channel; join to other tables by unit_id.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read_responses`.
+    """
+    with _opened(path) as file:
+        units, _, _ = _recorded_units(file)
+        channel_id = _ids(file, _ELECTRODES)
+        peak = _column(file, "units", "peak_channel_id")[:].astype(np.int64)
+        order = np.argsort(channel_id)
+        row = order[np.searchsorted(channel_id, peak, sorter=order).clip(max=len(order) - 1)]
+        listed = channel_id[row] == peak
+        ccf = np.stack([_column(file, _ELECTRODES, axis)[:].astype(np.float64) for axis in "xyz"], axis=1)
+        # What lies outside the brain, or was not registered, has coordinates below 0.
+        ccf[(ccf < 0).any(1)] = np.nan
+        depth = _column(file, _ELECTRODES, "probe_vertical_position")[:].astype(np.float64)
+        probe = _column(file, _ELECTRODES, "group_name").asstr()[:].astype(str)
+        probe_id = _column(file, _ELECTRODES, "probe_id")[:].astype(np.int64)
+    return UnitPlaces(
+        unit_id=units.unit_id,
+        channel_id=peak,
+        probe_id=np.where(listed, probe_id[row], -1),
+        probe=np.where(listed, probe[row], ""),
+        area=units.area,
+        depth_um=np.where(listed, depth[row], np.nan),
+        ccf_um=np.where(listed[:, None], ccf[row], np.nan),
+    )
 
 
 def concatenate(responses: Sequence[Responses]) -> Responses:
