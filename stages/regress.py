@@ -2,6 +2,8 @@
 
 import inspect
 import sys
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 from rich.progress import track
@@ -16,23 +18,12 @@ from spikevaediff.records import BLANK, Features, ImageSplit, Responses, rows_of
 def main(run: str, space: str, population: str) -> None:
     """Write the out-of-fold prediction of every test image, what the fits chose, and a fit to all images."""
     params = stages.declared(f"regress@{run}")
-    options = stages.section(params, "regress", space)
-    name = stages.section(params, "regress", space, "method")
-    method = stages.module("regression", name)
-    # Options of all methods stand side by side, so that the name alone switches from one to another.
-    of_method = {other: options.pop(other) for other in stages.modules("regression") if other in options}
-    options |= of_method.get(name) or {}
-    stages.check_options(
-        method.fit, options, f"regress.{space}", stage=("method", "transform"), passed=("y_row", "group_size")
-    )
-    del options["method"]
-    transform = options.pop("transform")
+    method, transform, options = method_of(params, space)
     responses = Responses.load(f"artifacts/responses/{population}.npz")
     split = ImageSplit.load("artifacts/split.npz")
     features = Features.load(f"artifacts/features/{space}.npz")
     check_same_images(responses, split, features, population)
-    if "bands" in inspect.signature(method.fit).parameters:
-        options["bands"] = bands_of(responses, options["bands"])
+    options |= bands(method, responses, options)
 
     x = preprocessing.response_matrix(responses, transform=transform)
     predicted = np.empty((len(split.test_ids), features.values.shape[1]), np.float32)
@@ -62,9 +53,37 @@ def main(run: str, space: str, population: str) -> None:
     # Never scored here: for responses to other images, see `spikevaediff predict`.
     fit, scale = fitted_to(split.image_id)
     names, units = features.group_name, responses.unit_unit_id
-    context = {"scale": scale, "transform": transform, "space": space, "group_name": names, "unit_id": units}
+    context: dict[str, Any] = {
+        "scale": scale,
+        "transform": transform,
+        "space": space,
+        "group_name": names,
+        "unit_id": units,
+    }
     new_responses.with_context(fit, **context).save(f"artifacts/fits/{run}_all_images.npz")
     stages.done(f"{run}: responses {x.shape} of {population} units predict {predicted.shape} of {space}")
+
+
+def method_of(params: dict[str, Any], space: str) -> tuple[ModuleType, str, dict[str, Any]]:
+    """The regression that predicts a space, the transform of its responses and the options of its fit."""
+    options = stages.section(params, "regress", space)
+    name = stages.section(params, "regress", space, "method")
+    method = stages.module("regression", name)
+    # Options of all methods stand side by side, so that the name alone switches from one to another.
+    of_method = {other: options.pop(other) for other in stages.modules("regression") if other in options}
+    options |= of_method.get(name) or {}
+    stages.check_options(
+        method.fit, options, f"regress.{space}", stage=("method", "transform"), passed=("y_row", "group_size")
+    )
+    del options["method"]
+    return method, options.pop("transform"), options
+
+
+def bands(method: ModuleType, responses: Responses, options: dict[str, Any]) -> dict[str, Any]:
+    """The option `bands` of a regression that has one, with the band of every column instead of their kind."""
+    if "bands" not in inspect.signature(method.fit).parameters:
+        return {}
+    return {"bands": bands_of(responses, options["bands"])}
 
 
 def bands_of(responses: Responses, kind: str) -> np.ndarray:

@@ -57,7 +57,9 @@ def modules_of(stage: str, command: str) -> set[str]:
     """Repository paths of the modules that a stage runs through."""
     words = command.split()
     files = reached(ROOT / "stages" / f"{words[2].removeprefix('stages.')}.py", set())
-    text = (ROOT / "stages" / f"{words[2].removeprefix('stages.')}.py").read_text()
+    # A stage may use another's functions, and choose modules by name through them.
+    scripts = [path for path in sorted(files) if path.parent == ROOT / "stages" and path.stem != "__init__"]
+    text = "".join(path.read_text() for path in scripts)
     if 'module("features"' in text:
         reached(ROOT / "src" / "spikevaediff" / "features" / f"{words[3]}.py", files)
     if 'module("decoders"' in text:

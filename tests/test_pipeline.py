@@ -47,6 +47,7 @@ STAGES = {
     "features@vdvae",
     "regress@vdvae",
     "regress@control",
+    "noise_ceiling@vdvae",
     "decode@vdvae",
     "decode@control",
     "decode@ceiling",
@@ -240,7 +241,7 @@ def test_a_second_run_does_nothing_and_is_quick(first: Run, second: Run) -> None
 def test_a_parameter_reruns_what_depends_on_it(first: Run, changed: Run) -> None:
     names = ("vdvae", "control")
     depend = {f"{stage}@{name}" for stage in ("regress", "decode", "evaluate") for name in names}
-    assert changed.ran == depend | {"report"}
+    assert changed.ran == depend | {"noise_ceiling@vdvae", "report"}
     assert changed.restored == set()
     different = {path for path in first.files if first.files[path] != changed.files[path]}
     assert {"metrics/metrics.json", "artifacts/predicted/vdvae.npz"} <= different
