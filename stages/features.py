@@ -1,12 +1,14 @@
-"""Extract one feature space from the images that were shown: python -m stages.features SPACE"""
+"""Extract one feature space from the images that were shown or their captions: python -m stages.features SPACE"""
 
+import inspect
 import sys
 
 import numpy as np
 
 import stages
 from spikevaediff import split
-from spikevaediff.records import Stimuli
+from spikevaediff.captions import Captions
+from spikevaediff.records import Features, Stimuli
 
 TOLERANCE = 1e-4  # of the largest value: another batch size changes the rounding, nothing else
 
@@ -15,18 +17,28 @@ def main(space: str) -> None:
     """Write artifacts/features/SPACE.npz; refuse targets that a second extraction does not give again."""
     params = stages.declared(f"features@{space}")
     model = stages.section(params, "model")
-    options = stages.section(params, "models", model, space)
-    extract = stages.module("features", space).extract
-    stages.check_options(extract, options, f"models.{model}.{space}", passed=("batch_size", "device"))
+    options = {"module": space} | stages.section(params, "models", model, space)
+    extract = stages.module("features", options["module"]).extract
+    stages.check_options(
+        extract, options, f"models.{model}.{space}", stage=("module",), passed=("batch_size", "device")
+    )
+    del options["module"]
     options |= stages.compute()
-    options["weights"] = stages.weights_path(options["weights"])
     stimuli = Stimuli.load("artifacts/images.npz")
-    features = extract(stimuli, **options)
+    if reads_words := "captions" in inspect.signature(extract).parameters:
+        captions = Captions.load("artifacts/captions.csv").of(stimuli.image_id)
+    options["weights"] = stages.weights_path(options["weights"])
+
+    def extracted(ids: np.ndarray, **changes: int) -> Features:
+        given = captions.of(ids) if reads_words else Stimuli(stimuli.source, ids, stimuli.rows(ids))
+        return extract(given, **options | changes)
+
+    features = extracted(stimuli.image_id)
     stages.done(f"{space}: {features.values.shape} (image, dim) in {len(features.group_name)} groups")
     # Some images again, in another batch: a network that is not loaded, or that draws its latents, is found here.
     few = np.sort(stimuli.image_id)[:: max(1, len(stimuli.image_id) // 8)]
-    again = extract(Stimuli(stimuli.source, few, stimuli.rows(few)), **options | {"batch_size": 3})
-    first = type(features)(space, few, features.rows(few), features.group_name, features.group_size)
+    again = extracted(few, batch_size=3)
+    first = Features(space, few, features.rows(few), features.group_name, features.group_size)
     found = split.check_repeatable(first, again, tolerance=TOLERANCE)
     features.save(f"artifacts/features/{space}.npz")
     stages.done(

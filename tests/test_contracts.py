@@ -111,8 +111,10 @@ def test_params_name_modules_and_their_options() -> None:
         stages.check_options(stages.module("datasets", name).acquire, options, f"datasets.{name}")
     for model, spaces in params["models"].items():
         for space, options in spaces.items():
-            extract = stages.module("features", space).extract
-            stages.check_options(extract, options, f"models.{model}.{space}", passed=("batch_size", "device"))
+            options = {"module": space} | options
+            extract = stages.module("features", options["module"]).extract
+            shared = {"stage": ("module",), "passed": ("batch_size", "device")}
+            stages.check_options(extract, options, f"models.{model}.{space}", **shared)
         for name, options in params["decode"].items():
             decode = stages.module("decoders", name).decode
             both = options | spaces[name]

@@ -61,7 +61,9 @@ def modules_of(stage: str, command: str) -> set[str]:
     scripts = [path for path in sorted(files) if path.parent == ROOT / "stages" and path.stem != "__init__"]
     text = "".join(path.read_text() for path in scripts)
     if 'module("features"' in text:
-        reached(ROOT / "src" / "spikevaediff" / "features" / f"{words[3]}.py", files)
+        models = YAML(typ="safe").load(ROOT / "params.yaml")["models"].values()
+        for module in {spaces[words[3]].get("module", words[3]) for spaces in models if words[3] in spaces}:
+            reached(ROOT / "src" / "spikevaediff" / "features" / f"{module}.py", files)
     if 'module("decoders"' in text:
         reached(ROOT / "src" / "spikevaediff" / "decoders" / "vdvae.py", files)
     if 'module("datasets"' in text:
@@ -73,6 +75,17 @@ def modules_of(stage: str, command: str) -> set[str]:
         reached(ROOT / "src" / "spikevaediff" / "assets.py", files)
     paths = {path.relative_to(ROOT).as_posix() for path in files} - PLUMBING
     return {path for path in paths if not (path.endswith("__init__.py") and is_docstring_only(ROOT / path))}
+
+
+def with_code_of_folders(deps: set[str]) -> set[str]:
+    """The dependencies, and for a folder of vendored code the modules in it."""
+    inside = {
+        path.relative_to(ROOT).as_posix()
+        for dep in deps
+        if dep.startswith("vendor/")
+        for path in (ROOT / dep).rglob("*.py")
+    }
+    return deps | {path for path in inside if not is_docstring_only(ROOT / path)}
 
 
 def is_docstring_only(path: Path) -> bool:
@@ -88,7 +101,7 @@ def stages() -> dict[str, dict]:
         return {
             stage.addressing: {
                 "cmd": stage.cmd if isinstance(stage.cmd, str) else stage.cmd[0],
-                "deps": {str(dep) for dep in stage.deps if not str(dep).endswith(".yaml")},
+                "deps": with_code_of_folders({str(dep) for dep in stage.deps if not str(dep).endswith(".yaml")}),
             }
             for stage in repo.index.stages
             if stage.cmd and stage.addressing.startswith("stages/") is False
@@ -116,7 +129,9 @@ def test_every_module_among_the_dependencies_is_reached() -> None:
 
 def test_the_chosen_regression_is_a_dependency() -> None:
     text = (ROOT / "dvc.yaml").read_text()
-    assert "src/spikevaediff/regression/${regress." in text
+    for item in YAML(typ="safe").load(text)["stages"]["regress"]["foreach"].values():
+        assert item["method"] == f"${{regress.{item['space']}.method}}"
+    assert "src/spikevaediff/regression/${item.method}.py" in text
     assert "src/spikevaediff/datasets/${dataset}.py" in text
 
 

