@@ -6,25 +6,23 @@ from pathlib import Path
 import numpy as np
 
 import stages
-from spikevaediff import nwb
+from spikevaediff import nwb, sessions
 
 
 def main(population: str) -> None:
     """Read every session of artifacts/sessions and write artifacts/responses/POPULATION.npz."""
     params = stages.declared(f"responses@{population}")
     options = stages.section(params, "responses")
-    window = ("start_s", "stop_s", "n_bins")
-    stages.check_options(nwb.read_responses, options, "responses", stage=window, passed=("areas", "windows_s"))
-    start, stop, n_bins = (options.pop(name) for name in window)
+    window = ("start_s", "duration_s", "n_bins")
+    stages.check_options(sessions.read_responses, options, "responses", stage=window, passed=("areas", "windows_s"))
+    start, duration, n_bins = (options.pop(name) for name in window)
     if not isinstance(n_bins, int) or n_bins < 1:
         raise ValueError(f"params.yaml: responses.n_bins is {n_bins!r}, expected a whole number, 1 or more")
-    edges = np.linspace(start, stop, n_bins + 1)
+    edges = np.linspace(start, start + duration, n_bins + 1)
     options |= {"areas": stages.section(params, "areas", population)}
     options |= {"windows_s": np.column_stack([edges[:-1], edges[1:]])}
-    paths = sorted(Path("artifacts/sessions").glob("*.nwb"))
-    if not paths:
-        raise FileNotFoundError("artifacts/sessions holds no session (*.nwb). Make one with: dvc repro acquire")
-    responses = nwb.concatenate([nwb.read_responses(path, **options) for path in paths])
+    paths = sessions.paths(Path("artifacts/sessions"))
+    responses = nwb.concatenate([sessions.read_responses(path, **options) for path in paths])
     responses.save(f"artifacts/responses/{population}.npz")
     areas, n = np.unique(responses.units.area, return_counts=True)
     listed = ", ".join(f"{area} {count}" for area, count in zip(areas.tolist(), n.tolist(), strict=True))

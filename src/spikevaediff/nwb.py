@@ -130,14 +130,71 @@ def _criteria(
 ) -> tuple[UnitTable, dict[str, np.ndarray]]:
     """All units and, for each criterion by name, which of them meet it. A metric that is NaN meets no limit."""
     units, on_valid_channel, good = _recorded_units(file)
-    criteria = {"in a brain area": units.area != "", "on a valid channel": on_valid_channel, "quality good": good}
+    limits = limits_met(
+        units,
+        isi_violations_max=isi_violations_max,
+        amplitude_cutoff_max=amplitude_cutoff_max,
+        presence_ratio_min=presence_ratio_min,
+    )
+    known = {"in a brain area": units.area != "", "on a valid channel": on_valid_channel, "quality good": good}
+    return units, known | limits
+
+
+def limits_met(
+    units: UnitTable,
+    *,
+    isi_violations_max: float | None,
+    amplitude_cutoff_max: float | None,
+    presence_ratio_min: float | None,
+) -> dict[str, np.ndarray]:
+    """For each limit by name, which units meet it (NaN meets none); parameters as in `read_responses`."""
+    met = {}
     if isi_violations_max is not None:
-        criteria[f"isi_violations <= {isi_violations_max:g}"] = units.isi_violations <= isi_violations_max
+        met[f"isi_violations <= {isi_violations_max:g}"] = units.isi_violations <= isi_violations_max
     if amplitude_cutoff_max is not None:
-        criteria[f"amplitude_cutoff <= {amplitude_cutoff_max:g}"] = units.amplitude_cutoff <= amplitude_cutoff_max
+        met[f"amplitude_cutoff <= {amplitude_cutoff_max:g}"] = units.amplitude_cutoff <= amplitude_cutoff_max
     if presence_ratio_min is not None:
-        criteria[f"presence_ratio >= {presence_ratio_min:g}"] = units.presence_ratio >= presence_ratio_min
-    return units, criteria
+        met[f"presence_ratio >= {presence_ratio_min:g}"] = units.presence_ratio >= presence_ratio_min
+    return met
+
+
+def choose_units(
+    path: str | Path, units: UnitTable, criteria: dict[str, np.ndarray], *, areas: Sequence[str], min_units: int
+) -> np.ndarray:
+    """Positions of the units that meet all criteria and lie in one of the areas.
+
+    Raises
+    ------
+    ValueError
+        No area is asked for, or one without such units; fewer than min_units are left. The message names the file and
+        says how many units each criterion refuses and what is left in each area.
+    """
+    areas = list(areas)
+    if not areas:
+        raise ValueError("areas is empty: name at least one, VISp for primary visual cortex")
+    passing = np.logical_and.reduce(list(criteria.values()))
+    present = ", ".join(
+        f"{area} {np.sum(passing & (units.area == area))}/{np.sum(units.area == area)}"
+        for area in np.unique(units.area)
+        if area
+    )
+    failed = ", ".join(f"{np.sum(~met)} not {name}" for name, met in criteria.items())
+    if not passing.any():
+        raise ValueError(f"{path}: none of {len(units)} units passes ({failed}). Loosen the limits")
+    without = [area for area in areas if not np.any(passing & (units.area == area))]
+    if without:
+        raise ValueError(
+            f"{path}: no unit in {', '.join(without)}. Units that pass / were recorded, by area: {present}. "
+            f"Choose areas among these, without sub-structure"
+        )
+    chosen = np.flatnonzero(passing & np.isin(units.area, areas))
+    if len(chosen) < min_units:
+        raise ValueError(
+            f"{path}: {len(chosen)} units pass in {', '.join(areas)}, fewer than min_units = {min_units} "
+            f"(of {len(units)} recorded: {failed}; by area, passing / recorded: {present}). "
+            f"Leave the session out, add areas or loosen the limits"
+        )
+    return chosen
 
 
 class Presentations(NamedTuple):
@@ -260,9 +317,6 @@ def read_responses(
     Source: Siegle et al. 2021, Survey of spiking in the mouse visual system reveals functional hierarchy.
     """
     windows = _checked_windows(windows_s)
-    areas = list(areas)
-    if not areas:
-        raise ValueError("areas is empty: name at least one, VISp for primary visual cortex")
     with _opened(path) as file:
         units, criteria = _criteria(
             file,
@@ -270,28 +324,7 @@ def read_responses(
             amplitude_cutoff_max=amplitude_cutoff_max,
             presence_ratio_min=presence_ratio_min,
         )
-        passing = np.logical_and.reduce(list(criteria.values()))
-        present = ", ".join(
-            f"{area} {np.sum(passing & (units.area == area))}/{np.sum(units.area == area)}"
-            for area in np.unique(units.area)
-            if area
-        )
-        failed = ", ".join(f"{np.sum(~met)} not {name}" for name, met in criteria.items())
-        if not passing.any():
-            raise ValueError(f"{path}: none of {len(units)} units passes ({failed}). Loosen the limits")
-        without = [area for area in areas if not np.any(passing & (units.area == area))]
-        if without:
-            raise ValueError(
-                f"{path}: no unit in {', '.join(without)}. Units that pass / were recorded, by area: {present}. "
-                f"Choose areas among these, without sub-structure"
-            )
-        chosen = np.flatnonzero(passing & np.isin(units.area, areas))
-        if len(chosen) < min_units:
-            raise ValueError(
-                f"{path}: {len(chosen)} units pass in {', '.join(areas)}, fewer than min_units = {min_units} "
-                f"(of {len(units)} recorded: {failed}; by area, passing / recorded: {present}). "
-                f"Leave the session out, add areas or loosen the limits"
-            )
+        chosen = choose_units(path, units, criteria, areas=areas, min_units=min_units)
         presentation_id, image_id, onset, _ = _valid_presentations(file)
         _column(file, "units", "spike_times")
         starts, ends = _ends(file, "units", "spike_times")
@@ -343,6 +376,11 @@ def summary(
             amplitude_cutoff_max=amplitude_cutoff_max,
             presence_ratio_min=presence_ratio_min,
         )
+    return left_after(units, criteria)
+
+
+def left_after(units: UnitTable, criteria: dict[str, np.ndarray]) -> dict[str, dict[str, int]]:
+    """The table of `summary`, of units and the criteria that they meet."""
     table = {}
     for area in np.unique(units.area):
         left = units.area == area

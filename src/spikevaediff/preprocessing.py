@@ -28,14 +28,21 @@ def response_matrix(responses: Responses, *, transform: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        An unknown transform.
+        An unknown transform, or the root of a response below 0.
 
     Source: Bartlett 1936, The square root transformation in analysis of variance.
     """
     if transform not in ("none", "square_root"):
         raise ValueError(f"transform {transform!r} does not exist, choose none or square_root")
     x = np.concatenate(np.moveaxis(responses.counts, 2, 0), axis=1).astype(np.float64)
-    return np.sqrt(x) if transform == "square_root" else x
+    if transform == "none":
+        return x
+    if np.any(x < 0):
+        raise ValueError(
+            f"responses fall to {x.min():g}, which has no square root: transform square_root is for spike counts, "
+            f"choose none"
+        )
+    return np.sqrt(x)
 
 
 def mean_over_presentations(x: np.ndarray, image_id: np.ndarray, wanted: np.ndarray) -> np.ndarray:

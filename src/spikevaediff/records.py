@@ -133,7 +133,8 @@ class UnitTable:
 class Responses(_Npz):
     """Spike counts of every unit to every presentation, in one or several time windows.
 
-    counts : uint16, (n_presentations, n_units, n_windows).
+    counts : uint16, (n_presentations, n_units, n_windows); float32 where responses are no counts (the activity of
+        two-photon imaging, a mean count over presentations).
     image_id : int64, (n_presentations,); BLANK (-1) is the grey screen.
     presentation_id : int64, (n_presentations, n_sessions); row of the stimulus table of each session. With several
         sessions a row pairs presentations of the same image (a pseudo-population).
@@ -159,7 +160,12 @@ class Responses(_Npz):
     def __post_init__(self) -> None:
         _require(self.counts.ndim == 3, f"Responses: counts has shape {self.counts.shape}, expected 3 axes")
         _require(
-            np.issubdtype(self.counts.dtype, np.integer), f"Responses: counts is {self.counts.dtype}, not whole numbers"
+            np.issubdtype(self.counts.dtype, np.integer) or self.counts.dtype == np.float32,
+            f"Responses: counts is {self.counts.dtype}, not whole numbers (float32 for other responses)",
+        )
+        bad = np.flatnonzero(~np.isfinite(self.counts).all((1, 2)))
+        _require(
+            len(bad) == 0, f"Responses: counts are not finite in {len(bad)} presentations (rows {bad[:5].tolist()})"
         )
         _same_length("Responses", counts=self.counts, image_id=self.image_id, presentation_id=self.presentation_id)
         n_units, n_windows = self.counts.shape[1:]

@@ -1,0 +1,105 @@
+"""Sessions of either kind: a recording with spike times (`*.nwb`), or a table of responses counted elsewhere (`*.npz`).
+
+A table is a records.Responses of all units of a session, as the acquisition of a data set leaves it. Its time windows
+were chosen by whoever counted; those of params.yaml apply to recordings. Quality metrics that nobody measured are NaN
+for all units of a table, and then limit nothing: its units were chosen by whoever made it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from spikevaediff import nwb
+from spikevaediff.records import Responses
+
+
+def paths(folder: Path) -> list[Path]:
+    """The sessions of a folder, sorted by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    """
+    found = sorted([*Path(folder).glob("*.nwb"), *Path(folder).glob("*.npz")])
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no session (*.nwb or *.npz). Make one with: dvc repro acquire")
+    return found
+
+
+def has_spike_times(path: Path) -> bool:
+    """Whether a session can be counted in any window."""
+    return Path(path).suffix == ".nwb"
+
+
+def read_responses(
+    path: Path,
+    *,
+    areas: Sequence[str],
+    windows_s: np.ndarray,
+    isi_violations_max: float | None,
+    amplitude_cutoff_max: float | None,
+    presence_ratio_min: float | None,
+    min_units: int,
+) -> Responses:
+    """Responses of the chosen units of one session; parameters and errors as spikevaediff.nwb.read_responses.
+
+    A table keeps its own windows, whatever windows_s says, and its own presentations.
+    """
+    limits = {
+        "isi_violations_max": isi_violations_max,
+        "amplitude_cutoff_max": amplitude_cutoff_max,
+        "presence_ratio_min": presence_ratio_min,
+    }
+    if has_spike_times(path):
+        return nwb.read_responses(path, areas=areas, windows_s=windows_s, min_units=min_units, **limits)
+    table = Responses.load(path)
+    chosen = nwb.choose_units(path, table.units, _criteria(table, **limits), areas=areas, min_units=min_units)
+    return Responses.make(
+        counts=table.counts[:, chosen],
+        image_id=table.image_id,
+        presentation_id=table.presentation_id,
+        session_id=table.session_id,
+        window_s=table.window_s,
+        units=table.units.take(chosen),
+    )
+
+
+def summary(
+    path: Path,
+    *,
+    isi_violations_max: float | None,
+    amplitude_cutoff_max: float | None,
+    presence_ratio_min: float | None,
+) -> dict[str, dict[str, int]]:
+    """Units of each area left after each criterion, applied one after the other; as spikevaediff.nwb.summary."""
+    limits = {
+        "isi_violations_max": isi_violations_max,
+        "amplitude_cutoff_max": amplitude_cutoff_max,
+        "presence_ratio_min": presence_ratio_min,
+    }
+    if has_spike_times(path):
+        return nwb.summary(path, **limits)
+    table = Responses.load(path)
+    return nwb.left_after(table.units, _criteria(table, **limits))
+
+
+def _criteria(
+    table: Responses,
+    *,
+    isi_violations_max: float | None,
+    amplitude_cutoff_max: float | None,
+    presence_ratio_min: float | None,
+) -> dict[str, np.ndarray]:
+    units = table.units
+    unknown = {
+        name: bool(np.isnan(getattr(units, name)).all())
+        for name in ("isi_violations", "amplitude_cutoff", "presence_ratio")
+    }
+    return {"in an area": units.area != ""} | nwb.limits_met(
+        units,
+        isi_violations_max=None if unknown["isi_violations"] else isi_violations_max,
+        amplitude_cutoff_max=None if unknown["amplitude_cutoff"] else amplitude_cutoff_max,
+        presence_ratio_min=None if unknown["presence_ratio"] else presence_ratio_min,
+    )

@@ -1,0 +1,114 @@
+"""Tables of responses beside recordings, read by the same calls."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spikevaediff import nwb, preprocessing, sessions
+from spikevaediff.records import BLANK, Responses, UnitTable
+
+LIMITS = {"isi_violations_max": 0.5, "amplitude_cutoff_max": 0.1, "presence_ratio_min": 0.95}
+WINDOWS = np.array([[0.0, 0.25]])
+UNKNOWN = np.full(6, np.nan)
+
+
+def table(session_id: int = 1, dtype: type = np.float32, **metrics: np.ndarray) -> Responses:
+    rng = np.random.default_rng(session_id)
+    image_id = rng.permutation(np.repeat([BLANK, 0, 1, 2], 3))
+    units = {name: UNKNOWN for name in ("snr", "isi_violations", "amplitude_cutoff", "presence_ratio", "firing_rate")}
+    return Responses.make(
+        counts=rng.gamma(2.0, 1.0, (12, 6, 1)).astype(dtype),
+        image_id=image_id,
+        presentation_id=np.arange(12)[:, None],
+        session_id=np.array([session_id]),
+        window_s=np.array([[0.05, 0.15]]),
+        units=UnitTable(
+            unit_id=np.arange(6),
+            session_id=np.full(6, session_id),
+            area=np.array(["V4", "V4", "IT", "V4", "", "IT"]),
+            **units | metrics,
+        ),
+    )
+
+
+def read(path: Path, **options: object) -> Responses:
+    return sessions.read_responses(path, **{"areas": ["V4"], "windows_s": WINDOWS, "min_units": 1} | LIMITS | options)
+
+
+def test_a_table_gives_the_units_of_the_areas_in_its_own_windows(tmp_path: Path) -> None:
+    whole = table()
+    whole.save(tmp_path / "1.npz")
+    found = read(tmp_path / "1.npz")
+    np.testing.assert_array_equal(found.counts, whole.counts[:, [0, 1, 3]])
+    assert found.counts.dtype == np.float32
+    assert found.units.unit_id.tolist() == [0, 1, 3]
+    assert found.window_s.tolist() == [[0.05, 0.15]]
+    assert sessions.summary(tmp_path / "1.npz", **LIMITS) == {
+        "": {"recorded": 1, "in an area": 0},
+        "IT": {"recorded": 2, "in an area": 2},
+        "V4": {"recorded": 3, "in an area": 3},
+    }
+
+
+def test_a_metric_that_a_table_has_limits_and_one_that_it_lacks_does_not(tmp_path: Path) -> None:
+    isi = np.array([0.5, 0.6, 0.1, np.nan, 0.1, 0.1])
+    table(isi_violations=isi).save(tmp_path / "1.npz")
+    assert read(tmp_path / "1.npz").units.unit_id.tolist() == [0]
+    assert read(tmp_path / "1.npz", isi_violations_max=None).units.unit_id.tolist() == [0, 1, 3]
+    left = sessions.summary(tmp_path / "1.npz", **LIMITS)["V4"]
+    assert left == {"recorded": 3, "in an area": 3, "isi_violations <= 0.5": 1}
+
+
+def test_a_table_without_the_area_is_refused_with_those_it_has(tmp_path: Path) -> None:
+    table().save(tmp_path / "1.npz")
+    with pytest.raises(ValueError, match=r"1.npz: no unit in VISp. Units that pass .* by area: IT 2/2, V4 3/3"):
+        read(tmp_path / "1.npz", areas=["VISp"])
+    with pytest.raises(ValueError, match="3 units pass in V4, fewer than min_units = 4"):
+        read(tmp_path / "1.npz", min_units=4)
+
+
+def test_tables_are_joined_as_recordings_are(tmp_path: Path) -> None:
+    for session_id in (1, 2):
+        table(session_id).save(tmp_path / f"{session_id}.npz")
+    found = sessions.paths(tmp_path)
+    assert [path.name for path in found] == ["1.npz", "2.npz"]
+    joined = nwb.concatenate([read(path) for path in found])
+    assert joined.counts.shape == (12, 6, 1)
+    first = table(1)
+    np.testing.assert_array_equal(joined.image_id, first.image_id)
+    np.testing.assert_array_equal(joined.counts[:, :3], first.counts[:, [0, 1, 3]])
+
+
+def test_a_recording_is_read_as_before(shared: Path) -> None:
+    path = shared / "data/allen_layout_nwb_fixture/session_900000001.nwb"
+    options = {"areas": ["VISp"], "windows_s": WINDOWS, "min_units": 1} | LIMITS
+    np.testing.assert_array_equal(
+        sessions.read_responses(path, **options).counts, nwb.read_responses(path, **options).counts
+    )
+    assert sessions.summary(path, **LIMITS) == nwb.summary(path, **LIMITS)
+    assert sessions.has_spike_times(path)
+
+
+def test_a_folder_without_sessions_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"holds no session \(\*.nwb or \*.npz\). Make one with: dvc repro acq"):
+        sessions.paths(tmp_path)
+
+
+def test_responses_that_are_no_counts_must_be_finite_and_have_no_root_below_zero() -> None:
+    found = table()
+    found.counts[3, 2] = -0.5
+    with pytest.raises(ValueError, match=r"fall to -0\.5, which has no square root"):
+        preprocessing.response_matrix(found, transform="square_root")
+    assert preprocessing.response_matrix(found, transform="none").min() == -0.5
+    counts = found.counts.copy()
+    counts[5] = np.nan
+    with pytest.raises(ValueError, match=r"counts are not finite in 1 presentations \(rows \[5\]\)"):
+        Responses.make(
+            counts=counts,
+            image_id=found.image_id,
+            presentation_id=found.presentation_id,
+            session_id=found.session_id,
+            window_s=found.window_s,
+            units=found.units,
+        )
