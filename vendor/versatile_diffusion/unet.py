@@ -233,7 +233,7 @@ def mix(h: Tensor, parts: Sequence[tuple[AttentionBlock, KeyValue, float | Tenso
     """
     size = h.shape[2:]
     inner = [(block.inner(h, context), block.proj_out, ratio) for block, context, ratio in parts]
-    rows = tokens(repeat(h, len(parts[0][1][0])))
+    rows = tokens(repeat(h, len(parts[0][1][0]))).contiguous()  # a repeated h lost its order in memory
     for x, layer, ratio in inner:
         weight = layer.weight.flatten(1)
         if torch.is_grad_enabled() or isinstance(ratio, Tensor):
