@@ -194,8 +194,8 @@ def denoise(
 
     Yields
     ------
-    (x, x0) after every step: the latents and their estimate without noise, float32 (n, latent channel, row, column). With
-    no step to take, the start alone.
+    (x, x0) after every step: the latents and their estimate without noise, float32 (n, latent channel, row, column).
+    With no step to take, the start alone.
 
     Raises
     ------
