@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test test-slow lint bench clean
+.PHONY: repro test test-slow lint audit bench clean
 
 repro: .venv/installed
 	dvc repro
@@ -18,6 +18,10 @@ lint: .venv/installed
 	ruff check .
 	ruff format --check .
 	mypy
+
+# Known vulnerabilities of the pinned packages. An index without that data is said to be unaudited, package by package.
+audit: .venv/installed
+	pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 
 bench: .venv/installed
 	python benchmarks/bench_ridge.py

@@ -1,5 +1,5 @@
-"""What every test shares: strict JAX, one tolerance table, and the folder of real recordings where this machine has
-it."""
+"""What every test shares: strict JAX, one tolerance table, one finished run of the small profile, and the folder of
+real recordings where this machine has it."""
 
 import os
 import sys
@@ -19,6 +19,8 @@ import jax  # noqa: E402
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+from small_profile import Run, checkout, cloned, commit, succeeded  # noqa: E402
 
 # Largest error against an independent route, relative to the largest value of that route.
 TOLERANCE = {
@@ -40,6 +42,32 @@ def close(actual: np.ndarray, expected: np.ndarray, tolerance: float | None = No
     assert error <= limit * max(scale, 1e-300) or error == 0, (
         f"error {error:.3g} on a scale of {scale:.3g}, allowed {limit:g}"
     )
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working tree as a repository of its own, with the parameters of the small profile."""
+    return checkout(tmp_path_factory.mktemp("source") / "source")
+
+
+@pytest.fixture(scope="session")
+def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
+    """A clone of it in which `dvc repro` ran and its results were committed, and that run."""
+    clone = cloned(source, tmp_path_factory.mktemp("a"))
+    run = succeeded(clone, "repro")
+    commit(clone, "Results")
+    return clone, run
+
+
+@pytest.fixture(scope="session")
+def pristine(finished: tuple[Path, Run]) -> Path:
+    """The checkout as the first run left it. Every test works on a copy."""
+    return finished[0]
+
+
+@pytest.fixture(scope="session")
+def first(finished: tuple[Path, Run]) -> Run:
+    return finished[1]
 
 
 @pytest.fixture(scope="session")

@@ -1,28 +1,23 @@
 """The pipeline as its users run it: `dvc repro` in a fresh checkout, what a change reruns, kill -9, and bad input.
 
-All runs are of the simulated session with ten repeats of each image, three folds, four layers of latents and one
-metric, so that most of their time is Python starting up. The tuning is three times stronger, to be read from so few.
+All runs are of the small profile (tests/small_profile.py).
 """
 
-import hashlib
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT
-from ruamel.yaml import YAML
+from small_profile import STAGES, Run, cloned, dvc, edit, environment, linked, results, stage, succeeded
 
 from spikevaediff.images import resize, rgb
 from spikevaediff.metrics import pixcorr
@@ -30,170 +25,11 @@ from spikevaediff.records import Features, ImageSplit, Reconstructions, Response
 
 pytestmark = pytest.mark.slow
 
-SMALL: dict[str, Any] = {
-    "datasets.simulated.n_repeats": 10,
-    "datasets.simulated.log_gain": 1.0,
-    "split.n_folds": 3,
-    "models.mini.vdvae.n_layers": 4,
-    **{f"regress.{space}.alphas": [10.0, 100.0, 1000.0, 10000.0] for space in ("vdvae", "text", "vision")},
-    "evaluate.size_px": 32,
-    "evaluate.metrics": ["pixcorr"],
-}
-STAGES = {
-    "acquire",
-    "responses@visual",
-    "responses@control",
-    "split",
-    "features@vdvae",
-    "features@text",
-    "features@vision",
-    "regress@vdvae",
-    "regress@control",
-    "regress@text",
-    "regress@control_text",
-    "regress@vision",
-    "regress@control_vision",
-    "noise_ceiling@vdvae",
-    "decode@vdvae",
-    "decode@control",
-    "decode@ceiling",
-    "evaluate@vdvae",
-    "evaluate@control",
-    "evaluate@ceiling",
-    "baseline@grey",
-    "baseline@mean",
-    "report",
-}
-
-
-def environment(scratch: Path) -> dict[str, str]:
-    """That of the tests, with DVC's state in `scratch` and without what would change a run."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "DVC_", "XLA_", "JAX_"))}
-    kept.pop("SPIKEVAEDIFF_TRACEBACK", None)
-    return kept | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "DVC_SITE_CACHE_DIR": str(scratch / "site"),
-        "DVC_NO_ANALYTICS": "1",
-        "JAX_PLATFORMS": "cpu",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONUNBUFFERED": "1",
-        "COLUMNS": "200",
-        **{f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
-    }
-
-
-def edit(params: Path, changes: dict[str, Any]) -> None:
-    """Other values for keys of params.yaml, given as paths; a new file, since the old one may be a link."""
-    yaml = YAML()
-    content = yaml.load(params)
-    for path, value in changes.items():
-        *above, key = path.split(".")
-        section = content
-        for name in above:
-            section = section[name]
-        section[key] = value
-    params.unlink()
-    yaml.dump(content, params)
-
-
-def checkout(folder: Path) -> Path:
-    """The working tree, uncommitted changes included, as a repository of its own with small parameters."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in listed.stdout.decode().split("\0"):
-        if name and (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, folder / name)
-    # Results of the full parameters would only be in the way.
-    for path in ("dvc.lock", "metrics", "plots"):
-        shutil.rmtree(folder / path) if (folder / path).is_dir() else (folder / path).unlink(missing_ok=True)
-    edit(folder / "params.yaml", SMALL)
-    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "A checkout"]):
-        subprocess.run(["git", *command], cwd=folder, env=environment(folder.parent), check=True)
-    return folder
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished command: which stages it ran, which it took from the cache, and what lies there afterwards."""
-
-    code: int
-    output: str
-    seconds: float
-    files: dict[str, str]
-
-    @property
-    def ran(self) -> set[str]:
-        return set(re.findall(r"Running stage '([^']+)'", self.output))
-
-    @property
-    def restored(self) -> set[str]:
-        return set(re.findall(r"Stage '([^']+)' is cached - skipping run", self.output))
-
-
-def results(clone: Path) -> dict[str, str]:
-    """The sha256 of every result, by path."""
-    found = {}
-    for folder in ("artifacts", "metrics", "plots"):
-        for path in sorted((clone / folder).rglob("*")):
-            if path.is_file():
-                found[path.relative_to(clone).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
-
-
-def dvc(clone: Path, *words: str) -> Run:
-    started = time.monotonic()
-    done = subprocess.run(
-        ["dvc", *words],
-        cwd=clone,
-        env=environment(clone.parent),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return Run(done.returncode, done.stdout, time.monotonic() - started, results(clone))
-
-
-def succeeded(clone: Path, *words: str) -> Run:
-    run = dvc(clone, *words)
-    assert run.code == 0, run.output
-    return run
-
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkout(tmp_path_factory.mktemp("source") / "source")
-
-
-def cloned(source: Path, folder: Path) -> Path:
-    subprocess.run(["git", "clone", "--quiet", source, folder / "clone"], env=environment(folder), check=True)
-    return folder / "clone"
-
-
-@pytest.fixture(scope="module")
-def clone(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cloned(source, tmp_path_factory.mktemp("a"))
-
-
-@pytest.fixture(scope="module")
-def first(clone: Path) -> Run:
-    run = succeeded(clone, "repro")
-    subprocess.run(["git", "add", "--all"], cwd=clone, check=True)
-    subprocess.run(["git", "commit", "-qm", "Results"], cwd=clone, env=environment(clone.parent), check=True)
-    return run
-
-
-@pytest.fixture(scope="module")
-def pristine(clone: Path, first: Run) -> Path:
-    """The checkout as the first run left it."""
-    folder = clone.parent / "pristine"
-    shutil.copytree(clone, folder, ignore=shutil.ignore_patterns("tmp"))
-    return folder
+def clone(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished checkout, to be changed."""
+    return Path(shutil.copytree(pristine, tmp_path_factory.mktemp("b") / "clone", ignore=shutil.ignore_patterns("tmp")))
 
 
 @pytest.fixture(scope="module")
@@ -410,25 +246,6 @@ def test_a_killed_run_leaves_no_temporary_file(disturbed: Run) -> None:
 
 
 # ---- Bad input: one clear line, nothing half-written
-
-
-def linked(pristine: Path, folder: Path) -> Path:
-    """A copy whose files are links: to change one, put another in its place."""
-    shutil.copytree(pristine, folder, copy_function=os.link)
-    return folder
-
-
-def stage(clone: Path, command: str, under: tuple[str, ...] = (), **options: Any) -> subprocess.CompletedProcess[str]:
-    name, *words = command.split()
-    return subprocess.run(
-        [*under, sys.executable, "-m", f"stages.{name}", *words],
-        cwd=clone,
-        env=environment(clone.parent),
-        capture_output=True,
-        text=True,
-        check=False,
-        **options,
-    )
 
 
 @pytest.fixture

@@ -1,10 +1,14 @@
-"""`spikevaediff assets`: what others made, here or to be fetched; `spikevaediff predict`: a saved fit applied."""
+"""The commands beside the pipeline; `spikevaediff --help` lists them."""
 
 import argparse
+import math
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from spikevaediff import assets
@@ -32,6 +36,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predicting.add_argument("responses", metavar="RESPONSES", help="npz of Responses, as in artifacts/responses/")
     predicting.add_argument("out", metavar="OUT", help="npz of Features to write, as in artifacts/predicted/")
     predicting.set_defaults(run=_predict)
+    examining = commands.add_parser("doctor", help="what is wrong with this checkout and machine, and the cure")
+    examining.add_argument("--no-cache", action="store_true", help="do not hash the objects of the DVC cache again")
+    examining.add_argument(
+        "--remove-damaged",
+        action="store_true",
+        help="remove damaged objects and their links in the workspace; dvc pull or dvc repro brings them back",
+    )
+    examining.set_defaults(run=_doctor)
+    comparing = commands.add_parser("compare", help="two commits as a Markdown page: metrics, parameters, pictures")
+    comparing.add_argument("base", metavar="BASE", nargs="?", help="a revision that Git knows, such as origin/main")
+    comparing.add_argument("head", metavar="HEAD", nargs="?", default="HEAD", help="another one (default: HEAD)")
+    comparing.add_argument("--url", help="where raw files are served: https://github.com/OWNER/NAME/raw")
+    comparing.add_argument("--out", metavar="FILE", help="write there instead of printing")
+    comparing.add_argument(
+        "--stale", action="store_true", help="instead: exit 1 when dvc.lock is older than code or parameters"
+    )
+    comparing.set_defaults(run=_compare)
+    sweeping = commands.add_parser("sweep", help="run a set of experiments of sweeps.yaml, here or on a cluster")
+    sweeping.add_argument("name", nargs="?", metavar="NAME", help="which set; none: list them")
+    sweeping.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
+    sweeping.add_argument("--jobs", type=int, default=1, help="experiments at once on this machine (default: 1)")
+    sweeping.add_argument("--cluster", metavar="ADDRESS", help="of a Dask scheduler, such as tcp://login-node:8786")
+    sweeping.add_argument("--git-remote", default="origin", help="workers clone and push there (default: origin)")
+    sweeping.add_argument("--tries", type=int, default=2, help="further workers that try a failed one (default: 2)")
+    sweeping.set_defaults(run=_sweep)
     chosen = parser.parse_args(arguments)
     return chosen.run(chosen)
 
@@ -70,6 +99,93 @@ def _predict(chosen: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    from spikevaediff import doctor
+
+    colour = {"fine": "green", "note": "yellow", "broken": "red"}
+    table = Table(show_header=False, box=None)
+    broken = False
+    try:
+        if chosen.remove_damaged:
+            for path in doctor.remove_damaged(Path.cwd()):
+                print(f"removed {path}")
+        for finding in doctor.examine(Path.cwd(), cache=not chosen.no_cache):
+            broken |= finding.state == "broken"
+            cure = f"\n[bold]{escape(finding.cure)}[/]" if finding.cure else ""
+            table.add_row(finding.name, f"[{colour[finding.state]}]{finding.state}[/]", escape(finding.text) + cure)
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
+        return 1
+    Console().print(table)
+    return 1 if broken else 0
+
+
+def _compare(chosen: argparse.Namespace) -> int:
+    from spikevaediff import compare
+    from spikevaediff.atomic import replacing
+
+    try:
+        if chosen.stale:
+            stages = compare.stale(Path.cwd())
+            if stages:
+                print(
+                    f"dvc.lock is stale: {', '.join(stages)} would run. Run `make repro`, look at the results and "
+                    "commit dvc.lock, metrics/ and plots/ with your change.",
+                    file=sys.stderr,
+                )
+            return 1 if stages else 0
+        if chosen.base is None:
+            print("name the revision to compare with: spikevaediff compare origin/main", file=sys.stderr)
+            return 2
+        text = compare.page(chosen.base, chosen.head, Path.cwd(), url=chosen.url)
+        if chosen.out is None:
+            print(text, end="")
+        else:
+            with replacing(chosen.out) as temporary:
+                temporary.write_text(text)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _sweep(chosen: argparse.Namespace) -> int:
+    from ruamel.yaml import YAML
+
+    from spikevaediff import sweep
+
+    root = Path.cwd()
+    try:
+        grids = sweep.load(root / "sweeps.yaml")
+        if chosen.name is None:
+            for name, grid in grids.items():
+                print(f"{name}: {math.prod(map(len, grid.values()))} experiments over {', '.join(grid)}")
+            return 0
+        if chosen.name not in grids:
+            raise ValueError(f"sweeps.yaml has no {chosen.name!r}; there are {', '.join(grids)}")
+        params = YAML(typ="safe").load(root / "params.yaml")
+        wanted = sweep.experiments(chosen.name, grids[chosen.name], params)
+        if chosen.dry_run:
+            for name, settings in wanted.items():
+                print(f"dvc exp run --name {name} {' '.join(f'-S {shlex.quote(one)}' for one in settings)}")
+            return 0
+        if chosen.cluster is None:
+            sweep.run_here(root, wanted, jobs=chosen.jobs)
+            print(f"{len(wanted)} experiments queued. Follow them: dvc queue status; compare: dvc exp show")
+            return 0
+        failed = 0
+        for name, error in sweep.run_on_cluster(
+            root, wanted, scheduler=chosen.cluster, git_remote=chosen.git_remote, tries=chosen.tries
+        ):
+            print(f"{name}: {error or 'done'}", flush=True)
+            failed += error is not None
+        print(f"Fetch the results: dvc exp pull {chosen.git_remote}; compare: dvc exp show")
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
+        return 1
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

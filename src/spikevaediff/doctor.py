@@ -1,0 +1,264 @@
+"""What may be wrong with a checkout and its machine, and how to cure it: `spikevaediff doctor`.
+
+DVC trusts its cache: a byte that flips on disk is restored, pushed and computed with. Here every object is hashed
+again. The rest are the questions that one asks first when a run fails on another machine: other versions, assets that
+are not there, locks of processes that are gone, results older than the code, a full disk, no GPU.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from rich.progress import Progress
+
+from spikevaediff import assets
+from spikevaediff.download import size_text
+
+FREE_BYTES = 5 * 10**9  # the embedded run needs about one, a published model or a real session several
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One answer: `state` is "fine", "note" (works, but look) or "broken"; `cure` is what to type."""
+
+    name: str
+    state: Literal["fine", "note", "broken"]
+    text: str
+    cure: str = ""
+
+
+def examine(root: Path, *, cache: bool = True) -> Iterator[Finding]:
+    """All findings about one checkout, the quick ones first.
+
+    Parameters
+    ----------
+    root : Path
+        Top of the checkout: the folder of dvc.yaml.
+    cache : bool
+        Also hash every object of the DVC cache again (about a second for 500 MB).
+
+    Raises
+    ------
+    FileNotFoundError
+        `root` is not the top of a checkout.
+    """
+    if not (root / "dvc.yaml").is_file():
+        raise FileNotFoundError(f"{root} has no dvc.yaml. Run this at the top of a checkout of SpikeVAEDiff")
+    yield versions(root)
+    yield missing_assets()
+    yield free_disk(root)
+    yield gpu()
+    yield locks(root)
+    yield stale_results(root)
+    if cache:
+        yield damaged_objects(cache_folder(root), workspace_paths(root))
+
+
+def versions(root: Path) -> Finding:
+    """Installed packages against constraints.txt; a package that is not installed is fine, it may be an extra."""
+    wrong = []
+    for line in (root / "constraints.txt").read_text().splitlines():
+        name, _, pinned = line.partition("==")
+        if not pinned:
+            continue
+        try:
+            installed = metadata.version(name.strip())
+        except metadata.PackageNotFoundError:
+            continue
+        if installed.split("+")[0] != pinned.split(";")[0].strip():  # 2.13.0+cpu is a build of 2.13.0
+            wrong.append(f"{name.strip()} {installed} instead of {pinned.split(';')[0].strip()}")
+    python = ".".join(map(str, sys.version_info[:3]))
+    if wrong:
+        cure = "rm .venv/installed && make .venv/installed"
+        return Finding("versions", "note", f"Python {python}; {', '.join(wrong)}: results may differ", cure)
+    return Finding("versions", "fine", f"Python {python}, packages as in constraints.txt")
+
+
+def missing_assets() -> Finding:
+    """Assets that the default run needs and that are not in the user's cache."""
+    missing = [name for name, asset in assets.ASSETS.items() if asset.embedded and not assets.is_present(name)]
+    if missing:
+        size = size_text(sum(assets.ASSETS[name].bytes for name in missing))
+        text = f"{', '.join(missing)} not in {assets.cache_dir()} ({size}); the first run fetches them"
+        return Finding("assets", "note", text, f"spikevaediff assets fetch {' '.join(missing)}")
+    return Finding("assets", "fine", f"all that the default run needs is in {assets.cache_dir()}")
+
+
+def free_disk(root: Path) -> Finding:
+    """Free space where results, the DVC cache and the user's cache lie."""
+    places = {"checkout": root, "DVC cache": cache_folder(root), "user's cache": assets.cache_dir()}
+    free = {}
+    for name, place in places.items():
+        while not place.exists():
+            place = place.parent
+        free[name] = shutil.disk_usage(place).free
+    text = ", ".join(f"{name} {size_text(size)} free" for name, size in free.items())
+    if min(free.values()) < FREE_BYTES:
+        return Finding("disk", "note", text, "dvc gc --workspace removes results of other runs; see `dvc gc --help`")
+    return Finding("disk", "fine", text)
+
+
+def gpu() -> Finding:
+    """What `nvidia-smi` lists and whether torch and JAX can use it; nothing here needs one."""
+    try:
+        query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+        listed = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        memory = size_text(psutil.virtual_memory().total)
+        return Finding("gpu", "fine", f"none; {os.cpu_count()} processors and {memory} of memory")
+    import torch
+
+    jax = any(distribution.name.startswith("jax-cuda") for distribution in metadata.distributions())
+    unable = [name for name, able in (("torch", torch.cuda.is_available()), ("jax", jax)) if not able]
+    text = "; ".join(listed.splitlines())
+    if unable:
+        return Finding("gpu", "note", f"{text}, which {' and '.join(unable)} cannot use", "install their CUDA builds")
+    return Finding("gpu", "fine", text)
+
+
+def locks(root: Path) -> Finding:
+    """Locks of DVC that processes hold which no longer run; DVC itself clears most of them."""
+    path = root / ".dvc/tmp/rwlock"
+    try:
+        held = json.loads(path.read_text() or "{}")
+    except FileNotFoundError:
+        held = {}
+    except ValueError:
+        return Finding("locks", "broken", f"{path} is damaged", f"rm {path}, when no dvc command runs")
+    holders: set[int] = set()
+    for entry in held.values():
+        write = entry.get("write")
+        holders |= {int(one["pid"]) for one in [*entry.get("read", []), *([write] if write else [])]}
+    dead = sorted(pid for pid in holders if not psutil.pid_exists(pid))
+    if dead:
+        text = f"held by processes that are gone: {', '.join(map(str, dead))}"
+        return Finding("locks", "note", text, f"the next dvc command clears them; if it does not: rm {path}")
+    alive = f"; process {', '.join(map(str, sorted(holders)))} is at work" if holders else ""
+    return Finding("locks", "fine", f"none is left over{alive}")
+
+
+def stale_results(root: Path) -> Finding:
+    """Stages whose inputs, code or parameters are newer than dvc.lock."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "status", "--json"], cwd=root, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return Finding("results", "broken", f"dvc status fails: {last}", "mend what it names")
+    changed = json.loads(done.stdout or "{}")
+    if changed:
+        names = sorted(changed)
+        text = f"{len(names)} stages are not up to date: {', '.join(names[:6])}" + (", ..." if len(names) > 6 else "")
+        return Finding("results", "note", text, "dvc repro")
+    return Finding("results", "fine", "dvc.lock agrees with code, parameters and files")
+
+
+def cache_folder(root: Path) -> Path:
+    """Where DVC keeps objects, as configured for this checkout."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "cache", "dir"], cwd=root, capture_output=True, text=True, check=False
+    )
+    return root / done.stdout.strip() if done.returncode == 0 and done.stdout.strip() else root / ".dvc/cache"
+
+
+def objects(cache: Path) -> list[Path]:
+    """Every object of a cache folder: files/md5/ab/cdef... (.dir: the list of a folder's files)."""
+    return sorted(path for path in (cache / "files/md5").glob("[0-9a-f][0-9a-f]/*") if not path.name.startswith("."))
+
+
+def damaged_objects(cache: Path, where: dict[str, list[Path]]) -> Finding:
+    """Objects whose MD5 is not their name, and where in the workspace they stand.
+
+    A workspace file may be a link to the object and is then damaged as well.
+    """
+    damaged, size = damage(cache)
+    litter = [path for path in (cache / "files/md5").rglob(".*.tmp") if path.is_file()]
+    left = f"; {len(litter)} half-written files of killed runs" if litter else ""
+    if damaged:
+        lines = []
+        for path in damaged:
+            places = where.get(path.parent.name + path.name.removesuffix(".dir"), [])
+            lines.append(str(path) + (f" (= {', '.join(map(str, places))})" if places else ""))
+        cure = "spikevaediff doctor --remove-damaged, then dvc pull or dvc repro"
+        return Finding("cache", "broken", f"{len(damaged)} damaged objects: {'; '.join(lines)}{left}", cure)
+    return Finding("cache", "fine", f"{len(objects(cache))} objects, {size_text(size)}, all whole{left}")
+
+
+def damage(cache: Path) -> tuple[list[Path], int]:
+    """The objects whose content does not hash to their name, and the bytes read."""
+    found, size = [], 0
+    every = objects(cache)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("hashing the cache", total=len(every))
+        for path in every:
+            progress.advance(task)
+            try:
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "md5").hexdigest()
+            except FileNotFoundError:  # removed by a running dvc
+                continue
+            size += path.stat().st_size
+            if digest != path.parent.name + path.name.removesuffix(".dir"):
+                found.append(path)
+    return found, size
+
+
+def workspace_paths(root: Path) -> dict[str, list[Path]]:
+    """Where in the workspace every object of dvc.lock and of the .dvc files stands, by MD5."""
+    from ruamel.yaml import YAML
+
+    reader, cache = YAML(typ="safe"), cache_folder(root)
+    outs: list[dict[str, Any]] = []
+    if (root / "dvc.lock").is_file():
+        for stage in (reader.load(root / "dvc.lock") or {}).get("stages", {}).values():
+            outs += stage.get("outs", [])
+    for path in root.glob("*.dvc"):
+        if path.is_file():
+            outs += (reader.load(path) or {}).get("outs", [])
+    where: dict[str, list[Path]] = {}
+    for out in outs:
+        digest = str(out.get("md5", ""))
+        where.setdefault(digest.removesuffix(".dir"), []).append(Path(out["path"]))
+        listing = cache / "files/md5" / digest[:2] / digest[2:]
+        if digest.endswith(".dir") and listing.is_file():
+            try:
+                members = json.loads(listing.read_text())
+            except ValueError:
+                continue
+            for member in members:
+                where.setdefault(member["md5"], []).append(Path(out["path"]) / member["relpath"])
+    return where
+
+
+def remove_damaged(root: Path) -> list[Path]:
+    """Remove damaged objects and the workspace files that hold the same bytes, so that DVC makes or fetches them anew.
+
+    Only what is damaged goes: a workspace file that is whole stays.
+
+    Returns
+    -------
+    list of Path
+        What was removed.
+    """
+    cache, where = cache_folder(root), workspace_paths(root)
+    removed: list[Path] = []
+    for path in damage(cache)[0]:
+        digest = path.parent.name + path.name.removesuffix(".dir")
+        for place in where.get(digest, []):
+            file = root / place
+            if file.is_file() and hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() != digest:
+                file.unlink()
+                removed.append(place)
+        path.chmod(0o644)
+        path.unlink()
+        removed.append(path)
+    return removed

@@ -1,0 +1,183 @@
+"""A small profile of the pipeline, and checkouts in which tests run it: the same DAG with other parameters.
+
+The simulated session has ten repeats of each image, three folds, four layers of latents and one metric, so that most of
+the time of a run is Python starting up. The tuning is three times stronger, to be read from so few.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SMALL: dict[str, Any] = {
+    "datasets.simulated.n_repeats": 10,
+    "datasets.simulated.log_gain": 1.0,
+    "split.n_folds": 3,
+    "models.mini.vdvae.n_layers": 4,
+    **{f"regress.{space}.alphas": [10.0, 100.0, 1000.0, 10000.0] for space in ("vdvae", "text", "vision")},
+    "evaluate.size_px": 32,
+    "evaluate.metrics": ["pixcorr"],
+}
+STAGES = {
+    "acquire",
+    "responses@visual",
+    "responses@control",
+    "split",
+    "features@vdvae",
+    "features@text",
+    "features@vision",
+    "regress@vdvae",
+    "regress@control",
+    "regress@text",
+    "regress@control_text",
+    "regress@vision",
+    "regress@control_vision",
+    "noise_ceiling@vdvae",
+    "decode@vdvae",
+    "decode@control",
+    "decode@ceiling",
+    "evaluate@vdvae",
+    "evaluate@control",
+    "evaluate@ceiling",
+    "baseline@grey",
+    "baseline@mean",
+    "report",
+}
+
+
+def environment(scratch: Path) -> dict[str, str]:
+    """That of the tests, with DVC's state in `scratch` and without what would change a run."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "DVC_", "XLA_", "JAX_"))}
+    kept.pop("SPIKEVAEDIFF_TRACEBACK", None)
+    return kept | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "DVC_SITE_CACHE_DIR": str(scratch / "site"),
+        "DVC_NO_ANALYTICS": "1",
+        "JAX_PLATFORMS": "cpu",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        "COLUMNS": "200",
+        **{f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+    }
+
+
+def edit(params: Path, changes: dict[str, Any]) -> None:
+    """Other values for keys of params.yaml, given as paths; a new file, since the old one may be a link."""
+    yaml = YAML()
+    content = yaml.load(params)
+    for path, value in changes.items():
+        *above, key = path.split(".")
+        section = content
+        for name in above:
+            section = section[name]
+        section[key] = value
+    params.unlink()
+    yaml.dump(content, params)
+
+
+def checkout(folder: Path) -> Path:
+    """The working tree, uncommitted changes included, as a repository of its own with small parameters."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    # Results of the full parameters would only be in the way.
+    for path in ("dvc.lock", "metrics", "plots"):
+        shutil.rmtree(folder / path) if (folder / path).is_dir() else (folder / path).unlink(missing_ok=True)
+    edit(folder / "params.yaml", SMALL)
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    commit(folder, "A checkout")
+    return folder
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished command: which stages it ran, which it took from the cache, and what lies there afterwards."""
+
+    code: int
+    output: str
+    seconds: float
+    files: dict[str, str]
+
+    @property
+    def ran(self) -> set[str]:
+        return set(re.findall(r"Running stage '([^']+)'", self.output))
+
+    @property
+    def restored(self) -> set[str]:
+        return set(re.findall(r"Stage '([^']+)' is cached - skipping run", self.output))
+
+
+def results(clone: Path) -> dict[str, str]:
+    """The sha256 of every result, by path."""
+    found = {}
+    for folder in ("artifacts", "metrics", "plots"):
+        for path in sorted((clone / folder).rglob("*")):
+            if path.is_file():
+                found[path.relative_to(clone).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def dvc(clone: Path, *words: str) -> Run:
+    started = time.monotonic()
+    done = subprocess.run(
+        ["dvc", *words],
+        cwd=clone,
+        env=environment(clone.parent),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout, time.monotonic() - started, results(clone))
+
+
+def succeeded(clone: Path, *words: str) -> Run:
+    run = dvc(clone, *words)
+    assert run.code == 0, run.output
+    return run
+
+
+def commit(clone: Path, message: str) -> None:
+    for words in (["add", "--all"], ["commit", "--quiet", "--message", message]):
+        subprocess.run(["git", *words], cwd=clone, env=environment(clone.parent), check=True)
+
+
+def cloned(source: Path, folder: Path) -> Path:
+    subprocess.run(["git", "clone", "--quiet", source, folder / "clone"], env=environment(folder), check=True)
+    return folder / "clone"
+
+
+def linked(pristine: Path, folder: Path) -> Path:
+    """A copy whose files are links: to change one, put another in its place."""
+    shutil.copytree(pristine, folder, copy_function=os.link)
+    return folder
+
+
+def stage(clone: Path, command: str, under: tuple[str, ...] = (), **options: Any) -> subprocess.CompletedProcess[str]:
+    name, *words = command.split()
+    return subprocess.run(
+        [*under, sys.executable, "-m", f"stages.{name}", *words],
+        cwd=clone,
+        env=environment(clone.parent),
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )

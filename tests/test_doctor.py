@@ -1,0 +1,163 @@
+"""The doctor finds what is broken, names it, and says what to type."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from small_profile import environment, results, succeeded
+
+from spikevaediff import assets, doctor
+from spikevaediff.__main__ import main
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A DVC cache of two whole objects: a file and the list of a folder."""
+    for content in (b"counts", b'[{"md5": "5eb63bbbe01eeed093cb22bb8f5acdc3", "relpath": "0042.png"}]'):
+        put(tmp_path, content)
+    return tmp_path
+
+
+def put(cache: Path, content: bytes, suffix: str = "") -> Path:
+    import hashlib
+
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    path = cache / "files/md5" / digest[:2] / (digest[2:] + suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_whole_cache_is_fine(cache: Path) -> None:
+    finding = doctor.damaged_objects(cache, {})
+    assert finding.state == "fine"
+    assert finding.text.startswith("2 objects")
+
+
+def test_a_flipped_bit_is_found_and_its_place_named(cache: Path) -> None:
+    path = doctor.objects(cache)[0]
+    digest = path.parent.name + path.name
+    content = bytearray(path.read_bytes())
+    content[3] ^= 1
+    path.write_bytes(bytes(content))
+    finding = doctor.damaged_objects(cache, {digest: [Path("artifacts/responses/visual.npz")]})
+    assert finding.state == "broken"
+    assert finding.text == f"1 damaged objects: {path} (= artifacts/responses/visual.npz)"
+    assert "--remove-damaged" in finding.cure
+
+
+def test_the_list_of_a_folder_is_hashed_too(tmp_path: Path) -> None:
+    path = put(tmp_path, b"[]", suffix=".dir")
+    assert doctor.damage(tmp_path) == ([], 2)
+    path.write_bytes(b"[ ]")
+    assert doctor.damage(tmp_path)[0] == [path]
+
+
+def test_half_written_files_are_counted(cache: Path) -> None:
+    (doctor.objects(cache)[0].parent / ".x.tmp").write_bytes(b"half")
+    assert doctor.damaged_objects(cache, {}).text.endswith("1 half-written files of killed runs")
+
+
+def test_another_version_is_named(tmp_path: Path) -> None:
+    (tmp_path / "constraints.txt").write_text("numpy==0.0.1\nno-such-package==1.0\n# a comment\n")
+    finding = doctor.versions(tmp_path)
+    assert finding.state == "note"
+    assert "instead of 0.0.1" in finding.text
+    assert "no-such-package" not in finding.text
+
+
+def test_the_environment_of_these_tests_is_the_pinned_one() -> None:
+    assert doctor.versions(ROOT).state == "fine", doctor.versions(ROOT).text
+
+
+def test_missing_assets_are_named_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path / "empty"))
+    finding = doctor.missing_assets()
+    embedded = [name for name, asset in assets.ASSETS.items() if asset.embedded]
+    assert finding.state == "note"
+    assert finding.cure == f"spikevaediff assets fetch {' '.join(embedded)}"
+
+
+def test_a_disk_that_is_nearly_full_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.free_disk(ROOT).state == "fine"
+    monkeypatch.setattr(doctor, "FREE_BYTES", 10**18)
+    assert doctor.free_disk(ROOT).state == "note"
+
+
+def test_a_lock_of_a_process_that_is_gone_is_told_from_a_living_one(tmp_path: Path) -> None:
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for pid, state in ((gone.pid, "note"), (os.getpid(), "fine")):
+        (tmp_path / ".dvc/tmp/rwlock").write_text(json.dumps({"x": {"write": {"pid": pid, "cmd": "dvc repro"}}}))
+        finding = doctor.locks(tmp_path)
+        assert (finding.state, str(pid) in finding.text) == (state, True)
+
+
+def test_a_damaged_lock_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    (tmp_path / ".dvc/tmp/rwlock").write_text("{")
+    assert doctor.locks(tmp_path).state == "broken"
+
+
+def test_outside_a_checkout_the_doctor_says_where_to_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor"]) == 1
+    assert "has no dvc.yaml. Run this at the top of a checkout" in capsys.readouterr().err
+
+
+def run_doctor(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "spikevaediff", "doctor", *words],
+        cwd=clone,
+        env=environment(clone.parent) | {"PYTHONPATH": str(clone / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_a_byte_that_flips_in_the_cache_is_found_removed_and_made_again(pristine: Path, tmp_path: Path) -> None:
+    clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp")))
+    before = results(clone)
+    assert "dvc.lock agrees with code, parameters and files" in run_doctor(clone).stdout
+    # The same file under both names, as on a disk where DVC links instead of copying.
+    visual = clone / "artifacts/responses/visual.npz"
+    (object_path,) = (path for path in doctor.objects(clone / ".dvc/cache") if path.read_bytes() == visual.read_bytes())
+    content = bytearray(visual.read_bytes())
+    content[len(content) // 2] ^= 1
+    object_path.chmod(0o644)
+    object_path.write_bytes(bytes(content))
+    object_path.chmod(0o444)  # as DVC protects it; an object that may be written is one that DVC hashes again itself
+    visual.unlink()
+    os.link(object_path, visual)
+
+    found = run_doctor(clone)
+    assert found.returncode == 1
+    assert "1 damaged objects" in found.stdout
+    assert "responses/visual.npz" in found.stdout.replace("\n", "").replace(" ", "")
+    removed = run_doctor(clone, "--remove-damaged")
+    assert removed.returncode == 0, removed.stdout
+    assert "removed artifacts/responses/visual.npz" in removed.stdout
+    run = succeeded(clone, "repro")
+    assert run.ran == {"responses@visual"}
+    assert run.files == before
+
+
+@pytest.mark.slow
+def test_a_changed_parameter_is_noted(pristine: Path, tmp_path: Path) -> None:
+    from small_profile import edit
+
+    clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp")))
+    edit(clone / "params.yaml", {"split.seed": 3})
+    finding = doctor.stale_results(clone)
+    assert (finding.state, finding.cure) == ("note", "dvc repro")
+    assert "split" in finding.text

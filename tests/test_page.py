@@ -1,0 +1,78 @@
+"""The report page: one file, whole in itself, readable on a phone."""
+
+import html
+import re
+
+import numpy as np
+import pytest
+
+from spikevaediff import page
+from spikevaediff.gallery import plt, png_of
+
+
+def picture() -> bytes:
+    figure, axes = plt.subplots(figsize=(12, 4))
+    axes.plot([0, 1], [0, 1])
+    return png_of(figure)
+
+
+def whole() -> str:
+    rng = np.random.default_rng([3])
+    pixels = rng.integers(0, 256, (5, 80, 80, 3), dtype=np.uint8)
+    sections = [
+        page.Section("Scores", page.table(["run", *(f"metric {i}" for i in range(12))], [["vdvae", *["0.123"] * 12]])),
+        page.Section("A wide picture", page.figure(picture(), "a line", "It rises.")),
+        page.Section("Every image", page.sheet(range(5), {"shown": pixels}, dict.fromkeys(range(5), "pixcorr 0.3"))),
+    ]
+    return page.page("A title", "What was run.", sections)
+
+
+def test_nothing_is_loaded_from_elsewhere() -> None:
+    text = whole()
+    assert set(re.findall(r'src="([a-z]+:)', text)) == {"data:"}
+    assert not re.search(r"<script|<link|@import|url\(|https?://", text)
+    assert "default-src 'none'" in text
+
+
+def test_the_same_results_are_the_same_bytes() -> None:
+    assert whole() == whole()
+
+
+def test_text_cannot_become_markup() -> None:
+    bad = "<script>alert('x')</script> & \"quotes\""
+    text = page.page(
+        bad,
+        bad,
+        [
+            page.Section(
+                bad,
+                page.paragraphs(bad)
+                + page.bullets([bad])
+                + page.table([bad], [[(bad, bad)]], caption=bad)
+                + page.figure(b"", bad, bad)
+                + page.folded(bad, page.verbatim(bad))
+                + page.sheet([0], {bad: np.zeros((1, 8, 8, 3), np.uint8)}, {0: bad}),
+            )
+        ],
+    )
+    assert "<script>" not in text
+    assert html.escape(bad) in text
+    assert 'alt="<' not in text
+
+
+def test_every_section_is_linked() -> None:
+    text = whole()
+    for anchor in re.findall(r'<a href="#([^"]+)">', text):
+        assert f'id="{anchor}"' in text
+    assert 'href="#a-wide-picture"' in text
+
+
+def test_two_sections_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"the same anchor: scores, scores"):
+        page.page("t", "l", [page.Section("Scores", ""), page.Section("Scores!", "")])
+
+
+def test_a_row_can_stand_out_and_a_cell_has_small_print() -> None:
+    text = page.table(["run", "pixcorr"], [["vdvae", ("0.3", "0.2 to 0.4")], ["grey", "0"]], strong=["vdvae"])
+    assert '<tr class="strong"><td>vdvae</td><td>0.3<small>0.2 to 0.4</small></td></tr>' in text
+    assert text.count("strong") == 1

@@ -1,0 +1,192 @@
+"""A shared cache, on each kind of remote that the README names: what one lab member pushes, another need not compute.
+
+The servers are real ones: moto's S3, OpenSSH's sshd, and a folder.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from remote_servers import KEY_ID, SECRET, free_port, s3, ssh
+from small_profile import STAGES, Run, cloned, dvc, edit, results, succeeded
+
+pytestmark = pytest.mark.slow
+
+Setup = Callable[[Path], None]
+
+
+class Remote:
+    """A kind of remote: how a clone is told of it, and the objects it holds."""
+
+    def __init__(self, kind: str, folder: Path, stack: ExitStack) -> None:
+        self.kind, self.folder, self.port = kind, folder, free_port()
+        if kind == "folder":
+            (folder / "store").mkdir()
+            self.options = {"url": str(folder / "store")}
+        elif kind == "s3":
+            endpoint = stack.enter_context(s3(folder, self.port))
+            self.options = {
+                "url": "s3://lab/spikevaediff",
+                "endpointurl": endpoint,
+                "access_key_id": KEY_ID,
+                "secret_access_key": SECRET,
+                "region": "us-east-1",
+            }
+        else:
+            key = stack.enter_context(ssh(folder, self.port))
+            self.options = {"url": f"ssh://127.0.0.1:{self.port}{folder}/store", "keyfile": str(key)}
+            (folder / "store").mkdir()
+
+    def tell(self, clone: Path, **more: str) -> None:
+        options = self.options | {"verify": "true"} | more
+        succeeded(clone, "remote", "add", "--local", "--default", "--force", "lab", options.pop("url"))
+        for name, value in options.items():
+            succeeded(clone, "remote", "modify", "--local", "lab", name, value)
+
+    def flip(self, key: str) -> None:
+        """Change one byte of a stored object, path relative to the remote."""
+        if self.kind == "s3":
+            import boto3
+
+            client = boto3.client(
+                "s3",
+                endpoint_url=self.options["endpointurl"],
+                aws_access_key_id=KEY_ID,
+                aws_secret_access_key=SECRET,
+                region_name="us-east-1",
+            )
+            name = f"spikevaediff/{key}"
+            content = bytearray(client.get_object(Bucket="lab", Key=name)["Body"].read())
+            content[len(content) // 2] ^= 1
+            client.put_object(Bucket="lab", Key=name, Body=bytes(content))
+            return
+        path = self.folder / "store" / key
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.chmod(0o644)
+        path.write_bytes(content)
+
+
+@pytest.fixture(scope="module", params=["folder", "s3", "ssh"])
+def remote(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    with ExitStack() as stack:
+        yield Remote(request.param, tmp_path_factory.mktemp("remote"), stack)
+
+
+@pytest.fixture(scope="module")
+def pushed(remote: Remote, pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clone of one member of the lab: everything is pushed, and the run with one other parameter too."""
+    clone = Path(shutil.copytree(pristine, tmp_path_factory.mktemp("first") / "clone"))
+    remote.tell(clone)
+    succeeded(clone, "push", "--run-cache")
+    edit(clone / "params.yaml", {"regress.vdvae.alpha_scope": "global"})
+    changed = succeeded(clone, "repro")
+    assert "regress@vdvae" in changed.ran
+    succeeded(clone, "push", "--run-cache")
+    return clone
+
+
+@pytest.fixture(scope="module")
+def second(pushed: Path, pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another member's clone of the same commit, with an empty cache."""
+    return cloned(pristine, tmp_path_factory.mktemp("second"))
+
+
+def test_a_second_clone_pulls_and_has_nothing_to_run(remote: Remote, first: Run, second: Path) -> None:
+    remote.tell(second)
+    pulled = succeeded(second, "pull")
+    assert {path: digest for path, digest in pulled.files.items() if path in first.files} == first.files
+    again = succeeded(second, "repro")
+    assert again.ran == again.restored == set()
+    assert "Data and pipelines are up to date." in again.output
+
+
+def test_what_another_member_ran_is_not_run_again(remote: Remote, pushed: Path, second: Path) -> None:
+    edit(second / "params.yaml", {"regress.vdvae.alpha_scope": "global"})
+    succeeded(second, "fetch", "--run-cache")
+    run = succeeded(second, "repro", "--pull")
+    # The report's own files are in Git and in no cache, so this one stage runs.
+    assert run.ran <= {"report"}
+    assert run.restored >= {name for name in STAGES if name.startswith(("regress", "evaluate@vdvae"))}
+    assert results(second) == results(pushed)
+
+
+def test_credentials_and_addresses_stay_out_of_git(remote: Remote, pushed: Path) -> None:
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=pushed, capture_output=True, text=True, check=True)
+    assert ".dvc/config" not in status.stdout
+    subprocess.run(["git", "add", "--all"], cwd=pushed, check=True)
+    for secret in (SECRET, KEY_ID, str(remote.folder), str(remote.port)):
+        found = subprocess.run(["git", "grep", "--cached", "-F", secret], cwd=pushed, capture_output=True, check=False)
+        assert found.returncode == 1, found.stdout
+
+
+def test_a_damaged_object_is_refused(remote: Remote, pristine: Path, pushed: Path, tmp_path: Path) -> None:
+    clone = cloned(pristine, tmp_path)
+    remote.tell(clone)
+    digest = responses_digest(clone)
+    remote.flip(f"files/md5/{digest[:2]}/{digest[2:]}")
+    try:
+        run = dvc(clone, "pull", "artifacts/responses/visual.npz")
+        assert run.code != 0
+        assert digest in run.output or "visual.npz" in run.output
+        assert not (clone / "artifacts/responses/visual.npz").exists()
+        # Without the object the pipeline goes on by computing it.
+        succeeded(clone, "repro", "responses@visual")
+    finally:
+        remote.flip(f"files/md5/{digest[:2]}/{digest[2:]}")
+
+
+def responses_digest(clone: Path) -> str:
+    from ruamel.yaml import YAML
+
+    lock = YAML(typ="safe").load(clone / "dvc.lock")
+    (out,) = lock["stages"]["responses@visual"]["outs"]
+    return out["md5"]
+
+
+def test_a_remote_that_is_down_is_named_and_nothing_is_lost(remote: Remote, pristine: Path, tmp_path: Path) -> None:
+    clone = Path(shutil.copytree(pristine, tmp_path / "clone"))
+    before = results(clone)
+    port = str(free_port())
+    gone = {
+        "folder": {"url": str(tmp_path / "a file" / "store")},
+        "s3": {"endpointurl": f"http://127.0.0.1:{port}"},
+        "ssh": {"url": f"ssh://127.0.0.1:{port}/store"},
+    }[remote.kind]
+    (tmp_path / "a file").write_text("where a folder belongs")
+    remote.tell(clone, **gone)
+    run = dvc(clone, "push")
+    assert run.code != 0
+    assert any(word in run.output for word in (port, "a file", "Connection", "connect")), run.output
+    assert results(clone) == before
+    again = succeeded(clone, "repro")  # which asks no remote
+    assert again.ran == set()
+
+
+def test_a_full_remote_says_so_and_takes_the_rest_later(pristine: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(store)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    clone = Path(shutil.copytree(pristine, tmp_path / "clone"))
+    before = results(clone)
+    try:
+        succeeded(clone, "remote", "add", "--local", "--default", "lab", str(store))
+        run = dvc(clone, "push")
+        assert run.code != 0
+        assert "No space left on device" in run.output
+        assert results(clone) == before
+        subprocess.run(["mount", "-o", "remount,size=2g", str(store)], check=True)
+        succeeded(clone, "push")
+    finally:
+        subprocess.run(["umount", str(store)], check=True)
+    assert "up to date" in succeeded(clone, "status").output
+
+
+def test_the_repository_names_no_remote() -> None:
+    assert "remote" not in (ROOT / ".dvc" / "config").read_text()

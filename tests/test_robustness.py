@@ -1,0 +1,180 @@
+"""What happens to a run in a rough world: killed at any moment, a full disk, two at once, no Git, odd paths.
+
+In all of these nothing may be lost and a later `dvc repro` gives the bytes of an undisturbed run.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_profile import Run, checkout, cloned, dvc, edit, environment, results, stage, succeeded
+
+pytestmark = pytest.mark.slow
+
+KILLS = 20
+
+
+def start(clone: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        ["dvc", *words],
+        cwd=clone,
+        env=environment(clone.parent),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_kill_9_at_twenty_random_moments_changes_no_byte(source: Path, first: Run, tmp_path: Path) -> None:
+    """Half of the kills take dvc and its stage, the others dvc alone: its stage goes on as an orphan meanwhile."""
+    clone = cloned(source, tmp_path)
+    rng = np.random.default_rng([8])
+    landed = 0
+    for i in range(KILLS):
+        process = start(clone, "repro")
+        time.sleep(rng.uniform(0.5, 4.0))
+        landed += process.poll() is None
+        if i % 2:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
+        if not i % 2:
+            # The orphan ends by itself: it writes to a name of its own and disturbs nobody. The next run may begin now.
+            assert process.stdout is not None
+            process.stdout.close()
+    assert landed >= KILLS - 5, f"only {landed} kills found something running"
+    deadline = time.monotonic() + 120
+    while (run := dvc(clone, "repro")).code and time.monotonic() < deadline:
+        assert "is busy" in run.output, run.output  # an orphan's lock, which ends with it
+        time.sleep(1)
+    assert run.code == 0, run.output
+    assert {path: digest for path, digest in run.files.items() if ".tmp" not in path} == first.files
+    assert succeeded(clone, "repro").ran == set()
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(pristine: Path, first: Run, tmp_path: Path) -> None:
+    clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp")))
+    edit(clone / "params.yaml", {"regress.vdvae.alpha_scope": "global"})
+    processes = [start(clone, "repro", "regress@vdvae"), start(clone, "repro", "regress@vdvae")]
+    said = [process.communicate()[0] for process in processes]
+    codes = [process.returncode for process in processes]
+    assert 0 in codes, said
+    for code, text in zip(codes, said, strict=True):
+        assert code == 0 or "busy" in text or "lock" in text.lower(), text
+    edit(clone / "params.yaml", {"regress.vdvae.alpha_scope": "target"})
+    assert succeeded(clone, "repro").files == first.files
+
+
+def test_a_full_disk_of_the_cache_is_named_and_nothing_is_lost(pristine: Path, tmp_path: Path) -> None:
+    clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp")))
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        succeeded(clone, "config", "--local", "cache.dir", str(small / "cache"))
+        edit(clone / "params.yaml", {"split.seed": 5})
+        run = dvc(clone, "repro")
+        assert run.code != 0
+        assert "No space left on device" in run.output
+        subprocess.run(["mount", "-o", "remount,size=2g", str(small)], check=True)
+        assert "split" not in succeeded(clone, "repro").restored
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+    succeeded(clone, "config", "--local", "--unset", "cache.dir")
+    edit(clone / "params.yaml", {"split.seed": 0})
+    assert succeeded(clone, "repro").code == 0
+
+
+def test_without_git_the_pipeline_runs(pristine: Path, first: Run, tmp_path: Path) -> None:
+    """As from a downloaded archive of the repository."""
+    folder = Path(
+        shutil.copytree(
+            pristine, tmp_path / "archive", ignore=lambda _, names: [n for n in names if n in (".git", "tmp")]
+        )
+    )
+    refused = dvc(folder, "repro")
+    assert refused.code != 0
+    assert "not a git repository" in refused.output.lower() or "no_scm" in refused.output
+    settings = folder / ".dvc/config.local"
+    settings.write_text("[core]\n    no_scm = true\n")
+    run = succeeded(folder, "repro")
+    assert run.files == first.files
+    edit(folder / "params.yaml", {"report.n_each": 2})
+    assert succeeded(folder, "repro").ran == {"report"}
+
+
+def test_a_checkout_that_may_only_be_read_says_so_and_can_be_looked_at(pristine: Path, tmp_path: Path) -> None:
+    clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp")))
+    command = ["mount", "--bind", str(clone), str(clone)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a folder read-only")
+    subprocess.run(["mount", "-o", "remount,bind,ro", str(clone)], check=True)
+    try:
+        refused = stage(clone, "split")
+        assert refused.returncode == 1
+        assert "Read-only file system" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+        run = dvc(clone, "repro")
+        assert run.code != 0
+        assert "Read-only file system" in run.output
+        # Results and comparisons need no right to write.
+        compared = subprocess.run(
+            [sys.executable, "-m", "spikevaediff", "predict", "--help"],
+            cwd=clone,
+            env=environment(tmp_path) | {"PYTHONPATH": str(clone / "src")},
+            capture_output=True,
+            check=False,
+        )
+        assert compared.returncode == 0
+    finally:
+        subprocess.run(["umount", str(clone)], check=True)
+    assert "up to date" in succeeded(clone, "status").output
+
+
+def test_paths_with_spaces_and_other_alphabets_work(first: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "Åsa's mouse data (β) 小鼠"
+    folder.mkdir()
+    clone = checkout(folder / "a clone")
+    run = succeeded(clone, "repro", "split", "responses@visual")
+    assert run.ran == {"acquire", "split", "responses@visual"}
+    assert {path: first.files[path] for path in run.files if path.startswith("artifacts/")} == {
+        path: digest for path, digest in run.files.items() if path.startswith("artifacts/")
+    }
+
+
+def test_a_thousand_experiments_can_be_shown(pristine: Path, tmp_path: Path) -> None:
+    clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp")))
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, capture_output=True, text=True, check=True)
+    base = head.stdout.strip()
+    params = (clone / "params.yaml").read_text()
+    assert params.count("\nseed: 0") == 1
+    stream = []
+    for i in range(1000):
+        content = params.replace("\nseed: 0", f"\nseed: {i + 1}")
+        stream += [
+            f"commit refs/exps/{base[:2]}/{base[2:]}/many-{i:04d}",
+            f"committer test <test@example.org> {1700000000 + i} +0000",
+            "data 4",
+            "many",
+            f"from {base}",
+            "M 100644 inline params.yaml",
+            f"data {len(content.encode())}",
+            content,
+        ]
+    subprocess.run(["git", "fast-import", "--quiet"], cwd=clone, input="\n".join(stream) + "\n", text=True, check=True)
+    started = time.monotonic()
+    run = succeeded(clone, "exp", "show", "--csv")
+    seconds = time.monotonic() - started
+    assert sum("many-" in line for line in run.output.splitlines()) == 1000
+    print(f"1,000 experiments shown in {seconds:.0f} s")
+    assert len(results(clone)) > 0
