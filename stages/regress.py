@@ -13,11 +13,13 @@ from spikevaediff import new_responses, preprocessing
 from spikevaediff.atomic import replacing
 from spikevaediff.fits import Fit
 from spikevaediff.records import BLANK, Features, ImageSplit, Responses, rows_of
+from spikevaediff.renormalise import renormalise
 
 
 def main(run: str, space: str, population: str) -> None:
     """Write the out-of-fold prediction of every test image, what the fits chose, and a fit to all images."""
     params = stages.declared(f"regress@{run}")
+    how = stages.section(params, "regress", space, "renormalise")
     method, transform, options = method_of(params, space)
     responses = Responses.load(f"artifacts/responses/{population}.npz")
     split = ImageSplit.load("artifacts/split.npz")
@@ -26,7 +28,7 @@ def main(run: str, space: str, population: str) -> None:
     options |= bands(method, responses, options)
 
     x = preprocessing.response_matrix(responses, transform=transform)
-    predicted = np.empty((len(split.test_ids), features.values.shape[1]), np.float32)
+    raw, predicted = (np.empty((len(split.test_ids), features.values.shape[1]), np.float32) for _ in range(2))
     summaries = []
 
     def fitted_to(train_ids: np.ndarray) -> tuple[Fit, preprocessing.Scale]:
@@ -41,11 +43,14 @@ def main(run: str, space: str, population: str) -> None:
         fit, scale = fitted_to(train_ids)
         x_test = preprocessing.mean_over_presentations(x, responses.image_id, test_ids)
         rows = rows_of(test_ids, split.test_ids, "the split")
-        predicted[rows] = method.predict(fit, preprocessing.standardise(x_test, scale))
-        summaries.append(fit.summary())
-    Features(space, split.test_ids, predicted, features.group_name, features.group_size).save(
-        f"artifacts/predicted/{run}.npz"
-    )
+        raw[rows] = method.predict(fit, preprocessing.standardise(x_test, scale))
+        predicted[rows], factor = renormalise(raw[rows], fit, how=how)
+        summaries.append(fit.summary() | {"renormalise": np.array(how), "renormalise_factor": factor})
+    # Decoders take the first; how well features are predicted is a question about the second.
+    for name_of_file, values in ((run, predicted), (f"{run}_raw", raw)):
+        Features(space, split.test_ids, values, features.group_name, features.group_size).save(
+            f"artifacts/predicted/{name_of_file}.npz"
+        )
     with replacing(f"artifacts/fits/{run}.npz") as temporary:
         np.savez(
             temporary, allow_pickle=False, **{name: np.stack([s[name] for s in summaries]) for name in summaries[0]}
@@ -73,9 +78,13 @@ def method_of(params: dict[str, Any], space: str) -> tuple[ModuleType, str, dict
     of_method = {other: options.pop(other) for other in stages.modules("regression") if other in options}
     options |= of_method.get(name) or {}
     stages.check_options(
-        method.fit, options, f"regress.{space}", stage=("method", "transform"), passed=("y_row", "group_size")
+        method.fit,
+        options,
+        f"regress.{space}",
+        stage=("method", "transform", "renormalise"),
+        passed=("y_row", "group_size"),
     )
-    del options["method"]
+    del options["method"], options["renormalise"]
     return method, options.pop("transform"), options
 
 

@@ -28,7 +28,7 @@ def main() -> None:
 
     means = report.table(scores)
     true, runs = Features.load("artifacts/features/vdvae.npz"), ("vdvae", "control")
-    predicted = {run: Features.load(f"artifacts/predicted/{run}.npz") for run in runs}
+    predicted = {run: Features.load(f"artifacts/predicted/{run}_raw.npz") for run in runs}
     correlation = {run: report.correlation_by_group(true, predicted[run]) for run in runs}
     for run in runs:
         means[run]["latent_correlation"] = round(float(correlation[run].mean()), report.DIGITS)
