@@ -1,15 +1,22 @@
 """Downloads against a real server on this machine, well behaved and not."""
 
 import hashlib
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-from spikevaediff.download import download, sha256_of, size_text
+from spikevaediff import download as module
+from spikevaediff.download import File, agrees_with_etag, download, download_all, sha256_of, size_text
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -18,15 +25,25 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 class _Server(ThreadingHTTPServer):
     """What it does wrong is set by the test; what it was asked is kept."""
 
+    content = CONTENT
     ranges = True
     stops_after: int | None = None  # bytes of each answer, then the connection is cut
+    silent_after: int | None = None  # bytes of each answer, then nothing more comes
+    drip_s = 0.0  # pause after each 10 kB
     status = 200
+    busy = 0  # answers of 503 before the first good one
     page = False
+    page_as_file = False
     shift = 0
+    etag: str | None = None
+    server_name: str | None = None
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[str | None] = []
+        self.at_once, self.most_at_once = 0, 0
+        self.lock = threading.Lock()
+        self.closing = threading.Event()
 
     @property
     def url(self) -> str:
@@ -38,39 +55,73 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 10
 
     def do_GET(self) -> None:
+        with self.server.lock:
+            self.server.at_once += 1
+            self.server.most_at_once = max(self.server.at_once, self.server.most_at_once)
+        try:
+            self.answer()
+        except ConnectionError:
+            pass  # the client was killed
+        finally:
+            with self.server.lock:
+                self.server.at_once -= 1
+            self.close_connection = True
+
+    def version_string(self) -> str:
+        return self.server.server_name or super().version_string()
+
+    def answer(self) -> None:
+        server, content = self.server, self.server.content
         wanted = self.headers.get("Range")
-        self.server.asked.append(wanted)
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.ranges else 0
-        if self.server.status != 200:
-            self.send_error(self.server.status)
-            return
-        if start >= len(CONTENT):
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+        server.asked.append(wanted)
+        if self.headers.get("If-Range") not in (None, server.etag):
+            wanted = None
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and server.ranges else 0
+        if server.busy:
+            server.busy -= 1
+            self.send_response(503)
+            self.send_header("Retry-After", "0")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        body = CONTENT[start:]
+        if server.status != 200 or "absent" in self.path:
+            self.send_error(404 if "absent" in self.path else server.status)
+            return
+        if start >= len(content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        body = b"  <!DOCTYPE html><title>Log in</title>" if server.page_as_file else content[start:]
         self.send_response(206 if start else 200)
         if start:
-            first = start + self.server.shift
-            self.send_header("Content-Range", f"bytes {first}-{len(CONTENT) - 1}/{len(CONTENT)}")
-        self.send_header("Content-Type", "text/html" if self.server.page else "application/octet-stream")
+            self.send_header("Content-Range", f"bytes {start + server.shift}-{len(content) - 1}/{len(content)}")
+        if server.etag:
+            self.send_header("ETag", server.etag)
+        self.send_header("Content-Type", "text/html" if server.page else "application/octet-stream")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: self.server.stops_after])
-        self.close_connection = True
+        limit = server.stops_after if server.silent_after is None else server.silent_after
+        body = body[:limit]
+        for first in range(0, len(body), 10_000):
+            self.wfile.write(body[first : first + 10_000])
+            server.closing.wait(server.drip_s)
+        if server.silent_after is not None:
+            server.closing.wait(20)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
 @pytest.fixture
-def server() -> Iterator[_Server]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
+    monkeypatch.setattr(module, "_PAUSE_S", 0.01)
     with _Server() as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield running
+        running.closing.set()
         running.shutdown()
         thread.join(timeout=10)
 
@@ -151,7 +202,13 @@ def test_without_a_known_size_or_hash_the_servers_size_is_checked(server: _Serve
 
 @pytest.mark.parametrize(
     ("status", "says"),
-    [(401, "login"), (403, "refuses"), (404, "no such file"), (429, "too many"), (503, "answered 503")],
+    [
+        (401, "login"),
+        (403, "refuses"),
+        (404, "no such file"),
+        (429, "too many"),
+        (503, "answered 503, it is busy or down: try again later"),
+    ],
 )
 def test_a_refusal_is_named(server: _Server, tmp_path: Path, status: int, says: str) -> None:
     server.status = status
@@ -197,3 +254,146 @@ def test_the_hash_of_a_file_is_computed_anew_when_the_file_changes(tmp_path: Pat
 def test_sizes_read_well() -> None:
     sizes = [9, 6_009, 9_315_422, 130_050_552, 2_210_000_000]
     assert [size_text(n) for n in sizes] == ["9 bytes", "6.01 kB", "9.32 MB", "130 MB", "2.21 GB"]
+
+
+# ---- Servers that misbehave for a while
+
+
+def test_a_busy_server_is_asked_again(server: _Server, tmp_path: Path) -> None:
+    server.busy = 3
+    download(server.url, tmp_path / "w", n_bytes=len(CONTENT), sha256=SHA256)
+    assert (tmp_path / "w").read_bytes() == CONTENT
+    assert len(server.asked) == 4
+
+
+def test_a_silent_connection_is_taken_up_where_it_fell_silent(
+    server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TIMEOUT_S", 0.2)
+    server.silent_after = 600_000
+    download(server.url, tmp_path / "w", n_bytes=len(CONTENT), sha256=SHA256)
+    assert (tmp_path / "w").read_bytes() == CONTENT
+    assert len(server.asked) == 2
+
+
+def test_a_server_that_never_speaks_is_given_up_with_the_reason(
+    server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TIMEOUT_S", 0.1)
+    server.silent_after = 0
+    with pytest.raises(OSError, match=r"connection went silent \(TimeoutError\) after 0 bytes"):
+        download(server.url, tmp_path / "w", n_bytes=len(CONTENT), sha256=SHA256)
+
+
+def test_a_page_that_calls_itself_a_file_is_not_taken_for_it(server: _Server, tmp_path: Path) -> None:
+    server.page_as_file = True
+    with pytest.raises(OSError, match="web page in place of the file"):
+        download(server.url, tmp_path / "w", n_bytes=None, sha256=None)
+    assert not (tmp_path / "w").exists()
+
+
+FETCH = """
+import sys
+from pathlib import Path
+from spikevaediff.download import download
+download(sys.argv[1], Path(sys.argv[2]), n_bytes=int(sys.argv[3]), sha256=sys.argv[4])
+"""
+
+
+def test_a_process_killed_at_any_byte_is_taken_up_by_the_next(server: _Server, tmp_path: Path) -> None:
+    path = tmp_path / "w"
+    part = tmp_path / "w.part"
+    command = [sys.executable, "-c", FETCH, server.url, str(path), str(len(CONTENT)), SHA256]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    server.drip_s = 0.02
+    kept = []
+    for share in (0.01, 0.35, 0.7):
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 30
+        while process.poll() is None and time.monotonic() < deadline:
+            if part.exists() and part.stat().st_size > share * len(CONTENT):
+                break
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not path.exists()
+        kept.append(part.stat().st_size)
+        assert part.read_bytes() == CONTENT[: kept[-1]]
+    assert kept == sorted(kept)
+    server.drip_s, server.asked = 0.0, []
+    download(server.url, path, n_bytes=len(CONTENT), sha256=SHA256)
+    assert path.read_bytes() == CONTENT
+    assert server.asked == [f"bytes={kept[-1]}-"]
+
+
+@pytest.mark.parametrize("kept", [1, 4095, 4096, 500_001, len(CONTENT) - 1])
+def test_any_number_of_kept_bytes_ends_in_the_whole_file(server: _Server, tmp_path: Path, kept: int) -> None:
+    (tmp_path / "w.part").write_bytes(CONTENT[:kept])
+    download(server.url, tmp_path / "w", n_bytes=len(CONTENT), sha256=SHA256)
+    assert (tmp_path / "w").read_bytes() == CONTENT
+
+
+# ---- Files whose sha256 nobody publishes
+
+
+def test_a_file_that_changed_on_the_server_is_not_mixed_with_what_was_kept(server: _Server, tmp_path: Path) -> None:
+    server.etag, server.stops_after = '"one"', 100_000
+    with pytest.raises(OSError, match="they are kept"):
+        download(server.url, tmp_path / "w", n_bytes=None, sha256=None)
+    server.etag, server.content, server.stops_after = '"two"', CONTENT[::-1], None
+    download(server.url, tmp_path / "w", n_bytes=None, sha256=None)
+    assert (tmp_path / "w").read_bytes() == CONTENT[::-1]
+    assert [p.name for p in tmp_path.iterdir()] == ["w"]
+
+
+def test_bytes_that_are_not_those_of_amazons_checksum_are_refused(server: _Server, tmp_path: Path) -> None:
+    server.server_name, server.etag = "AmazonS3", f'"{hashlib.md5(CONTENT).hexdigest()}"'
+    download(server.url, tmp_path / "w", n_bytes=None, sha256=None)
+    (tmp_path / "w").unlink()
+    server.content = b"x" + CONTENT[1:]
+    with pytest.raises(ValueError, match="does not have the checksum which Amazon S3 states"):
+        download(server.url, tmp_path / "w", n_bytes=None, sha256=None)
+    assert list(tmp_path.iterdir()) == []
+    server.server_name = None  # elsewhere an ETag of 32 digits need not be an MD5
+    download(server.url, tmp_path / "w", n_bytes=None, sha256=None)
+
+
+def test_checksums_of_files_sent_in_parts_are_recomputed(tmp_path: Path) -> None:
+    content = os.urandom(11 << 20)
+    path = tmp_path / "w"
+    path.write_bytes(content)
+    parts = [hashlib.md5(content[i : i + (5 << 20)]).digest() for i in range(0, len(content), 5 << 20)]
+    etag = f"{hashlib.md5(b''.join(parts)).hexdigest()}-{len(parts)}"
+    assert agrees_with_etag(path, f'"{etag}"') is True
+    assert agrees_with_etag(path, f'"{"0" * 32}-3"') is None  # parts of another size, perhaps
+    assert agrees_with_etag(path, f'"{"0" * 32}"') is False
+    assert agrees_with_etag(path, '"an opaque tag"') is None
+
+
+# ---- Several files
+
+
+def test_several_files_arrive_side_by_side(server: _Server, tmp_path: Path) -> None:
+    server.drip_s = 0.002
+    files = [File(server.url, tmp_path / f"{i}" / "w", len(CONTENT), SHA256) for i in range(6)]
+    download_all(files, n_at_once=3)
+    assert all(file.path.read_bytes() == CONTENT for file in files)
+    assert server.most_at_once == 3
+
+
+def test_when_one_file_cannot_be_had_the_others_stop_and_keep_what_arrived(server: _Server, tmp_path: Path) -> None:
+    server.drip_s = 0.05
+    files = [File(server.url, tmp_path / str(i), len(CONTENT), SHA256) for i in range(3)]
+    absent = File(server.url.replace("weights.bin", "absent"), tmp_path / "absent", None, None)
+    started = time.monotonic()
+    with pytest.raises(OSError, match="no such file"):
+        download_all([*files[:1], absent, *files[1:]], n_at_once=2)
+    assert time.monotonic() - started < 4  # a whole file takes 5 s
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".part"}
+    server.drip_s = 0.0
+    download_all(files, n_at_once=2)
+    assert all(file.path.read_bytes() == CONTENT for file in files)
+
+
+def test_no_files_are_no_work(tmp_path: Path) -> None:
+    download_all([], n_at_once=2)

@@ -266,6 +266,32 @@ def _spikes_of(file: h5py.File, unit_id: int, start: int, stop: int) -> np.ndarr
     return spikes
 
 
+def _check_observed(file: h5py.File, unit_id: np.ndarray, rows: np.ndarray, edges: np.ndarray) -> None:
+    """Refuse windows that reach beyond the times of which the file holds the spikes.
+
+    A recording as published holds all; an extract says in /units/obs_intervals, where NWB has it, what it kept.
+    """
+    if "units/obs_intervals" not in file:
+        return
+    starts, ends = _ends(file, "units", "obs_intervals")
+    first, last = edges[..., 0].ravel(), edges[..., 1].ravel()
+    seen: set[bytes] = set()  # mostly one set of intervals for all units
+    for unit, start, end in zip(unit_id, starts[rows], ends[rows], strict=True):
+        observed = file["units/obs_intervals"][start:end]
+        if observed.tobytes() in seen:
+            continue
+        seen.add(observed.tobytes())
+        interval = np.searchsorted(observed[:, 0], first, side="right") - 1
+        outside = np.flatnonzero((interval < 0) | (last > observed[:, 1][interval.clip(min=0)]))
+        if len(outside):
+            a, b = first[outside[0]], last[outside[0]]
+            raise ValueError(
+                f"{file.filename} holds no spikes of unit {unit} for all of {a:.3f} to {b:.3f} s, which a window after "
+                f"{len(outside)} presentations spans: it is an extract around the natural scenes. Choose windows "
+                f"nearer to the onset, or keep more: datasets.allen.margin_s"
+            )
+
+
 def read_responses(
     path: str | Path,
     *,
@@ -311,8 +337,8 @@ def read_responses(
         There is no such file.
     ValueError
         The file is damaged or lacks a table or column; ids repeat; a frame is not a whole number; an onset or a spike
-        time is not finite; spike times are not sorted; a window is empty; no area is asked for, or one without units;
-        fewer than min_units pass.
+        time is not finite; spike times are not sorted; a window is empty, or reaches beyond what an extract kept; no
+        area is asked for, or one without units; fewer than min_units pass.
 
     Source: Siegle et al. 2021, Survey of spiking in the mouse visual system reveals functional hierarchy.
     """
@@ -332,6 +358,7 @@ def read_responses(
             raise ValueError(f"{path}: /units/spike_times_index lists {len(ends)} units, /units/id {len(units)}")
 
         edges = onset[:, None, None] + windows[None]
+        _check_observed(file, units.unit_id[chosen], chosen, edges)
         counts = np.empty((len(onset), len(chosen), len(windows)), np.uint16)
         for column, unit in enumerate(track(chosen, description="counting spikes")):
             spikes = _spikes_of(file, int(units.unit_id[unit]), starts[unit], ends[unit])
@@ -389,6 +416,26 @@ def left_after(units: UnitTable, criteria: dict[str, np.ndarray]) -> dict[str, d
             left = left & met
             table[str(area)][name] = int(left.sum())
     return table
+
+
+def read_units(path: str | Path) -> tuple[UnitTable, np.ndarray]:
+    """All recorded units in the order of the file, and which of them some limits could let pass.
+
+    Returns
+    -------
+    UnitTable
+        (n_units,) rows.
+    bool, (n_units,)
+        False for units that were judged noise, sit on an invalid channel or outside the brain.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read_responses`.
+    """
+    with _opened(path) as file:
+        units, on_valid_channel, good = _recorded_units(file)
+        return units, (units.area != "") & on_valid_channel & good
 
 
 def read_presentations(path: str | Path) -> Presentations:

@@ -1,0 +1,211 @@
+"""The part of a session file that reconstruction needs, in the same layout: 2 to 3 GB become about a hundred MB.
+
+Kept are the tables of units and electrodes, the spikes around the natural scenes, their presentations and the grey
+screens in between, invalid times, running speed and pupil area, probes and subject. Left out are waveforms, amplitudes,
+spikes at other times, other stimuli and optotagging. Spikes are kept of the units that some choice of limits could let
+pass; the others keep their row, so that the numbers of units before and after a filter stay those of the recording.
+
+Every value that is kept is copied, not converted. Readers of Allen ecephys files open the extract as they open the
+original; /units/obs_intervals, the place that NWB has for it, says of which times the spikes are there. The same file
+and margin give the same bytes, by which DVC knows a result.
+"""
+
+import uuid
+from pathlib import Path
+
+import h5py
+import numpy as np
+from rich.progress import track
+
+from spikevaediff.atomic import replacing
+from spikevaediff.nwb import read_presentations, read_units
+
+_TABLES = ("natural_scenes_presentations", "spontaneous_presentations", "invalid_times")
+_SERIES = (
+    "processing/running/running_speed",
+    "processing/running/running_speed_end_times",
+    "processing/running/running_wheel_rotation",
+    "processing/filtered_gaze_mapping/pupil_area",
+)
+_WHOLE = (
+    "file_create_date",
+    "identifier",
+    "session_description",
+    "session_start_time",
+    "timestamps_reference_time",
+    "general",
+    "specifications",
+    "processing/stimulus",
+)
+_EMPTY = ("acquisition", "analysis", "stimulus/presentation", "stimulus/templates")
+# A value or more for every spike, or every sample of a waveform.
+_LARGE = ("spike_times", "spike_amplitudes", "waveform_mean", "waveform_sd")
+
+
+def kept_intervals(start_s: np.ndarray, stop_s: np.ndarray, margin_s: float) -> np.ndarray:
+    """The union of presentations widened by a margin.
+
+    Parameters
+    ----------
+    start_s, stop_s : float64, (n_presentations,)
+    margin_s : float
+
+    Returns
+    -------
+    float64, (n_intervals, 2)
+        Disjoint and sorted.
+    """
+    order = np.argsort(start_s, kind="stable")
+    start, stop = start_s[order] - margin_s, np.maximum.accumulate(stop_s[order] + margin_s)
+    first = np.flatnonzero(np.concatenate([[True], start[1:] > stop[:-1]]))
+    return np.column_stack([start[first], stop[np.append(first[1:], len(start)) - 1]])
+
+
+def extract(source: str | Path, path: str | Path, *, margin_s: float) -> None:
+    """Write the extract of a session file.
+
+    Parameters
+    ----------
+    source : str or Path
+        A session in the layout of Allen Visual Coding Neuropixels (NWB 2), or an extract of one.
+    path : str or Path
+        Appears whole or not at all.
+    margin_s : float
+        Spikes, running speed and pupil are kept from this many seconds before each presentation to as many after it.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `nwb.read_responses`; the margin is negative or not finite.
+    OSError
+        No right to write, or the disk is full.
+    """
+    if not 0 <= margin_s < np.inf:
+        raise ValueError(f"margin_s is {margin_s}, expected seconds, 0 or more")
+    _, usable = read_units(source)
+    presentations = read_presentations(source)
+    if not len(presentations.start_s):
+        raise ValueError(f"{source} has no valid presentation of a natural scene; nothing can be decoded from it")
+    intervals = kept_intervals(presentations.start_s, presentations.stop_s, margin_s)
+    with replacing(path) as temporary, h5py.File(source, "r") as old, h5py.File(temporary, "w") as new:
+        _copy_attributes(old, new)
+        for name in _WHOLE:
+            if name in old:
+                old.copy(old[name], new.require_group(str(Path(name).parent)), name=Path(name).name)
+        for name in _EMPTY:
+            new.require_group(name)
+        for name in _TABLES:
+            if f"intervals/{name}" in old:
+                old.copy(old[f"intervals/{name}"], new.require_group("intervals"), name=name)
+        for name in ("processing/running", "processing/filtered_gaze_mapping"):
+            if name in old:
+                _copy_attributes(old[name], new.require_group(name))
+        times = "processing/running/running_speed/timestamps"
+        running_s = old[times][:] if times in old else None
+        for name in _SERIES:
+            if name in old:
+                # Running speed has its ends in a series of their own: all three are cut by the same samples.
+                together = running_s if name.startswith("processing/running/") else None
+                _copy_series(old[name], new.create_group(name), intervals, together)
+        _copy_units(old, new, usable, intervals)
+        _renew_references(old, new)
+
+
+def _copy_attributes(old: h5py.Group | h5py.Dataset, new: h5py.Group | h5py.Dataset) -> None:
+    for name, value in old.attrs.items():
+        if not isinstance(value, h5py.Reference):
+            new.attrs.create(name, value, dtype=old.attrs.get_id(name).dtype)
+
+
+def _copy_series(old: h5py.Group, new: h5py.Group, intervals: np.ndarray, time_s: np.ndarray | None) -> None:
+    """The samples of a time series within the intervals; `time_s` decides in place of its own timestamps."""
+    _copy_attributes(old, new)
+    time = old["timestamps"][:] if time_s is None else time_s
+    spans = np.column_stack([np.searchsorted(time, intervals[:, 0]), np.searchsorted(time, intervals[:, 1])])
+    for name, dataset in old.items():
+        if isinstance(dataset, h5py.Dataset) and dataset.ndim and len(dataset) == len(time):
+            kept = new.create_dataset(name, data=np.concatenate([dataset[a:b] for a, b in spans]))
+            _copy_attributes(dataset, kept)
+        else:
+            old.copy(dataset, new, name=name)
+
+
+def _copy_units(old: h5py.File, new: h5py.File, usable: np.ndarray, intervals: np.ndarray) -> None:
+    units = new.create_group("units")
+    _copy_attributes(old["units"], units)
+    dropped = {*_LARGE, *(f"{name}_index" for name in _LARGE), "obs_intervals", "obs_intervals_index"}
+    for name in old["units"]:
+        if name not in dropped:
+            old.copy(old[f"units/{name}"], units, name=name)
+    names = [name for name in old["units"].attrs["colnames"] if name not in dropped]
+    names += ["spike_times", "obs_intervals"]
+    units.attrs.create("colnames", np.array(names, dtype=object), dtype=h5py.string_dtype("utf-8"))
+
+    spikes_s = []
+    first = 0
+    ends = old["units/spike_times_index"][:].astype(np.int64)
+    for unit in track(range(len(ends)), description="keeping spikes around the scenes"):
+        if usable[unit]:
+            all_s = old["units/spike_times"][first : ends[unit]]
+            cuts = np.searchsorted(all_s, intervals)
+            spikes_s.append(np.concatenate([all_s[a:b] for a, b in cuts]))
+        else:
+            spikes_s.append(np.empty(0))
+        first = ends[unit]
+    end = np.cumsum([len(spikes) for spikes in spikes_s])
+    column = units.create_dataset("spike_times", shape=(end[-1],), dtype=np.float64)
+    for spikes, stop in zip(spikes_s, end, strict=True):
+        column[stop - len(spikes) : stop] = spikes
+    _copy_attributes(old["units/spike_times"], column)
+    _index(units, "spike_times", end)
+
+    n_intervals = np.where(usable, len(intervals), 0)
+    observed = units.create_dataset("obs_intervals", data=np.tile(intervals, (int(usable.sum()), 1)))
+    observed.attrs["description"] = "times of which the spikes were kept"
+    _typed(observed, "VectorData")
+    _index(units, "obs_intervals", np.cumsum(n_intervals))
+
+
+def _index(units: h5py.Group, name: str, ends: np.ndarray) -> None:
+    index = units.create_dataset(f"{name}_index", data=ends.astype(np.min_scalar_type(max(int(ends[-1]), 1))))
+    index.attrs["description"] = f"Index for VectorData '{name}'"
+    index.attrs["target"] = units[name].ref
+    _typed(index, "VectorIndex")
+
+
+def _typed(item: h5py.Dataset, kind: str) -> None:
+    """The attributes by which NWB knows what an object is; the id follows from session and path."""
+    session_id = item.file["identifier"].asstr()[()]
+    item.attrs["namespace"], item.attrs["neurodata_type"] = "hdmf-common", kind
+    item.attrs["object_id"] = str(uuid.uuid5(uuid.NAMESPACE_OID, f"spikevaediff/extract/{session_id}{item.name}"))
+
+
+def _renew_references(old: h5py.File, new: h5py.File) -> None:
+    """Object references hold addresses in one file: point them at the objects of the same name in the other."""
+
+    def renewed(reference: h5py.Reference) -> h5py.Reference:
+        return new[old[reference].name].ref
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if name not in old:
+            return
+        for key in old[name].attrs:
+            if isinstance(old[name].attrs[key], h5py.Reference) and not (
+                key in item.attrs and name.startswith("units/")
+            ):
+                item.attrs[key] = renewed(old[name].attrs[key])
+        if not isinstance(item, h5py.Dataset):
+            return
+        if h5py.check_ref_dtype(item.dtype) is not None:
+            item[...] = np.array([renewed(r) for r in old[name][:].ravel()], dtype=h5py.ref_dtype).reshape(item.shape)
+        for field in item.dtype.names or ():
+            if h5py.check_ref_dtype(item.dtype[field]) is not None:
+                rows = old[name][:]
+                targets = {r: renewed(r) for r in set(rows[field])} if len(rows) else {}
+                rows[field] = [targets[r] for r in rows[field]]
+                item[...] = rows
+
+    new.visititems(visit)
+    for key in old.attrs:
+        if isinstance(old.attrs[key], h5py.Reference):
+            new.attrs[key] = renewed(old.attrs[key])
