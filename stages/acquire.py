@@ -7,7 +7,7 @@ from spikevaediff.records import Stimuli
 
 
 def main() -> None:
-    """Fill artifacts/sessions, artifacts/images.npz and artifacts/captions.csv."""
+    """Fill artifacts/sessions, artifacts/images.npz and artifacts/captions_given.csv."""
     params = stages.declared("acquire")
     name = stages.section(params, "dataset")
     dataset = stages.module("datasets", name)

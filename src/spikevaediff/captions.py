@@ -12,6 +12,7 @@ from typing import Self
 
 import numpy as np
 
+from spikevaediff.atomic import replacing
 from spikevaediff.records import rows_of
 
 
@@ -82,3 +83,11 @@ class Captions:
         except csv.Error as error:
             raise ValueError(f"{path}, line {lines.line_num} cannot be read ({error}): check its quotes") from error
         return cls(np.array(list(found), np.int64), tuple(map(tuple, found.values())))
+
+    def save(self, path: str | Path) -> None:
+        """Write a captions.csv by image_id; the file appears whole or not at all."""
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            lines = csv.writer(file, lineterminator="\n")
+            lines.writerow(["image_id", "caption"])
+            for row in np.argsort(self.image_id).tolist():
+                lines.writerows([self.image_id[row], sentence] for sentence in self.sentences[row] or ("",))

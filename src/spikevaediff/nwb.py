@@ -23,6 +23,7 @@ _PRESENTATIONS = "intervals/natural_scenes_presentations"
 _INVALID = "intervals/invalid_times"
 _RUNNING = "processing/running/running_speed"
 _PUPIL = "processing/filtered_gaze_mapping/pupil_area"
+KEPT = "scratch/kept_intervals_s"  # (n_intervals, 2), disjoint and sorted: of which times an extract holds the spikes
 _OUT_OF_BRAIN = ("", "None")  # what the `location` column holds where the channel is in no structure
 
 
@@ -266,30 +267,20 @@ def _spikes_of(file: h5py.File, unit_id: int, start: int, stop: int) -> np.ndarr
     return spikes
 
 
-def _check_observed(file: h5py.File, unit_id: np.ndarray, rows: np.ndarray, edges: np.ndarray) -> None:
-    """Refuse windows that reach beyond the times of which the file holds the spikes.
-
-    A recording as published holds all; an extract says in /units/obs_intervals, where NWB has it, what it kept.
-    """
-    if "units/obs_intervals" not in file:
+def _check_kept(file: h5py.File, edges: np.ndarray) -> None:
+    """Refuse windows that reach beyond the times of which the file holds the spikes, where it is an extract."""
+    if KEPT not in file:
         return
-    starts, ends = _ends(file, "units", "obs_intervals")
+    kept = file[KEPT][:]
     first, last = edges[..., 0].ravel(), edges[..., 1].ravel()
-    seen: set[bytes] = set()  # mostly one set of intervals for all units
-    for unit, start, end in zip(unit_id, starts[rows], ends[rows], strict=True):
-        observed = file["units/obs_intervals"][start:end]
-        if observed.tobytes() in seen:
-            continue
-        seen.add(observed.tobytes())
-        interval = np.searchsorted(observed[:, 0], first, side="right") - 1
-        outside = np.flatnonzero((interval < 0) | (last > observed[:, 1][interval.clip(min=0)]))
-        if len(outside):
-            a, b = first[outside[0]], last[outside[0]]
-            raise ValueError(
-                f"{file.filename} holds no spikes of unit {unit} for all of {a:.3f} to {b:.3f} s, which a window after "
-                f"{len(outside)} presentations spans: it is an extract around the natural scenes. Choose windows "
-                f"nearer to the onset, or keep more: datasets.allen.margin_s"
-            )
+    interval = np.searchsorted(kept[:, 0], first, side="right") - 1
+    outside = np.flatnonzero((interval < 0) | (last > kept[:, 1][interval.clip(min=0)]))
+    if len(outside):
+        raise ValueError(
+            f"{file.filename} is an extract that does not hold the spikes of all of {first[outside[0]]:.3f} to "
+            f"{last[outside[0]]:.3f} s, which a window spans ({len(outside)} such windows). Choose windows nearer to "
+            f"the onset, or keep more: datasets.allen.margin_s"
+        )
 
 
 def read_responses(
@@ -358,7 +349,7 @@ def read_responses(
             raise ValueError(f"{path}: /units/spike_times_index lists {len(ends)} units, /units/id {len(units)}")
 
         edges = onset[:, None, None] + windows[None]
-        _check_observed(file, units.unit_id[chosen], chosen, edges)
+        _check_kept(file, edges)
         counts = np.empty((len(onset), len(chosen), len(windows)), np.uint16)
         for column, unit in enumerate(track(chosen, description="counting spikes")):
             spikes = _spikes_of(file, int(units.unit_id[unit]), starts[unit], ends[unit])

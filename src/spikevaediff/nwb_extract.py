@@ -5,9 +5,10 @@ screens in between, invalid times, running speed and pupil area, probes and subj
 spikes at other times, other stimuli and optotagging. Spikes are kept of the units that some choice of limits could let
 pass; the others keep their row, so that the numbers of units before and after a filter stay those of the recording.
 
-Every value that is kept is copied, not converted. Readers of Allen ecephys files open the extract as they open the
-original; /units/obs_intervals, the place that NWB has for it, says of which times the spikes are there. The same file
-and margin give the same bytes, by which DVC knows a result.
+Every value that is kept is copied, not converted. pynwb and allensdk open the extract as they open the original, and
+find its columns of waveforms and amplitudes empty; a dataset of its own says of which times the spikes are there (NWB
+has a column for it, obs_intervals, which allensdk cannot read). The same file and margin give the same bytes, by which
+DVC knows a result.
 """
 
 import uuid
@@ -18,7 +19,7 @@ import numpy as np
 from rich.progress import track
 
 from spikevaediff.atomic import replacing
-from spikevaediff.nwb import read_presentations, read_units
+from spikevaediff.nwb import KEPT, read_presentations, read_units
 
 _TABLES = ("natural_scenes_presentations", "spontaneous_presentations", "invalid_times")
 _SERIES = (
@@ -38,8 +39,7 @@ _WHOLE = (
     "processing/stimulus",
 )
 _EMPTY = ("acquisition", "analysis", "stimulus/presentation", "stimulus/templates")
-# A value or more for every spike, or every sample of a waveform.
-_LARGE = ("spike_times", "spike_amplitudes", "waveform_mean", "waveform_sd")
+_EMPTIED = ("spike_amplitudes", "waveform_mean")  # allensdk wants to see them
 
 
 def kept_intervals(start_s: np.ndarray, stop_s: np.ndarray, margin_s: float) -> np.ndarray:
@@ -108,6 +108,9 @@ def extract(source: str | Path, path: str | Path, *, margin_s: float) -> None:
                 together = running_s if name.startswith("processing/running/") else None
                 _copy_series(old[name], new.create_group(name), intervals, together)
         _copy_units(old, new, usable, intervals)
+        kept = new.create_dataset(KEPT, data=intervals)
+        kept.attrs["notes"] = "seconds from and to which the spikes of the recording were kept"
+        _typed(kept, "ScratchData", "core")
         _renew_references(old, new)
 
 
@@ -133,13 +136,15 @@ def _copy_series(old: h5py.Group, new: h5py.Group, intervals: np.ndarray, time_s
 def _copy_units(old: h5py.File, new: h5py.File, usable: np.ndarray, intervals: np.ndarray) -> None:
     units = new.create_group("units")
     _copy_attributes(old["units"], units)
-    dropped = {*_LARGE, *(f"{name}_index" for name in _LARGE), "obs_intervals", "obs_intervals_index"}
+    columns = ["spike_times", *(name for name in _EMPTIED if name in old["units"])]
+    ours = {*columns, *(f"{name}_index" for name in columns)}
     for name in old["units"]:
-        if name not in dropped:
+        if name not in ours:
             old.copy(old[f"units/{name}"], units, name=name)
-    names = [name for name in old["units"].attrs["colnames"] if name not in dropped]
-    names += ["spike_times", "obs_intervals"]
-    units.attrs.create("colnames", np.array(names, dtype=object), dtype=h5py.string_dtype("utf-8"))
+    for name in columns[1:]:
+        whole = old[f"units/{name}"]
+        _copy_attributes(whole, units.create_dataset(name, shape=(0, *whole.shape[1:]), dtype=whole.dtype))
+        _index(units, name, np.zeros(len(usable), np.int64))
 
     spikes_s = []
     first = 0
@@ -159,24 +164,18 @@ def _copy_units(old: h5py.File, new: h5py.File, usable: np.ndarray, intervals: n
     _copy_attributes(old["units/spike_times"], column)
     _index(units, "spike_times", end)
 
-    n_intervals = np.where(usable, len(intervals), 0)
-    observed = units.create_dataset("obs_intervals", data=np.tile(intervals, (int(usable.sum()), 1)))
-    observed.attrs["description"] = "times of which the spikes were kept"
-    _typed(observed, "VectorData")
-    _index(units, "obs_intervals", np.cumsum(n_intervals))
-
 
 def _index(units: h5py.Group, name: str, ends: np.ndarray) -> None:
     index = units.create_dataset(f"{name}_index", data=ends.astype(np.min_scalar_type(max(int(ends[-1]), 1))))
     index.attrs["description"] = f"Index for VectorData '{name}'"
     index.attrs["target"] = units[name].ref
-    _typed(index, "VectorIndex")
+    _typed(index, "VectorIndex", "hdmf-common")
 
 
-def _typed(item: h5py.Dataset, kind: str) -> None:
+def _typed(item: h5py.Dataset, kind: str, namespace: str) -> None:
     """The attributes by which NWB knows what an object is; the id follows from session and path."""
     session_id = item.file["identifier"].asstr()[()]
-    item.attrs["namespace"], item.attrs["neurodata_type"] = "hdmf-common", kind
+    item.attrs["namespace"], item.attrs["neurodata_type"] = namespace, kind
     item.attrs["object_id"] = str(uuid.uuid5(uuid.NAMESPACE_OID, f"spikevaediff/extract/{session_id}{item.name}"))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from spikevaediff import assets, nwb_writer
-from spikevaediff.atomic import replacing
+from spikevaediff.captions import Captions
 from spikevaediff.images import resize
 from spikevaediff.records import Stimuli
 from spikevaediff.simulator import simulate
@@ -52,7 +52,7 @@ def acquire(
     data_dir : Path
         Holds scene_boxes.csv, photographs.csv and captions.csv.
     out_dir : Path
-        Gets sessions/<session_id>.nwb, images.npz (grey, 256 x 256) and captions.csv.
+        Gets sessions/<session_id>.nwb, images.npz (grey, 256 x 256) and captions_given.csv.
     seed, n_repeats, spontaneous_s, log_gain, log_gain_spread, private_shape, shared_gain, shared_correlation, drift, \
 blank_rate
         See `simulator.simulate`.
@@ -84,10 +84,8 @@ blank_rate
     )
     nwb_writer.write(recording, out_dir / "sessions" / f"{recording.session_id}.nwb")
     Stimuli(SOURCE, image_id, pixels).save(out_dir / "images.npz")
-    with replacing(out_dir / "captions.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image_id", "caption"])
-        writer.writerows(captions.items())
+    sentences = tuple((sentence,) for sentence in captions.values())
+    Captions(np.array(list(captions)), sentences).save(out_dir / "captions_given.csv")
 
 
 def crops(data_dir: Path, role: str) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -1,0 +1,201 @@
+"""Captions by BLIP-2, for images that nobody has described.
+
+A frozen image encoder and a small transformer turn an image into a few embeddings, which a language model continues
+in words. Greedy or beam search, never sampled, so that the same images get the same captions. Networks and words are
+read from one folder in the format of transformers: config.json, tokenizer.json and safetensors.
+
+Images are squashed to the square that the encoder takes by the project's one resize rule (bicubic, as in BLIP-2's own
+preprocessing) and normalised by the mean and deviation of CLIP's training images, as there.
+
+Source: Li et al. 2023, BLIP-2: Bootstrapping Language-Image Pre-training with Frozen Image Encoders and Large Language
+Models.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import AutoConfig, Blip2ForConditionalGeneration
+
+from spikevaediff.images import resize, rgb
+from spikevaediff.records import Stimuli
+
+BATCH_SIZE = 8
+MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+def describe(
+    stimuli: Stimuli,
+    *,
+    folder: str | Path,
+    journal: str | Path,
+    prompt: str,
+    max_new_tokens: int,
+    num_beams: int,
+    dtype: str,
+    batch_size: int | str,
+    device: str,
+) -> dict[int, str]:
+    """One sentence for every image.
+
+    Parameters
+    ----------
+    stimuli : Stimuli
+    folder : str or Path
+        Holds config.json, tokenizer.json and the weights as safetensors, of Blip2ForConditionalGeneration.
+    journal : str or Path
+        Keeps what is done, batch by batch: a call that was broken off goes on from there. It is removed at the end.
+    prompt : str
+        The beginning of the sentence that the network continues, "a photo of" and the like; it is not part of the
+        caption. Empty: none.
+    max_new_tokens, num_beams : int
+        Longest caption in tokens; beams of the search, 1 is greedy.
+    dtype : str
+        float32, float16 or bfloat16: of weights and arithmetic.
+    batch_size : int or "auto"
+        Images at once.
+    device : str
+
+    Returns
+    -------
+    dict
+        image_id -> caption, white space made single; "" where the network ended at once.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        A file is missing or damaged, or of another network; an option is out of range.
+    """
+    folder, journal = Path(folder), Path(journal)
+    if dtype not in ("float32", "float16", "bfloat16"):
+        raise ValueError(f"captions.dtype is {dtype!r}, expected float32, float16 or bfloat16")
+    if max_new_tokens < 1 or num_beams < 1:
+        raise ValueError(f"captions: max_new_tokens is {max_new_tokens}, num_beams {num_beams}, expected 1 or more")
+    key = _key(folder, prompt, max_new_tokens, num_beams, dtype)
+    done = _read_journal(journal, key)
+    digests = {
+        image_id: hashlib.sha256(pixels.tobytes() + str(pixels.shape).encode()).hexdigest()
+        for image_id, pixels in zip(stimuli.image_id.tolist(), stimuli.pixels, strict=True)
+    }
+    left = np.array([image_id for image_id in sorted(digests) if digests[image_id] not in done], np.int64)
+    if len(left):
+        model, tokenizer, words = _load(folder, prompt, dtype, device)
+        size = BATCH_SIZE if batch_size == "auto" else int(batch_size)
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        with journal.open("a" if done else "w", encoding="utf-8") as file:
+            if not done:
+                file.write(json.dumps({"key": key}) + "\n")
+            for batch in track(_batches(left, size), description="describing images", total=-(-len(left) // size)):
+                found = _sentences(model, tokenizer, words, stimuli.rows(batch), max_new_tokens, num_beams)
+                for image_id, sentence in zip(batch.tolist(), found, strict=True):
+                    done[digests[image_id]] = sentence
+                    file.write(json.dumps({"image": digests[image_id], "caption": sentence}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+    journal.unlink(missing_ok=True)
+    return {image_id: done[digest] for image_id, digest in digests.items()}
+
+
+def _batches(ids: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    return (ids[first : first + size] for first in range(0, len(ids), size))
+
+
+def _key(folder: Path, *options: object) -> str:
+    """What the captions depend on beside the images; large files go by size and time, since hashing takes a minute."""
+    files = sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors"))
+    if not (folder / "config.json").is_file() or not (folder / "tokenizer.json").is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no config.json with tokenizer.json. Expected the files of a BLIP-2 as transformers saves "
+            f"them"
+        )
+    known = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr((known, options)).encode()).hexdigest()
+
+
+def _read_journal(path: Path, key: str) -> dict[str, str]:
+    """Captions by digest of the image, of an earlier call with the same network and options."""
+    if not path.is_file():
+        return {}
+    done: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True)):
+        try:
+            entry = json.loads(line) if line.endswith("\n") else None  # the last line of a killed process
+        except ValueError:
+            entry = None
+        if number == 0 and (entry is None or entry.get("key") != key):
+            return {}
+        if entry is None:
+            break
+        if number:
+            done[entry["image"]] = entry["caption"]
+    return done
+
+
+def _load(folder: Path, prompt: str, dtype: str, device: str) -> tuple[Any, Tokenizer, list[int]]:
+    """The network, its tokenizer, and the tokens before a caption: a place for each embedding, then the prompt."""
+    config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if config.model_type != "blip-2" or config.image_token_index is None:
+        raise ValueError(
+            f"{folder}/config.json is of model_type {config.model_type!r}, expected blip-2 with an image_token_index"
+        )
+    try:
+        loaded: Any = Blip2ForConditionalGeneration.from_pretrained(
+            folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"the weights of {folder} cannot be loaded ({error}). Fetch or restore them again") from error
+    model, loading = loaded
+    # What is missing would be drawn at random.
+    wrong = {name: sorted(map(str, loading[name])) for name in ("missing_keys", "mismatched_keys") if loading[name]}
+    if wrong:
+        raise ValueError(f"the weights of {folder} do not fit its config.json: {wrong}. Fetch or restore them again")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    words = tokenizer.encode(prompt).ids if prompt else [config.text_config.bos_token_id]
+    return model.to(device).eval(), tokenizer, [config.image_token_index] * config.num_query_tokens + words
+
+
+def prepared(pixels: np.ndarray, size_px: int) -> Tensor:
+    """What the encoder takes: (n, height, width) uint8 -> float32 (n, 3, size_px, size_px)."""
+    channels = torch.from_numpy(rgb(resize(pixels, size_px))).movedim(3, 1).float() / 255
+    return (channels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(DEVIATION).view(3, 1, 1)
+
+
+@torch.inference_mode()
+def _sentences(
+    model: Any,
+    tokenizer: Tokenizer,
+    words: list[int],
+    pixels: np.ndarray,
+    max_new_tokens: int,
+    num_beams: int,
+) -> list[str]:
+    before = torch.tensor([words] * len(pixels), device=model.device)
+    tokens = model.generate(
+        pixel_values=prepared(pixels, model.config.vision_config.image_size).to(model.device, model.dtype),
+        input_ids=before,
+        attention_mask=torch.ones_like(before),
+        do_sample=False,
+        num_beams=num_beams,
+        max_new_tokens=max_new_tokens,
+        min_new_tokens=0,
+    )
+    if not model.config.text_config.is_encoder_decoder:
+        tokens = tokens[:, before.shape[1] :]
+    texts = tokenizer.decode_batch(tokens.tolist(), skip_special_tokens=True)
+    return [" ".join(text.split()) for text in texts]

@@ -1,0 +1,330 @@
+"""Allen Brain Observatory, Visual Coding Neuropixels: sessions in which a mouse saw 118 natural scenes.
+
+The repository tracks what there is and where (manifest.json), nothing of the recordings. Session files of 2 to 3 GB and
+the scenes lie in the user's cache, `$SPIKEVAEDIFF_CACHE/allen`, out of reach of `dvc gc`, under the names that AllenSDK
+gives them in its own cache, so that a link to such a cache saves a download. DVC keeps what the pipeline needs: an
+extract of each session (nwb_extract), the scenes at one size, and where everything came from.
+
+They are fetched directly over https, or by allensdk itself in an environment of its own (by_allensdk.py). Both fill the
+same cache with the same files, so nothing after them can tell the difference. The publisher states no checksums that
+cover all files: the sha256 of a file is noted when it arrives and compared at every later use, and one that somebody
+adds to the manifest is enforced.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from filelock import FileLock
+from PIL import Image
+
+from spikevaediff import nwb_extract
+from spikevaediff.assets import cache_dir
+from spikevaediff.atomic import replacing
+from spikevaediff.captions import Captions
+from spikevaediff.download import File, download_all, sha256_of, size_text
+from spikevaediff.images import resize
+from spikevaediff.nwb import read_presentations
+from spikevaediff.records import BLANK, Stimuli
+
+SOURCE = "Allen Visual Coding Neuropixels"
+N_AT_ONCE = 4  # connections; Amazon's servers give one no more than a share of a fast line
+_WAYS = ("https", "allensdk")
+
+
+def acquire(
+    data_dir: Path,
+    out_dir: Path,
+    *,
+    sessions: Sequence[int] | str,
+    fetch: str,
+    margin_s: float,
+    size_px: int,
+) -> None:
+    """Fetch what the user's cache lacks, and write extracts of the sessions, the scenes and captions that are given.
+
+    Parameters
+    ----------
+    data_dir : Path
+        Holds manifest.json and, where somebody wrote or made one, captions.csv.
+    out_dir : Path
+        Gets sessions/<session_id>.nwb and sessions/sources.json, images.npz (grey) and captions_given.csv.
+    sessions : sequence of int, or "all"
+        One session; or several, whose units are then joined as if recorded at once (a pseudo-population, see
+        `nwb.concatenate`). "all" leaves out those that the manifest marks as at chance.
+    fetch : str
+        "https", or "allensdk": allensdk itself in its own environment, which uv builds.
+    margin_s : float
+        Spikes are kept from this long before each presentation to as long after it; windows of counts must lie within.
+    size_px : int
+        Side of the images, by the one resize rule.
+
+    Raises
+    ------
+    FileNotFoundError
+        A file is neither in the cache nor to be had now; the message says what to do.
+    ValueError
+        The manifest or an option is wrong; a file is damaged, was altered since it was fetched, or is not what the
+        manifest says it is.
+    OSError
+        Too little space, or no right to write.
+    """
+    data_dir, out_dir = Path(data_dir), Path(out_dir)
+    manifest = read_manifest(data_dir / "manifest.json")
+    chosen = choose(manifest, sessions)
+    if fetch not in _WAYS:
+        raise ValueError(f"datasets.allen.fetch is {fetch!r}, expected {' or '.join(_WAYS)}")
+    given = _given_captions(data_dir / "captions.csv", manifest)
+    for session in chosen:
+        if session["at_chance"]:
+            print(
+                f"session {session['session_id']} is known to decode at chance (see manifest.json); it was asked for",
+                file=sys.stderr,
+            )
+    cache = cache_dir() / "allen"
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache_dir() / "allen.lock"):  # of two runs, the second waits and then finds the files
+        wanted = _wanted(manifest, chosen, cache)
+        _fetch(manifest, [item for item in wanted if not item.path.is_file()], cache, fetch)
+        for item in wanted:
+            _check(item)
+    templates = [item for item in wanted if item.image_id is not None]
+    stimuli = read_templates(manifest, templates, size_px)
+    with replacing(out_dir / "sessions", folder=True) as folder:
+        for item in wanted:
+            if item.session_id is not None:
+                _check_session(item.path, item.session_id, stimuli)
+                nwb_extract.extract(item.path, folder / f"{item.session_id}.nwb", margin_s=margin_s)
+        _write_sources(manifest, wanted, folder / "sources.json")
+    stimuli.save(out_dir / "images.npz")
+    given.save(out_dir / "captions_given.csv")
+
+
+# ---- the manifest
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """manifest.json, checked.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        It is absent or no JSON, lacks a key, lists a session twice, or would fetch over a connection that anybody can
+        alter.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist. Bring the data back with: dvc repro data.dvc")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error})") from error
+    keys = {
+        "": {"base_url", "session_file", "sessions", "templates", "licence", "citation"},
+        "templates": {"file", "n_images", "height", "width", "approximate_bytes", "sha256"},
+        "sessions": {"session_id", "approximate_gib", "bytes", "sha256", "at_chance"},
+    }
+    tables = [("", manifest), ("templates", manifest.get("templates", {}))]
+    for where, table in tables + [("sessions", row) for row in manifest.get("sessions", [])]:
+        if lacking := sorted(keys[where] - set(table)):
+            raise ValueError(f"{path} lacks {', '.join(lacking)}" + (f" in {where}" if where else ""))
+    numbers = [row["session_id"] for row in manifest["sessions"]]
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(
+            f"{path} lists sessions more than once: {sorted({n for n in numbers if numbers.count(n) > 1})}"
+        )
+    address = urlsplit(manifest["base_url"])
+    if address.scheme != "https" and address.hostname not in ("localhost", "127.0.0.1"):
+        raise ValueError(f"{path}: base_url is {manifest['base_url']}, expected an https address")
+    return manifest
+
+
+def choose(manifest: dict[str, Any], sessions: Sequence[int] | str) -> list[dict[str, Any]]:
+    """The rows of the manifest that the option `sessions` asks for, in its order; see `acquire`.
+
+    Raises
+    ------
+    ValueError
+        None is asked for, one twice, or one that the manifest does not list.
+    """
+    rows = {row["session_id"]: row for row in manifest["sessions"]}
+    if sessions == "all":
+        return [row for row in rows.values() if not row["at_chance"]]
+    if isinstance(sessions, int):
+        sessions = [sessions]
+    if isinstance(sessions, str) or not sessions or not all(isinstance(number, int) for number in sessions):
+        raise ValueError(f"datasets.allen.sessions is {sessions!r}, expected numbers of sessions, or all")
+    if len(set(sessions)) < len(sessions):
+        raise ValueError(f"datasets.allen.sessions names one twice: {list(sessions)}")
+    if unknown := [number for number in sessions if number not in rows]:
+        raise ValueError(
+            f"datasets.allen.sessions: {', '.join(map(str, unknown))} is not among the {len(rows)} sessions that show "
+            f"natural scenes: {', '.join(map(str, rows))}"
+        )
+    return [rows[number] for number in sessions]
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One file of the data set: a session (session_id) or a scene (image_id)."""
+
+    file: str
+    path: Path
+    about: int  # bytes, to the precision that is known
+    n_bytes: int | None
+    sha256: str | None
+    session_id: int | None = None
+    image_id: int | None = None
+
+    @property
+    def noted(self) -> Path:
+        """Where its sha256 is noted when it is first used: not in the cache itself, which may be AllenSDK's."""
+        return cache_dir() / "allen_sha256" / f"{self.file}.sha256"
+
+
+def _wanted(manifest: dict[str, Any], chosen: list[dict[str, Any]], cache: Path) -> list[_Item]:
+    items = []
+    for row in chosen:
+        file = manifest["session_file"].format(session_id=row["session_id"])
+        about = row["bytes"] or int((row["approximate_gib"] or 3) * 2**30)
+        items.append(_Item(file, cache / file, about, row["bytes"], row["sha256"], session_id=row["session_id"]))
+    templates = manifest["templates"]
+    for image_id in range(templates["n_images"]):
+        file = templates["file"].format(image_id=image_id)
+        sha256 = templates["sha256"].get(str(image_id))
+        items.append(_Item(file, cache / file, templates["approximate_bytes"], None, sha256, image_id=image_id))
+    return items
+
+
+# ---- fetching
+
+
+def _fetch(manifest: dict[str, Any], lacking: list[_Item], cache: Path, way: str) -> None:
+    if not lacking:
+        return
+    numbers = [item.session_id for item in lacking if item.session_id is not None]
+    parts = [f"session {', '.join(map(str, numbers))}"] * bool(numbers)
+    parts += [f"{len(lacking) - len(numbers)} scenes"] * (len(numbers) < len(lacking))
+    about, free = sum(item.about for item in lacking), shutil.disk_usage(cache).free
+    what = f"{' and '.join(parts)} (about {size_text(about)})"
+    if about > free + sum(part.stat().st_size for part in cache.rglob("*.part")):
+        raise OSError(
+            f"{what} would not fit into {cache}, which has only {size_text(free)} free. Choose fewer sessions, or "
+            f"another folder: SPIKEVAEDIFF_CACHE"
+        )
+    for item in lacking:
+        item.noted.unlink(missing_ok=True)  # of a file that was deleted since
+    print(f"fetching {what} into {cache}. {manifest['licence']}", file=sys.stderr, flush=True)
+    try:
+        if way == "allensdk":
+            _by_allensdk(manifest, numbers, cache)
+        else:
+            base = manifest["base_url"].rstrip("/")
+            files = [File(f"{base}/{item.file}", item.path, item.n_bytes, item.sha256) for item in lacking]
+            download_all(files, n_at_once=N_AT_ONCE)
+    except OSError as error:
+        origin = "by allensdk" if way == "allensdk" else f"from {manifest['base_url']}"
+        raise FileNotFoundError(
+            f"{what} is not in {cache} and cannot be had {origin} now: {error}. With a network, run the same command "
+            f"again, it goes on with what has arrived; or put the files there yourself, as {lacking[0].file} (a link "
+            f"to an AllenSDK cache will do), or choose the other way: -S datasets.allen.fetch="
+            f"{'https' if way == 'allensdk' else 'allensdk'}"
+        ) from error
+
+
+def _by_allensdk(manifest: dict[str, Any], numbers: list[int], cache: Path) -> None:
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    if uv is None:
+        raise OSError("uv, which builds the environment of allensdk, is not installed (pip install uv)")
+    script = Path(__file__).resolve().parents[1] / "by_allensdk.py"
+    words = ["fetch", str(cache), str(manifest["templates"]["n_images"]), *map(str, numbers)]
+    command = [uv, "run", "--quiet", "--no-project", "--script", str(script), *words]
+    run = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    if run.returncode:
+        said = [line for line in run.stderr.strip().splitlines() if line.strip()]
+        raise OSError(f"allensdk ended with {run.returncode} and said: {said[-1].strip() if said else 'nothing'}")
+
+
+def _check(item: _Item) -> None:
+    """Compare a file with the manifest, and with the sha256 that was noted when it was first used."""
+    if not item.path.is_file():
+        raise FileNotFoundError(f"{item.path} is not there though it was fetched; run the same command again")
+    size = item.path.stat().st_size
+    if item.n_bytes is not None and size != item.n_bytes:
+        raise ValueError(
+            f"{item.path} has {size} bytes, expected {item.n_bytes}. Delete it, and it is fetched again by the same "
+            f"command"
+        )
+    found = sha256_of(item.path)
+    expected = item.sha256 or (item.noted.read_text().strip() if item.noted.is_file() else found)
+    if found != expected:
+        since = "the manifest says" if item.sha256 else "when it was fetched it had"
+        raise ValueError(
+            f"{item.path} has sha256 {found}, {since} {expected}: it was altered or is damaged. Delete it, and it is "
+            f"fetched again by the same command; or, if you replaced it on purpose, delete {item.noted}"
+        )
+    if not item.noted.is_file():
+        with replacing(item.noted) as temporary:
+            temporary.write_text(found + "\n")
+
+
+# ---- what the pipeline gets
+
+
+def read_templates(manifest: dict[str, Any], items: Sequence[_Item], size_px: int) -> Stimuli:
+    """The scenes, squashed to squares by the one resize rule, under the frame numbers that the sessions use."""
+    height, width = manifest["templates"]["height"], manifest["templates"]["width"]
+    pixels = []
+    for item in items:
+        try:
+            with Image.open(item.path) as image:
+                mode, size, whole = image.mode, image.size, np.asarray(image)
+        except (OSError, SyntaxError) as error:
+            raise ValueError(
+                f"{item.path} is no image or damaged ({error}). Delete it, and it is fetched again by the same command"
+            ) from error
+        if mode != "L" or size != (width, height):
+            raise ValueError(
+                f"{item.path} is {size[0]} x {size[1]} of mode {mode}, expected {width} x {height} grey in 8 bit (L)"
+            )
+        pixels.append(resize(whole[None], size_px)[0])
+    return Stimuli(SOURCE, np.array([item.image_id for item in items]), np.stack(pixels))
+
+
+def _check_session(path: Path, session_id: int, stimuli: Stimuli) -> None:
+    shown = np.unique(read_presentations(path).image_id)
+    if unknown := np.setdiff1d(shown, [BLANK, *stimuli.image_id]).tolist():
+        raise ValueError(f"{path} shows image {', '.join(map(str, unknown[:8]))}, of which there is no template")
+    if lacking := np.setdiff1d(stimuli.image_id, shown).tolist():
+        raise ValueError(
+            f"session {session_id} does not show image {', '.join(map(str, lacking[:8]))} ({len(lacking)} of "
+            f"{len(stimuli.image_id)} scenes); leave the session out"
+        )
+
+
+def _given_captions(path: Path, manifest: dict[str, Any]) -> Captions:
+    if not path.is_file():
+        return Captions(np.empty(0, np.int64), ())
+    given = Captions.load(path)
+    n_images = manifest["templates"]["n_images"]
+    if unknown := [image_id for image_id in given.image_id.tolist() if image_id >= n_images]:
+        raise ValueError(f"{path} has a caption for image {unknown[0]}, but the scenes are 0 to {n_images - 1}")
+    return given
+
+
+def _write_sources(manifest: dict[str, Any], items: Sequence[_Item], path: Path) -> None:
+    """Where every byte came from, beside the sessions."""
+    base = manifest["base_url"].rstrip("/")
+    files = {
+        item.file: {"url": f"{base}/{item.file}", "bytes": item.path.stat().st_size, "sha256": sha256_of(item.path)}
+        for item in items
+    }
+    content = {"licence": manifest["licence"], "citation": manifest["citation"], "files": files}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,45 @@
+"""A caption for every image, where the data set brings none by BLIP-2: python -m stages.captions"""
+
+from pathlib import Path
+
+import numpy as np
+
+import stages
+from spikevaediff.captions import Captions
+from spikevaediff.records import Stimuli
+
+
+def main() -> None:
+    """Write artifacts/captions.csv: the captions that are given, and made ones for the other images."""
+    params = stages.declared("captions")
+    options = dict(stages.section(params, "captions"))
+    stimuli = Stimuli.load("artifacts/images.npz")
+    given = Captions.load("artifacts/captions_given.csv")
+    lacking = np.setdiff1d(stimuli.image_id, given.image_id)
+    if not len(lacking):
+        given.of(np.sort(stimuli.image_id)).save("artifacts/captions.csv")
+        stages.done(f"captions of all {len(stimuli.image_id)} images are given")
+        return
+    # Seconds of importing, which a data set with captions need not wait for.
+    from spikevaediff import assets, blip2
+
+    passed = ("folder", "journal", "batch_size", "device")
+    stages.check_options(blip2.describe, options, "captions", stage=["model"], passed=passed)
+    model = options.pop("model")
+    folder = Path(model) if Path(model).is_dir() else assets.fetch_folder(model)
+    made = blip2.describe(
+        Stimuli(stimuli.source, lacking, stimuli.rows(lacking)),
+        folder=folder,
+        journal="artifacts/.captions.jsonl.tmp",
+        **options,
+        **stages.compute(),
+    )
+    kept = given.of(np.intersect1d(stimuli.image_id, given.image_id))
+    sentences = dict(zip(kept.image_id.tolist(), kept.sentences, strict=True))
+    sentences |= {image_id: (caption,) * bool(caption) for image_id, caption in made.items()}
+    Captions(np.array(sorted(sentences)), tuple(sentences[i] for i in sorted(sentences))).save("artifacts/captions.csv")
+    stages.done(f"{len(lacking)} images described by {folder.name}, {len(kept.image_id)} captions were given")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""Captions by BLIP-2: the classes of the published network, tiny and drawn at random, through their own files."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2QFormerConfig, Blip2VisionConfig, OPTConfig
+
+from spikevaediff import blip2
+from spikevaediff.records import Stimuli
+
+WORDS = ["<pad>", "</s>", "<image>", "a", "photo", "of", "dog", "tree", "house", "sea", "on", "the", "old", "small"]
+OPTIONS = {"prompt": "", "max_new_tokens": 6, "num_beams": 1, "dtype": "float32", "device": "cpu"}
+
+
+def build(folder: Path, seed: int = 0, scale: float = 4.0) -> Path:
+    """A BLIP-2 with an OPT language model, as transformers saves it, and the tokenizer beside it."""
+    torch.manual_seed(seed)
+    config = Blip2Config(
+        vision_config=Blip2VisionConfig(
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=28,
+            patch_size=14,
+        ).to_dict(),
+        qformer_config=Blip2QFormerConfig(
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            encoder_hidden_size=16,
+            vocab_size=len(WORDS),
+        ).to_dict(),
+        text_config=OPTConfig(
+            hidden_size=16,
+            ffn_dim=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            vocab_size=len(WORDS),
+            word_embed_proj_dim=16,
+            max_position_embeddings=64,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=1,
+        ).to_dict(),
+        num_query_tokens=4,
+        image_token_index=2,
+    )
+    model = Blip2ForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():  # stronger, so that captions depend on the image
+            if parameter.ndim > 1 and "embed_tokens" not in name:
+                parameter.normal_(0, scale / parameter.shape[-1] ** 0.5)
+    model.save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<pad>"))
+    tokenizer.add_special_tokens(["<pad>", "</s>", "<image>"])
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="</s> $A", special_tokens=[("</s>", 1)])
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("blip2"))
+
+
+@pytest.fixture(scope="module")
+def stimuli() -> Stimuli:
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 6, 6), dtype=np.uint8)
+    return Stimuli("noise", np.array([5, 3, 0, 9, 11, 2, 7]), np.kron(pixels, np.ones((1, 8, 8), np.uint8)))
+
+
+def test_every_image_has_a_sentence_and_the_images_differ(network: Path, stimuli: Stimuli, tmp_path: Path) -> None:
+    made = blip2.describe(stimuli, folder=network, journal=tmp_path / "j", batch_size="auto", **OPTIONS)
+    assert set(made) == set(stimuli.image_id.tolist())
+    assert all(set(caption.split()) <= set(WORDS[3:]) for caption in made.values())
+    assert len(set(made.values())) > 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_captions_do_not_depend_on_batches_or_order(
+    network: Path, stimuli: Stimuli, tmp_path: Path, beams: int
+) -> None:
+    options = OPTIONS | {"num_beams": beams}
+    made = [
+        blip2.describe(given, folder=network, journal=tmp_path / "j", batch_size=size, **options)
+        for given, size in (
+            (stimuli, 1),
+            (stimuli, 3),
+            (Stimuli("noise", stimuli.image_id[::-1], stimuli.pixels[::-1]), 7),
+        )
+    ]
+    assert made[0] == made[1] == made[2]
+
+
+def test_a_caption_is_what_the_most_likely_tokens_say(network: Path, stimuli: Stimuli, tmp_path: Path) -> None:
+    """The search repeated by hand: one forward pass for each token."""
+    made = blip2.describe(stimuli, folder=network, journal=tmp_path / "j", batch_size=2, **OPTIONS)
+    model = Blip2ForConditionalGeneration.from_pretrained(network).eval()
+    for image_id in stimuli.image_id[:3]:
+        pixels = blip2.prepared(stimuli.rows(np.array([image_id])), 28)
+        tokens = [2, 2, 2, 2, 1]
+        for _ in range(OPTIONS["max_new_tokens"]):
+            with torch.no_grad():
+                logits = model(pixel_values=pixels, input_ids=torch.tensor([tokens])).logits
+            tokens.append(int(logits[0, -1].argmax()))
+            if tokens[-1] == 1:
+                break
+        said = [WORDS[token] for token in tokens[5:] if token > 2]
+        assert made[int(image_id)].split() == said
+
+
+def test_images_are_prepared_as_by_the_networks_own_processor(stimuli: Stimuli) -> None:
+    processor = pytest.importorskip("transformers.models.blip.image_processing_pil_blip").BlipImageProcessorPil(
+        size={"height": 28, "width": 28}
+    )
+    grey = stimuli.pixels[:2]
+    theirs = processor([np.repeat(image[..., None], 3, 2) for image in grey], return_tensors="np")["pixel_values"]
+    np.testing.assert_allclose(blip2.prepared(grey, 28).numpy(), theirs, atol=2e-6)
+
+
+def test_a_prompt_is_continued_and_not_repeated(network: Path, stimuli: Stimuli, tmp_path: Path) -> None:
+    plain = blip2.describe(stimuli, folder=network, journal=tmp_path / "j", batch_size=7, **OPTIONS)
+    prompted = blip2.describe(
+        stimuli, folder=network, journal=tmp_path / "j", batch_size=7, **OPTIONS | {"prompt": "a photo of"}
+    )
+    assert prompted != plain
+    assert not any(caption.startswith("a photo of") for caption in prompted.values())
+
+
+def test_a_call_that_was_broken_off_goes_on_where_it_was(
+    network: Path, stimuli: Stimuli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / "j"
+    whole = blip2.describe(stimuli, folder=network, journal=journal, batch_size=2, **OPTIONS)
+    asked: list[int] = []
+    sentences = blip2._sentences
+
+    def killed_at_the_third(*arguments: object) -> list[str]:
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        asked.append(len(arguments[3]))  # type: ignore[arg-type]
+        return sentences(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(blip2, "_sentences", killed_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        blip2.describe(stimuli, folder=network, journal=journal, batch_size=2, **OPTIONS)
+    with journal.open("a") as file:
+        file.write('{"image": "cut o')  # what a process killed while writing leaves
+
+    def counting(*arguments: object) -> list[str]:
+        asked.append(len(arguments[3]))  # type: ignore[arg-type]
+        return sentences(*arguments)  # type: ignore[arg-type]
+
+    asked.clear()
+    monkeypatch.setattr(blip2, "_sentences", counting)
+    assert blip2.describe(stimuli, folder=network, journal=journal, batch_size=2, **OPTIONS) == whole
+    assert sum(asked) == 3
+    assert not journal.exists()
+
+
+def test_a_journal_of_other_options_or_another_network_is_not_used(
+    network: Path, stimuli: Stimuli, tmp_path: Path
+) -> None:
+    journal = tmp_path / "j"
+    journal.write_text(json.dumps({"key": "another"}) + "\n" + json.dumps({"image": "x", "caption": "y"}) + "\n")
+    made = blip2.describe(stimuli, folder=network, journal=journal, batch_size=7, **OPTIONS)
+    assert "y" not in made.values()
+
+
+def test_weights_that_are_missing_are_not_drawn_at_random(network: Path, stimuli: Stimuli, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "copy"
+    shutil.copytree(network, folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["language_projection.bias"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"do not fit its config.json: .*language_projection.bias"):
+        blip2.describe(stimuli, folder=folder, journal=tmp_path / "j", batch_size=1, **OPTIONS)
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"weights of .* cannot be loaded"):
+        blip2.describe(stimuli, folder=folder, journal=tmp_path / "j", batch_size=1, **OPTIONS)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"weights of .* cannot be loaded"):
+        blip2.describe(stimuli, folder=folder, journal=tmp_path / "j", batch_size=1, **OPTIONS)
+
+
+def test_a_folder_without_a_network_and_another_network_are_refused(
+    network: Path, stimuli: Stimuli, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"holds no config.json with tokenizer.json. Expected the files of a BLIP"
+    ):
+        blip2.describe(stimuli, folder=tmp_path, journal=tmp_path / "j", batch_size=1, **OPTIONS)
+    OPTConfig(num_hidden_layers=1).save_pretrained(tmp_path)
+    shutil.copy(network / "tokenizer.json", tmp_path)
+    with pytest.raises(ValueError, match="model_type 'opt', expected blip-2"):
+        blip2.describe(stimuli, folder=tmp_path, journal=tmp_path / "j", batch_size=1, **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "int8"}, "captions.dtype is 'int8', expected float32"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0, num_beams 1, expected 1 or more"),
+        ({"num_beams": 0}, "num_beams 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(
+    network: Path, stimuli: Stimuli, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        blip2.describe(stimuli, folder=network, journal=tmp_path / "j", batch_size=1, **OPTIONS | options)
