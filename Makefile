@@ -3,6 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+# CLIP's network. Without their dependencies, which are all in pyproject.toml: torchvision asks for one build of torch,
+# and would replace the one that is there.
+CLIP := open_clip_torch timm torchvision
+
 .PHONY: repro test test-slow lint audit bench clean
 
 repro: .venv/installed
@@ -30,6 +34,7 @@ bench: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,lint]"
+	pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps $(CLIP)
 	touch $@
 
 clean:

@@ -14,12 +14,14 @@ PLACES = {
     "versatile_diffusion": ROOT / "vendor",
     "stages": ROOT,
 }
-# Unable to change a number: how files are renamed, how parameters are read, how bytes of a known hash are fetched.
+# Unable to change a number: how files are renamed, how parameters are read, how bytes of a known hash are fetched, and
+# what lets a library be imported.
 PLUMBING = {
     "stages/__init__.py",
     "src/spikevaediff/__init__.py",
     "src/spikevaediff/atomic.py",
     "src/spikevaediff/download.py",
+    "src/spikevaediff/torchvision_ops.py",
 }
 
 

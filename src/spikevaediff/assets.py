@@ -131,6 +131,20 @@ ASSETS = {
             archive_sha256="fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e",
         ),
         Asset(
+            name="clip_vit_l14",
+            # The publisher puts the sha256 into the address.
+            source=(
+                "https://openaipublic.azureedge.net/clip/models/"
+                "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836/ViT-L-14.pt"
+            ),
+            file="ViT-L-14.pt",
+            bytes=932_768_134,
+            sha256="b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
+            licence="MIT (openai/CLIP)",
+            used_for="model=published: text and vision features",
+            embedded=False,
+        ),
+        Asset(
             name="vdvae_imagenet64_ema",
             source=(
                 "https://openaipublic.blob.core.windows.net/very-deep-vaes-assets/vdvae-assets-2/"

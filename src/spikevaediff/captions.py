@@ -6,6 +6,7 @@ guidance takes as unconditional.
 """
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -37,6 +38,25 @@ class Captions:
         """The captions of these images, in their order; KeyError names the ids that are not there."""
         rows = rows_of(image_ids, self.image_id, "captions.csv")
         return type(self)(np.asarray(image_ids), tuple(self.sentences[row] for row in rows.tolist()))
+
+    def mean_context(self, contexts: Callable[[list[str]], np.ndarray]) -> np.ndarray:
+        """The mean over the sentences of each image of what a text network says of them.
+
+        Parameters
+        ----------
+        contexts : function of a list of sentences
+            Gives float32 (n_sentences, n_tokens, width). An image without a sentence counts as an empty one.
+
+        Returns
+        -------
+        float32, (n_images, n_tokens, width)
+        """
+        sentences = [of_image or ("",) for of_image in self.sentences]
+        n_sentences = np.array([len(of_image) for of_image in sentences])
+        found = contexts([sentence for of_image in sentences for sentence in of_image])
+        sums = np.zeros((len(sentences), *found.shape[1:]), np.float32)
+        np.add.at(sums, np.repeat(np.arange(len(sentences)), n_sentences), found)
+        return sums / n_sentences[:, None, None].astype(np.float32)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -293,6 +293,19 @@ class Features(_Npz):
         bad = self.image_id[~np.isfinite(self.values).all(1)]
         _require(len(bad) == 0, f"Features: {self.space} is not finite for image_id {bad[:8].tolist()}")
 
+    @classmethod
+    def of_tokens(cls, space: str, image_id: np.ndarray, tokens: np.ndarray) -> Self:
+        """A space made of tokens, float32 (n_images, n_tokens, width): token after token, a group each."""
+        n_images, n_tokens, width = tokens.shape
+        names, sizes = np.array([f"{token:02d}" for token in range(n_tokens)]), np.full(n_tokens, width)
+        return cls(space, image_id, tokens.reshape(n_images, n_tokens * width), names, sizes)
+
+    def tokens(self, image_ids: np.ndarray) -> np.ndarray:
+        """Values of these images by token, float32 (n, n_tokens, width); ValueError where groups differ in size."""
+        sizes = set(self.group_size.tolist())
+        _require(len(sizes) == 1, f"feature space {self.space} has groups of {sorted(sizes)} dims, which are no tokens")
+        return self.rows(image_ids).reshape(len(image_ids), len(self.group_size), -1)
+
     def rows(self, image_ids: np.ndarray) -> np.ndarray:
         """Values of these images, float32 (n, n_dims); KeyError names the ids that are not there."""
         return self.values[rows_of(image_ids, self.image_id, f"feature space {self.space}")]

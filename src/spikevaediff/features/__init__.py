@@ -9,10 +9,10 @@ or by the one that its key `module` names:
 |--------|-------------------------------------------|------------------------------------------------|
 | vdvae  | vdvae: latents                            | vdvae: latents                                 |
 | vision | efficientnet: 49 tokens x 1280, in [0, 6] | clip_vision: 257 tokens x 768                  |
-| text   | minilm: n_tokens x 384, zero behind [SEP] | clip_text: 77 tokens x 768, padded by its own  |
+| text   | minilm: n_tokens x 384, zero behind [SEP] | clip_text: 77 tokens x 768, none of them zero   |
 
 The last two are contexts of the diffusion model's cross-attention. Features hold them flat, token after token, as in
-`values.reshape(n_images, n_tokens, width)`; a group is a token. Their modules also have
+`Features.tokens(image_ids)`, (n, n_tokens, width); a group is a token. Their modules also have
 
     contexts(pixels or sentences, *, weights, ...) -> float32 (n, n_tokens, width)
     unconditional(*, weights, ...) -> float32 (n_tokens, width)

@@ -44,13 +44,7 @@ def extract(stimuli: Stimuli, *, weights: str | Path, batch_size: int | str, dev
         The weight file is missing or of another network.
     """
     found = contexts(rgb(stimuli.pixels), weights=weights, batch_size=batch_size, device=device)
-    return Features(
-        space="vision",
-        image_id=stimuli.image_id,
-        values=found.reshape(len(found), -1),
-        group_name=np.array([f"{token:02d}" for token in range(N_TOKENS)]),
-        group_size=np.full(N_TOKENS, WIDTH),
-    )
+    return Features.of_tokens("vision", stimuli.image_id, found)
 
 
 def contexts(pixels: np.ndarray, *, weights: str | Path, batch_size: int | str, device: str) -> np.ndarray:

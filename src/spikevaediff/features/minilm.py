@@ -24,8 +24,8 @@ from rich.progress import track
 from safetensors.torch import load as tensors_of
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
 
+import spikevaediff.torchvision_ops  # noqa: F401, before transformers imports torchvision
 from spikevaediff.captions import Captions
 from spikevaediff.records import Features
 
@@ -58,20 +58,10 @@ def extract(captions: Captions, *, weights: str | Path, n_tokens: int, batch_siz
     FileNotFoundError, ValueError
         The weight file is missing, damaged or of another network; n_tokens is out of range.
     """
-    # One more sentence, the empty one, for images without any.
-    sentences = [sentence for of_image in captions.sentences for sentence in of_image or ("",)]
-    image = np.repeat(np.arange(len(captions.sentences)), [len(of_image) or 1 for of_image in captions.sentences])
-    of_sentence = contexts(sentences, weights=weights, n_tokens=n_tokens, batch_size=batch_size, device=device)
-    values = np.zeros((len(captions.sentences), n_tokens * WIDTH), np.float32)
-    np.add.at(values, image, of_sentence.reshape(len(sentences), -1))
-    values /= np.bincount(image, minlength=len(values))[:, None].astype(np.float32)
-    return Features(
-        space="text",
-        image_id=captions.image_id,
-        values=values,
-        group_name=np.array([f"{token:02d}" for token in range(n_tokens)]),
-        group_size=np.full(n_tokens, WIDTH),
+    tokens = captions.mean_context(
+        lambda sentences: contexts(sentences, weights=weights, n_tokens=n_tokens, batch_size=batch_size, device=device)
     )
+    return Features.of_tokens("text", captions.image_id, tokens)
 
 
 def contexts(
@@ -115,6 +105,8 @@ def unconditional(*, weights: str | Path, n_tokens: int, device: str) -> np.ndar
 
 def _load(weights: str | Path, n_tokens: int) -> tuple[Tokenizer, nn.Module]:
     """Tokenizer, padding and cutting to n_tokens, and network in evaluation mode."""
+    from transformers import BertConfig, BertModel  # 3 s, which whoever lists modules need not wait for
+
     path = Path(weights)
     if not path.is_file():
         raise FileNotFoundError(f"weight file {path} does not exist")
