@@ -24,6 +24,11 @@ from rich.progress import track
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor
+
+# isort: split
+import spikevaediff.torchvision_ops  # noqa: F401, before transformers imports torchvision
+
+# isort: split
 from transformers import AutoConfig, Blip2ForConditionalGeneration
 
 from spikevaediff.images import resize, rgb

@@ -181,7 +181,7 @@ def _tensors(path: Path) -> Mapping[str, Tensor]:
                 return torch.jit.load(path, map_location="cpu").state_dict()
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(f"weight file {path} holds something else than tensors. It was not run; do not use it") from error
+        raise ValueError(f"weight file {path} holds more than tensors. It was not run; do not use it") from error
     # torch raises all of these for files that are cut off or of another kind.
     except (zipfile.BadZipFile, SafetensorError, RuntimeError, ValueError, KeyError, EOFError, OSError) as error:
         said = " ".join(str(error).split())[:200]
