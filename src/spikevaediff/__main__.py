@@ -61,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sweeping.add_argument("--git-remote", default="origin", help="workers clone and push there (default: origin)")
     sweeping.add_argument("--tries", type=int, default=2, help="further workers that try a failed one (default: 2)")
     sweeping.set_defaults(run=_sweep)
+    carding = commands.add_parser("cards", help="a data card and model cards of the run in artifacts/")
+    carding.add_argument("--out", metavar="FILE", default="docs/cards.md", help="default: docs/cards.md")
+    carding.set_defaults(run=_cards)
     chosen = parser.parse_args(arguments)
     return chosen.run(chosen)
 
@@ -186,6 +189,23 @@ def _sweep(chosen: argparse.Namespace) -> int:
         print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
         return 1
     return 1 if failed else 0
+
+
+def _cards(chosen: argparse.Namespace) -> int:
+    from ruamel.yaml import YAML
+
+    from spikevaediff.atomic import replacing
+    from spikevaediff.cards import cards
+
+    try:
+        text = cards(Path.cwd(), YAML(typ="safe").load(Path("params.yaml")))
+        with replacing(chosen.out) as temporary:
+            temporary.write_text(text)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(chosen.out)
+    return 0
 
 
 if __name__ == "__main__":

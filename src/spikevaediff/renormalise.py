@@ -1,25 +1,27 @@
 """Predicted features brought back to the spread of real ones, with the statistics of training images only.
 
 Ridge regression shrinks: the less it knows of a target, the nearer its predictions stay to the mean of training. That
-is right for squared error and wrong for a decoder, which has only seen features of full spread and turns shrunken ones
-into images without contrast. The field divides by the deviation of the *test* predictions and multiplies by that of the
-training targets (`test_legacy`). Then the prediction of an image depends on the other test images, and a regression
-that knows nothing looks sure of itself. `train` needs neither: how far predictions of unseen images spread is known
-from the training images, each of them predicted while it was left out, in closed form.
+is right for squared error and wrong for a decoder, which has only seen features of full spread and turns shrunken
+ones into images without contrast. The field divides by the deviation of the *test* predictions and multiplies by that
+of the training targets (`test_legacy`). Then the prediction of an image depends on the other test images, and a
+regression that knows nothing looks sure of itself. `train` needs neither: how far predictions of unseen images spread
+is known from the training images, each of them predicted while it was left out, in closed form.
 
 The targets of a group (a layer of a VDVAE, a token) share one factor,
 
     factor_g = sqrt( sum_{i, t in g} (y_it - m_t)^2 / sum_{i, t in g} d_it^2 ),    p'_t = m_t + factor_g (p_t - m_t),
 
 where i runs over training images, m is their mean and d_i the left-out prediction of image i minus the mean of the
-other images. One factor a group keeps what the regression says of its targets relative to each other; a factor a target
-raises those of which nothing is known to full spread, as noise.
+other images. One factor a group keeps what the regression says of its targets relative to each other; a factor a
+target raises those of which nothing is known to full spread, as noise.
 
-Why `train` is the default: left-out predictions of *training* images, decoded by the mini VDVAE, prefer it in every fold
-that was tried (folds 0, 3 and 7 of ten: AlexNet-2 0.73 to 0.75 instead of 0.57, AlexNet-5 0.60 instead of 0.52, PixCorr
-0.34 to 0.35 instead of 0.32 to 0.34, LPIPS 0.88 instead of 0.90), SSIM excepted (0.26 instead of 0.30), which flat images
-please. A factor a target is worse than one a group by every measure (AlexNet-2 0.68, PixCorr 0.30).
+Why `train` is the default: left-out predictions of *training* images, decoded by the mini VDVAE, prefer it in every
+fold that was tried (folds 0, 3 and 7 of ten: AlexNet-2 0.73 to 0.75 instead of 0.57, AlexNet-5 0.60 instead of 0.52,
+PixCorr 0.34 to 0.35 instead of 0.32 to 0.34, LPIPS 0.88 instead of 0.90), SSIM excepted (0.26 instead of 0.30), which
+flat images please. A factor a target is worse than one a group by every measure (AlexNet-2 0.68, PixCorr 0.30).
 """
+
+import itertools
 
 import numpy as np
 
@@ -70,7 +72,7 @@ def renormalise(predicted: np.ndarray, fit: Fit, *, how: str) -> tuple[np.ndarra
         wanted, there = fit.y[fit.images].std(0, dtype=np.float64), predicted.std(0, dtype=np.float64)
         each = np.divide(wanted, there, out=np.zeros_like(there), where=there > 0)
         scaled = (predicted - predicted.mean(0, dtype=np.float64)) * each
-        factor = np.array([np.median(each[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+        factor = np.array([np.median(each[a:b]) for a, b in itertools.pairwise(edges)])
     return (mean + scaled).astype(predicted.dtype), factor
 
 
