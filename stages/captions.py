@@ -26,7 +26,13 @@ def main() -> None:
     passed = ("folder", "journal", "batch_size", "device")
     stages.check_options(blip2.describe, options, "captions", stage=["model"], passed=passed)
     model = options.pop("model")
-    folder = Path(model) if Path(model).is_dir() else assets.fetch_folder(model)
+    try:
+        folder = Path(model) if Path(model).is_dir() else assets.fetch_folder(model)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{len(lacking)} images have no caption, and the network that describes images is not here: {error}. Or "
+            f"bring captions of your own: captions.csv (image_id,caption) in the data set's folder below vendor/data"
+        ) from error
     made = blip2.describe(
         Stimuli(stimuli.source, lacking, stimuli.rows(lacking)),
         folder=folder,

@@ -1,0 +1,183 @@
+"""Files as the Allen Institute publishes them, synthetic: session files with all that a recording has, and templates.
+
+Built with h5py from the layout of a published session: the tables that the pipeline reads, and beside them what it must
+leave alone (other stimuli, optotagging, waveforms, amplitudes, raw gaze).
+"""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from spikevaediff.nwb_writer import Recording, write
+
+HEIGHT, WIDTH = 46, 59  # the aspect of 918 x 1174
+AREAS = ["VISp", "VISl", "LGd-sh", "CA1"]
+N_CHANNELS = 384
+PROBES = ["probeA", "probeB"]
+
+
+def templates(folder: Path, n_images: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> None:
+    """natural_scene_<n>.tiff, grey; images are smooth and differ."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(7)
+    for image_id in range(n_images):
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 8), dtype=np.uint8))
+        coarse.resize((size[1], size[0]), Image.Resampling.BICUBIC).save(folder / f"natural_scene_{image_id}.tiff")
+
+
+def manifest(base_url: str, session_ids: list[int], n_images: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> dict:
+    """As data/allen/manifest.json, for these sessions and images."""
+    return {
+        "licence": "made up for tests",
+        "citation": ["nobody"],
+        "base_url": base_url,
+        "session_file": "session_{session_id}/session_{session_id}.nwb",
+        "sessions": [
+            {"session_id": number, "approximate_gib": 0.01, "bytes": None, "sha256": None, "at_chance": False}
+            for number in session_ids
+        ],
+        "templates": {
+            "file": "natural_scene_templates/natural_scene_{image_id}.tiff",
+            "n_images": n_images,
+            "height": size[0],
+            "width": size[1],
+            "approximate_bytes": 3000,
+            "sha256": {},
+        },
+    }
+
+
+def write_manifest(folder: Path, content: dict) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(json.dumps(content))
+    return folder
+
+
+def recording(
+    session_id: int, *, n_images: int, n_repeats: int, units_per_area: int, seed: int = 0, spikes: bool = True
+) -> Recording:
+    """Three blocks of scenes with other stimuli in between; every fifth unit fails the filter in one way or another.
+
+    Without `spikes` each unit has one, for a caller who puts in others.
+    """
+    rng = np.random.default_rng([seed, session_id])
+    n = (n_images + 1) * n_repeats
+    image_id = np.concatenate([rng.permutation(np.arange(-1, n_images)) for _ in range(n_repeats)])
+    frames_each, gap = 15, 3000
+    frame_s = 20.0 + np.arange(2 * gap + 600 + n * frames_each + 600) / 60 * 1.0008
+    starts = 600 + np.arange(n) * frames_each + gap * (np.arange(n) * 3 // n)
+    frames = np.column_stack([starts, starts + frames_each])
+    block = 2.0 + np.arange(n) * 3 // n
+    spontaneous = np.array([[0, 590], [starts[-1] + frames_each, len(frame_s) - 1]])
+    n_units = units_per_area * len(AREAS)
+    channel = 850_000_000 + np.arange(N_CHANNELS * len(PROBES))
+    electrodes = {
+        "id": channel,
+        "location": np.array([["None", *AREAS][(i // 20) % (len(AREAS) + 1)] for i in range(len(channel))]),
+        "group_name": np.repeat(PROBES, N_CHANNELS),
+        "probe_vertical_position": np.tile(np.arange(N_CHANNELS) * 10, 2),
+        "probe_horizontal_position": np.tile([43, 11, 59, 27], len(channel) // 4),
+        "probe_id": np.repeat([810_000_001, 810_000_002], N_CHANNELS),
+        "local_index": np.tile(np.arange(N_CHANNELS), 2),
+        "valid_data": np.arange(len(channel)) != 30,
+        **{axis: rng.uniform(1000, 9000, len(channel)) for axis in "xyz"},
+    }
+    rows = np.concatenate(
+        [
+            rng.choice(np.flatnonzero((electrodes["location"] == area) & electrodes["valid_data"]), units_per_area)
+            for area in AREAS
+        ]
+    )
+    flaw = np.where(np.arange(n_units) % 5 == 4, np.arange(n_units) // 5 % 4, -1)
+    duration = frame_s[-1] + 5
+    tuning = rng.lognormal(0, 0.8, (n_units, n_images + 1))
+    spikes_s = [] if spikes else [np.array([30.0])] * n_units
+    for unit in range(n_units if spikes else 0):
+        rate = rng.lognormal(1.8, 0.6)
+        background = rng.uniform(0, duration, rng.poisson(rate * duration / 3))
+        evoked = rng.poisson(rate * 0.25 * tuning[unit, image_id + 1])
+        times = np.repeat(frame_s[starts], evoked) + rng.uniform(0.04, 0.27, evoked.sum())
+        spikes_s.append(np.sort(np.concatenate([background, times])))
+    names = ("PT_ratio", "amplitude", "cumulative_drift", "d_prime", "isolation_distance", "l_ratio", "max_drift")
+    names += ("nn_hit_rate", "nn_miss_rate", "recovery_slope", "repolarization_slope", "silhouette_score", "spread")
+    names += ("velocity_above", "velocity_below", "waveform_duration", "waveform_halfwidth")
+    units = {
+        "id": 950_000_000 + 7 * np.arange(n_units),
+        "peak_channel_id": channel[rows],
+        "quality": np.where(flaw == 3, "noise", "good"),
+        "isi_violations": np.where(flaw == 0, 0.9, 0.1),
+        "amplitude_cutoff": np.where(flaw == 1, np.nan, 0.02),
+        "presence_ratio": np.where(flaw == 2, 0.8, 0.99),
+        "firing_rate": np.array([len(times) / duration for times in spikes_s]),
+        "snr": rng.uniform(1, 6, n_units),
+        **{name: rng.uniform(0, 1, n_units) for name in names},
+    }
+    running = np.arange(20.0, duration, 1 / 60)
+    bad = int(n // 2)
+    invalid = (float(frame_s[starts[bad]] + 0.1), float(frame_s[starts[bad]] + 0.2), ("EcephysSession", "stimulus"))
+    return Recording(
+        session_id=session_id,
+        frame_s=frame_s,
+        image_id=image_id,
+        block=block,
+        frames=frames,
+        spontaneous_frames=spontaneous,
+        invalid=[invalid],
+        probes=PROBES,
+        electrodes=electrodes,
+        units=units,
+        spikes_s=spikes_s,
+        running_s=running,
+        running_cm_per_s=rng.normal(5, 10, len(running)),
+    )
+
+
+def add_what_is_not_needed(path: Path, *, pupil: bool = True) -> None:
+    """Pupil and raw gaze, another stimulus and optotagging, as published sessions have them."""
+    rng = np.random.default_rng(1)
+    with h5py.File(path, "r+") as file:
+        times = np.arange(25.0, float(file["processing/stimulus/timestamps/timestamps"][-1]), 1 / 30)
+        for module in ("raw_gaze_mapping", "filtered_gaze_mapping") if pupil else ():
+            group = file.create_group(f"processing/{module}")
+            for name, value in {"namespace": "core", "neurodata_type": "ProcessingModule"}.items():
+                group.attrs[name] = value
+            group.attrs["description"] = f"Gaze mapping processing module {module.split('_')[0]} outputs"
+            group.attrs["object_id"] = f"00000000-0000-5000-8000-{len(module):012d}"
+            for number, name in enumerate(
+                ("eye_area", "pupil_area", "screen_coordinates", "screen_coordinates_spherical")
+            ):
+                values = rng.uniform(0.001, 0.007, (len(times), 2) if "screen" in name else len(times))
+                values[rng.random(len(times)) < 0.05] = np.nan
+                file.copy(file["processing/running/running_speed"], group, name=name)
+                del group[name]["data"], group[name]["timestamps"]
+                group[name].attrs["object_id"] = f"00000000-0000-5000-8000-{len(module):06d}{number:06d}"
+                data = group[name].create_dataset("data", data=values)
+                for key, value in {"conversion": 1.0, "offset": 0.0, "resolution": -1.0, "unit": "m^2"}.items():
+                    data.attrs[key] = value
+                stamps = group[name].create_dataset("timestamps", data=times)
+                stamps.attrs["interval"], stamps.attrs["unit"] = 1, "seconds"
+        file.copy(file["intervals/spontaneous_presentations"], file["intervals"], name="flashes_presentations")
+        flashes = file["intervals/flashes_presentations"]
+        flashes["stimulus_name"][:] = "flashes"
+        flashes["timeseries"][...] = file["intervals/spontaneous_presentations/timeseries"][:]
+        for name in ("tags", "timeseries"):  # a copy of a reference points nowhere
+            flashes[f"{name}_index"].attrs["target"] = flashes[name].ref
+        for item in (flashes, *flashes.values()):
+            item.attrs["object_id"] = f"00000000-0000-5000-8000-{abs(hash(item.name)) % 10**12:012d}"
+        opto = file.create_group("processing/optotagging")
+        for name, value in {"namespace": "core", "neurodata_type": "ProcessingModule"}.items():
+            opto.attrs[name] = value
+        opto.attrs["description"], opto.attrs["object_id"] = "optogenetics", "00000000-0000-5000-8000-999999999999"
+        file.copy(file["processing/running/running_speed"], opto, name="optotagging")
+        opto["optotagging"].attrs["object_id"] = "00000000-0000-5000-8000-999999999998"
+
+
+def session(path: Path, session_id: int, *, pupil: bool = True, seed: int = 0, **sizes: int) -> Recording:
+    """Write a session file; `sizes` as `recording`."""
+    made = recording(session_id, seed=seed, **sizes)
+    write(made, path)
+    add_what_is_not_needed(path, pupil=pupil)
+    return made

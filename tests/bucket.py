@@ -1,0 +1,82 @@
+"""A web server that serves a folder as the public bucket does, with ranges and checksums, and misbehaves when told."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+
+class Bucket(ThreadingHTTPServer):
+    """`faults` says by path what goes wrong: a status, or html, altered or no_ranges; or, once, truncated or silent."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.folder = folder
+        self.faults: dict[str, int | str] = {}
+        self.asked: list[tuple[str, str | None]] = []
+        self.closing = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Bucket
+    timeout = 10
+
+    def version_string(self) -> str:
+        return "AmazonS3"
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        name = unquote(urlsplit(self.path).path).lstrip("/")
+        wanted = self.headers.get("Range")
+        self.server.asked.append((name, wanted))
+        fault, path = self.server.faults.get(name), self.server.folder / name
+        if isinstance(fault, int) or not path.is_file():
+            self.send_error(fault if isinstance(fault, int) else 404)
+            return
+        content = path.read_bytes()
+        etag = f'"{hashlib.md5(content).hexdigest()}"'
+        if fault == "no_ranges" or self.headers.get("If-Range") not in (None, etag):
+            wanted = None
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        body = b"<html>Please log in</html>" if fault == "html" else content[start:]
+        if fault in ("truncated", "silent"):
+            del self.server.faults[name]
+        if fault == "altered":
+            body = body[:-1] + bytes([body[-1] ^ 1])
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("ETag", etag)
+        self.send_header("Content-Type", "text/html" if fault == "html" else "application/octet-stream")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        try:
+            self.wfile.write(body[: len(body) // 2] if fault in ("truncated", "silent") else body)
+            if fault == "silent":
+                self.server.closing.wait(20)
+        except ConnectionError:
+            pass
+        self.close_connection = True
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Bucket]:
+    """The folder on a free port of this machine, while the block runs."""
+    with Bucket(folder) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield running
+        finally:
+            running.closing.set()
+            running.shutdown()
+            thread.join(timeout=10)
