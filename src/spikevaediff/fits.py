@@ -35,9 +35,9 @@ class Fit:
     group_r2 : float64, (n_groups, n_candidates), 1 - summed loss / summed squares of a group: the curve behind the
         choice. Where every group has a smoother of its own (banded), only its own candidates: (n_groups, n_alphas).
     dof : float64, (n_candidates,), effective degrees of freedom, trace of H, intercept included.
-    gain : float64, (n_smoothers, n_alphas, r); coupling : float64, (n_smoothers, r, n_images); share : float64,
-        (n_images,), weight of an image in the mean of the targets. The prediction from coordinates c of a response is
-        share'z + c gain coupling (z - share'z).
+    gain : float64, (n_smoothers, n_alphas, r); coupling : float64, (n_smoothers, r, n_images), empty where
+        coordinates are coupled already; share : float64, (n_images,), weight of an image in the mean of the targets.
+        The prediction from coordinates c of a response is share'z + c gain coupling (z - share'z).
     parameters : the method's own arrays: how responses become coordinates.
     y : (n_rows_y, n_targets) targets as they were given; images : int64, (n_images,), the rows of y used.
     """
@@ -251,8 +251,10 @@ def without_scores(
     coupling: np.ndarray,
     parameters: dict[str, np.ndarray],
 ) -> Fit:
-    """A fit with one penalty that was not chosen: scores are NaN. coupling : (r, n_images); coordinates hold the
-    penalty."""
+    """A fit with one penalty that was not chosen: scores are NaN.
+
+    coupling : (r, n_images), or empty where coordinates are (n_new, n_images), coupled already; they hold the penalty.
+    """
     n_targets, dtype = y.shape[1], targets.working_dtype(y)
     return Fit(
         method=method,
@@ -316,12 +318,17 @@ def predict_from_coordinates(
     """
     count = np.bincount(fit.candidate)
     used, position = np.flatnonzero(count), np.cumsum(count > 0) - 1
-    operators = np.empty((len(used), coordinates.shape[1], len(fit.images)))
+    operators = np.empty((len(used), coordinates.shape[1], len(fit.images)), coordinates.dtype)
     for operator, c in zip(operators, used.tolist(), strict=True):
         b, a = divmod(c, len(fit.alphas))
-        operator[:] = (coordinates[b] * fit.gain[b, a].astype(coordinates.dtype)) @ fit.coupling[b]
+        if fit.coupling.size:
+            weighted = coordinates[b] * fit.gain[b, a].astype(coordinates.dtype)
+            np.matmul(weighted, fit.coupling[b].astype(coordinates.dtype, copy=False), out=operator)
+        else:
+            operator[:] = coordinates[b]
         # The mean is part of the operator, whose rows then add up to one: the targets are read once.
-        operator += (1.0 - operator.sum(1, keepdims=True)) * fit.share
+        rest = 1.0 - operator.sum(1, keepdims=True, dtype=np.float64)
+        operator += (rest * fit.share).astype(operator.dtype, copy=False)
     return targets.apply(
         fit.y, fit.images, operators, position[fit.candidate], out=out, block_mb=block_mb, devices=devices
     )

@@ -440,6 +440,28 @@ def _apply_block(
     return shards(z, operators, candidate)
 
 
+def _apply_on_processor(
+    y: np.ndarray, images: np.ndarray, operators: np.ndarray, candidate: np.ndarray, out: np.ndarray, width: int
+) -> None:
+    """As _apply_block for all targets, by BLAS straight into `out`: XLA would allocate, fill and copy a block of it."""
+    n_targets, dtype = y.shape[1], operators.dtype
+    every_row = np.array_equal(images, np.arange(len(y)))
+    if len(operators) > 1:
+        width = min(width, SORTED_TILE)  # stays in a processor's cache
+    for first in range(0, n_targets, width):
+        columns = slice(first, min(first + width, n_targets))
+        z = (y[:, columns] if every_row else y[images, columns]).astype(dtype, copy=False)
+        if len(operators) > 1:
+            chosen = candidate[columns]
+            for c in np.flatnonzero(np.bincount(chosen)).tolist():
+                mine = np.flatnonzero(chosen == c)
+                out[:, first + mine] = operators[c] @ z[:, mine]
+        elif out.dtype == dtype:
+            np.matmul(operators[0], z, out=out[:, columns])
+        else:
+            out[:, columns] = operators[0] @ z
+
+
 def apply(
     y: np.ndarray,
     images: np.ndarray,
@@ -473,6 +495,9 @@ def apply(
         raise ValueError(f"out has shape {out.shape}, expected {(n_new, n_targets)}: rows of x by targets of the fit")
     width = _width(y, len(images) + n_new, block_mb, mesh.size)
     operators, candidate = operators.astype(dtype, copy=False), candidate.astype(np.int32, copy=False)
+    if mesh.size == 1 and mesh.devices.flat[0].platform == "cpu":
+        _apply_on_processor(y, images, operators, candidate, out, width)
+        return out
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
 
         def dispatch() -> Iterator[tuple[int, tuple[jax.Array, ...]]]:

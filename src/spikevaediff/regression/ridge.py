@@ -88,19 +88,24 @@ def fit(
 
     mean = smoother.weighted_mean(x, design.root**2)
     centred = smoother.centred(x, mean, design.root, alphas[0])
-    g = design.targets_of_rows.astype(centred.dtype)
     if folds == "none":
         primal = x.shape[1] <= len(x)
-        factor = smoother.cholesky(centred.T if primal else centred, alphas[0])
+        parameters = {"mean": mean, "cholesky": smoother.cholesky(centred.T if primal else centred, alphas[0])}
+        if primal:
+            coupling = centred.T @ design.targets_of_rows.astype(centred.dtype)
+        else:
+            coupling = np.zeros((0, 0), centred.dtype)  # coordinates are maps from images already
+            parameters |= {"rows": centred, "image": design.image, "root": design.root.astype(centred.dtype)}
         return fits.without_scores(
             "ridge",
             design=design,
             y=y,
             group_size=group_size,
             alphas=alphas,
-            coupling=centred.T @ g if primal else g,
-            parameters={"mean": mean, "cholesky": factor} | ({} if primal else {"rows": centred}),
+            coupling=coupling,
+            parameters=parameters,
         )
+    g = design.targets_of_rows.astype(centred.dtype)
     eigenvalue, basis, coordinates = smoother.linear(centred)
     gain = 1.0 / (eigenvalue[None, :] + alphas[:, None])
     maps = smoother.held_out(coordinates, gain, design)
@@ -161,6 +166,8 @@ def predict(
     if "cholesky" in p:
         x = x.astype(p["cholesky"].dtype)
         coordinates = smoother.cholesky_solve(p["cholesky"], p["rows"] @ x.T if "rows" in p else x.T).T
+        if "rows" in p:
+            coordinates = smoother.sum_over_rows(coordinates * p["root"], p["image"], len(fit.images))
     else:
         coordinates = x.astype(p["basis"].dtype) @ p["basis"]
     return fits.predict_from_coordinates(fit, coordinates[None], out=out, block_mb=block_mb, devices=devices)
