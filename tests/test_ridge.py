@@ -8,6 +8,7 @@ from himalaya.ridge import RidgeCV as HimalayaRidgeCV
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import PredefinedSplit
 
+from spikevaediff import smoother
 from spikevaediff.regression import ridge
 
 ALPHAS = np.logspace(-1, 4, 6)
@@ -188,6 +189,41 @@ def test_one_alpha_without_left_out_images_gives_the_same_predictions_and_no_sco
     close(predict(a, x[:4] + 1), predict(b, x[:4] + 1))
     assert np.isnan(a.loo_r2).all()
     assert np.isnan(a.summary()["group_loo_r2"]).all()
+
+
+@pytest.mark.parametrize("folds", ["image", 3, "none"])
+@pytest.mark.parametrize(("n_units", "repeats"), [(6, 5), (60, 5), (6, 1)])
+def test_lapack_on_a_processor_and_the_program_for_accelerators_agree(folds, n_units, repeats, monkeypatch):
+    x, y, y_row = make(10, n_units, 4, repeats)
+    options = {"folds": folds, "sample_weight": np.random.default_rng(2).uniform(0.5, 2, len(x))}
+    options["alphas"] = [3.0] if folds == "none" else ALPHAS
+    monkeypatch.setattr(smoother, "LONG_FOLD", 2)
+    results = []
+    for on_processor in (True, False):
+        monkeypatch.setattr(smoother, "on_processor", lambda on_processor=on_processor: on_processor)
+        fit = run(x, y, y_row, **options)
+        results.append((fit.candidate, fit.loo_r2, fit.loo_correlation, predict(fit, x[:3] + 1)))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_folds_of_unequal_length_equal_refits_by_either_route(monkeypatch):
+    x, y, _ = make(7, 5, 3, 4)
+    y_row = np.sort(np.random.default_rng(3).integers(0, 7, len(x)))
+    image_fold = np.random.default_rng([1, 2]).permutation(np.arange(7) % 2)
+    expected = weighted_scores(y[y_row], refit(x, y, y_row, 10.0, image_fold[y_row]), np.ones(len(x)))
+    monkeypatch.setattr(smoother, "LONG_FOLD", 2)
+    for on_processor in (True, False):
+        monkeypatch.setattr(smoother, "on_processor", lambda on_processor=on_processor: on_processor)
+        fit = run(x, y, y_row, alphas=[10.0], folds=2, seed=1)
+        close(fit.loo_r2, expected[1])
+        close(fit.loo_correlation, expected[2])
+
+
+def test_penalties_lost_in_rounding_are_refused_for_folds_of_many_rows():
+    x, y, y_row = make(4, 300, 3, 70)
+    with pytest.raises(ValueError, match="smallest alpha is too small for the responses"):
+        run(x * 1e6, y, y_row, alphas=[1e-12])
 
 
 def test_a_gram_matrix_that_cannot_be_factorised_asks_for_a_larger_alpha():
