@@ -191,7 +191,7 @@ def _lower(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _syrk(x: np.ndarray, scale: float = 1.0, add: np.ndarray | None = None) -> np.ndarray:
-    """scale x x' + add, right in the lower triangle only, by one BLAS call without a copy of x; `add` is overwritten."""
+    """scale x x' + add, right in the lower triangle only, by one call of BLAS, no copy of x; `add` is overwritten."""
     syrk = blas.ssyrk if x.dtype == np.float32 else blas.dsyrk
     a, transposed = (x, 0) if x.flags.f_contiguous else (x.T, 1)
     options = {} if add is None else {"beta": 1.0, "c": add, "overwrite_c": 1}
