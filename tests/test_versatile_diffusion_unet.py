@@ -11,6 +11,7 @@ import torch
 from golden_weights import arrays, fill_in, largest
 from torch import Tensor
 
+from benchmarks.eager_versatile_diffusion import EagerUNet
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS, UNetConfig
 from versatile_diffusion.unet import Contexts, GatedLinear, UNet, attention_blocks, mix, time_features
@@ -181,6 +182,14 @@ def test_an_attention_place_adds_both_blocks_as_the_formula_says() -> None:
         + 0.3 * attention_in_float64(b, flat, text[0].double().numpy(), 2)
     )
     assert np.abs(found[0].flatten(1).numpy() - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("attention", [(True, False), (True, True)])
+def test_the_network_equals_the_direct_implementation(attention: tuple[bool, bool]) -> None:
+    model, (x, vision, text) = small(attention=attention), inputs()
+    eager, t = EagerUNet(model.config, model.state_dict()), torch.tensor([1.0, 77.0, 901.0])
+    found = model(x, t, model.contexts(vision, text), mixed_ratio=0.35)
+    assert largest(found, eager(x, t, vision, text, 0.35)) < 1e-5 * float(found.abs().max())
 
 
 def test_recorded_gradients_change_no_value_and_reach_every_weight() -> None:

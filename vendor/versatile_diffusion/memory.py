@@ -1,0 +1,200 @@
+"""What fits a device: how many images at once, or a clear word before the weights are loaded.
+
+The counts below are of whole feature maps that exist at the same time, read off the code; what the libraries need
+besides is in `SHARE`. As with every batch size, images do not depend on the plan beyond rounding.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+import torch
+from torch import nn
+
+from versatile_diffusion.autoencoder import Autoencoder
+from versatile_diffusion.config import AutoencoderConfig, UNetConfig
+from versatile_diffusion.unet import UNet, attention_blocks
+
+SHARE = 0.8  # of the free memory; the rest is for work space of kernels, fragments and other programs
+# On a processor what a layer writes should be in the cache when the next one reads it: bytes of the largest tensor.
+CACHED = 16 << 20
+MOST = 64  # images on a GPU; more only wait longer for the first result
+# Feature maps of a level alive at once while attention works: the state, the sum of the first block, and of the second
+# its tokens, their normalised copy, and both halves of the gated layer, four times as wide.
+MAPS = 14
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to run, and what it takes.
+
+    n_images, n_decoded : int; images at once in the UNet, and in the autoencoder.
+    weights, image, decoded : int; bytes of both networks, of one image in the UNet, and of one in the autoencoder.
+    """
+
+    n_images: int
+    n_decoded: int
+    weights: int
+    image: int
+    decoded: int
+
+    @property
+    def least(self) -> int:
+        """Bytes of a single image: the weights, and the larger of the two parts of the work."""
+        return self.weights + max(self.image, self.decoded)
+
+
+@functools.cache
+def _sizes(config: UNetConfig | AutoencoderConfig) -> tuple[int, int, int]:
+    """Number of weights; of those of the largest kernel; channels of all attention places together."""
+    with torch.device("meta"):
+        model: nn.Module = UNet(config) if isinstance(config, UNetConfig) else Autoencoder(config)
+    shapes = [value.numel() for value in model.state_dict().values()]
+    places = attention_blocks(model.unet_image) if isinstance(model, UNet) else []
+    return sum(shapes), max(shapes), sum(len(block.norm.weight) for block in places)
+
+
+def _image_values(config: UNetConfig, latent_px: int, n_tokens: int, guided: bool) -> int:
+    """Numbers that one image takes in the UNet: skips, the busiest level, keys and values, once alone and once joined
+    with the unconditional ones."""
+    pixels = [latent_px // 2**level for level in range(len(config.multipliers))]
+    maps = [p**2 * config.width * m for p, m in zip(pixels, config.multipliers, strict=True)]
+    context = 2 * n_tokens * _sizes(config)[2]
+    n = 2 if guided else 1
+    return n * (sum((config.n_blocks + 1) * values for values in maps) + MAPS * max(maps) + 2 * context)
+
+
+def _decoded_values(config: AutoencoderConfig, size_px: int) -> int:
+    """Numbers that one image takes in the decoder, which needs more than the encoder: at the finest level the map that
+    comes from the level below, its normalised copy, a third one inside the kernels, and two of its own width; measured
+    in kl-f8, 96 % of that."""
+    below = config.width * config.multipliers[min(1, len(config.multipliers) - 1)]
+    return size_px**2 * (3 * below + 2 * config.width * config.multipliers[0])
+
+
+def free_bytes(device: str) -> int:
+    """Memory of a device that a new tensor could take."""
+    if torch.device(device).type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    return psutil.virtual_memory().available
+
+
+def plan(
+    unet: UNetConfig,
+    autoencoder: AutoencoderConfig,
+    *,
+    size_px: int,
+    n_tokens: int,
+    guided: bool,
+    dtype: torch.dtype,
+    batch_size: int | str,
+    device: str,
+    free: int | None = None,
+) -> Plan:
+    """How many images at once, with nothing loaded yet.
+
+    Parameters
+    ----------
+    unet, autoencoder : UNetConfig, AutoencoderConfig
+    size_px : int
+        Side of the images.
+    n_tokens : int
+        Of both contexts together; 334 as published.
+    guided : bool
+        Whether guidance is not 1: two predictions an image.
+    dtype : torch.dtype
+        Of both networks.
+    batch_size : int or "auto"
+        A number is taken as it is, if it fits.
+    device : str
+        As torch names it.
+    free : int, optional
+        Bytes; without it those that the device has free now.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        batch_size is neither "auto" nor 1 or more, or the size is not a multiple of what the networks halve.
+    MemoryError
+        Not even one image, or not the asked number, fits; the message says what would.
+    """
+    if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size is {batch_size!r}, expected auto or a number of images, 1 or more")
+    step = autoencoder.factor * unet.factor
+    if size_px < step or size_px % step:
+        raise ValueError(f"images of {size_px} px, expected a multiple of {step}")
+    free = free_bytes(device) if free is None else free
+    usable = int(SHARE * free)
+
+    def cost(size: int, kind: torch.dtype, pair: bool) -> Plan:
+        itemsize = torch.empty((), dtype=kind).element_size()
+        kernel = max(_sizes(unet)[1], _sizes(autoencoder)[1])  # a copy in the order that the kernels of a library want
+        weights = itemsize * (_sizes(unet)[0] + _sizes(autoencoder)[0] + kernel)
+        image = itemsize * _image_values(unet, size // autoencoder.factor, n_tokens, pair)
+        return Plan(1, 1, weights, image, itemsize * _decoded_values(autoencoder, size))
+
+    one = cost(size_px, dtype, guided)
+    fitting = (usable - one.weights) // one.image
+    wanted = 1 if batch_size == "auto" else int(batch_size)
+    if one.least > usable or wanted > fitting:
+        advice = _what_fits(cost, size_px, dtype, guided, step, usable, int(fitting))
+        needed = max(one.weights + wanted * one.image, one.least) / SHARE
+        raise MemoryError(
+            f"{wanted} x {size_px} px at once in {_name(dtype)} need {_gb(needed)} of memory (weights "
+            f"{_gb(one.weights)}, an image {_gb(one.image)}, decoding it {_gb(one.decoded)}, a fifth in "
+            f"reserve), {device} has {_gb(free)} free. {advice}"
+        )
+    if batch_size != "auto":
+        return Plan(wanted, min(wanted, (usable - one.weights) // one.decoded), one.weights, one.image, one.decoded)
+    most, most_decoded = MOST, MOST
+    if torch.device(device).type == "cpu":
+        itemsize = torch.empty((), dtype=dtype).element_size()
+        most = CACHED // (itemsize * (2 if guided else 1) * (size_px // autoencoder.factor) ** 2 * unet.width)
+        most_decoded = CACHED // (itemsize * size_px**2 * autoencoder.width)
+    return Plan(
+        max(1, min(most, fitting)),
+        max(1, min(most_decoded, (usable - one.weights) // one.decoded)),
+        one.weights,
+        one.image,
+        one.decoded,
+    )
+
+
+def _what_fits(
+    cost: Callable[[int, torch.dtype, bool], Plan],
+    size_px: int,
+    dtype: torch.dtype,
+    guided: bool,
+    step: int,
+    usable: int,
+    fitting: int,
+) -> str:
+    """The first of the changes, from the mildest on, that makes an image fit."""
+    if fitting >= 1 and cost(size_px, dtype, guided).least <= usable:
+        return f"Set batch_size to {fitting}, or to auto"
+    half = torch.bfloat16 if dtype == torch.float32 else dtype
+    smaller = [size for size in range(size_px - step, step - 1, -step)]
+    for size, pair in [(size_px, guided), *((size, guided) for size in smaller), (step, False)]:
+        found = cost(size, half, pair)
+        if found.least <= usable:
+            changes = [f"{_name(half)} (or float16 on a GPU)"] if half != dtype else []
+            changes += [f"images of {size} px"] if size != size_px else []
+            changes += ["guidance 1"] if pair != guided else []
+            return f"What fits: {' and '.join(changes)}, {_gb(found.least / SHARE)}"
+    least = cost(step, half, False).least / SHARE
+    return f"Nothing fits: the smallest images in {_name(half)} take {_gb(least)}. Free memory or take another device"
+
+
+def _gb(n: float) -> str:
+    return f"{math.ceil(n / 1e8) / 10:.1f} GB"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
