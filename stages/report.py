@@ -1,5 +1,6 @@
 """Sum up all runs in the small files that Git keeps: python -m stages.report"""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 import stages
-from spikevaediff import gallery, report
+from spikevaediff import gallery, recording_plots, report
 from spikevaediff.atomic import replacing
 from spikevaediff.records import Features, Reconstructions, Stimuli
 
@@ -58,6 +59,7 @@ def main() -> None:
         "plots/latents.png": report.draw_latents(layers, correlation, f"Latents predicted from spikes: {title}"),
         "plots/gallery.png": picture,
     }
+    results |= of_recordings(shown.source)
     for path, content in results.items():
         write(path, content)
 
@@ -69,6 +71,38 @@ def main() -> None:
         printed.add_row(run, *(f"{values[column]:.3f}" if column in values else "" for column in means["vdvae"]))
     Console(width=120).print(printed)
     stages.done("metrics/metrics.json and plots/ written")
+
+
+def of_recordings(source: str) -> dict[str, str | bytes]:
+    """What the recordings themselves say: quality, time courses, numbers of units, the noise ceiling."""
+    judged, ceiling = (read_scores(f"artifacts/{name}.json") for name in ("quality/quality", "noise_ceiling/vdvae"))
+    units, latency, counts = (
+        read_table(f"artifacts/{name}.csv") for name in ("quality/units", "curves/latency", "curves/counts")
+    )
+    return {
+        "plots/quality.csv": report.csv_text(recording_plots.quality_rows(judged)),
+        "plots/quality_filters.csv": report.csv_text(recording_plots.filter_rows(judged)),
+        "plots/quality.png": recording_plots.draw_quality(judged, units, source),
+        "plots/latency.csv": Path("artifacts/curves/latency.csv").read_text(),
+        "plots/counts.csv": Path("artifacts/curves/counts.csv").read_text(),
+        "plots/curves.png": recording_plots.draw_curves(latency, counts, source),
+        "plots/noise_ceiling.csv": report.csv_text(recording_plots.ceiling_rows(ceiling)),
+        "plots/noise_ceiling.png": recording_plots.draw_ceiling(ceiling, f"Latents predicted from spikes: {source}"),
+    }
+
+
+def read_table(path: str) -> list[dict[str, str]]:
+    """The rows of a CSV file of artifacts/.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not there.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} does not exist. Make it with: dvc repro")
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def read_scores(path: str) -> dict[str, Any]:

@@ -27,6 +27,10 @@ SMALL: dict[str, Any] = {
     **{f"regress.{space}.alphas": [10.0, 100.0, 1000.0, 10000.0] for space in ("vdvae", "text", "vision")},
     "evaluate.size_px": 32,
     "evaluate.metrics": ["pixcorr"],
+    "curves.latency.step_s": 0.1,
+    "curves.counts.n_draws": 1,
+    "curves.counts.units": [20],
+    "curves.counts.presentations": [2],
 }
 STAGES = {
     "acquire",
@@ -44,6 +48,8 @@ STAGES = {
     "regress@vision",
     "regress@control_vision",
     "noise_ceiling@vdvae",
+    "quality",
+    "curves",
     "decode@vdvae",
     "decode@control",
     "decode@ceiling",

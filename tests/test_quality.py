@@ -1,0 +1,93 @@
+"""Numbers about recordings, on responses that were made to have them, and against those published."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import close
+
+from spikevaediff import quality
+from spikevaediff.records import BLANK
+
+N_IMAGES, N_REPEATS, N_UNITS = 40, 30, 6
+RNG = np.random.default_rng(0)
+SHOWN = RNG.permutation(np.repeat(np.arange(BLANK, N_IMAGES), N_REPEATS))
+TUNING = 3 * RNG.standard_normal((N_IMAGES + 1, N_UNITS)) + 20
+
+
+def noisy(sigma: float, shared: float = 0.0) -> np.ndarray:
+    noise = sigma * RNG.standard_normal((len(SHOWN), N_UNITS)) + shared * RNG.standard_normal((len(SHOWN), 1))
+    return TUNING[SHOWN + 1] + noise
+
+
+def test_the_fano_factor_of_poisson_counts_is_one_and_of_a_gamma_mixture_more() -> None:
+    poisson = RNG.poisson(TUNING[SHOWN + 1])
+    assert quality.fano_factor(poisson, SHOWN) == pytest.approx(np.ones(N_UNITS), abs=0.17)
+    mixed = RNG.poisson(TUNING[SHOWN + 1] * RNG.gamma(20.0, 1 / 20, (len(SHOWN), N_UNITS)))
+    expected = 1 + np.mean(TUNING[1:] ** 2, axis=0) / 20 / TUNING[1:].mean(0)
+    assert quality.fano_factor(mixed, SHOWN) == pytest.approx(expected, rel=0.17)
+    assert np.isnan(quality.fano_factor(np.zeros((len(SHOWN), 2)), SHOWN)).all()
+    assert np.isnan(quality.fano_factor(poisson[:3], np.array([1, 2, 3]))).all()
+
+
+def test_split_half_reliability_is_the_share_of_signal_in_the_variance_of_means() -> None:
+    each, common = quality.split_half(noisy(sigma=9.0), SHOWN, n_draws=10, seed=0)
+    signal = TUNING[1:].var(0, ddof=1)
+    assert each == pytest.approx(signal / (signal + 81 / N_REPEATS), abs=0.12)
+    assert quality.area_reliability(common) == pytest.approx(each.mean(), abs=0.06)
+    silent = np.hstack([noisy(1.0), np.zeros((len(SHOWN), 1))])
+    assert np.isnan(quality.split_half(silent, SHOWN, n_draws=1, seed=0)[0][-1])
+    assert quality.area_reliability(quality.split_half(silent[:, -1:], SHOWN, n_draws=1, seed=0)[1]) == 0
+
+
+def test_different_mean_rates_without_tuning_are_not_reliable() -> None:
+    x = np.array([1.0, 50.0, 200.0]) + RNG.standard_normal((len(SHOWN), 3))
+    each, common = quality.split_half(x, SHOWN, n_draws=20, seed=0)
+    assert each.max() < 0.5
+    assert quality.area_reliability(common) < 0.4
+
+
+def test_noise_correlation_is_what_presentations_share_and_signal_correlation_what_images_do() -> None:
+    found = quality.pair_correlations(noisy(2.0, shared=1.0), SHOWN, seed=0)
+    assert found["noise"] == pytest.approx(1 / (4 + 1), abs=0.03)
+    assert found["noise_median"] == pytest.approx(found["noise"], abs=0.03)
+    assert found["noise_first_share"] == pytest.approx((1 + 5 * 0.2) / 6, abs=0.05)
+    expected = np.corrcoef(TUNING[1:].T)[np.triu_indices(N_UNITS, 1)].mean()
+    assert found["signal"] == pytest.approx(expected, abs=0.05)
+    # Noise that two units share in a presentation is no signal that they share: the halves do not have it in common.
+    alone = quality.pair_correlations(3 * RNG.standard_normal((len(SHOWN), 1)) + np.zeros((1, 4)), SHOWN, seed=0)
+    assert alone["noise"] == pytest.approx(1)
+    assert abs(alone["signal"]) < 0.4
+
+
+def test_without_repeats_or_pairs_correlations_are_not_known() -> None:
+    for x, shown in ((noisy(1.0)[:, :1], SHOWN), (noisy(1.0)[:20], np.arange(20))):
+        assert set(quality.pair_correlations(x, shown, seed=0).values()) == {None}
+    each, common = quality.split_half(noisy(1.0)[:20], np.arange(20), n_draws=2, seed=0)
+    assert np.isnan(each).all()
+    assert quality.area_reliability(common) is None
+
+
+def test_drift_is_the_change_over_the_session() -> None:
+    rising = np.linspace(1, 3, 300)[:, None] * np.array([[1.0, 2.0, 0.0]])
+    assert quality.drift(rising)[:2] == pytest.approx([2 / 3, 2 / 3], abs=0.01)
+    assert np.isnan(quality.drift(rising)[2])
+    course = quality.course(rising, 5)
+    close(course[:, 0], course[:, 1])
+    assert course[:, 0].mean() == pytest.approx(1)
+    assert np.all(np.diff(course[:, 0]) > 0)
+
+
+def test_percentiles_leave_out_what_is_not_known() -> None:
+    assert quality.percentiles(np.array([np.nan])) is None
+    found = quality.percentiles(np.array([np.nan, *range(101)]))
+    assert found == {"p5": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95, "mean": 50}
+
+
+def test_published_numbers_are_those_of_their_tables(shared: Path) -> None:
+    with np.load(shared / "data/anchors/split_half_reliability_natural_scenes.npz") as file:
+        for area, (median, share) in quality.PUBLISHED_RELIABILITY.items():
+            values = file[area.lower()]
+            assert np.median(values) == pytest.approx(median, abs=5e-4)
+            assert np.mean(values >= 0.8) == pytest.approx(share, abs=6e-3)
+    assert np.mean(quality.PUBLISHED_ACCURACY) == pytest.approx(0.478, abs=1e-3)
