@@ -10,12 +10,13 @@ def main() -> None:
     """Fill artifacts/sessions, artifacts/images.npz and artifacts/captions_given.csv."""
     params = stages.declared("acquire")
     name = stages.section(params, "dataset")
-    dataset = stages.module("datasets", name)
-    options = stages.section(params, "datasets", name)
-    stages.check_options(dataset.acquire, options, f"datasets.{name}")
+    options = {"module": name} | stages.section(params, "datasets", name)
+    dataset = stages.module("datasets", options["module"])
+    stages.check_options(dataset.acquire, options, f"datasets.{name}", stage=("module",))
+    del options["module"]
     dataset.acquire(Path("data") / name, Path("artifacts"), **options)
     stimuli = Stimuli.load("artifacts/images.npz")
-    sessions = sorted(path.name for path in Path("artifacts/sessions").glob("*.nwb"))
+    sessions = sorted(path.name for path in Path("artifacts/sessions").iterdir() if path.suffix in (".nwb", ".npz"))
     stages.done(f"{stimuli.source}: {len(sessions)} session(s) {', '.join(sessions)}, images {stimuli.pixels.shape}")
 
 

@@ -27,7 +27,7 @@ def main() -> None:
     stages.check_options(count_rows, counts, "curves.counts", passed=tuple(resampling))
     responses, areas = stages.section(params, "responses"), stages.section(params, "areas")
     limits = {name: responses[name] for name in ("isi_violations_max", "amplitude_cutoff_max", "presence_ratio_min")}
-    every = [area for population in areas.values() for area in population]
+    every = sessions.areas_of(areas)
     paths = sessions.paths(Path("artifacts/sessions"))
     rows = latency_rows(paths, areas=every, limits=limits, **resampling, **latency)
     write("artifacts/curves/latency.csv", rows)

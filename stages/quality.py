@@ -25,7 +25,7 @@ def main() -> None:
     responses = stages.section(params, "responses")
     limits = {name: responses[name] for name in ("isi_violations_max", "amplitude_cutoff_max", "presence_ratio_min")}
     window_s = (responses["start_s"], responses["start_s"] + responses["duration_s"])
-    areas = [area for population in stages.section(params, "areas").values() for area in population]
+    areas = sessions.areas_of(stages.section(params, "areas"))
     result: dict[str, Any] = {"source": Stimuli.load("artifacts/images.npz").source, "sessions": {}}
     rows: list[dict[str, Any]] = []
     for path in sessions.paths(Path("artifacts/sessions")):

@@ -19,14 +19,18 @@ def main(population: str) -> None:
     if not isinstance(n_bins, int) or n_bins < 1:
         raise ValueError(f"params.yaml: responses.n_bins is {n_bins!r}, expected a whole number, 1 or more")
     edges = np.linspace(start, start + duration, n_bins + 1)
-    options |= {"areas": stages.section(params, "areas", population)}
+    areas = stages.section(params, "areas")
+    options |= {"areas": sessions.areas_of(areas, population)}
     options |= {"windows_s": np.column_stack([edges[:-1], edges[1:]])}
     paths = sessions.paths(Path("artifacts/sessions"))
     responses = nwb.concatenate([sessions.read_responses(path, **options) for path in paths])
+    if areas[population] == sessions.SHUFFLED:
+        responses = sessions.shuffled(responses)
     responses.save(f"artifacts/responses/{population}.npz")
-    areas, n = np.unique(responses.units.area, return_counts=True)
-    listed = ", ".join(f"{area} {count}" for area, count in zip(areas.tolist(), n.tolist(), strict=True))
-    stages.done(f"{population}: counts {responses.counts.shape} (presentation, unit, window); units {listed}")
+    found, n = np.unique(responses.units.area, return_counts=True)
+    listed = ", ".join(f"{area} {count}" for area, count in zip(found.tolist(), n.tolist(), strict=True))
+    kind = f"{areas[population]} " if areas[population] == sessions.SHUFFLED else ""
+    stages.done(f"{population}: {kind}counts {responses.counts.shape} (presentation, unit, window); units {listed}")
 
 
 if __name__ == "__main__":

@@ -108,7 +108,8 @@ def test_params_name_modules_and_their_options() -> None:
     """The values of params.yaml fit the signatures, for all data sets and models and not only for the chosen ones."""
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     for name, options in params["datasets"].items():
-        stages.check_options(stages.module("datasets", name).acquire, options, f"datasets.{name}")
+        acquire = stages.module("datasets", options.get("module", name)).acquire
+        stages.check_options(acquire, {"module": name} | options, f"datasets.{name}", stage=("module",))
     for model, spaces in params["models"].items():
         for space, options in spaces.items():
             options = {"module": space} | options

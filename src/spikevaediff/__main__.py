@@ -36,6 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predicting.add_argument("responses", metavar="RESPONSES", help="npz of Responses, as in artifacts/responses/")
     predicting.add_argument("out", metavar="OUT", help="npz of Features to write, as in artifacts/predicted/")
     predicting.set_defaults(run=_predict)
+    checking = commands.add_parser(
+        "check-data",
+        help="all that is wrong with a folder of recordings of your own, at once",
+        description="Reads a folder of the plain format (README, Your own recording) and lists every problem.",
+    )
+    checking.add_argument("folder", metavar="FOLDER", help="such as vendor/data/mine")
+    checking.set_defaults(run=_check_data)
     examining = commands.add_parser("doctor", help="what is wrong with this checkout and machine, and the cure")
     examining.add_argument("--no-cache", action="store_true", help="do not hash the objects of the DVC cache again")
     examining.add_argument(
@@ -101,6 +108,23 @@ def _predict(chosen: argparse.Namespace) -> int:
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
+    return 0
+
+
+def _check_data(chosen: argparse.Namespace) -> int:
+    from spikevaediff.datasets import plain
+
+    folder = Path(chosen.folder)
+    found = plain.examine(folder)
+    n = len(found.problems)
+    for number, problem in enumerate(found.problems, start=1):
+        print(f"{number}. {problem}")
+    for note in found.notes:
+        print(f"note: {note}")
+    if n:
+        print(f"\n{folder} has {n} problem{'s' * (n > 1)}. The format, by example:\n\n{plain.FORMAT}")
+        return 1
+    print(plain.summary(folder, found))
     return 0
 
 

@@ -429,6 +429,24 @@ def read_units(path: str | Path) -> tuple[UnitTable, np.ndarray]:
         return units, (units.area != "") & on_valid_channel & good
 
 
+def check_units(path: str | Path) -> None:
+    """Refuse a session with tables or spike times that `read_responses` could stumble over, for whatever areas.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read_responses`.
+    """
+    units, usable = read_units(path)
+    with _opened(path) as file:
+        _column(file, "units", "spike_times")
+        starts, ends = _ends(file, "units", "spike_times")
+        if len(ends) != len(units):
+            raise ValueError(f"{path}: /units/spike_times_index lists {len(ends)} units, /units/id {len(units)}")
+        for unit in track(np.flatnonzero(usable), description="checking spikes"):
+            _spikes_of(file, int(units.unit_id[unit]), starts[unit], ends[unit])
+
+
 def read_presentations(path: str | Path) -> Presentations:
     """When which natural scene was shown, in the order of the file; the rows are those of `read_responses`.
 

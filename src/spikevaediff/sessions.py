@@ -5,13 +5,14 @@ were chosen by whoever counted; those of params.yaml apply to recordings. Qualit
 for all units of a table, and then limit nothing: its units were chosen by whoever made it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from spikevaediff import nwb
-from spikevaediff.records import Responses
+from spikevaediff.records import BLANK, Responses
 
 
 def paths(folder: Path) -> list[Path]:
@@ -26,6 +27,48 @@ def paths(folder: Path) -> list[Path]:
     if not found:
         raise FileNotFoundError(f"{folder} holds no session (*.nwb or *.npz). Make one with: dvc repro acquire")
     return found
+
+
+SHUFFLED = "shuffled"  # in place of a list of areas: the units of the others, their images exchanged
+
+
+def areas_of(areas: Mapping[str, Sequence[str] | str], *populations: str) -> list[str]:
+    """The areas of some populations of params.yaml, or of all, each once; a shuffled one has those of the others.
+
+    Raises
+    ------
+    KeyError
+        There is no such population.
+    ValueError
+        A population is neither a list of areas nor "shuffled", or nothing is left that is not shuffled.
+    """
+    if unknown := [name for name in populations if name not in areas]:
+        raise KeyError(f"params.yaml has no areas.{unknown[0]}; areas has {', '.join(areas)}")
+    for name, listed in areas.items():
+        if isinstance(listed, str) and listed != SHUFFLED:
+            raise ValueError(f"params.yaml: areas.{name} is {listed!r}, expected a list of areas, or {SHUFFLED}")
+    if any(areas[name] == SHUFFLED for name in populations) or not populations:
+        populations = tuple(areas)
+    found = dict.fromkeys(area for name in populations if areas[name] != SHUFFLED for area in areas[name])
+    if not found and all(areas[name] == SHUFFLED for name in populations):
+        raise ValueError("params.yaml: all of areas is shuffled; name the areas of at least one population")
+    return list(found)
+
+
+def shuffled(responses: Responses) -> Responses:
+    """The same responses, each image's presentations taken for those of another: a control that knows nothing.
+
+    All that a decoder could make of the units' rates, their noise and the number of presentations is left as it is;
+    blanks stay blanks. The exchange depends on the ids of the images alone, and no image keeps its own responses.
+    """
+    images = np.unique(responses.image_id[responses.image_id != BLANK])
+    order = np.random.default_rng([0, len(images)]).permutation(len(images))
+    other = np.empty_like(images)
+    other[order] = images[np.roll(order, 1)]
+    shown = responses.image_id != BLANK
+    image_id = responses.image_id.copy()
+    image_id[shown] = other[np.searchsorted(images, image_id[shown])]
+    return replace(responses, image_id=image_id)
 
 
 def has_spike_times(path: Path) -> bool:
