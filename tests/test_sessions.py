@@ -112,3 +112,28 @@ def test_responses_that_are_no_counts_must_be_finite_and_have_no_root_below_zero
             window_s=found.window_s,
             units=found.units,
         )
+
+
+def test_a_shuffled_population_has_the_areas_of_the_others() -> None:
+    areas = {"visual": ["V4", "IT"], "other": ["V4", "V1"], "control": "shuffled"}
+    assert sessions.areas_of(areas, "visual") == ["V4", "IT"]
+    assert sessions.areas_of(areas, "control") == sessions.areas_of(areas) == ["V4", "IT", "V1"]
+    with pytest.raises(KeyError, match=r"no areas.contrl; areas has visual, other, control"):
+        sessions.areas_of(areas, "contrl")
+    with pytest.raises(ValueError, match=r"areas.control is 'shufled', expected a list of areas, or shuffled"):
+        sessions.areas_of(areas | {"control": "shufled"}, "visual")
+    with pytest.raises(ValueError, match="all of areas is shuffled"):
+        sessions.areas_of({"visual": "shuffled"}, "visual")
+
+
+def test_shuffling_exchanges_images_and_nothing_else() -> None:
+    before = table()
+    after = sessions.shuffled(before)
+    np.testing.assert_array_equal(before.counts, after.counts)
+    blank = before.image_id == BLANK
+    np.testing.assert_array_equal(after.image_id == BLANK, blank)
+    assert not np.any(after.image_id[~blank] == before.image_id[~blank])
+    # Presentations of one image stay together.
+    pairs = {*zip(before.image_id.tolist(), after.image_id.tolist(), strict=True)}
+    assert len(pairs) == 4
+    np.testing.assert_array_equal(sessions.shuffled(before).image_id, after.image_id)

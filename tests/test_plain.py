@@ -1,0 +1,329 @@
+"""Recordings as plain files: what is right is read, and all that is wrong is said at once."""
+
+import csv
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from spikevaediff import __main__, sessions
+from spikevaediff.captions import Captions
+from spikevaediff.datasets import plain
+from spikevaediff.records import BLANK, Responses, Stimuli
+
+N_IMAGES, N_REPEATS, UNITS = 6, 3, (11, 12, 15)
+OPTIONS = {"source": "a test", "size_px": 16, "window_s": [0.05, 0.15], "margin_s": 1.0}
+
+
+def write_csv(path: Path, *rows: Any) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
+def arrays(seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shown = rng.permutation(np.repeat(np.arange(BLANK, N_IMAGES), N_REPEATS))
+    responses = rng.poisson(5.0, (len(shown), len(UNITS)))
+    return {"responses": responses, "image_id": shown, "unit_id": np.array(UNITS)}
+
+
+def units(*sessions: int) -> list[list[Any]]:
+    return [[session, unit, area] for session in sessions for unit, area in zip(UNITS, ("V1", "V1", "V4"), strict=True)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of six images, one session as npz and one as CSV."""
+    folder = tmp_path / "mine"
+    for name in ("images", "sessions"):
+        (folder / name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    names = ["a.png", "b.jpg", "c.tif", "d.png", "e.bmp", "f.png"]
+    for i, name in enumerate(names):
+        shape = (20 + i, 30, 3) if i % 2 else (20 + i, 30)
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(folder / "images" / name)
+    captions = [f"Picture {i}, a thing." for i in range(N_IMAGES)]
+    write_csv(
+        folder / "images.csv", ["image_id", "file", "caption"], *zip(range(N_IMAGES), names, captions, strict=True)
+    )
+    write_csv(folder / "units.csv", ["session_id", "unit_id", "area", "snr"], *[[*row, 2.5] for row in units(1, 2)])
+    np.savez(folder / "sessions/1.npz", **arrays(0))
+    other = arrays(1)
+    rows = np.column_stack([other["image_id"], other["responses"]]).tolist()
+    write_csv(folder / "sessions/2.csv", ["image_id", *UNITS], *rows)
+    return folder
+
+
+def test_a_good_folder_has_no_problem_and_is_summed_up(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert __main__.main(["check-data", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "is ready: 2 table(s) of responses, 6 images, units V1 4, V4 2, 36 presentations" in said
+    assert "note" not in said
+
+
+def test_what_is_acquired_is_what_the_files_hold(folder: Path, tmp_path: Path) -> None:
+    plain.acquire(folder, tmp_path / "out", **OPTIONS)
+    assert [p.name for p in sessions.paths(tmp_path / "out/sessions")] == ["1.npz", "2.npz"]
+    for session_id in (1, 2):
+        found, expected = Responses.load(tmp_path / f"out/sessions/{session_id}.npz"), arrays(session_id - 1)
+        np.testing.assert_array_equal(found.counts[:, :, 0], expected["responses"])
+        assert found.counts.dtype == np.uint16
+        np.testing.assert_array_equal(found.image_id, expected["image_id"])
+        assert found.units.unit_id.tolist() == list(UNITS)
+        assert found.units.area.tolist() == ["V1", "V1", "V4"]
+        assert found.units.snr.tolist() == [2.5] * 3
+        assert np.isnan(found.units.presence_ratio).all()
+        assert found.window_s.tolist() == [[0.05, 0.15]]
+    stimuli = Stimuli.load(tmp_path / "out/images.npz")
+    assert stimuli.source == "a test"
+    assert stimuli.pixels.shape == (6, 16, 16)
+    given = Captions.load(tmp_path / "out/captions_given.csv")
+    assert given.sentences[3] == ("Picture 3, a thing.",)
+
+
+def test_the_same_folder_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        plain.acquire(folder, tmp_path / name, **OPTIONS)
+    for path in (tmp_path / "a").rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+
+
+def test_sixteen_bit_pictures_keep_their_greys(folder: Path, tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(folder / "images/a.png")
+    plain.acquire(folder, tmp_path / "out", **OPTIONS)
+    np.testing.assert_array_equal(Stimuli.load(tmp_path / "out/images.npz").pixels[0].ravel(), np.arange(256))
+
+
+def test_responses_that_are_no_counts_are_kept_and_several_windows_too(folder: Path, tmp_path: Path) -> None:
+    for session_id in (1, 2):
+        made = arrays(session_id)
+        made["responses"] = np.stack([made["responses"] * 0.5 - 1, made["responses"]], axis=2)
+        (folder / f"sessions/{session_id}.csv").unlink(missing_ok=True)
+        np.savez(folder / f"sessions/{session_id}.npz", **made, window_s=np.array([[0, 0.1], [0.1, 0.2]]))
+    assert any("taken as activity and not as spike counts" in note for note in plain.examine(folder).notes)
+    plain.acquire(folder, tmp_path / "out", **OPTIONS)
+    found = Responses.load(tmp_path / "out/sessions/1.npz")
+    assert found.counts.dtype == np.float32
+    assert found.counts.min() < 0
+    assert found.window_s.tolist() == [[0, 0.1], [0.1, 0.2]]
+
+
+def test_images_that_a_session_does_not_show_are_left_out(folder: Path, tmp_path: Path) -> None:
+    made = arrays()
+    kept = made["image_id"] != 4
+    np.savez(folder / "sessions/1.npz", **{n: v if n == "unit_id" else v[kept] for n, v in made.items()})
+    found = plain.examine(folder)
+    assert found.problems == []
+    assert "image_id 4 is not shown in every session and left out" in found.notes
+    plain.acquire(folder, tmp_path / "out", **OPTIONS)
+    assert Stimuli.load(tmp_path / "out/images.npz").image_id.tolist() == [0, 1, 2, 3, 5]
+    assert 4 not in Responses.load(tmp_path / "out/sessions/2.npz").image_id
+
+
+def test_without_captions_nothing_is_given_and_an_empty_one_is(folder: Path, tmp_path: Path) -> None:
+    rows = [row.split(",")[:2] for row in (folder / "images.csv").read_text().splitlines()]
+    write_csv(folder / "images.csv", *rows)
+    plain.acquire(folder, tmp_path / "none", **OPTIONS)
+    assert len(Captions.load(tmp_path / "none/captions_given.csv").image_id) == 0
+    write_csv(folder / "images.csv", ["image_id", "file", "caption"], *[[*row, ""] for row in rows[1:]])
+    plain.acquire(folder, tmp_path / "empty", **OPTIONS)
+    assert Captions.load(tmp_path / "empty/captions_given.csv").sentences == ((),) * 6
+
+
+def test_a_recording_with_spike_times_is_taken_as_it_is(shared: Path, folder: Path, tmp_path: Path) -> None:
+    shutil.rmtree(folder / "sessions")
+    (folder / "sessions").mkdir()
+    (folder / "units.csv").unlink()
+    (folder / "sessions/900000001.nwb").symlink_to(shared / "data/allen_layout_nwb_fixture/session_900000001.nwb")
+    for i in range(6, 118):
+        shutil.copy(folder / "images/a.png", folder / f"images/{i}.png")
+    with (folder / "images.csv").open("a", newline="") as file:
+        csv.writer(file).writerows([[i, f"{i}.png", "One."] for i in range(6, 118)])
+    assert plain.examine(folder).problems == []
+    plain.acquire(folder, tmp_path / "out", **OPTIONS)
+    limits = {"isi_violations_max": 0.5, "amplitude_cutoff_max": 0.1, "presence_ratio_min": 0.95}
+    options = {"areas": ["VISp"], "windows_s": np.array([[0.0, 0.25]]), "min_units": 1} | limits
+    before, after = (
+        sessions.read_responses(path, **options)
+        for path in (folder / "sessions/900000001.nwb", tmp_path / "out/sessions/900000001.nwb")
+    )
+    np.testing.assert_array_equal(before.counts, after.counts)
+    (folder / "sessions/900000001.nwb").rename(folder / "sessions/7.nwb")
+    assert any("Name the file 900000001.nwb" in problem for problem in plain.examine(folder).problems)
+
+
+# ---- What is wrong
+
+
+def change(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        path = folder / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return spoil
+
+
+def npz(**changes: Any) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        made = arrays() | changes
+        np.savez(folder / "sessions/1.npz", **{name: value for name, value in made.items() if value is not None})
+
+    return spoil
+
+
+def with_nan() -> np.ndarray:
+    responses = arrays()["responses"].astype(float)
+    responses[[2, 5], 1] = np.nan
+    return responses
+
+
+def damaged_nwb(folder: Path) -> None:
+    (folder / "sessions/3.nwb").write_bytes(b"not HDF5 at all")
+
+
+def another_nwb(folder: Path) -> None:
+    with h5py.File(folder / "sessions/3.nwb", "w") as file:
+        file["something"] = 1
+
+
+BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no images.csv": (lambda f: (f / "images.csv").unlink(), r"images.csv is missing. Write a table that begins with"),
+    "another header": (
+        change("images.csv", "image_id,file", "id,file"),
+        "images.csv lacks the column image_id: it beg",
+    ),
+    "a comma too many": (
+        change("images.csv", '"Picture 2, a thing."', "Picture 2, a thing."),
+        "line 4 does not have 3",
+    ),
+    "an id that is no number": (change("images.csv", "\n3,", "\nthree,"), "expected a whole number .* line 5: 'three'"),
+    "an id twice": (change("images.csv", "\n3,", "\n2,"), "image_id 2 stands there more than once"),
+    "a picture that is not there": (change("images.csv", "d.png", "D.PNG"), r"images/: D.PNG is named .* holds a.png"),
+    "a picture that is cut off": (
+        lambda f: (f / "images/b.jpg").write_bytes((f / "images/b.jpg").read_bytes()[:300]),
+        r"images/: b.jpg \(.*\) cannot be used as a picture; save it again as PNG",
+    ),
+    "a text for a picture": (lambda f: (f / "images/e.bmp").write_text("x"), r"e.bmp \(cannot identify"),
+    "a picture of few pixels": (
+        lambda f: Image.new("L", (3, 40)).save(f / "images/a.png"),
+        r"a.png \(only 3 x 40 pixels\) cannot be used",
+    ),
+    "no folder of pictures": (lambda f: shutil.rmtree(f / "images"), "images/ is missing"),
+    "a picture elsewhere": (change("images.csv", "a.png", "../images.csv"), r"\.\./images.csv is outside images/"),
+    "no sessions": (lambda f: shutil.rmtree(f / "sessions"), "sessions/ holds nothing: put a file there for each"),
+    "a session without number": (
+        lambda f: (f / "sessions/1.npz").rename(f / "sessions/one.npz"),
+        r"sessions/one.npz: name it by the number of the session, as in 1.npz",
+    ),
+    "a session of another kind": (
+        lambda f: (f / "sessions/3.mat").write_text("x"),
+        r"sessions/3.mat: expected a file .npz, .csv or .nwb",
+    ),
+    "a session twice": (lambda f: (f / "sessions/2.npz").write_bytes(b""), "2.npz and 2.csv are the same session"),
+    "a damaged npz": (lambda f: (f / "sessions/1.npz").write_bytes(b"PK"), r"1.npz is no npz of plain arrays, or dam"),
+    "a pickle": (npz(responses=np.array([{}])), r"1.npz is no npz of plain arrays, or damaged \(Object arrays cannot"),
+    "no unit_id": (npz(unit_id=None), r"1.npz lacks the array unit_id; it holds responses, image_id"),
+    "responses of one axis": (npz(responses=np.zeros(21)), r"responses is float64 \(21,\), expected numbers"),
+    "responses the other way": (
+        npz(responses=arrays()["responses"].T),
+        r"21 image_id, but responses has 3 presentations \(its shape is \(3, 21\)\)",
+    ),
+    "a missing presentation": (
+        npz(responses=with_nan()),
+        "not finite in 2 places, in 2 of 21 presentations and of unit 12",
+    ),
+    "constant responses": (npz(responses=np.ones((21, 3))), "all responses of every unit are the same"),
+    "windows that are not said": (npz(responses=np.ones((21, 3, 2))), "responses has 2 windows; add window_s"),
+    "windows that end early": (npz(window_s=np.array([[0.2, 0.1]])), r"window_s is \[\[0.2, 0.1\]\], expected 1 row"),
+    "an image that is not listed": (
+        npz(image_id=arrays()["image_id"] + 1),
+        "session 1 shows image_id 6, which images.csv does not list .it has 0 to 5",
+    ),
+    "an id below the blank": (
+        npz(image_id=arrays()["image_id"] - 1),
+        "image_id -2, -2, -2: expected whole numbers, -1",
+    ),
+    "half an image": (
+        npz(image_id=arrays()["image_id"] + 0.5),
+        "image_id is float64 .*, expected a row of whole numbers",
+    ),
+    "a unit twice": (npz(unit_id=np.array([11, 11, 15])), "unit_id 11 stands there more than once"),
+    "a unit without an area": (
+        npz(unit_id=np.array([11, 12, 16])),
+        "units.csv lacks unit_id 16 of session 1; write a line",
+    ),
+    "no units.csv": (lambda f: (f / "units.csv").unlink(), "units.csv is missing"),
+    "an empty area": (
+        change("units.csv", "1,11,V1", "1,11,"),
+        "expected two whole numbers, an area .* see line 2: 1,11,",
+    ),
+    "a metric that is no number": (change("units.csv", "2.5", "good"), "line 2: snr is 'good'"),
+    "a unit listed twice": (change("units.csv", "1,12,V1", "1,11,V1"), r"\(1, 11\) stands there more than once"),
+    "a text among numbers": (
+        change("sessions/2.csv", "\n", "\n0,1,x,3\n"),
+        "expected numbers in line 2, column 12: 'x'",
+    ),
+    "a short line": (change("sessions/2.csv", "\n", "\n0,1\n"), "line 2 does not have 4 values as the header has"),
+    "a header without units": (
+        change("sessions/2.csv", "image_id,11", "image_id,cell"),
+        "begins with 'cell', expected",
+    ),
+    "a damaged recording": (damaged_nwb, r"sessions/3.nwb is not a whole HDF5 file"),
+    "a recording of another layout": (another_nwb, r"sessions/3.nwb has no /intervals/natural_scenes_presentations"),
+    "two images": (
+        npz(image_id=np.arange(21) % 2),
+        "at least 4, to train on some and test others; found 2 that are in images.csv and in all of 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_wrong_is_said_with_its_place_and_its_cure(
+    case: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil, message = BAD[case]
+    spoil(folder)
+    assert __main__.main(["check-data", str(folder)]) == 1
+    said = capsys.readouterr().out
+    assert "The format, by example:" in said
+    assert re.search(message, said), said
+    with pytest.raises(ValueError, match=r"has \d+ problems?; see all with: spikevaediff check-data .*mine. The first"):
+        plain.acquire(folder, tmp_path / "out", **OPTIONS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_that_is_wrong_is_said_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    together = (
+        "an id twice",
+        "a text for a picture",
+        "a missing presentation",
+        "an empty area",
+        "a text among numbers",
+    )
+    for case in together:
+        BAD[case][0](folder)
+    assert __main__.main(["check-data", str(folder)]) == 1
+    said = capsys.readouterr().out
+    for case in together:
+        assert re.search(BAD[case][1], said), said
+    assert "5. " in said
+
+
+def test_a_folder_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert __main__.main(["check-data", str(tmp_path / "nowhere")]) == 1
+    assert "nowhere is no folder" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("window", [[0.1], [0.2, 0.1], [0.1, 0.1]])
+def test_a_window_that_is_none_is_refused(folder: Path, tmp_path: Path, window: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"window_s is .*, expected a start and a later stop"):
+        plain.acquire(folder, tmp_path / "out", **OPTIONS | {"window_s": window})
