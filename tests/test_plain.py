@@ -217,6 +217,10 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: Image.new("L", (3, 40)).save(f / "images/a.png"),
         r"a.png \(only 3 x 40 pixels\) cannot be used",
     ),
+    "a picture of fractions": (
+        lambda f: Image.fromarray(np.zeros((20, 20), np.float32)).save(f / "images/c.tif"),
+        r"c.tif \(its pixels are floating-point numbers",
+    ),
     "no folder of pictures": (lambda f: shutil.rmtree(f / "images"), "images/ is missing"),
     "a picture elsewhere": (change("images.csv", "a.png", "../images.csv"), r"\.\./images.csv is outside images/"),
     "no sessions": (lambda f: shutil.rmtree(f / "sessions"), "sessions/ holds nothing: put a file there for each"),

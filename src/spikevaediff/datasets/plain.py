@@ -224,7 +224,15 @@ def _whole(value: str) -> int | None:
 
 
 def _grey(image: Image.Image) -> Image.Image:
-    """Luma in 8 bit. Pictures of 16 bit are scaled: Pillow's own conversion would cut them off at 255."""
+    """Luma in 8 bit. Pictures of 16 bit are scaled: Pillow's own conversion would cut them off at 255.
+
+    Raises
+    ------
+    ValueError
+        Numbers with a point: nobody knows which of them is white.
+    """
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers, whose range is not known")
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))
     return image.convert("L")
@@ -249,15 +257,14 @@ def _images(folder: Path, found: Examination) -> None:
         if not row["file"]:
             if (folder / "images").is_dir():
                 bad.append(f"line {row['line']}: no file")
-        elif path.resolve().parent != (folder / "images").resolve() and ".." in Path(row["file"]).parts:
+        elif Path(row["file"]).is_absolute() or ".." in Path(row["file"]).parts:
             outside.append(row["file"])
         elif not path.is_file():
             absent.append(row["file"])
         else:
             try:
                 with Image.open(path) as image:
-                    image.load()
-                    size = image.size
+                    size = _grey(image).size
                 if min(size) < 8:
                     broken.append(f"{row['file']} (only {size[0]} x {size[1]} pixels)")
             except Exception as error:  # what Pillow raises depends on the kind of picture and of damage
