@@ -146,7 +146,7 @@ def judged(
 
 def running_speed(path: Path, found: Responses) -> np.ndarray:
     """Mean speed in cm/s during each presentation; NaN where it is not known."""
-    if not sessions.has_spike_times(path):
+    if not sessions.has_spike_times(path) or not nwb.has_running_speed(path):
         return np.full(len(found.counts), np.nan)
     shown, speed = nwb.read_presentations(path), nwb.read_running_speed(path)
     assert np.array_equal(shown.presentation_id, found.presentation_id[:, 0])

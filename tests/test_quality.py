@@ -1,13 +1,16 @@
 """Numbers about recordings, on responses that were made to have them, and against those published."""
 
+import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from conftest import close
 
-from spikevaediff import quality
+from spikevaediff import nwb, quality
 from spikevaediff.records import BLANK
+from stages import quality as stage
 
 N_IMAGES, N_REPEATS, N_UNITS = 40, 30, 6
 RNG = np.random.default_rng(0)
@@ -91,3 +94,41 @@ def test_published_numbers_are_those_of_their_tables(shared: Path) -> None:
             assert np.median(values) == pytest.approx(median, abs=5e-4)
             assert np.mean(values >= 0.8) == pytest.approx(share, abs=6e-3)
     assert np.mean(quality.PUBLISHED_ACCURACY) == pytest.approx(0.478, abs=1e-3)
+
+
+LIMITS = {"isi_violations_max": 0.5, "amplitude_cutoff_max": 0.1, "presence_ratio_min": 0.95}
+
+
+def test_running_speed_is_that_of_each_presentation_and_may_be_unknown(shared: Path, tmp_path: Path) -> None:
+    source = shared / "data/allen_layout_nwb_fixture/session_900000001.nwb"
+    found = nwb.read_responses(source, areas=["VISp"], windows_s=np.array([[0.0, 0.25]]), min_units=1, **LIMITS)
+    speed = stage.running_speed(source, found)
+    samples = nwb.read_running_speed(source)
+    shown = nwb.read_presentations(source)
+    during = (samples.start_s >= shown.start_s[3]) & (samples.start_s < shown.stop_s[3])
+    assert speed[3] == pytest.approx(samples.cm_per_s[during].mean())
+    path = tmp_path / "900000001.nwb"
+    shutil.copy(source, path)
+    with h5py.File(path, "r+") as file:
+        del file["processing/running"]
+    assert np.isnan(stage.running_speed(path, found)).all()
+    session, rows = stage.judged(
+        path,
+        areas=["VISp", "LGd", "nowhere"],
+        window_s=(0.0, 0.25),
+        limits=LIMITS,
+        n_draws=2,
+        seed=0,
+        n_blocks=4,
+        n_folds=2,
+        shrinkage=0.1,
+        running_cm_per_s=1.0,
+        anchor_area="VISp",
+        anchor_window_s=[0.0, 0.25],
+    )
+    assert list(session["areas"]) == ["VISp", "LGd"]
+    assert session["running"]["share"] is None
+    assert session["areas"]["VISp"]["identity_running"] is None
+    assert len(session["identity"]["anchor"]["folds"]) == 2
+    assert {row["area"] for row in rows} == {"VISp", "LGd"}
+    assert rows[0]["running_ratio"] is None

@@ -471,6 +471,12 @@ class RunningSpeed(NamedTuple):
     cm_per_s: np.ndarray
 
 
+def has_running_speed(path: str | Path) -> bool:
+    """Whether a session knows how fast the mouse ran; those of the Allen Institute do, others may not."""
+    with _opened(path) as file:
+        return _RUNNING in file
+
+
 def read_running_speed(path: str | Path) -> RunningSpeed:
     """Running speed over the session.
 

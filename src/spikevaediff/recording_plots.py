@@ -110,9 +110,8 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
             panel.texts[-1].set_transform(panel.transAxes)
     axes[0, 2].axhline(1, color=_GREY, lw=1)
     axes[0, 2].set_yscale("log")
-    axes[0, 2].yaxis.set_major_formatter("{x:g}")
-    axes[0, 2].yaxis.set_minor_formatter("{x:g}")
-    axes[0, 2].tick_params(axis="y", which="minor", labelsize=7)
+    axes[0, 2].set_yticks([1, 2, 5, 10], ["1", "2", "5", "10"])
+    axes[0, 2].set_yticks([], minor=True)
 
     panel = axes[1, 0]
     for offset, name, mark in ((-0.15, "signal", "s"), (0.15, "noise", "o")):
