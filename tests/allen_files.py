@@ -4,8 +4,11 @@ Built with h5py from the layout of a published session: the tables that the pipe
 leave alone (other stimuli, optotagging, waveforms, amplitudes, raw gaze).
 """
 
+import csv
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -181,3 +184,42 @@ def session(path: Path, session_id: int, *, pupil: bool = True, seed: int = 0, *
     write(made, path)
     add_what_is_not_needed(path, pupil=pupil)
     return made
+
+
+def project_tables(cache: Path, number: int) -> None:
+    """The tables of sessions, probes, channels and units that AllenSDK keeps in its cache, for a session in it."""
+
+    def table(name: str, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
+        with (cache / name).open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(columns)
+            rows.writerows(zip(*columns.values(), strict=True))
+
+    with h5py.File(cache / f"session_{number}/session_{number}.nwb") as file:
+        electrodes, units = file["general/extracellular_ephys/electrodes"], file["units"]
+        probes, first = np.unique(electrodes["probe_id"][:], return_index=True)
+        n, names = len(probes), electrodes["group_name"].asstr()[:][first]
+        areas = ["" if name == "None" else name.split("-")[0] for name in electrodes["location"].asstr()[:]]
+        about = {"session_type": ["brain_observatory_1.1"], "age_in_days": [100.0], "sex": ["M"], "genotype": ["wt/wt"]}
+        dates = {"date_of_acquisition": ["2019-01-01"], "published_at": ["2019-10-01"]}
+        table("sessions.csv", {"id": [number], "specimen_id": [1], "has_nwb": [True], **about, **dates})
+        sampling = {"sampling_rate": [30000.0] * n, "lfp_sampling_rate": [2500.0] * n, "phase": ["3a"] * n}
+        lfp = {"lfp_temporal_subsampling_factor": [2] * n, "has_lfp_data": [False] * n}
+        table("probes.csv", {"id": probes, "ecephys_session_id": [number] * n, "name": names, **sampling, **lfp})
+        positions = {
+            name: electrodes[name][:]
+            for name in ("local_index", "probe_horizontal_position", "probe_vertical_position")
+        }
+        for axis, name in zip("xyz", ("anterior_posterior", "dorsal_ventral", "left_right"), strict=True):
+            positions[f"{name}_ccf_coordinate"] = electrodes[axis][:]
+        structures = {"ecephys_structure_id": [1 if area else "" for area in areas], "ecephys_structure_acronym": areas}
+        channels = {"id": electrodes["id"][:], "ecephys_probe_id": electrodes["probe_id"][:]}
+        table("channels.csv", {**channels, **positions, **structures})
+        metrics = {
+            name: units[name][:]
+            for name in ("amplitude_cutoff", "presence_ratio", "isi_violations", "snr", "firing_rate")
+        }
+        listed = {"id": units["id"][:], "ecephys_channel_id": units["peak_channel_id"][:]}
+        table("units.csv", {**listed, "quality": units["quality"].asstr()[:], **metrics})
+        fano = {"ecephys_unit_id": units["id"][:], "fano_ns": np.ones(len(units["id"]))}
+        table(f"session_{number}/session_{number}_analysis_metrics.csv", fano)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,56 @@ def test_files_that_a_user_has_already_are_taken_as_they_are(
     allen.acquire(data, tmp_path / "out", **OPTIONS)
     assert bucket.asked == []
     assert sorted(published.rglob("*")) == before
+
+
+def test_a_refusal_of_allensdk_is_reported_with_its_last_words(
+    data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.write_text('#!/bin/sh\necho Traceback >&2\necho "ConnectionError: $*" >&2\nexit 3\n')
+    uv.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{uv.parent}:/usr/bin:/bin")
+    with pytest.raises(FileNotFoundError) as caught:
+        allen.acquire(data, tmp_path / "out", **OPTIONS | {"fetch": "allensdk"})
+    assert caught.match("cannot be had by allensdk now: allensdk ended with 3 and said: ConnectionError: run --quiet ")
+    assert caught.match(f"by_allensdk.py fetch {cache} 6 700000001. With a network, run the same command")
+    assert caught.match("or choose the other way: -S datasets.allen.fetch=https")
+
+
+def test_uv_that_is_not_installed_is_named(
+    data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    with pytest.raises(FileNotFoundError, match=r"uv, which builds the environment of allensdk, is not installed"):
+        allen.acquire(data, tmp_path / "out", **OPTIONS | {"fetch": "allensdk"})
+
+
+@pytest.mark.slow
+def test_allensdks_own_cache_gives_the_same_results_as_the_download(
+    data: Path, bucket: Bucket, cache: Path, published: Path, tmp_path: Path
+) -> None:
+    """allensdk's EcephysProjectCache, templates, tables and sessions, on files that it finds in its cache."""
+    if not (shutil.which("uv") or Path(sys.executable).with_name("uv").exists()):
+        pytest.skip("uv is not installed, so allensdk cannot have its own environment")
+    shutil.copytree(published, cache)
+    allen_files.project_tables(cache, 700000001)
+    try:
+        allen._by_allensdk(allen.read_manifest(data / "manifest.json"), [700000001], cache)
+    except OSError as error:
+        if "allensdk" in str(error) and "Error" in str(error):
+            raise
+        pytest.skip(f"the environment of allensdk cannot be built here: {error}")
+    allen.acquire(data, tmp_path / "by_allensdk", **OPTIONS | {"fetch": "allensdk"})
+    assert bucket.asked == []
+    shutil.rmtree(cache)
+    allen.acquire(data, tmp_path / "by_https", **OPTIONS)
+    assert len(bucket.asked) == 1 + N_IMAGES
+    one, other = (
+        {path.name: path.read_bytes() for path in (tmp_path / way).rglob("*.*")} for way in ("by_allensdk", "by_https")
+    )
+    assert one == other
+    assert set(one) == {"700000001.nwb", "sources.json", "images.npz", "captions_given.csv"}
 
 
 def test_captions_that_the_user_wrote_are_passed_on(data: Path, cache: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def fetch(folder: Path, n_images: int, session_ids: list[int]) -> None:
     for number in session_ids:
         session = cache.get_session_data(number)
         listed = units.index[units["ecephys_session_id"] == number]
-        print(f"session {number}: {len(session.units)} units in the file, {len(listed)} in the table", flush=True)
+        print(f"session {number}: {len(session.units)} of {len(listed)} good units pass the filter", flush=True)
 
 
 def read(path: Path, out: Path) -> None:
