@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import stages
-from spikevaediff import nwb, sessions
+from spikevaediff import sessions
 
 
 def main(population: str) -> None:
@@ -14,7 +14,7 @@ def main(population: str) -> None:
     params = stages.declared(f"responses@{population}")
     options = stages.section(params, "responses")
     window = ("start_s", "duration_s", "n_bins")
-    stages.check_options(sessions.read_responses, options, "responses", stage=window, passed=("areas", "windows_s"))
+    stages.check_options(sessions.read_population, options, "responses", stage=window, passed=("areas", "windows_s"))
     start, duration, n_bins = (options.pop(name) for name in window)
     if not isinstance(n_bins, int) or n_bins < 1:
         raise ValueError(f"params.yaml: responses.n_bins is {n_bins!r}, expected a whole number, 1 or more")
@@ -22,8 +22,7 @@ def main(population: str) -> None:
     areas = stages.section(params, "areas")
     options |= {"areas": sessions.areas_of(areas, population)}
     options |= {"windows_s": np.column_stack([edges[:-1], edges[1:]])}
-    paths = sessions.paths(Path("artifacts/sessions"))
-    responses = nwb.concatenate([sessions.read_responses(path, **options) for path in paths])
+    responses = sessions.read_population(sessions.paths(Path("artifacts/sessions")), **options)
     if areas[population] == sessions.SHUFFLED:
         responses = sessions.shuffled(responses)
     responses.save(f"artifacts/responses/{population}.npz")

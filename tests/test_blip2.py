@@ -1,6 +1,7 @@
 """Captions by BLIP-2: the classes of the published network, tiny and drawn at random, through their own files."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,11 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+# isort: split
+import spikevaediff.torchvision_ops  # noqa: F401, before transformers imports torchvision
+
+# isort: split
 from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2QFormerConfig, Blip2VisionConfig, OPTConfig
 
 from spikevaediff import blip2
@@ -222,3 +228,76 @@ def test_options_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         blip2.describe(stimuli, folder=network, journal=tmp_path / "j", batch_size=1, **OPTIONS | options)
+
+
+# ---- the stage
+
+
+@pytest.fixture
+def checkout(stimuli: Stimuli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which the stage can run, with captions of images 3 (two observers) and 9."""
+    monkeypatch.chdir(tmp_path)
+    stimuli.save("artifacts/images.npz")
+    (tmp_path / "artifacts/captions_given.csv").write_text("image_id,caption\n9,A given one.\n3,One.\n3,Another.\n")
+    return tmp_path
+
+
+def run_stage(model: object, monkeypatch: pytest.MonkeyPatch) -> dict[int, tuple[str, ...]]:
+    import stages
+    from spikevaediff.captions import Captions
+    from stages import captions
+
+    section = {name: value for name, value in OPTIONS.items() if name != "device"} | {"model": str(model)}
+    monkeypatch.setattr(stages, "declared", lambda stage: {stage: section})
+    monkeypatch.setattr(stages, "compute", lambda: {"device": "cpu", "batch_size": 2})
+    captions.main()
+    found = Captions.load("artifacts/captions.csv")
+    return dict(zip(found.image_id.tolist(), found.sentences, strict=True))
+
+
+def test_given_captions_are_kept_and_the_others_made(
+    network: Path, stimuli: Stimuli, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = run_stage(network, monkeypatch)
+    whole = blip2.describe(stimuli, folder=network, journal=checkout / "j", batch_size=7, **OPTIONS)
+    assert list(found) == sorted(stimuli.image_id.tolist())
+    assert found[9] == ("A given one.",)
+    assert found[3] == ("One.", "Another.")
+    assert all(found[i] == ((whole[i],) if whole[i] else ()) for i in found if i not in (3, 9))
+    assert sorted(path.name for path in (checkout / "artifacts").iterdir()) == [
+        "captions.csv",
+        "captions_given.csv",
+        "images.npz",
+    ]
+
+
+def test_a_data_set_that_brings_all_captions_needs_no_network(
+    checkout: Path, stimuli: Stimuli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"{image_id},Image {image_id}." for image_id in stimuli.image_id.tolist()]
+    (checkout / "artifacts/captions_given.csv").write_text("\n".join(["image_id,caption", *lines, "77,Not shown.", ""]))
+    found = run_stage("no such network", monkeypatch)
+    assert found == {image_id: (f"Image {image_id}.",) for image_id in sorted(stimuli.image_id.tolist())}
+
+
+def test_without_the_weights_the_user_is_told_their_size_and_the_other_way(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spikevaediff import assets
+
+    def no_connection(*_: object, **__: object) -> None:
+        raise OSError("no connection")
+
+    monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(checkout / "cache"))
+    monkeypatch.setattr(assets, "download", no_connection)
+    with pytest.raises(FileNotFoundError) as caught:
+        run_stage("blip2_opt_2.7b", monkeypatch)
+    for part in (
+        r"^5 images have no caption, and the network that describes images is not here",
+        r"blip2_opt_2.7b \(5 files, 15 GB\) is not all there: asset blip2_config",
+        r"huggingface.co/Salesforce/blip2-opt-2.7b",
+        r"Or bring captions of your own: captions.csv \(image_id,caption\)",
+    ):
+        assert re.search(part, str(caught.value))
+    with pytest.raises(KeyError, match=r"there is no folder of assets 'blip3'; there are .*blip2_opt_2.7b"):
+        run_stage("blip3", monkeypatch)

@@ -72,6 +72,7 @@ def ran(source: Path, bucket: Bucket, cache: Path, tmp_path_factory: pytest.Temp
             "datasets.allen.sessions": "[900000001]",
             "datasets.allen.size_px": 64,
             "areas.visual": f"[{','.join(sorted(areas))}]",
+            "responses.min_units": 2,  # the fixture is small
             "captions.model": network,
             "captions.max_new_tokens": 6,
         }

@@ -90,6 +90,36 @@ def test_a_recording_is_read_as_before(shared: Path) -> None:
     assert sessions.has_spike_times(path)
 
 
+def population(folder: Path, **options: object) -> Responses:
+    given = {"areas": ["V4"], "windows_s": WINDOWS, "min_units": 1} | LIMITS | options
+    return sessions.read_population(sessions.paths(folder), **given)
+
+
+def test_an_area_need_not_be_in_every_session_of_a_population_only_in_one(tmp_path: Path) -> None:
+    table(1).save(tmp_path / "1.npz")
+    other = table(2)
+    other.unit_area[:] = ["V4", "V4", "V4", "V1", "V1", ""]
+    other.save(tmp_path / "2.npz")
+    found = population(tmp_path, areas=["V1", "V4", "IT"])
+    assert sorted(zip(found.unit_session_id.tolist(), found.unit_area.tolist(), strict=True)) == [
+        (1, "IT"),
+        (1, "IT"),
+        *[(1, "V4")] * 3,
+        *[(2, "V1")] * 2,
+        *[(2, "V4")] * 3,
+    ]
+    with pytest.raises(ValueError, match=r"no unit in V2 passes in any of 2 sessions. There are IT, V1, V4"):
+        population(tmp_path, areas=["V4", "V2"])
+    with pytest.raises(ValueError, match=r"no unit in IT passes in .*2.npz. Leave it out"):
+        population(tmp_path, areas=["IT"])
+    with pytest.raises(ValueError, match=r"1.npz: 2 units pass in IT, fewer than min_units = 3"):
+        population(tmp_path, areas=["V1", "IT"], min_units=3)
+    (tmp_path / "2.npz").unlink()
+    assert len(population(tmp_path).units) == 3
+    with pytest.raises(ValueError, match=r"1.npz: no unit in V1"):  # a session alone must have all that is asked for
+        population(tmp_path, areas=["V4", "V1"])
+
+
 def test_a_folder_without_sessions_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds no session \(\*.nwb or \*.npz\). Make one with: dvc repro acq"):
         sessions.paths(tmp_path)

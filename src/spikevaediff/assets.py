@@ -264,7 +264,11 @@ def fetch_folder(folder: str) -> Path:
         there = ", ".join(sorted({asset.folder for asset in ASSETS.values() if asset.folder}))
         raise KeyError(f"there is no folder of assets {folder!r}; there are {there}")
     for name in names:
-        fetch(name)
+        try:
+            fetch(name)
+        except FileNotFoundError as error:
+            whole = size_text(sum(ASSETS[each].bytes for each in names))
+            raise FileNotFoundError(f"{folder} ({len(names)} files, {whole}) is not all there: {error}") from error
     return cache_dir() / folder
 
 

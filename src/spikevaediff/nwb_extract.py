@@ -183,7 +183,8 @@ def _renew_references(old: h5py.File, new: h5py.File) -> None:
     """Object references hold addresses in one file: point them at the objects of the same name in the other."""
 
     def renewed(reference: h5py.Reference) -> h5py.Reference:
-        return new[old[reference].name].ref
+        name = old[reference].name if reference else None
+        return new[name].ref if name in new else h5py.Reference()  # to nothing, like what it pointed to
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if name not in old:

@@ -109,6 +109,50 @@ def read_responses(
     )
 
 
+def read_population(
+    paths: Sequence[Path],
+    *,
+    areas: Sequence[str],
+    windows_s: np.ndarray,
+    isi_violations_max: float | None,
+    amplitude_cutoff_max: float | None,
+    presence_ratio_min: float | None,
+    min_units: int,
+) -> Responses:
+    """Responses of one session, or of several joined as a pseudo-population (see spikevaediff.nwb.concatenate).
+
+    Probes are not in the same areas in every session: of several sessions, each gives the areas that it has, and every
+    area must be in one of them. Parameters and errors are those of `read_responses`; min_units holds for each session.
+
+    Raises
+    ------
+    ValueError
+        Besides: an area has no units in any session, or a session none in all areas.
+    """
+    limits = {
+        "isi_violations_max": isi_violations_max,
+        "amplitude_cutoff_max": amplitude_cutoff_max,
+        "presence_ratio_min": presence_ratio_min,
+    }
+    of_session = [list(areas)] * len(paths)
+    if len(paths) > 1:
+        left = [{area: [*row.values()][-1] for area, row in summary(path, **limits).items()} for path in paths]
+        of_session = [[area for area in areas if there.get(area)] for there in left]
+        if without := [area for area in areas if not any(area in present for present in of_session)]:
+            there = sorted({area for present in left for area, n in present.items() if n and area})
+            raise ValueError(
+                f"no unit in {', '.join(without)} passes in any of {len(paths)} sessions. There are {', '.join(there)}"
+            )
+        if empty := [path for path, present in zip(paths, of_session, strict=True) if not present]:
+            raise ValueError(f"no unit in {', '.join(areas)} passes in {', '.join(map(str, empty))}. Leave it out")
+    return nwb.concatenate(
+        [
+            read_responses(path, areas=present, windows_s=windows_s, min_units=min_units, **limits)
+            for path, present in zip(paths, of_session, strict=True)
+        ]
+    )
+
+
 def summary(
     path: Path,
     *,
