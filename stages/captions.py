@@ -23,7 +23,7 @@ def main() -> None:
     # Seconds of importing, which a data set with captions need not wait for.
     from spikevaediff import assets, blip2
 
-    passed = ("folder", "journal", "batch_size", "device")
+    passed = ("folder", "unfinished", "batch_size", "device")
     stages.check_options(blip2.describe, options, "captions", stage=["model"], passed=passed)
     model = options.pop("model")
     try:
@@ -36,7 +36,7 @@ def main() -> None:
     made = blip2.describe(
         Stimuli(stimuli.source, lacking, stimuli.rows(lacking)),
         folder=folder,
-        journal="artifacts/.captions.jsonl.tmp",
+        unfinished=assets.cache_dir() / "captions",  # not here: a queued experiment's folder goes with it
         **options,
         **stages.compute(),
     )

@@ -86,7 +86,7 @@ def stimuli() -> Stimuli:
 
 
 def test_every_image_has_a_sentence_and_the_images_differ(network: Path, stimuli: Stimuli, tmp_path: Path) -> None:
-    made = blip2.describe(stimuli, folder=network, journal=tmp_path / "j", batch_size="auto", **OPTIONS)
+    made = blip2.describe(stimuli, folder=network, unfinished=tmp_path, batch_size="auto", **OPTIONS)
     assert set(made) == set(stimuli.image_id.tolist())
     assert all(set(caption.split()) <= set(WORDS[3:]) for caption in made.values())
     assert len(set(made.values())) > 1
@@ -99,7 +99,7 @@ def test_captions_do_not_depend_on_batches_or_order(
 ) -> None:
     options = OPTIONS | {"num_beams": beams}
     made = [
-        blip2.describe(given, folder=network, journal=tmp_path / "j", batch_size=size, **options)
+        blip2.describe(given, folder=network, unfinished=tmp_path, batch_size=size, **options)
         for given, size in (
             (stimuli, 1),
             (stimuli, 3),
@@ -111,7 +111,7 @@ def test_captions_do_not_depend_on_batches_or_order(
 
 def test_a_caption_is_what_the_most_likely_tokens_say(network: Path, stimuli: Stimuli, tmp_path: Path) -> None:
     """The search repeated by hand: one forward pass for each token."""
-    made = blip2.describe(stimuli, folder=network, journal=tmp_path / "j", batch_size=2, **OPTIONS)
+    made = blip2.describe(stimuli, folder=network, unfinished=tmp_path, batch_size=2, **OPTIONS)
     model = Blip2ForConditionalGeneration.from_pretrained(network).eval()
     for image_id in stimuli.image_id[:3]:
         pixels = blip2.prepared(stimuli.rows(np.array([image_id])), 28)
@@ -136,9 +136,9 @@ def test_images_are_prepared_as_by_the_networks_own_processor(stimuli: Stimuli) 
 
 
 def test_a_prompt_is_continued_and_not_repeated(network: Path, stimuli: Stimuli, tmp_path: Path) -> None:
-    plain = blip2.describe(stimuli, folder=network, journal=tmp_path / "j", batch_size=7, **OPTIONS)
+    plain = blip2.describe(stimuli, folder=network, unfinished=tmp_path, batch_size=7, **OPTIONS)
     prompted = blip2.describe(
-        stimuli, folder=network, journal=tmp_path / "j", batch_size=7, **OPTIONS | {"prompt": "a photo of"}
+        stimuli, folder=network, unfinished=tmp_path, batch_size=7, **OPTIONS | {"prompt": "a photo of"}
     )
     assert prompted != plain
     assert not any(caption.startswith("a photo of") for caption in prompted.values())
@@ -147,41 +147,52 @@ def test_a_prompt_is_continued_and_not_repeated(network: Path, stimuli: Stimuli,
 def test_a_call_that_was_broken_off_goes_on_where_it_was(
     network: Path, stimuli: Stimuli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = tmp_path / "j"
-    whole = blip2.describe(stimuli, folder=network, journal=journal, batch_size=2, **OPTIONS)
+    options = OPTIONS | {"folder": network, "unfinished": tmp_path, "batch_size": 2}
+    whole = blip2.describe(stimuli, **options)
     asked: list[int] = []
     sentences = blip2._sentences
 
-    def killed_at_the_third(*arguments: object) -> list[str]:
-        if len(asked) == 2:
-            raise KeyboardInterrupt
-        asked.append(len(arguments[3]))  # type: ignore[arg-type]
-        return sentences(*arguments)  # type: ignore[arg-type]
+    def killed_at(n: int) -> None:
+        asked.clear()
 
-    monkeypatch.setattr(blip2, "_sentences", killed_at_the_third)
-    with pytest.raises(KeyboardInterrupt):
-        blip2.describe(stimuli, folder=network, journal=journal, batch_size=2, **OPTIONS)
-    with journal.open("a") as file:
-        file.write('{"image": "cut o')  # what a process killed while writing leaves
+        def some(*arguments: object) -> list[str]:
+            if len(asked) == n:
+                raise KeyboardInterrupt
+            asked.append(len(arguments[3]))  # type: ignore[arg-type]
+            return sentences(*arguments)  # type: ignore[arg-type]
 
-    def counting(*arguments: object) -> list[str]:
-        asked.append(len(arguments[3]))  # type: ignore[arg-type]
-        return sentences(*arguments)  # type: ignore[arg-type]
+        monkeypatch.setattr(blip2, "_sentences", some)
 
-    asked.clear()
-    monkeypatch.setattr(blip2, "_sentences", counting)
-    assert blip2.describe(stimuli, folder=network, journal=journal, batch_size=2, **OPTIONS) == whole
-    assert sum(asked) == 3
-    assert not journal.exists()
+    for n in (2, 1):  # broken off twice
+        killed_at(n)
+        with pytest.raises(KeyboardInterrupt):
+            blip2.describe(stimuli, **options)
+        (journal,) = tmp_path.iterdir()
+        with journal.open("a") as file:
+            file.write('{"image": "cut o')  # what a process killed while writing leaves
+    killed_at(-1)
+    assert blip2.describe(stimuli, **options) == whole
+    assert sum(asked) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_journal_of_other_options_or_another_network_is_not_used(
-    network: Path, stimuli: Stimuli, tmp_path: Path
+def test_what_is_unfinished_with_other_options_is_not_used(
+    network: Path, stimuli: Stimuli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = tmp_path / "j"
-    journal.write_text(json.dumps({"key": "another"}) + "\n" + json.dumps({"image": "x", "caption": "y"}) + "\n")
-    made = blip2.describe(stimuli, folder=network, journal=journal, batch_size=7, **OPTIONS)
-    assert "y" not in made.values()
+    options = OPTIONS | {"folder": network, "unfinished": tmp_path, "batch_size": 7}
+    prompted = blip2.describe(stimuli, **options | {"prompt": "the old"})
+
+    def killed(*_: object) -> list[str]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(blip2, "_sentences", killed)
+        with pytest.raises(KeyboardInterrupt):
+            blip2.describe(stimuli, **options)
+    (journal,) = tmp_path.iterdir()
+    journal.write_text(json.dumps({"image": "x", "caption": "y"}) + "\n")
+    assert blip2.describe(stimuli, **options | {"prompt": "the old"}) == prompted
+    assert list(tmp_path.iterdir()) == [journal]
 
 
 def test_weights_that_are_missing_are_not_drawn_at_random(network: Path, stimuli: Stimuli, tmp_path: Path) -> None:
@@ -193,13 +204,13 @@ def test_weights_that_are_missing_are_not_drawn_at_random(network: Path, stimuli
     del weights["language_projection.bias"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"do not fit its config.json: .*language_projection.bias"):
-        blip2.describe(stimuli, folder=folder, journal=tmp_path / "j", batch_size=1, **OPTIONS)
+        blip2.describe(stimuli, folder=folder, unfinished=tmp_path, batch_size=1, **OPTIONS)
     (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"weights of .* cannot be loaded"):
-        blip2.describe(stimuli, folder=folder, journal=tmp_path / "j", batch_size=1, **OPTIONS)
+        blip2.describe(stimuli, folder=folder, unfinished=tmp_path, batch_size=1, **OPTIONS)
     (folder / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"weights of .* cannot be loaded"):
-        blip2.describe(stimuli, folder=folder, journal=tmp_path / "j", batch_size=1, **OPTIONS)
+        blip2.describe(stimuli, folder=folder, unfinished=tmp_path, batch_size=1, **OPTIONS)
 
 
 def test_a_folder_without_a_network_and_another_network_are_refused(
@@ -208,11 +219,11 @@ def test_a_folder_without_a_network_and_another_network_are_refused(
     with pytest.raises(
         FileNotFoundError, match=r"holds no config.json with tokenizer.json. Expected the files of a BLIP"
     ):
-        blip2.describe(stimuli, folder=tmp_path, journal=tmp_path / "j", batch_size=1, **OPTIONS)
+        blip2.describe(stimuli, folder=tmp_path, unfinished=tmp_path, batch_size=1, **OPTIONS)
     OPTConfig(num_hidden_layers=1).save_pretrained(tmp_path)
     shutil.copy(network / "tokenizer.json", tmp_path)
     with pytest.raises(ValueError, match="model_type 'opt', expected blip-2"):
-        blip2.describe(stimuli, folder=tmp_path, journal=tmp_path / "j", batch_size=1, **OPTIONS)
+        blip2.describe(stimuli, folder=tmp_path, unfinished=tmp_path, batch_size=1, **OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +238,7 @@ def test_options_that_cannot_be_are_refused(
     network: Path, stimuli: Stimuli, tmp_path: Path, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        blip2.describe(stimuli, folder=network, journal=tmp_path / "j", batch_size=1, **OPTIONS | options)
+        blip2.describe(stimuli, folder=network, unfinished=tmp_path, batch_size=1, **OPTIONS | options)
 
 
 # ---- the stage
@@ -237,6 +248,7 @@ def test_options_that_cannot_be_are_refused(
 def checkout(stimuli: Stimuli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which the stage can run, with captions of images 3 (two observers) and 9."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path / "cache"))
     stimuli.save("artifacts/images.npz")
     (tmp_path / "artifacts/captions_given.csv").write_text("image_id,caption\n9,A given one.\n3,One.\n3,Another.\n")
     return tmp_path
@@ -259,7 +271,7 @@ def test_given_captions_are_kept_and_the_others_made(
     network: Path, stimuli: Stimuli, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = run_stage(network, monkeypatch)
-    whole = blip2.describe(stimuli, folder=network, journal=checkout / "j", batch_size=7, **OPTIONS)
+    whole = blip2.describe(stimuli, folder=network, unfinished=checkout / "j", batch_size=7, **OPTIONS)
     assert list(found) == sorted(stimuli.image_id.tolist())
     assert found[9] == ("A given one.",)
     assert found[3] == ("One.", "Another.")

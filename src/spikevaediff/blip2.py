@@ -42,7 +42,7 @@ def describe(
     stimuli: Stimuli,
     *,
     folder: str | Path,
-    journal: str | Path,
+    unfinished: str | Path,
     prompt: str,
     max_new_tokens: int,
     num_beams: int,
@@ -57,8 +57,9 @@ def describe(
     stimuli : Stimuli
     folder : str or Path
         Holds config.json, tokenizer.json and the weights as safetensors, of Blip2ForConditionalGeneration.
-    journal : str or Path
-        Keeps what is done, batch by batch: a call that was broken off goes on from there. It is removed at the end.
+    unfinished : str or Path
+        A folder that keeps what is done, batch by batch, in a file for each network and choice of options: a call that
+        was broken off goes on from there. The file is removed at the end.
     prompt : str
         The beginning of the sentence that the network continues, "a photo of" and the like; it is not part of the
         caption. Empty: none.
@@ -80,13 +81,13 @@ def describe(
     FileNotFoundError, ValueError
         A file is missing or damaged, or of another network; an option is out of range.
     """
-    folder, journal = Path(folder), Path(journal)
+    folder = Path(folder)
     if dtype not in ("float32", "float16", "bfloat16"):
         raise ValueError(f"captions.dtype is {dtype!r}, expected float32, float16 or bfloat16")
     if max_new_tokens < 1 or num_beams < 1:
         raise ValueError(f"captions: max_new_tokens is {max_new_tokens}, num_beams {num_beams}, expected 1 or more")
-    key = _key(folder, prompt, max_new_tokens, num_beams, dtype)
-    done = _read_journal(journal, key)
+    journal = Path(unfinished) / f"{_key(folder, prompt, max_new_tokens, num_beams, dtype)}.jsonl"
+    done = _read_journal(journal)
     digests = {
         image_id: hashlib.sha256(pixels.tobytes() + str(pixels.shape).encode()).hexdigest()
         for image_id, pixels in zip(stimuli.image_id.tolist(), stimuli.pixels, strict=True)
@@ -96,14 +97,13 @@ def describe(
         model, tokenizer, words = _load(folder, prompt, dtype, device)
         size = BATCH_SIZE if batch_size == "auto" else int(batch_size)
         journal.parent.mkdir(parents=True, exist_ok=True)
-        with journal.open("a" if done else "w", encoding="utf-8") as file:
-            if not done:
-                file.write(json.dumps({"key": key}) + "\n")
+        with journal.open("w", encoding="utf-8") as file:
+            file.writelines(_line(image, caption) for image, caption in done.items())
             for batch in track(_batches(left, size), description="describing images", total=-(-len(left) // size)):
                 found = _sentences(model, tokenizer, words, stimuli.rows(batch), max_new_tokens, num_beams)
                 for image_id, sentence in zip(batch.tolist(), found, strict=True):
                     done[digests[image_id]] = sentence
-                    file.write(json.dumps({"image": digests[image_id], "caption": sentence}) + "\n")
+                    file.write(_line(digests[image_id], sentence))
                 file.flush()
                 os.fsync(file.fileno())
     journal.unlink(missing_ok=True)
@@ -126,22 +126,19 @@ def _key(folder: Path, *options: object) -> str:
     return hashlib.sha256(repr((known, options)).encode()).hexdigest()
 
 
-def _read_journal(path: Path, key: str) -> dict[str, str]:
-    """Captions by digest of the image, of an earlier call with the same network and options."""
-    if not path.is_file():
-        return {}
+def _line(image: str, caption: str) -> str:
+    return json.dumps({"image": image, "caption": caption}) + "\n"
+
+
+def _read_journal(path: Path) -> dict[str, str]:
+    """Captions by digest of the image, up to the line in which a process was killed."""
     done: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True)):
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else ():
         try:
-            entry = json.loads(line) if line.endswith("\n") else None  # the last line of a killed process
-        except ValueError:
-            entry = None
-        if number == 0 and (entry is None or entry.get("key") != key):
-            return {}
-        if entry is None:
-            break
-        if number:
+            entry = json.loads(line)
             done[entry["image"]] = entry["caption"]
+        except (ValueError, KeyError, TypeError):
+            break
     return done
 
 
