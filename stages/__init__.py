@@ -157,6 +157,20 @@ def check_options(
         raise ValueError(f"params.yaml: section {section} {problem}. Its keys are {', '.join(sorted(known))}")
 
 
+def check_positive(section: str, **values: Any) -> None:
+    """Refuse values of params.yaml, numbers or lists of them, that are not whole and 1 or more, before long work.
+
+    Raises
+    ------
+    ValueError
+        Names the section, the key and the value.
+    """
+    for name, value in values.items():
+        for one in value if isinstance(value, list) else [value]:
+            if not isinstance(one, int) or isinstance(one, bool) or one < 1:
+                raise ValueError(f"params.yaml: {section}.{name} is {value!r}, expected whole numbers, 1 or more")
+
+
 def weights_path(value: str) -> Path:
     """A weight file: a path below data/, or the name of an asset, which is fetched when it is not there."""
     from spikevaediff import assets

@@ -29,6 +29,7 @@ def main(run: str, space: str, population: str) -> None:
     params = stages.declared(f"noise_ceiling@{run}")
     ceiling = stages.section(params, "noise_ceiling")
     stages.check_options(predicted_from_halves, ceiling, "noise_ceiling")
+    stages.check_positive("noise_ceiling", n_draws=ceiling["n_draws"])
     method, transform, options = regress.method_of(params, space)
     responses = Responses.load(f"artifacts/responses/{population}.npz")
     split = ImageSplit.load("artifacts/split.npz")
@@ -80,14 +81,7 @@ def predicted_from_halves(
 ) -> tuple[list[tuple[Features, Features]], Features, Features]:
     """Out-of-fold predictions, less the training mean of their fold: from halves (a pair a draw), from all, and the
     true features.
-
-    Raises
-    ------
-    ValueError
-        n_draws is not positive.
     """
-    if not isinstance(n_draws, int) or n_draws < 1:
-        raise ValueError(f"params.yaml: noise_ceiling.n_draws is {n_draws!r}, expected 1 or more dealings into halves")
     drawn = [reliability.halves(image_id, seed=seed, draw=draw) for draw in range(n_draws)]
     shape = (len(split.test_ids), features.values.shape[1])
     of_halves = np.empty((n_draws, 2, *shape), np.float32)

@@ -22,6 +22,7 @@ def main() -> None:
     params = stages.declared("quality")
     options = stages.section(params, "quality")
     stages.check_options(judged, options, "quality", passed=("areas", "window_s", "limits"))
+    stages.check_positive("quality", **{name: options[name] for name in ("n_draws", "n_blocks", "n_folds")})
     responses = stages.section(params, "responses")
     limits = {name: responses[name] for name in ("isi_violations_max", "amplitude_cutoff_max", "presence_ratio_min")}
     window_s = (responses["start_s"], responses["start_s"] + responses["duration_s"])

@@ -47,6 +47,13 @@ def test_a_misspelt_or_missing_key_is_named_with_those_there_are(options: Any, m
         check(options)
 
 
+def test_numbers_that_must_be_positive_are_checked_with_their_place() -> None:
+    stages.check_positive("quality", n_draws=1, units=[5, 10])
+    for bad in (0, -1, 2.0, "3", True, None, [5, 0]):
+        with pytest.raises(ValueError, match=r"params.yaml: quality.n is .*, expected whole numbers, 1 or more"):
+            stages.check_positive("quality", n=bad)
+
+
 @pytest.fixture
 def params_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A params.yaml that the test fills."""
