@@ -12,7 +12,7 @@ from rich.table import Table
 import stages
 from spikevaediff import gallery, recording_plots, report
 from spikevaediff.atomic import replacing
-from spikevaediff.records import Features, Reconstructions, Stimuli
+from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli
 
 RUNS = ("vdvae", "ceiling", "control", "mean", "grey")
 
@@ -33,6 +33,14 @@ def main() -> None:
     correlation = {run: report.correlation_by_group(true, predicted[run]) for run in runs}
     for run in runs:
         means[run]["latent_correlation"] = round(float(correlation[run].mean()), report.DIGITS)
+
+    split = ImageSplit.load("artifacts/split.npz")
+    for space in ("text", "vision"):
+        context = Features.load(f"artifacts/features/{space}.npz")
+        for run in (space, f"control_{space}"):
+            raw = Features.load(f"artifacts/predicted/{run}_raw.npz")
+            told = report.identification_in_folds(context, raw, split)
+            means[run] = {"context_identification": round(told, report.DIGITS)} if np.isfinite(told) else {}
 
     with np.load("artifacts/fits/vdvae.npz") as fits:
         alphas = fits["alphas"][0]
@@ -65,10 +73,11 @@ def main() -> None:
 
     printed = Table(title=title)
     printed.add_column("run")
-    for column in means["vdvae"]:
+    columns = list(dict.fromkeys(column for values in means.values() for column in values))
+    for column in columns:
         printed.add_column(column, justify="right")
     for run, values in means.items():
-        printed.add_row(run, *(f"{values[column]:.3f}" if column in values else "" for column in means["vdvae"]))
+        printed.add_row(run, *(f"{values[column]:.3f}" if column in values else "" for column in columns))
     Console(width=120).print(printed)
     stages.done("metrics/metrics.json and plots/ written")
 

@@ -9,7 +9,7 @@ from conftest import close
 from PIL import Image
 
 from spikevaediff import report
-from spikevaediff.records import Features
+from spikevaediff.records import Features, ImageSplit
 
 METRICS = ("pixcorr", "lpips", "alexnet2")
 
@@ -89,6 +89,31 @@ def test_an_image_without_true_features_is_named() -> None:
     values = np.random.default_rng([8]).normal(size=(4, 2))
     with pytest.raises(KeyError, match="feature space vdvae lacks image_id 9"):
         report.correlation_by_group(features(values, np.arange(4), [2]), features(values, np.array([0, 1, 9, 2]), [2]))
+
+
+def in_folds(n: int, n_folds: int) -> ImageSplit:
+    return ImageSplit(np.arange(n), np.arange(n) % n_folds)
+
+
+def test_identification_is_one_for_true_contexts_and_chance_for_training_means_and_noise() -> None:
+    rng, n = np.random.default_rng([9]), 60
+    true = features(rng.normal(5, 1, (n, 40)), np.arange(n), [40])
+    split = in_folds(n, 6)
+    shuffled = rng.permutation(n)
+    assert report.identification_in_folds(true, features(true.values[shuffled], shuffled, [40]), split) == 1
+    # What a regression without information predicts: each fold about its training mean.
+    means = np.stack([true.values[split.fold != k].mean(0) for k in split.fold])
+    little = means + 1e-3 * rng.normal(size=means.shape)
+    assert report.identification_in_folds(true, features(little, np.arange(n), [40]), split) == pytest.approx(
+        0.5, abs=0.1
+    )
+    weak = little + 1e-3 * (true.values - means)
+    assert 0.7 < report.identification_in_folds(true, features(weak, np.arange(n), [40]), split) <= 1
+
+
+def test_identification_needs_two_images_in_a_fold() -> None:
+    true = features(np.random.default_rng([10]).normal(size=(4, 8)), np.arange(4), [8])
+    assert np.isnan(report.identification_in_folds(true, true, in_folds(4, 4)))
 
 
 def test_shares_of_penalties_add_up_to_one() -> None:

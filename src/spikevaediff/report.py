@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from spikevaediff.gallery import plt, png_of
-from spikevaediff.records import Features
+from spikevaediff.metrics import two_way
+from spikevaediff.metrics.pixcorr import correlation
+from spikevaediff.records import Features, ImageSplit
 
 DIGITS = 4  # beyond these another processor may differ
 
@@ -59,6 +61,33 @@ def correlation_by_group(true: Features, predicted: Features) -> np.ndarray:
     r = np.divide((a * b).sum(0), norm, out=np.zeros_like(norm), where=norm > 0)
     starts = np.concatenate([[0], np.cumsum(predicted.group_size)[:-1]])
     return np.add.reduceat(r, starts) / predicted.group_size
+
+
+def identification_in_folds(true: Features, predicted: Features, split: ImageSplit) -> float:
+    """Whether a predicted context tells the image that was shown from another one of its fold.
+
+    Two-way identification by the Pearson correlation of what both are beyond the mean of the fold's training images.
+    Only images of one fold compete: every image is left out of its own training mean, so that across folds any
+    prediction is most unlike the image that it is for.
+
+    Parameters
+    ----------
+    true, predicted : Features
+        (n_images, n_dims) of the same space; joined by id.
+    split : ImageSplit
+
+    Returns
+    -------
+    float, in [0, 1]; 0.5 is chance. The mean over images; NaN where no fold tests two images.
+    """
+    found: list[float] = []
+    for fold in range(split.n_folds):
+        train_ids, test_ids = split.ids(fold)
+        if len(test_ids) > 1:
+            mean = true.rows(train_ids).mean(0, keepdims=True, dtype=np.float64)
+            similarity = correlation(true.rows(test_ids) - mean, predicted.rows(test_ids) - mean)
+            found += two_way.identification(similarity).tolist()
+    return float(np.mean(found)) if found else float("nan")
 
 
 def alpha_shares(alpha: np.ndarray, alphas: np.ndarray) -> np.ndarray:
