@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import MODEL_TOLERANCE, close
 
 from spikevaediff import assets, networks
@@ -65,3 +66,15 @@ def test_images_that_cannot_be_are_refused(weights: Path, tmp_path: Path) -> Non
         efficientnet.contexts(np.zeros((1, 8, 8), np.uint8), weights=weights, **OPTIONS)
     with pytest.raises(FileNotFoundError, match=r"none\.pth"):
         efficientnet.contexts(np.zeros((1, 8, 8, 3), np.uint8), weights=tmp_path / "none.pth", **OPTIONS)
+
+
+def test_weights_that_are_not_these_are_refused(weights: Path, tmp_path: Path) -> None:
+    grey = np.zeros((1, 8, 8, 3), np.uint8)
+    (tmp_path / "cut.pth").write_bytes(weights.read_bytes()[:1000])
+    (tmp_path / "text.pth").write_text("no weights")
+    torch.save({"fc.bias": torch.zeros(3)}, tmp_path / "other.pth")
+    for name in ("cut", "text", "other"):
+        with pytest.raises(
+            ValueError, match=rf"{name}\.pth is not EfficientNet-lite0 \(.* assets fetch efficientnet_l"
+        ):
+            efficientnet.contexts(grey, weights=tmp_path / f"{name}.pth", **OPTIONS)

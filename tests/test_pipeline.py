@@ -302,6 +302,12 @@ def drop_image(clone: Path) -> None:
     assert stage(clone, "split").returncode == 0
 
 
+def drop_caption(clone: Path) -> None:
+    path = clone / "artifacts/captions.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    replace(path, "".join(line for line in lines if not line.startswith("17,")).encode())
+
+
 def drop_presentations(clone: Path) -> None:
     """Responses in which image 3 was never shown."""
     path = clone / "artifacts/responses/visual.npz"
@@ -423,6 +429,21 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         "features vdvae",
         params({"model": "minni"}),
         r"params.yaml has no models.minni; models has mini, published",
+    ),
+    "an image without a caption": (
+        "features text",
+        drop_caption,
+        r"captions.csv lacks image_id 17 \(1 of 118 asked for\)",
+    ),
+    "a network that does not exist": (
+        "features text",
+        params({"models.mini.text.module": "minilmm"}),
+        r"asks for 'minilmm', which is not in src/spikevaediff/features; there are .*clip_text.*minilm",
+    ),
+    "the weights of another network": (
+        "features vision",
+        params({"models.mini.vision.weights": WEIGHTS}),
+        r"weight file .*vdvae_mini.safetensors is not EfficientNet-lite0",
     ),
     "a misspelt key of decode": (
         DECODE,

@@ -5,6 +5,7 @@ Weights of this size come with a pinned package and classify ImageNet at 224 px,
 the 257 tokens of CLIP where no CLIP can be had.
 """
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,8 @@ def extract(stimuli: Stimuli, *, weights: str | Path, batch_size: int | str, dev
 
     Raises
     ------
-    FileNotFoundError, RuntimeError
-        The weight file is missing or of another network.
+    FileNotFoundError, ValueError
+        The weight file is missing, damaged or of another network.
     """
     found = contexts(rgb(stimuli.pixels), weights=weights, batch_size=batch_size, device=device)
     return Features.of_tokens("vision", stimuli.image_id, found)
@@ -63,10 +64,18 @@ def contexts(pixels: np.ndarray, *, weights: str | Path, batch_size: int | str, 
 
     Raises
     ------
-    ValueError
-        The pixels are not uint8 images with three channels.
+    FileNotFoundError, ValueError
+        As extract; or the pixels are not uint8 images with three channels.
     """
-    network = efficientnet_lite0(weights).to(device)
+    try:
+        network = efficientnet_lite0(weights).to(device)
+    # torch raises all of these for files that are cut off or of another kind.
+    except (RuntimeError, ValueError, KeyError, IndexError, EOFError, pickle.UnpicklingError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"weight file {weights} is not EfficientNet-lite0 ({said}). "
+            f"Get it with: python -m spikevaediff assets fetch efficientnet_lite0"
+        ) from error
     size = BATCH_SIZE if batch_size == "auto" else int(batch_size)
     found = np.empty((len(pixels), N_TOKENS, WIDTH), np.float32)
     with torch.inference_mode():
