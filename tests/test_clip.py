@@ -17,8 +17,6 @@ from spikevaediff.captions import Captions
 from spikevaediff.features import clip_text, clip_vision
 from spikevaediff.records import Stimuli
 
-pytest.importorskip("torchvision", reason="open_clip needs torchvision, which `make` installs")
-
 TINY = {
     "embed_dim": 48,
     "vision_cfg": {"image_size": 56, "layers": 3, "width": 80, "head_width": 16, "patch_size": 14},
