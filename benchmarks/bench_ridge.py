@@ -1,10 +1,15 @@
 """Ridge regression beside scikit-learn, himalaya and one Ridge a target: python benchmarks/bench_ridge.py
 
-CPU seconds of one thread, the second call of each solver in a process of its own (compilation is reported apart, import
-is not counted). Data are in memory before the clock starts, random with the signal of repeated images; a package that
-would run for hours is measured at two small numbers of targets and continued on a straight line ("est"). "roof" is the
-share of the processor's rate of float32 matrix products (measured in the same process) at which the least work a solver
-can do is done.
+CPU seconds of one thread in a process of its own, the best call after the first (import is not counted; the first call
+is reported apart, with the programs that JAX kept from an earlier process and without). Data are in memory before the
+clock starts, random with the signal of repeated images; a package that would run for hours is measured at two small
+numbers of targets and continued on a straight line ("est"). "roof" is the share of the processor's rate of float32
+matrix products (measured in the same process) at which the least work a solver can do is done; "error" that of 48
+targets, over the largest prediction, against float64 at the penalty chosen.
+
+Sizes are multiplied by the scale of a workload, or by --scale: `bench_ridge.py --scale 0.1` is through in minutes, and
+`bench_ridge.py --scale 1 W4` is the full size of the Natural Scenes Dataset (6 GB). OpenBLAS picks its kernels by
+processor; the one at work is recorded, since OPENBLAS_CORETYPE, where it is set, can halve the speed of NumPy.
 
 Writes benchmarks/ridge.md, the table of the README, and ridge.csv beside it.
 """
@@ -17,9 +22,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 HERE = Path(__file__).resolve().parent
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -45,6 +51,21 @@ class Workload:
     n_alphas: int
     peers: dict[str, tuple[int, ...]]  # solver -> numbers of targets to run it at; the full number if empty
     kernels: int = 0
+    scale: float = 1.0  # of presentations (images, where each is shown once), units, targets and predicted rows
+
+    def sized(self, scale: float | None) -> "Workload":
+        """The workload at its scale, or at another."""
+        s = self.scale if scale is None else scale
+        if s == 1:
+            return self
+        images = self.n_images if self.repeats > 1 else max(20, round(self.n_images * s))
+        sizes = {"n_images": images, "repeats": max(1, round(self.repeats * s))}
+        sizes |= {name: max(8, round(getattr(self, name) * s)) for name in ("n_units", "n_targets", "n_new")}
+        peers = {
+            solver: points if not points or points[-1] < sizes["n_targets"] else ()
+            for solver, points in self.peers.items()
+        }
+        return replace(self, peers=peers, scale=s, **sizes)
 
     @property
     def least_gflop(self) -> float:
@@ -64,11 +85,22 @@ class Workload:
         return 1e-9 * (once + folds + a * m * m * t + wide)
 
 
+HIMALAYA_CV = {"himalaya torch": (512, 6144)}
 WORKLOADS = {
     "W1": Workload(
-        "one penalty", 94, 1, 1000, 91168, 24, "none", 1, {"himalaya": (), "sklearn": (), "per target": (100, 300)}
+        "one penalty",
+        94,
+        1,
+        1000,
+        91168,
+        24,
+        "none",
+        1,
+        {"himalaya numpy": (), "himalaya torch": (), "sklearn": (), "sklearn per 768": (), "per target": (100, 300)},
     ),
-    "W1cv": Workload("5 folds, 10 penalties", 94, 1, 1000, 91168, 24, 5, 10, {"himalaya": ()}),
+    "W1cv": Workload(
+        "5 folds, 10 penalties", 94, 1, 1000, 91168, 24, 5, 10, {"himalaya numpy": (), "himalaya torch": ()}
+    ),
     "W1loo": Workload(
         "every image left out, 10 penalties",
         94,
@@ -78,16 +110,37 @@ WORKLOADS = {
         24,
         "image",
         10,
-        {"himalaya": (), "sklearn": (1000, 3000)},
+        {"himalaya numpy": (), "himalaya torch": (), "sklearn": (1000, 3000)},
     ),
-    "W2": Workload("50 presentations an image, 5 folds", 94, 50, 2000, 91168, 1200, 5, 10, {"himalaya": (512, 6144)}),
+    "W2": Workload("50 presentations an image, 5 folds", 94, 50, 2000, 91168, 1200, 5, 10, HIMALAYA_CV),
     "W2loio": Workload(
-        "20 presentations, every image left out", 94, 20, 800, 36467, 480, "image", 10, {"himalaya": (512, 6144)}
+        "20 presentations, every image left out", 94, 50, 2000, 91168, 1200, "image", 10, HIMALAYA_CV, scale=0.4
     ),
-    "W3": Workload("as W2, more targets", 94, 50, 2000, 197376, 1200, 5, 10, {"himalaya": (512, 6144)}),
-    "W4": Workload("one penalty, many images", 4430, 1, 7862, 45584, 491, "none", 1, {"sklearn": (512, 4096)}),
+    "W3": Workload("as W2, more targets", 94, 50, 2000, 197376, 1200, 5, 10, HIMALAYA_CV),
+    "W4": Workload(
+        "one penalty, many images",
+        8859,
+        1,
+        15724,
+        91168,
+        982,
+        "none",
+        1,
+        {"sklearn": (768, 6144), "sklearn per 768": (768, 1536)},
+        scale=0.5,
+    ),
     "W5": Workload(
-        "8 RBF kernels, 10 penalties, 5 folds", 94, 20, 800, 36467, 480, 5, 10, {"himalaya": (256, 1024)}, kernels=8
+        "8 RBF kernels, 10 penalties, 5 folds",
+        94,
+        50,
+        2000,
+        91168,
+        1200,
+        5,
+        10,
+        {"himalaya torch": (256, 1024)},
+        kernels=8,
+        scale=0.4,
     ),
 }
 WIDTHS = [0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0]
@@ -138,28 +191,28 @@ def alphas(w: Workload) -> np.ndarray:
 def ours(
     w: Workload, x: np.ndarray, y: np.ndarray, y_row: np.ndarray, new: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """This project; (predictions, alpha of each target)."""
+    """This project; (predictions, alpha of each target, kernel of each target)."""
     from spikevaediff.regression import kernel_ridge, ridge
 
     options = {"y_row": y_row, "group_size": [y.shape[1]], "alphas": alphas(w), "alpha_scope": "target", "seed": 0}
     if w.kernels:
         search = {"kernel": "rbf", "degree": 1, "widths": WIDTHS, "width_search": "grid", "max_steps": 0}
         fit = kernel_ridge.fit(x, y, folds=w.folds, **search, **options)
-        return kernel_ridge.predict(fit, new), fit.alpha
+        return kernel_ridge.predict(fit, new), fit.alpha, fit.candidate // w.n_alphas
     fit = ridge.fit(x, y, folds=w.folds, **options)
     return ridge.predict(fit, new), fit.alpha
 
 
 def himalaya(
-    w: Workload, x: np.ndarray, y: np.ndarray, y_row: np.ndarray, new: np.ndarray
+    w: Workload, x: np.ndarray, y: np.ndarray, y_row: np.ndarray, new: np.ndarray, *, backend: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """himalaya: NumPy for small problems, torch for large ones (each the faster one); batches as it advises."""
+    """himalaya with one of its backends; batches as it advises."""
     from himalaya.backend import set_backend
     from himalaya.kernel_ridge import KernelRidge, MultipleKernelRidgeCV
     from himalaya.ridge import RidgeCV
     from sklearn.model_selection import PredefinedSplit
 
-    backend = set_backend("numpy" if len(x) < 500 else "torch")
+    backend = set_backend(backend)
     if backend.__name__.endswith("torch"):
         import torch
 
@@ -202,6 +255,14 @@ def sklearn(
     return model.predict(new), model.alpha_
 
 
+def sklearn_blocks(
+    w: Workload, x: np.ndarray, y: np.ndarray, y_row: np.ndarray, new: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """One Ridge of scikit-learn a token of 768 targets, as brain-diffuser does."""
+    parts = [sklearn(w, x, y[:, start : start + 768], y_row, new)[0] for start in range(0, y.shape[1], 768)]
+    return np.concatenate(parts, 1), np.full(y.shape[1], alphas(w)[0])
+
+
 def per_target(
     w: Workload, x: np.ndarray, y: np.ndarray, y_row: np.ndarray, new: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -213,7 +274,14 @@ def per_target(
     return np.stack(columns, 1), np.full(y.shape[1], alphas(w)[0])
 
 
-SOLVERS: dict[str, Callable] = {"ours": ours, "himalaya": himalaya, "sklearn": sklearn, "per target": per_target}
+SOLVERS: dict[str, Callable] = {
+    "ours": ours,
+    "himalaya numpy": partial(himalaya, backend="numpy"),
+    "himalaya torch": partial(himalaya, backend="torch"),
+    "sklearn": sklearn,
+    "sklearn per 768": sklearn_blocks,
+    "per target": per_target,
+}
 
 
 def gflop_rate() -> float:
@@ -233,6 +301,34 @@ def memory_mb(field: str) -> float:
     return int(lines[field].split()[0]) / 1024
 
 
+def blas_kernel() -> str:
+    """The architecture that OpenBLAS chose its kernels for."""
+    from threadpoolctl import threadpool_info
+
+    return "/".join(sorted({i["architecture"] for i in threadpool_info() if i["internal_api"] == "openblas"}))
+
+
+def kernel_error(w: Workload, x: np.ndarray, y: np.ndarray, y_row: np.ndarray, new: np.ndarray, out: tuple) -> float:
+    """As largest_error, for the RBF kernel whose width was chosen, centred in its feature space."""
+    from scipy.spatial.distance import cdist
+
+    columns = np.linspace(0, y.shape[1] - 1, 48).astype(int)
+    x, new = x.astype(np.float64), new.astype(np.float64)
+    within, across = cdist(x, x), cdist(new, x)
+    median = np.median(within[y_row[:, None] != y_row[None, :]])
+    target, expected = y[:, columns].astype(np.float64)[y_row], np.empty((len(new), 48))
+    mean = target.mean(0)
+    for width, alpha in {(int(out[2][c]), float(out[1][c])) for c in columns}:
+        chosen = (out[2][columns] == width) & (out[1][columns] == alpha)
+        k, k_new = (np.exp(-(d**2) / (2 * (WIDTHS[width] * median) ** 2)) for d in (within, across))
+        column_mean = k.mean(0)
+        centred = k - column_mean - column_mean[:, None] + column_mean.mean()
+        solved = np.linalg.solve(centred + alpha * np.eye(len(k)), (target - mean)[:, chosen])
+        k_new = k_new - column_mean
+        expected[:, chosen] = (k_new - k_new.mean(1, keepdims=True)) @ solved + mean[chosen]
+    return float(np.abs(out[0][:, columns] - expected).max() / np.abs(expected).max())
+
+
 def largest_error(w: Workload, x: np.ndarray, y: np.ndarray, y_row: np.ndarray, new: np.ndarray, out: tuple) -> float:
     """Of 48 targets, over the largest prediction, against float64 at the penalty that the solver chose."""
     columns = np.linspace(0, y.shape[1] - 1, 48).astype(int)
@@ -250,15 +346,20 @@ def largest_error(w: Workload, x: np.ndarray, y: np.ndarray, y_row: np.ndarray, 
     return float(np.abs(out[0][:, columns] - expected).max() / np.abs(expected).max())
 
 
-def one(name: str, solver: str, n_targets: int) -> dict:
+def one(name: str, solver: str, n_targets: int, scale: float | None) -> dict:
     """Time one solver in this process."""
-    w = WORKLOADS[name]
+    w = WORKLOADS[name].sized(scale)
     x, y, y_row, new = data(w)
     y = y if n_targets == w.n_targets else np.ascontiguousarray(y[:, :n_targets])
     rate = gflop_rate()
+    if solver == "ours":
+        from spikevaediff import compiled
+        from spikevaediff.regression import kernel_ridge, ridge  # noqa: F401  imports are not counted
+
+        compiled.keep()
     before, seconds, out = memory_mb("VmRSS"), [], None
     small = w.repeats == 1 and w.n_images < 1000
-    for _ in range(6 if small and n_targets == w.n_targets else 2 if solver == "ours" else 1):
+    for _ in range(6 if small and n_targets == w.n_targets else 3 if solver == "ours" else 1):
         out = None  # not kept beside the next one
         start = time.process_time()
         out = SOLVERS[solver](w, x, y, y_row, new)
@@ -267,31 +368,40 @@ def one(name: str, solver: str, n_targets: int) -> dict:
     record["cpu_s"] = min(seconds[1:] or seconds)
     record["peak_mb"] = memory_mb("VmHWM") - before
     record["output_mb"] = out[0].nbytes / 2**20
+    record["kernel"] = blas_kernel()
     record["alpha"] = [float(a) for a in out[1][:256]]
-    if solver == "ours" and not w.kernels:
+    if not w.kernels:
         record["error"] = largest_error(w, x, y, y_row, new, out)
+    elif solver == "ours":
+        record["error"] = kernel_error(w, x, y, y_row, new, out)
     return record
 
 
 @cache  # W3 uses what W2 measured of himalaya
-def measure(name: str, solver: str, n_targets: int) -> dict:
-    """Time one solver in a fresh process."""
+def measure(name: str, solver: str, n_targets: int, scale: float | None, kept: str = "") -> dict:
+    """Time one solver in a fresh process; `kept` is a folder of programs that JAX compiled before."""
     command = [sys.executable, __file__, "--one", name, solver, str(n_targets)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command += [] if scale is None else ["--scale", str(scale)]
+    environment = os.environ | ({"JAX_COMPILATION_CACHE_DIR": kept} if kept else {})
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{name} with {solver} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def compare(name: str) -> list[dict]:
+def compare(name: str, scale: float | None) -> list[dict]:
     """All solvers of a workload; peers at few targets are continued on a line."""
-    w = WORKLOADS[name]
-    mine = measure(name, "ours", w.n_targets)
+    w = WORKLOADS[name].sized(scale)
+    with TemporaryDirectory() as kept:
+        compiling = measure(name, "ours", w.n_targets, scale, kept)
+        mine = dict(measure(name, "ours", w.n_targets, scale, kept + "/."))
+    mine["compiling"] = compiling["first"]
+    mine["cpu_s"] = min(mine["cpu_s"], compiling["cpu_s"])
     mine["roof"] = w.least_gflop / mine["rate"] / mine["cpu_s"]
     rows = [mine]
     for solver, sizes in w.peers.items():
         # W3 differs from W2 in the number of targets alone: one line serves both.
-        points = [measure(name if name != "W3" else "W2", solver, n) for n in sizes or (w.n_targets,)]
+        points = [measure(name if name != "W3" else "W2", solver, n, scale) for n in sizes or (w.n_targets,)]
         row = dict(points[-1], workload=name, n_targets=w.n_targets, estimated=bool(sizes))
         if sizes:
             slope = (points[1]["cpu_s"] - points[0]["cpu_s"]) / (sizes[1] - sizes[0])
@@ -311,24 +421,25 @@ def digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def table(rows: list[dict]) -> str:
+def table(rows: list[dict], scale: float | None) -> str:
     """Markdown: a line a workload."""
     lines = [
-        "| workload | rows x units -> targets, predicted | ours, CPU s (first call) | roof | error | peak, MB (output) "
+        "| workload | rows x units -> targets, predicted | ours, CPU s (first call: programs kept / compiled) | roof "
+        "| error | peak, MB (output) "
         "| others, CPU s: times ours |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in dict.fromkeys(row["workload"] for row in rows):
-        w = WORKLOADS[name]
+        w = WORKLOADS[name].sized(scale)
         mine, *others = [row for row in rows if row["workload"] == name]
         peers = "; ".join(
             f"{r['solver']} {digits(r['cpu_s'])}{' est' if r['estimated'] else ''}: **{digits(r['ratio'])}x**"
             for r in others
         )
-        error = f"{mine['error']:.0e}" if "error" in mine else ""
+        first = f"{digits(mine['first'])} / {digits(mine['compiling'])}"
         lines.append(
             f"| {name}: {w.text} | {w.n_images * w.repeats:,} x {w.n_units:,} -> {w.n_targets:,}, {w.n_new:,} "
-            f"| {digits(mine['cpu_s'])} ({digits(mine['first'])}) | {mine['roof']:.2f} | {error} "
+            f"| {digits(mine['cpu_s'])} ({first}) | {mine['roof']:.2f} | {mine['error']:.0e} "
             f"| {mine['peak_mb']:.0f} ({mine['output_mb']:.0f}) | {peers} |"
         )
     return "\n".join(lines) + "\n"
@@ -337,29 +448,23 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), help=", ".join(WORKLOADS))
+    parser.add_argument("--scale", type=float, help="of all sizes, instead of the scale of each workload")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
-        print(json.dumps(one(chosen.one[0], chosen.one[1], int(chosen.one[2]))))
+        print(json.dumps(one(chosen.one[0], chosen.one[1], int(chosen.one[2]), chosen.scale)))
         return
-    rows = [row for name in chosen.workloads for row in compare(name)]
-    print(table(rows))
-    if set(chosen.workloads) == set(WORKLOADS):
-        (HERE / "ridge.md").write_text(table(rows))
-        columns = [
-            "workload",
-            "solver",
-            "n_targets",
-            "cpu_s",
-            "first",
-            "estimated",
-            "ratio",
-            "roof",
-            "error",
-            "same_alpha",
-        ]
+    unknown = [name for name in chosen.workloads if name not in WORKLOADS]
+    if unknown or (chosen.scale is not None and not 0 < chosen.scale <= 1):
+        parser.error(f"expected workloads of {', '.join(WORKLOADS)} and a scale above 0, at most 1")
+    rows = [row for name in chosen.workloads for row in compare(name, chosen.scale)]
+    print(table(rows, chosen.scale))
+    if set(chosen.workloads) == set(WORKLOADS) and chosen.scale is None:
+        (HERE / "ridge.md").write_text(table(rows, None))
+        columns = "workload solver n_targets cpu_s first compiling estimated ratio roof error same_alpha"
+        columns += " peak_mb output_mb rate kernel"
         with (HERE / "ridge.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, [*columns, "peak_mb", "output_mb", "rate"], extrasaction="ignore")
+            writer = csv.DictWriter(file, columns.split(), extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
 
