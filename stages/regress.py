@@ -9,7 +9,7 @@ import numpy as np
 from rich.progress import track
 
 import stages
-from spikevaediff import new_responses, preprocessing
+from spikevaediff import compiled, new_responses, preprocessing
 from spikevaediff.atomic import replacing
 from spikevaediff.fits import Fit
 from spikevaediff.records import BLANK, Features, ImageSplit, Responses, rows_of
@@ -18,6 +18,7 @@ from spikevaediff.renormalise import renormalise
 
 def main(run: str, space: str, population: str) -> None:
     """Write the out-of-fold prediction of every test image, what the fits chose, and a fit to all images."""
+    compiled.keep()
     params = stages.declared(f"regress@{run}")
     how = stages.section(params, "regress", space, "renormalise")
     method, transform, options = method_of(params, space)

@@ -10,11 +10,18 @@ from rich.console import Console
 from rich.table import Table
 
 import stages
-from spikevaediff import gallery, recording_plots, report
+from spikevaediff import fit_report, gallery, recording_plots, report
 from spikevaediff.atomic import replacing
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli
 
 RUNS = ("vdvae", "ceiling", "control", "mean", "grey")
+
+# Which runs of regress predict a feature space; the second of each is the negative control.
+REGRESSIONS = {
+    "vdvae": ("vdvae", "control"),
+    "text": ("text", "control_text"),
+    "vision": ("vision", "control_vision"),
+}
 
 
 def main() -> None:
@@ -42,12 +49,17 @@ def main() -> None:
             told = report.identification_in_folds(context, raw, split)
             means[run] = {"context_identification": round(told, report.DIGITS)} if np.isfinite(told) else {}
 
-    with np.load("artifacts/fits/vdvae.npz") as fits:
-        alphas = fits["alphas"][0]
-        shares = report.alpha_shares(fits["alpha"], alphas)
-        search = report.search_rows(fits["convergence"], fits["group_r2"])
-        bands = report.band_rows(true.group_name.tolist(), dict(fits))
     layers = true.group_name.tolist()
+    fits, left_out = read_fit("vdvae"), {space: {} for space in REGRESSIONS}
+    alphas = fits["alphas"][0]
+    shares = report.alpha_shares(fits["alpha"], alphas)
+    search = report.search_rows(fits["convergence"], fits["group_r2"])
+    bands = report.band_rows(layers, fits)
+    for space, of_space in REGRESSIONS.items():
+        for run in of_space:
+            fit = read_fit(run)
+            groups = layers if space == "vdvae" else [f"{k:02d}" for k in range(fit["group_size"].shape[1])]
+            left_out[space][run] = fit_report.left_out_rows(run, groups, fit)
     per_image = {name: m["scores"] for name, m in scores["vdvae"]["metrics"].items() if m["absent"] is None}
     ids = sorted(map(int, next(iter(per_image.values()))))
     latents = zip(layers, *(correlation[run].tolist() for run in runs), strict=True)
@@ -61,10 +73,16 @@ def main() -> None:
         ),
         "plots/latents.csv": report.csv_text([{"layer": a, "correlation": b, "control": c} for a, b, c in latents]),
         "plots/alphas.csv": report.csv_text([{"log10_alpha": a, "share": b} for a, b in chosen]),
+        "plots/left_out.csv": report.csv_text(
+            [row for of_space in left_out.values() for rows in of_space.values() for row in rows]
+        ),
         "plots/search.csv": report.csv_text(search),
         "plots/bands.csv": report.csv_text(bands),
         "plots/scores.png": report.draw_scores(scores, title),
         "plots/latents.png": report.draw_latents(layers, correlation, f"Latents predicted from spikes: {title}"),
+        "plots/left_out.png": fit_report.draw_left_out(left_out, f"Left-out training images: {shown.source}"),
+        "plots/search.png": fit_report.draw_search(layers, fits, f"Settings of the regression: {shown.source}"),
+        "plots/bands.png": fit_report.draw_bands(layers, fits, f"Weights of bands of units: {shown.source}"),
         "plots/gallery.png": picture,
     }
     results |= of_recordings(shown.source)
@@ -112,6 +130,12 @@ def read_table(path: str) -> list[dict[str, str]]:
         raise FileNotFoundError(f"{path} does not exist. Make it with: dvc repro")
     with Path(path).open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def read_fit(run: str) -> dict[str, np.ndarray]:
+    """What stages/regress.py wrote of the fits of every fold."""
+    with np.load(f"artifacts/fits/{run}.npz", allow_pickle=False) as file:
+        return dict(file)
 
 
 def read_scores(path: str) -> dict[str, Any]:

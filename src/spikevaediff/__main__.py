@@ -101,8 +101,12 @@ def _fetch(chosen: argparse.Namespace) -> int:
 
 
 def _predict(chosen: argparse.Namespace) -> int:
-    from spikevaediff import new_responses  # a second of importing JAX, which listing assets need not wait for
+    from spikevaediff import (
+        compiled,
+        new_responses,
+    )  # a second of importing JAX, which listing assets need not wait for
 
+    compiled.keep()
     try:
         print(new_responses.predict_file(chosen.fit, chosen.responses, chosen.out))
     except (FileNotFoundError, ValueError) as error:

@@ -63,6 +63,11 @@ class Fit:
         return self.alphas[self.candidate % len(self.alphas)]
 
     @property
+    def target_dof(self) -> np.ndarray:
+        """Effective degrees of freedom of the fit of each target, float32 (n_targets,); of `dof`."""
+        return self.dof[self.candidate].astype(np.float32)
+
+    @property
     def precision(self) -> str:
         """Dtype that the factorisation was computed in, "float64" or "float32"; see spikevaediff.smoother.centred."""
         return str(self.coupling.dtype)
@@ -81,8 +86,8 @@ class Fit:
     def summary(self) -> dict[str, np.ndarray]:
         """What reports need, without targets and factors: arrays by name, ready for np.savez.
 
-        alpha, loo_r2, loo_correlation (n_targets,); alphas (n_alphas,); dof (n_candidates,); group_size (n_groups,);
-        group_r2 (n_groups, n_candidates); group_loo_correlation, group_loo_r2, group_log10_alpha (n_groups,), means
+        alpha, loo_r2, loo_correlation, target_dof (n_targets,); alphas (n_alphas,); dof (n_candidates,); group_size
+        (n_groups,); group_r2 (n_groups, n_candidates); group_loo_correlation, group_loo_r2, group_log10_alpha (n_groups,), means
         over targets; convergence; band_name and band_weight, or widths, where the method has them.
         """
         edges = np.concatenate([[0], np.cumsum(self.group_size)])
@@ -99,6 +104,7 @@ class Fit:
             "alpha": self.alpha,
             "loo_r2": self.loo_r2,
             "loo_correlation": self.loo_correlation,
+            "target_dof": self.target_dof,
             "alphas": self.alphas,
             "dof": self.dof,
             "group_size": self.group_size,

@@ -1,0 +1,128 @@
+"""What the regressions chose and how well they predict left-out training images: tables and pictures.
+
+The arrays are those of `fits.Fit.summary`, one fit a fold, as stages/regress.py stacks them: loo_r2, loo_correlation,
+target_dof and alpha (n_folds, n_targets), group_size (n_folds, n_groups), alphas (n_folds, n_alphas), group_r2
+(n_folds, n_groups, n_candidates), convergence (n_folds, n_searches, n_steps, 2), and band_name, band_weight where there
+are bands.
+"""
+
+import itertools
+import textwrap
+from typing import Any
+
+import numpy as np
+
+from spikevaediff.gallery import plt, png_of
+
+Fits = dict[str, np.ndarray]
+
+
+def left_out_rows(run: str, groups: list[str], fits: Fits) -> list[dict[str, Any]]:
+    """One row a group of targets (VDVAE layer, token): left-out R2 and correlation, degrees of freedom, penalty.
+
+    r2, correlation, dof, log10_alpha are means over folds and the targets of the group; r2_p10 and r2_p90, and those of
+    the correlation, the percentiles between which eight tenths of the targets lie. Constant targets have no score and
+    are left out; a group of nothing else has nan.
+    """
+    edges = np.concatenate([[0], np.cumsum(fits["group_size"][0])]).tolist()
+    rows = []
+    for place, (name, (start, stop)) in enumerate(zip(groups, itertools.pairwise(edges), strict=True)):
+        row: dict[str, Any] = {"run": run, "place": place, "group": name}
+        for short, array in (("r2", "loo_r2"), ("correlation", "loo_correlation")):
+            values = fits[array][:, start:stop].astype(np.float64)
+            values = values[np.isfinite(values)]
+            low, high = np.percentile(values, [10, 90]) if len(values) else (np.nan, np.nan)
+            row |= {short: float(values.mean()) if len(values) else float("nan")}
+            row |= {f"{short}_p10": float(low), f"{short}_p90": float(high)}
+        row["dof"] = float(fits["target_dof"][:, start:stop].mean())
+        row["log10_alpha"] = float(np.log10(fits["alpha"][:, start:stop]).mean())
+        rows.append(row)
+    return rows
+
+
+def draw_left_out(spaces: dict[str, dict[str, list[dict[str, Any]]]], title: str) -> bytes:
+    """Left-out R2, correlation and degrees of freedom of every group, a column a feature space, a colour a run. PNG.
+
+    spaces : feature space to run to rows of `left_out_rows`.
+    """
+    names = {"r2": "left-out R²", "correlation": "left-out correlation", "dof": "degrees of freedom"}
+    figure, axes = plt.subplots(
+        3, len(spaces), figsize=(1 + 4.2 * len(spaces), 7.5), squeeze=False, sharex="col", layout="constrained"
+    )
+    for column, (space, runs) in zip(axes.T, spaces.items(), strict=True):
+        column[0].set_title(space, size=11)
+        for axis, (key, label) in zip(column, names.items(), strict=True):
+            for colour, (run, rows) in enumerate(runs.items()):
+                place = [row["place"] for row in rows]
+                axis.plot(place, [row[key] for row in rows], ".-", color=f"C{colour}", label=run)
+                if key != "dof":
+                    low, high = ([row[f"{key}_{p}"] for row in rows] for p in ("p10", "p90"))
+                    axis.fill_between(place, low, high, color=f"C{colour}", alpha=0.15, lw=0)
+            if key != "dof":
+                axis.axhline(0, color="grey", lw=1)
+            if column is axes.T[0]:
+                axis.set_ylabel(label)
+        column[0].legend(fontsize=8)
+        column[-1].set_xlabel("group of targets (layer, token)", size=9)
+        column[-1].xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(textwrap.fill(title, 90), size=11, weight="bold")
+    note = "line: mean over targets; band: 10th to 90th percentile. Without information both scores are below 0."
+    figure.supxlabel(note, size=9)
+    return png_of(figure)
+
+
+def draw_search(groups: list[str], fits: Fits, title: str) -> bytes:
+    """Left-out loss while continuous settings are searched, a line a search; without one, along the grid. PNG."""
+    figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    axis.set_ylabel("left-out loss, 1 - R²,\nmean over folds")
+    record = fits["convergence"]
+    if record.shape[1]:
+        shown = groups if record.shape[1] == len(groups) else ["all targets"]
+        for k in range(record.shape[1]):
+            loss = record[:, k, :, 0].copy()
+            for row in loss:  # the last loss of a search that ended is carried on
+                ended = np.flatnonzero(np.isnan(row))
+                row[ended] = row[ended[0] - 1] if len(ended) else 0.0
+            last = int(np.isfinite(record[:, k, :, 0]).sum(1).max())
+            axis.plot(loss.mean(0)[:last], label=shown[k], color=plt.get_cmap("viridis")(k / max(1, len(shown) - 1)))
+        axis.set_xlabel("step of the gradient search")
+    else:
+        alphas = fits["alphas"].mean(0)
+        curves = 1 - fits["group_r2"].mean(0)
+        curves = curves.reshape(len(curves), -1, len(alphas))  # groups, kernels, penalties
+        kernels = curves.shape[1] > 1
+        lines = curves.mean(0) if kernels else curves[:, 0]
+        labels = [f"width {w:g}" for w in fits["widths"][0].tolist()] if kernels else groups
+        for k, line in enumerate(lines):
+            colour = plt.get_cmap("viridis")(k / max(1, len(lines) - 1))
+            axis.plot(alphas, line, ".-", label=labels[k] if len(lines) <= 31 else None, color=colour)
+        axis.set(xscale="log", xlabel="penalty alpha")
+        axis.set_title("no gradient search: the method chooses from this grid", size=10)
+    axis.axhline(1, color="grey", lw=1)
+    axis.legend(fontsize=7, ncols=2, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.suptitle(textwrap.fill(title, 80), size=11, weight="bold")
+    return png_of(figure)
+
+
+def draw_bands(groups: list[str], fits: Fits, title: str) -> bytes:
+    """Learned weight of every band (area, time bin) for every group of targets, mean over folds. PNG.
+
+    A method without bands has nothing to show, and the picture says so.
+    """
+    figure, axis = plt.subplots(figsize=(8, max(3.0, 1.5 + 0.25 * len(groups))), layout="constrained")
+    figure.suptitle(textwrap.fill(title, 80), size=11, weight="bold")
+    if "band_name" not in fits:
+        axis.set_axis_off()
+        text = "All units have one weight: no bands were learned.\nregress.vdvae.method=banded learns a weight an area."
+        axis.text(0.5, 0.5, text, ha="center", va="center", size=11)
+        return png_of(figure)
+    weight, names = fits["band_weight"].mean(0), fits["band_name"][0].tolist()
+    labels = groups if len(weight) == len(groups) else ["all targets"]
+    image = axis.imshow(weight, vmin=0, vmax=max(weight.max(), 1 / len(names)), cmap="viridis", aspect="auto")
+    for i, j in np.ndindex(weight.shape):
+        dark = weight[i, j] < 0.6 * weight.max()
+        axis.text(j, i, f"{weight[i, j]:.2f}", ha="center", va="center", size=7, color="white" if dark else "black")
+    axis.set_xticks(range(len(names)), names, rotation=30 if len(names) > 4 else 0)
+    axis.set_yticks(range(len(labels)), labels, size=8)
+    figure.colorbar(image, label="share of the weight")
+    return png_of(figure)
