@@ -67,7 +67,11 @@ def main(run: str, space: str, population: str) -> None:
         "unit_id": units,
     }
     new_responses.with_context(fit, **context).save(f"artifacts/fits/{run}_all_images.npz")
-    stages.done(f"{run}: responses {x.shape} of {population} units predict {predicted.shape} of {space}")
+    constant = f" ({fit.n_constant} that never vary are dropped)" if fit.n_constant else ""
+    stages.done(
+        f"{run}: responses {x.shape} of {population} units{constant} predict {predicted.shape} of {space}, "
+        f"small matrices in {fit.precision}"
+    )
 
 
 def method_of(params: dict[str, Any], space: str) -> tuple[ModuleType, str, dict[str, Any]]:

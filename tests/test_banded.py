@@ -161,6 +161,15 @@ def test_units_that_were_not_drawn_do_not_matter():
     close(banded.predict(fit, other, devices=ONE), banded.predict(fit, x, devices=ONE))
 
 
+def test_units_that_never_vary_are_not_drawn():
+    x, y, bands = bands_and_targets()
+    x[:, [0, 3, 12]] = 2.0
+    fit = run(x, y, bands, units_per_band=8, alpha_scope="global", max_steps=2)
+    assert fit.n_constant == 3
+    assert not set(fit.parameters["units"]) & {0, 3, 12}
+    assert np.unique(bands[fit.parameters["units"]], return_counts=True)[1].tolist() == [8, 8, 8, 8]
+
+
 X, Y, Y_ROW = make(9, 6, 4)
 BANDS = np.array(["a", "a", "b", "b", "c", "c"])
 

@@ -178,6 +178,17 @@ def test_a_saved_fit_predicts_the_same(tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["rbf", "laplacian", "polynomial"])
+def test_units_that_never_vary_are_dropped(name):
+    x, y, y_row = make(9, 6, 4)
+    x[:, 2] = 0.1
+    options = {"kernel": name, "widths": [1.0], "alphas": [0.1]}
+    fit, without = run(x, y, y_row, **options), run(np.delete(x, 2, 1), y, y_row, **options)
+    assert fit.n_constant == 1
+    new = x + np.arange(6)
+    close(kernel_ridge.predict(fit, new, devices=ONE), kernel_ridge.predict(without, np.delete(new, 2, 1), devices=ONE))
+
+
 X, Y, Y_ROW = make(9, 6, 4)
 
 

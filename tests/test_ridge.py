@@ -138,6 +138,37 @@ def test_presentations_equal_weighted_image_means_with_their_scatter_in_the_pena
     close(predict(run(x, y, y_row, alphas=[30.0]), x[::40]), (x[::40] - means.mean(0)) @ weights + y.mean(0))
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_reduction_of_5900_presentations_is_exact(weighted):
+    """All rows with copied targets, against 118 weighted means and the scatter within images, solved apart."""
+    x, y, y_row = make(118, 40, 25, repeats=50)
+    x += np.random.default_rng(1).standard_normal((118, 40))[y_row]
+    w = np.random.default_rng(2).uniform(0.2, 3, len(x)) if weighted else np.ones(len(x))
+    predicted = predict(run(x, y, y_row, alphas=[300.0], sample_weight=w if weighted else None), x[::100])
+    total = np.bincount(y_row, w)
+    means = np.stack([np.bincount(y_row, w * column) / total for column in x.T], axis=1)
+    scatter = (x - means[y_row]).T @ (w[:, None] * (x - means[y_row]))
+    centre, mean = total @ means / total.sum(), total @ y / total.sum()
+    between = (means - centre).T @ (total[:, None] * (means - centre))
+    reduced = np.linalg.solve(between + scatter + 300 * np.eye(40), (means - centre).T @ (total[:, None] * (y - mean)))
+    close(predicted, (x[::100] - centre) @ reduced + mean)
+    full = Ridge(alpha=300.0, solver="cholesky").fit(x, y[y_row], sample_weight=w)
+    close(predicted, full.predict(x[::100]))
+
+
+@pytest.mark.parametrize("folds", ["image", "none"])
+@pytest.mark.parametrize("n_units", [6, 40])
+def test_units_that_never_vary_are_dropped_and_counted(folds, n_units):
+    x, y, y_row = make(12, n_units, 5)
+    x[:, [1, 4]] = 0.1
+    options = {"folds": folds, "alphas": [3.0]}
+    fit, without = run(x, y, y_row, **options), run(np.delete(x, [1, 4], 1), y, y_row, **options)
+    assert (fit.n_constant, without.n_constant) == (2, 0)
+    assert fit.summary()["n_constant"] == 2
+    x_new = x[:3] + np.arange(n_units)  # also these two vary now
+    close(predict(fit, x_new), predict(without, np.delete(x_new, [1, 4], 1)))
+
+
 def test_identical_presentations_equal_their_means_with_alpha_times_repeats():
     x, y, y_row = make(12, 20, 5)
     once = run(x, y, y_row)
@@ -369,7 +400,10 @@ X, Y, Y_ROW = make(9, 6, 4)
         ({"folds": "none"}, "but 6 alphas are offered"),
         ({"folds": 1}, "folds is 1, expected 2 to 9"),
         ({"folds": 10}, "folds is 10, expected 2 to 9"),
-        ({"x": spoiled(X, (4, 2), np.nan)}, r"x is not finite in rows 4 \(1 of 9\)"),
+        (
+            {"x": spoiled(X, (4, 2), np.nan)},
+            r"x is not finite in rows 4 \(1 of 9\): units \(columns\) 2, images \(rows of y\) 3\.",
+        ),
         ({"x": np.ones_like(X)}, "x is constant in every column"),
         ({"x": X[:, 0]}, r"expected \(rows, units\)"),
         ({"y": spoiled(Y, (3, 1), np.inf)}, r"y is not finite in rows 3 \(1 of 9\)"),
@@ -394,7 +428,7 @@ def test_new_responses_that_do_not_fit_are_refused():
     fit = run(X, Y, Y_ROW)
     with pytest.raises(ValueError, match=r"x has shape \(9, 5\), expected \(rows, 6 units\)"):
         predict(fit, X[:, :5])
-    with pytest.raises(ValueError, match=r"x is not finite in rows \[4\]"):
+    with pytest.raises(ValueError, match=r"x is not finite in rows \[4\] \(1 of 9\), units \[2\]"):
         predict(fit, spoiled(X, (4, 2), np.nan))
     with pytest.raises(ValueError, match=r"out has shape \(2, 4\), expected \(9, 4\)"):
         predict(fit, X, out=np.empty((2, 4)))

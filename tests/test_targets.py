@@ -69,3 +69,20 @@ def test_rounding_of_a_large_mean_does_not_pass_for_signal():
     with pytest.raises(ValueError, match=r"y is not finite in rows 0, 1, 2, 3, 4, 5, 6, 7, \.\.\. "):
         targets.check_finite(np.full((12, 5), np.nan), np.arange(12), 1.0)
     targets.check_finite(np.full((2, 5), 1e38, np.float32), np.arange(2), 1.0)
+
+
+@pytest.mark.parametrize("devices", [1, 3])
+def test_a_target_file_that_shrank_is_named_instead_of_ending_the_process(devices, tmp_path):
+    x, y, y_row = make(9, 6, 4000, dtype=np.float32)
+    np.save(tmp_path / "y.npy", y)
+    mapped = np.load(tmp_path / "y.npy", mmap_mode="r")
+    options = {"devices": jax.devices()[:devices]}
+    fit = run(x, mapped, y_row, **options)
+    with (tmp_path / "y.npy").open("r+b") as file:
+        file.truncate(5000)
+    message = r"y.npy shrank to 5000 bytes while in use; its targets \(9, 4000\) need 144128"
+    with pytest.raises(ValueError, match=message):
+        predict(fit, x, **options)
+    for scope in ("target", "group"):
+        with pytest.raises(ValueError, match=message):
+            run(x, mapped[:, 1:], y_row, alpha_scope=scope, **options)

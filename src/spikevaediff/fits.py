@@ -73,6 +73,11 @@ class Fit:
         return str(self.coupling.dtype)
 
     @property
+    def n_constant(self) -> int:
+        """Units that never varied in the responses of the fit and were dropped."""
+        return len(self.parameters.get("constant", ()))
+
+    @property
     def edge_share(self) -> dict[str, float]:
         """Share of targets whose penalty is the smallest or the largest one offered.
 
@@ -87,8 +92,9 @@ class Fit:
         """What reports need, without targets and factors: arrays by name, ready for np.savez.
 
         alpha, loo_r2, loo_correlation, target_dof (n_targets,); alphas (n_alphas,); dof (n_candidates,); group_size
-        (n_groups,); group_r2 (n_groups, n_candidates); group_loo_correlation, group_loo_r2, group_log10_alpha (n_groups,), means
-        over targets; convergence; band_name and band_weight, or widths, where the method has them.
+        (n_groups,); group_r2 (n_groups, n_candidates); group_loo_correlation, group_loo_r2, group_log10_alpha
+        (n_groups,), means over targets; n_constant; convergence; band_name and band_weight, or widths, where the method
+        has them.
         """
         edges = np.concatenate([[0], np.cumsum(self.group_size)])
 
@@ -112,6 +118,7 @@ class Fit:
             "group_loo_r2": by_group(self.loo_r2),
             "group_loo_correlation": by_group(self.loo_correlation),
             "group_log10_alpha": by_group(np.log10(self.alpha)),
+            "n_constant": np.array(self.n_constant),
             "convergence": self.convergence,
         } | {name: self.parameters[name] for name in ("band_name", "band_weight", "widths") if name in self.parameters}
 
@@ -294,7 +301,7 @@ def convergence_rows(convergence: np.ndarray, names: Sequence[str]) -> list[dict
 
 
 def check_new(fit: Fit, x: np.ndarray, *, n_units: int) -> np.ndarray:
-    """New responses as float64.
+    """New responses as float64; a unit that never varied in the fit is put on its mean there, so that it has no say.
 
     Raises
     ------
@@ -306,7 +313,13 @@ def check_new(fit: Fit, x: np.ndarray, *, n_units: int) -> np.ndarray:
         raise ValueError(f"x has shape {x.shape}, expected (rows, {n_units} units) as in the {fit.method} fit")
     bad = np.flatnonzero(~np.isfinite(x).all(1))
     if len(bad):
-        raise ValueError(f"x is not finite in rows {bad[:8].tolist()} ({len(bad)} of {len(x)})")
+        units = np.flatnonzero(~np.isfinite(x).all(0))
+        raise ValueError(
+            f"x is not finite in rows {bad[:8].tolist()} ({len(bad)} of {len(x)}), units {units[:8].tolist()}"
+        )
+    if fit.n_constant and "units" not in fit.parameters:  # banded takes the units that it drew
+        x = x.copy()
+        x[:, fit.parameters["constant"]] = fit.parameters["mean"][fit.parameters["constant"]]
     return x
 
 

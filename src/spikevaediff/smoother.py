@@ -53,12 +53,14 @@ class Design:
     image : int64, (n_rows,), position in `images` of what a row shows.
     fold : int64, (n_rows,), rows of one fold are left out together.
     root : float64, (n_rows,), square root of the weight of a row.
+    constant : int64, columns of x that never vary: these units are dropped.
     """
 
     images: np.ndarray
     image: np.ndarray
     fold: np.ndarray
     root: np.ndarray
+    constant: np.ndarray
 
     @property
     def image_weight(self) -> np.ndarray:
@@ -123,8 +125,13 @@ def check(
         raise ValueError(f"y_row points outside the {len(y)} rows of y in rows {_few(outside)} of x")
     bad = np.flatnonzero(~np.isfinite(x).all(1))
     if len(bad):
-        raise ValueError(f"x is not finite in rows {_few(bad)} ({len(bad)} of {n_rows}). Drop these rows or units.")
-    if n_rows and np.all(x == x[:1]):
+        units = np.flatnonzero(~np.isfinite(x[bad]).all(0))
+        raise ValueError(
+            f"x is not finite in rows {_few(bad)} ({len(bad)} of {n_rows}): units (columns) {_few(units)}, images "
+            f"(rows of y) {_few(np.unique(y_row[bad]))}. Drop these rows or units."
+        )
+    constant = np.flatnonzero(np.all(x == x[:1], axis=0))
+    if n_rows and len(constant) == x.shape[1]:
         raise ValueError(
             "x is constant in every column: nothing can be predicted from it. Check the units and the z-scoring."
         )
@@ -162,7 +169,7 @@ def check(
         fold_of_image = np.zeros(len(images), np.int64)
     else:
         raise ValueError(f"folds is {folds!r}, expected 'image' (leave one image out), a number of folds or 'none'")
-    return Design(images=images, image=image, fold=fold_of_image[image], root=np.sqrt(weight))
+    return Design(images, image, fold=fold_of_image[image], root=np.sqrt(weight), constant=constant)
 
 
 def _eigh(gram: jax.Array) -> tuple[jax.Array, jax.Array]:

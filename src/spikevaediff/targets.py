@@ -7,6 +7,7 @@ cache: for 94 images and 10 penalties, tiles of 1,024 columns take a quarter of 
 """
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -57,17 +58,41 @@ def mesh_over(devices: Sequence[jax.Device] | None) -> Mesh:
     return Mesh(np.array(jax.devices() if devices is None else devices), ("t",))
 
 
+def check_file(y: np.ndarray) -> None:
+    """Refuse a memory map whose file has become too short: reading it would end the process without a word.
+
+    Raises
+    ------
+    ValueError
+        Names the file, the size it has and the size it needs.
+    """
+    if not isinstance(y, np.memmap):
+        return
+    whole = y
+    while isinstance(whole.base, np.memmap):
+        whole = whole.base
+    if whole.filename is None:
+        return
+    needed, there = whole.offset + whole.nbytes, os.stat(whole.filename).st_size
+    if there < needed:
+        raise ValueError(
+            f"{whole.filename} shrank to {there} bytes while in use; its targets {whole.shape} need {needed}. "
+            "Write it again, and under another name while a fit reads it."
+        )
+
+
 def check_finite(y: np.ndarray, images: np.ndarray, block_mb: float) -> None:
     """Refuse targets that are not finite.
 
     Raises
     ------
     ValueError
-        Names the rows of y that hold NaN or infinity.
+        Names the rows of y that hold NaN or infinity; or see `check_file`.
     """
     width = _width(y, len(images), block_mb, 1)
     bad = set()
     for start in range(0, y.shape[1], width):
+        check_file(y)
         for row in images.tolist():
             piece = y[row, start : start + width].astype(working_dtype(y), copy=False)
             # The sum of squares is finite only if all values are; it reads memory once where isfinite makes an array.
@@ -110,6 +135,7 @@ def _blocks(y: np.ndarray, images: np.ndarray, mesh: Mesh, width: int) -> Iterat
 
     for first in range(0, n_targets, width):
         first = max(0, min(first, n_targets - width))
+        check_file(y)
         if mesh.size == 1:
             # May alias: a memory map or an aligned array is used where it lies.
             yield first, jax.device_put(read(first, first + width), mesh.devices.flat[0], may_alias=True)
@@ -449,6 +475,7 @@ def _apply_on_processor(
     if len(operators) > 1:
         width = min(width, SORTED_TILE)  # stays in a processor's cache
     for first in range(0, n_targets, width):
+        check_file(y)
         columns = slice(first, min(first + width, n_targets))
         z = (y[:, columns] if every_row else y[images, columns]).astype(dtype, copy=False)
         if len(operators) > 1:

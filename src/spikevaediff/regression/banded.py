@@ -11,6 +11,7 @@ are chosen as in ridge.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +74,8 @@ def _learn(
     if len(np.unique(design.fold)) < len(root):
         fold_of_image = np.zeros(len(root), np.int64)
         fold_of_image[design.image] = design.fold
-        slot = smoother.Design(design.images, np.arange(len(root)), fold_of_image, root).rows_of_folds
+        of_means = replace(design, image=np.arange(len(root)), fold=fold_of_image, root=root)
+        slot = of_means.rows_of_folds
     data = kernels, root, g, slot, gram / np.sum(design.image_weight * np.diag(gram))
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         loss, arrays = jax.jit(_loss), [jnp.asarray(d) for d in data]
@@ -112,7 +114,7 @@ def fit(
     bands : str, (n_units,)
         The band of each column of x.
     units_per_band : int
-        Draw that many units of every band; 0 takes all.
+        Draw that many units of every band, of those that vary; 0 takes all.
     max_steps : int
         Bound on the steps of the search for weights.
     alpha_scope : "target", "group" or "global"
@@ -150,15 +152,18 @@ def fit(
     if bands.shape != (x.shape[1],):
         raise ValueError(f"bands has shape {bands.shape}, expected one name for each of the {x.shape[1]} columns of x")
     n_units = x.shape[1]
-    units = equal_units(bands, units_per_band, seed=seed) if units_per_band else np.arange(n_units)
+    units = np.setdiff1d(np.arange(n_units), design.constant)
+    without = np.setdiff1d(bands, bands[units]).tolist()
+    if without:
+        raise ValueError(f"bands {', '.join(without)} have no variance. Leave these units out.")
+    if units_per_band:
+        units = units[equal_units(bands[units], units_per_band, seed=seed)]
     x, bands = x[:, units].astype(np.float64), bands[units]
     weight = design.root**2
     mean = smoother.weighted_mean(x, weight)
     centred = (x - mean) * design.root[:, None]
     names, band = np.unique(bands, return_inverse=True)
     power = np.bincount(band, np.sum(centred**2, axis=0))
-    if np.any(power <= 0):
-        raise ValueError(f"bands {', '.join(names[power <= 0].tolist())} have no variance. Leave these units out.")
     targets.check_finite(y, design.images, block_mb)
 
     image_weight = design.image_weight
@@ -213,6 +218,7 @@ def fit(
         coupling=np.stack(couplings),
         parameters={
             "n_units": np.array(n_units),
+            "constant": design.constant,
             "units": units,
             "mean": mean,
             "scale": scales,

@@ -181,6 +181,7 @@ def fit(
     root, g = design.root, design.targets_of_rows
     mean = np.average(x.astype(np.float64), axis=0, weights=root**2)
     rows = x - mean
+    rows[:, design.constant] = 0.0
     likeness = _likeness(kernel, rows, rows)
     scale = _scale(kernel, likeness, design.image)
     if not scale > 0:
@@ -227,6 +228,7 @@ def fit(
             "kernel": np.array(kernel),
             "degree": np.array(degree),
             "mean": mean,
+            "constant": design.constant,
             "rows": rows,
             "row_share": root**2 / np.sum(root**2),
             "widths": widths,

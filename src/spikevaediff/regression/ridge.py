@@ -88,9 +88,14 @@ def fit(
 
     mean = smoother.weighted_mean(x, design.root**2)
     centred = smoother.centred(x, mean, design.root, alphas[0])
+    centred[:, design.constant] = 0.0
     if folds == "none":
         primal = x.shape[1] <= len(x)
-        parameters = {"mean": mean, "cholesky": smoother.cholesky(centred.T if primal else centred, alphas[0])}
+        parameters = {
+            "mean": mean,
+            "constant": design.constant,
+            "cholesky": smoother.cholesky(centred.T if primal else centred, alphas[0]),
+        }
         if primal:
             coupling = centred.T @ design.targets_of_rows.astype(centred.dtype)
         else:
@@ -128,7 +133,7 @@ def fit(
         alphas=alphas,
         eigenvalue=eigenvalue[None],
         coupling=(coordinates.T @ g)[None],
-        parameters={"mean": mean, "basis": basis},
+        parameters={"mean": mean, "constant": design.constant, "basis": basis},
     )
 
 
