@@ -50,7 +50,8 @@ def main() -> None:
             means[run] = {"context_identification": round(told, report.DIGITS)} if np.isfinite(told) else {}
 
     layers = true.group_name.tolist()
-    fits, left_out = read_fit("vdvae"), {space: {} for space in REGRESSIONS}
+    fits = read_fit("vdvae")
+    left_out: dict[str, dict[str, list[dict[str, Any]]]] = {space: {} for space in REGRESSIONS}
     alphas = fits["alphas"][0]
     shares = report.alpha_shares(fits["alpha"], alphas)
     search = report.search_rows(fits["convergence"], fits["group_r2"])

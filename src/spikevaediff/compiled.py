@@ -16,7 +16,7 @@ def keep() -> None:
     $SPIKEVAEDIFF_CACHE chooses another place, as for assets; a JAX_COMPILATION_CACHE_DIR set by the user is respected.
     JAX keys a program by its code, its version and the processor; results do not change.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         chosen = os.environ.get("SPIKEVAEDIFF_CACHE")
         folder = Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("spikevaediff"))
         jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))

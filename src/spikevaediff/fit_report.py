@@ -22,20 +22,21 @@ def left_out_rows(run: str, groups: list[str], fits: Fits) -> list[dict[str, Any
 
     r2, correlation, dof, log10_alpha are means over folds and the targets of the group; r2_p10 and r2_p90, and those of
     the correlation, the percentiles between which eight tenths of the targets lie. Constant targets have no score and
-    are left out; a group of nothing else has nan.
+    are left out; a group of nothing else (the padding after the longest caption) has no row.
     """
     edges = np.concatenate([[0], np.cumsum(fits["group_size"][0])]).tolist()
     rows = []
     for place, (name, (start, stop)) in enumerate(zip(groups, itertools.pairwise(edges), strict=True)):
+        varies = np.isfinite(fits["loo_r2"][:, start:stop])
+        if not varies.any():
+            continue
         row: dict[str, Any] = {"run": run, "place": place, "group": name}
         for short, array in (("r2", "loo_r2"), ("correlation", "loo_correlation")):
-            values = fits[array][:, start:stop].astype(np.float64)
-            values = values[np.isfinite(values)]
-            low, high = np.percentile(values, [10, 90]) if len(values) else (np.nan, np.nan)
-            row |= {short: float(values.mean()) if len(values) else float("nan")}
-            row |= {f"{short}_p10": float(low), f"{short}_p90": float(high)}
-        row["dof"] = float(fits["target_dof"][:, start:stop].mean())
-        row["log10_alpha"] = float(np.log10(fits["alpha"][:, start:stop]).mean())
+            values = fits[array][:, start:stop].astype(np.float64)[varies]
+            low, high = np.nanpercentile(values, [10, 90])
+            row |= {short: float(np.nanmean(values)), f"{short}_p10": float(low), f"{short}_p90": float(high)}
+        row["dof"] = float(fits["target_dof"][:, start:stop][varies].mean())
+        row["log10_alpha"] = float(np.log10(fits["alpha"][:, start:stop][varies]).mean())
         rows.append(row)
     return rows
 
@@ -49,9 +50,11 @@ def draw_left_out(spaces: dict[str, dict[str, list[dict[str, Any]]]], title: str
     figure, axes = plt.subplots(
         3, len(spaces), figsize=(1 + 4.2 * len(spaces), 7.5), squeeze=False, sharex="col", layout="constrained"
     )
+    for axis, label in zip(axes[:, 0], names.values(), strict=True):
+        axis.set_ylabel(label)
     for column, (space, runs) in zip(axes.T, spaces.items(), strict=True):
         column[0].set_title(space, size=11)
-        for axis, (key, label) in zip(column, names.items(), strict=True):
+        for axis, key in zip(column, names, strict=True):
             for colour, (run, rows) in enumerate(runs.items()):
                 place = [row["place"] for row in rows]
                 axis.plot(place, [row[key] for row in rows], ".-", color=f"C{colour}", label=run)
@@ -60,8 +63,6 @@ def draw_left_out(spaces: dict[str, dict[str, list[dict[str, Any]]]], title: str
                     axis.fill_between(place, low, high, color=f"C{colour}", alpha=0.15, lw=0)
             if key != "dof":
                 axis.axhline(0, color="grey", lw=1)
-            if column is axes.T[0]:
-                axis.set_ylabel(label)
         column[0].legend(fontsize=8)
         column[-1].set_xlabel("group of targets (layer, token)", size=9)
         column[-1].xaxis.get_major_locator().set_params(integer=True)
@@ -109,9 +110,11 @@ def draw_bands(groups: list[str], fits: Fits, title: str) -> bytes:
 
     A method without bands has nothing to show, and the picture says so.
     """
-    figure, axis = plt.subplots(figsize=(8, max(3.0, 1.5 + 0.25 * len(groups))), layout="constrained")
+    there = "band_name" in fits
+    height = max(3.0, 1.5 + 0.25 * len(groups)) if there else 2.0
+    figure, axis = plt.subplots(figsize=(8, height), layout="constrained")
     figure.suptitle(textwrap.fill(title, 80), size=11, weight="bold")
-    if "band_name" not in fits:
+    if not there:
         axis.set_axis_off()
         text = "All units have one weight: no bands were learned.\nregress.vdvae.method=banded learns a weight an area."
         axis.text(0.5, 0.5, text, ha="center", va="center", size=11)

@@ -1,0 +1,81 @@
+"""Tables and pictures of what the regressions learned, from arrays as stages/regress.py stacks them."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_banded import bands_and_targets
+from test_banded import run as run_banded
+from test_kernel_ridge import run as run_kernel
+from test_ridge import make
+from test_ridge import run as run_ridge
+
+from spikevaediff import fit_report
+
+GROUPS = ["00 (1x1)", "01 (4x4)", "02 (4x4)"]
+SIZES = [8, 8, 8]
+
+
+def stacked(*fits: Any) -> dict[str, np.ndarray]:
+    summaries = [fit.summary() for fit in fits]
+    return {name: np.stack([s[name] for s in summaries]) for name in summaries[0]}
+
+
+@pytest.fixture(scope="module")
+def ridge_folds():
+    fits = []
+    for fold in range(2):
+        x, y, y_row = make(12, 6, 24, seed=fold)
+        y[:, 16:] = 1.0  # a group of constant targets
+        fits.append(run_ridge(x, y, y_row, group_size=SIZES))
+    return fits
+
+
+@pytest.fixture(scope="module")
+def banded_fit():
+    x, y, bands = bands_and_targets()
+    return run_banded(x, y, bands, max_steps=5)
+
+
+def test_rows_are_means_and_percentiles_over_folds_and_targets(ridge_folds):
+    rows = fit_report.left_out_rows("vdvae", GROUPS, stacked(*ridge_folds))
+    # The third group is constant: nothing to score.
+    assert [(row["place"], row["group"]) for row in rows] == list(enumerate(GROUPS[:2]))
+    r2 = np.concatenate([fit.loo_r2[8:16] for fit in ridge_folds])
+    np.testing.assert_allclose(rows[1]["r2"], r2.mean())
+    np.testing.assert_allclose([rows[1]["r2_p10"], rows[1]["r2_p90"]], np.percentile(r2, [10, 90]))
+    correlation = np.concatenate([fit.loo_correlation[:8] for fit in ridge_folds])
+    np.testing.assert_allclose(rows[0]["correlation"], correlation.mean())
+    dof = np.concatenate([fit.dof[fit.candidate[:8]] for fit in ridge_folds])
+    np.testing.assert_allclose(rows[0]["dof"], dof.mean(), rtol=1e-6)
+    assert 1 < rows[0]["dof"] < 7
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def test_pictures_are_drawn_for_a_grid_a_search_bands_and_none(ridge_folds, banded_fit):
+    ridge, banded = stacked(*ridge_folds), stacked(banded_fit, banded_fit)
+    x, y, y_row = make(12, 6, 24)
+    kernel = stacked(run_kernel(x, y, y_row, group_size=SIZES))
+    pictures = [fit_report.draw_search(GROUPS, fits, "a test") for fits in (ridge, kernel, banded)]
+    pictures += [fit_report.draw_bands(GROUPS, fits, "a test") for fits in (ridge, banded)]
+    rows = {"visual": fit_report.left_out_rows("visual", GROUPS, ridge)}
+    pictures.append(fit_report.draw_left_out({"one": rows, "two": rows | {"b": rows["visual"]}}, "a test"))
+    assert len(set(pictures)) == len(pictures)
+    for png in pictures:
+        picture = pixels(png)
+        assert picture.min() < 100
+        edge = np.concatenate([picture[:2].reshape(-1), picture[-2:].reshape(-1), picture[:, :2].reshape(-1)])
+        assert (edge == 255).all()
+    assert fit_report.draw_bands(GROUPS, banded, "a test") == pictures[4]
+
+
+def test_weights_shared_by_all_groups_are_drawn(banded_fit):
+    fits = stacked(banded_fit)
+    shared = fits | {"band_weight": fits["band_weight"][:, :1], "convergence": fits["convergence"][:, :1]}
+    for draw in (fit_report.draw_bands, fit_report.draw_search):
+        assert pixels(draw(GROUPS, shared, "a test")).min() < 100
