@@ -80,14 +80,14 @@ def table(path: Path) -> list[dict[str, str]]:
 
 def test_photographs_are_decoded_from_the_spike_counts_of_macaque_v4(v4: Path) -> None:
     print("V4:", {run: round(identified(v4, run), 3) for run in ("vdvae", "control")})
-    assert identified(v4, "vdvae") > 0.6
+    assert identified(v4, "vdvae") > max(0.65, identified(v4, "control") + 0.1)
     assert abs(identified(v4, "control") - 0.5) < 0.08
     assert Responses.load(v4 / "artifacts/responses/visual.npz").counts.dtype == np.uint16
 
 
 def test_images_are_decoded_from_two_photon_responses_of_mouse_v1(two_photon: Path) -> None:
     print("V1:", {run: round(identified(two_photon, run), 3) for run in ("vdvae", "control")})
-    assert identified(two_photon, "vdvae") > 0.58
+    assert identified(two_photon, "vdvae") > max(0.6, identified(two_photon, "control") + 0.05)
     assert abs(identified(two_photon, "control") - 0.5) < 0.12
     responses = Responses.load(two_photon / "artifacts/responses/visual.npz")
     assert responses.counts.dtype == np.float32
@@ -113,6 +113,11 @@ def test_quality_and_curves_say_what_they_know(v4: Path, two_photon: Path) -> No
         assert of["identity"] > 10 * session["identity"]["chance"]
     (row,) = table(two_photon / "artifacts/curves/latency.csv")
     assert float(row["low"]) > float(row["chance"])
+    # The same decoding of 16 px images by other code gave 0.68 and 0.66 for the two regions, one by one.
+    whole = [
+        row for row in table(two_photon / "artifacts/curves/counts.csv") if (row["of"], row["n"]) == ("units", "158")
+    ]
+    assert {row["population"]: float(row["two_way"]) for row in whole}["visual"] == pytest.approx(0.68, abs=0.05)
     ceiling = json.loads((v4 / "artifacts/noise_ceiling/vdvae.json").read_text())
     assert ceiling["absent"] is None
     assert 0.3 < ceiling["mean"]["ceiling"] < 1

@@ -9,7 +9,8 @@ import pytest
 from conftest import close
 
 from spikevaediff import nwb, quality
-from spikevaediff.records import BLANK
+from spikevaediff.records import BLANK, Responses, UnitTable
+from stages import curves
 from stages import quality as stage
 
 N_IMAGES, N_REPEATS, N_UNITS = 40, 30, 6
@@ -132,3 +133,52 @@ def test_running_speed_is_that_of_each_presentation_and_may_be_unknown(shared: P
     assert len(session["identity"]["anchor"]["folds"]) == 2
     assert {row["area"] for row in rows} == {"VISp", "LGd"}
     assert rows[0]["running_ratio"] is None
+
+
+def test_means_over_presentations_are_judged_by_what_they_tell(tmp_path: Path) -> None:
+    n_units = 4
+    unknown = np.full(n_units, np.nan)
+    units = UnitTable(np.arange(n_units), np.full(n_units, 1), np.array(["V4"] * n_units), *([unknown] * 5))
+    table = Responses.make(
+        counts=RNG.gamma(2.0, 1.0, (20, n_units, 1)).astype(np.float32),
+        image_id=np.arange(20),
+        presentation_id=np.arange(20)[:, None],
+        session_id=np.array([1]),
+        window_s=np.array([[0.05, 0.15]]),
+        units=units,
+    )
+    table.save(tmp_path / "1.npz")
+    session, rows = stage.judged(
+        tmp_path / "1.npz",
+        areas=["V4"],
+        window_s=(0.0, 0.25),
+        limits=LIMITS,
+        n_draws=2,
+        seed=0,
+        n_blocks=4,
+        n_folds=2,
+        shrinkage=0.1,
+        running_cm_per_s=1.0,
+        anchor_area="V4",
+        anchor_window_s=[0.0, 0.25],
+    )
+    area = session["areas"]["V4"]
+    nothing = ("rate_hz", "fano", "reliability", "reliable_share", "area_reliability", "identity", "running_ratio")
+    assert [area[name] for name in nothing] == [None] * len(nothing)
+    assert area["mean_response"]["p50"] > 0
+    assert session["identity"]["anchor"] is None
+    assert rows[0]["fano"] is None
+    of = curves.latency_rows(
+        [tmp_path / "1.npz"],
+        areas=["V4"],
+        limits=LIMITS,
+        start_s=0.0,
+        stop_s=0.2,
+        step_s=0.1,
+        width_s=0.1,
+        n_folds=2,
+        shrinkage=0.1,
+        n_resamples=10,
+        seed=0,
+    )
+    assert of == []
