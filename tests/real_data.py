@@ -24,8 +24,10 @@ def macaque_v4(shared: Path, folder: Path, session: str = "210325", n_images: in
     with np.load(source / f"session_{session}.npz") as file:
         if "single_trial_counts_255_is_missing" in file:
             trials = file["single_trial_counts_255_is_missing"][:n_images]
+            # Nothing is known of the order of presentations: repetition by repetition.
+            trials = trials.transpose(1, 0, 2)
             shown = (trials != 255).all(2)
-            image_id, _ = np.nonzero(shown)
+            image_id = np.nonzero(shown)[1]
             responses = trials[shown]
         else:
             responses = file["mean_counts"][:n_images]

@@ -115,6 +115,14 @@ def test_responses_that_are_no_counts_are_kept_and_several_windows_too(folder: P
     assert found.window_s.tolist() == [[0, 0.1], [0.1, 0.2]]
 
 
+def test_rows_sorted_by_image_are_noticed(folder: Path) -> None:
+    made = arrays()
+    npz(image_id=np.sort(made["image_id"]))(folder)
+    found = plain.examine(folder)
+    assert found.problems == []
+    assert any(note.startswith("sessions/1.npz: rows are sorted by image") for note in found.notes)
+
+
 def test_images_that_a_session_does_not_show_are_left_out(folder: Path, tmp_path: Path) -> None:
     made = arrays()
     kept = made["image_id"] != 4

@@ -443,6 +443,12 @@ def _checked(
             found.notes.append(f"{name}: unit {_few(silent)} never changes and tells nothing")
         if len(silent) == len(unit_id):
             found.problems.append(f"{name}: all responses of every unit are the same; is this the right array?")
+    shown = image_id[image_id != BLANK]
+    if len(np.unique(shown)) < len(shown) and np.all(np.diff(shown) >= 0):
+        found.notes.append(
+            f"{name}: rows are sorted by image. Only in the order of the session do they tell of drift and of the "
+            f"identity of images"
+        )
     counts = finite.all() and bool(np.all((responses >= 0) & (responses == np.round(responses)) & (responses < 2**16)))
     if finite.all() and not counts:
         found.notes.append(
