@@ -4,19 +4,19 @@
 
 One denoising step (vision and text contexts, with and without condition) of the published network with the same random
 weights; `eager_versatile_diffusion.py` is the yardstick. Runs alternate, every number is the median. Time is that of
-the processor with one thread, beside the wall clock: on a machine with other work only the first compares. Peak memory
-is that of a process that does nothing else. Prints Markdown.
+the processor with one thread, beside the wall clock: on a machine with other work only the first compares. Memory
+beyond the weights is that of the tensors that exist at the same time. Prints Markdown.
 
 Fewer pixels or channels take less time and memory; --image makes one whole image instead (encode, denoise, decode).
 """
 
 import argparse
+import contextlib
 import dataclasses
 import math
 import platform
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "vendor")]
 
 from benchmarks.eager_versatile_diffusion import EagerUNet
+from benchmarks.live_memory import Live
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS, UNetConfig
 from versatile_diffusion.sampler import Schedule, Steps, denoise, image_noise
@@ -112,23 +113,6 @@ def model_of(kind: str, config: UNetConfig, weights: dict[str, Tensor], device: 
     return model
 
 
-def child(kind: str, config: UNetConfig, size_px: int) -> None:
-    """One step, then the bytes that the weights take and the peak of this process."""
-    weights = fill(on_meta(config), 0)
-    model = model_of(kind, config, weights, "cpu")
-    del weights
-    Path("/proc/self/clear_refs").write_text("5")  # the peak from here on: not that of making random weights
-    before = peak_of_this_process()
-    step_of(model, size_px, "cpu")()
-    print(before, peak_of_this_process())
-
-
-def peaks(kind: str, options: argparse.Namespace) -> tuple[float, float]:
-    command = [sys.executable, __file__, "--child", kind, "--size", str(options.size), "--width", str(options.width)]
-    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    return float(out[0]) / 1e9, float(out[1]) / 1e9
-
-
 def timed(step: Step, gpu: bool) -> tuple[float, float, Tensor]:
     """(processor or, on a GPU, wall; wall; result)"""
     cpu, wall = time.process_time(), time.perf_counter()
@@ -143,32 +127,28 @@ def compare(config: UNetConfig, options: argparse.Namespace, device: str) -> Non
     """Print the table of a device."""
     gpu = device == "cuda"
     kinds = ["eager", "float32", "bfloat16"] + (["float16", "bfloat16 compiled"] if gpu else [])
-    memory = {} if gpu else {kind: peaks(kind, options) for kind in kinds}
-    weights = fill(on_meta(config), 0)
-    models: dict[str, UNet | EagerUNet] = {}
-    steps: dict[str, Step] = {}
-    for kind in kinds:
-        models[kind] = model_of(kind.split()[0], config, weights, device)
-        steps[kind] = step_of(models[kind], options.size, device)
-        if "compiled" in kind:
-            models[kind].compile()
-    runs: dict[str, list[tuple[float, float, Tensor]]] = {kind: [] for kind in kinds}
-    if gpu:
+    if gpu:  # float32 is float32
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        for kind in kinds:  # plans of cuDNN, and compilation
-            steps[kind]()
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-            base = torch.cuda.memory_allocated()
-            steps[kind]()
-            memory[kind] = (math.nan, (torch.cuda.max_memory_allocated() - base) / 1e9)
+    weights = fill(on_meta(config), 0)
+    n_values = sum(value.numel() for value in weights.values())
+    steps: dict[str, Step] = {}
+    memory: dict[str, float] = {}
+    runs: dict[str, list[tuple[float, float, Tensor]]] = {kind: [] for kind in kinds}
+    for kind in kinds:
+        model = model_of(kind.split()[0], config, weights, device)
+        if "compiled" in kind:
+            model.compile()
+        with Live() if "compiled" not in kind else contextlib.nullcontext() as live:
+            steps[kind] = step_of(model, options.size, device)
+            steps[kind]()  # the first one also plans and compiles
+        memory[kind] = math.nan if live is None else live.peak / 1e9
     for _ in range(options.runs):
         for kind in kinds:
             runs[kind].append(timed(steps[kind], gpu))
     name = torch.cuda.get_device_name() if gpu else f"{platform.machine()}, one thread"
-    print(f"\n{name}, torch {torch.__version__}, {options.size} px, median of {options.runs}\n")
+    print(f"\n{name}, torch {torch.__version__}, {n_values:,} weights, {options.size} px, median of {options.runs}\n")
     seconds = "s" if gpu else "processor s"
-    print(f"| implementation | {seconds} | wall s | speed | peak memory | beyond weights | difference |")
+    print(f"| implementation | {seconds} | wall s | speed | weights | beyond them | difference |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     truth = runs["eager"][0][2]
     failed = []
@@ -177,10 +157,9 @@ def compare(config: UNetConfig, options: argparse.Namespace, device: str) -> Non
         base = statistics.median(run[0] for run in runs["eager"])
         half = kind != "eager" and not kind.startswith("float32")
         error = float((runs[kind][-1][2] - truth).abs().max() / (truth.std() if half else truth.abs().max()))
-        before, peak = memory[kind]
         print(
-            f"| {kind} | {own:.2f} | {wall:.2f} | {base / own:.2f} x | {peak:.2f} GB | {peak - before:.2f} GB | "
-            f"{error:.1e} |"
+            f"| {kind} | {own:.2f} | {wall:.2f} | {base / own:.2f} x | {n_values * (2 if half else 4) / 1e9:.2f} GB | "
+            f"{memory[kind]:.2f} GB | {error:.1e} |"
         )
         if error > (HALF_TOLERANCE if half else TOLERANCE):
             failed.append(kind)
@@ -244,14 +223,11 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"], help="of --image")
     parser.add_argument("--steps", type=int, default=50, help="of --image; strength is taken of them")
     parser.add_argument("--strength", type=float, default=0.75, help="of --image")
-    parser.add_argument("--child", choices=["eager", "float32", "bfloat16"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     config = dataclasses.replace(UNETS["four_flow"], width=options.width)
     torch.set_num_threads(1)
     with torch.no_grad():
-        if options.child:
-            child(options.child, config, options.size)
-        elif options.image:
+        if options.image:
             whole_image(config, options)
         else:
             compare(config, options, "cpu")

@@ -1,39 +1,15 @@
 """The memory plan: what it says of common devices, that it holds on this one, and what it refuses."""
 
 import dataclasses
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from versatile_diffusion.config import AUTOENCODERS, UNETS
-from versatile_diffusion.memory import Plan, plan
-
-# One guided prediction and one decoded image; prints the growth of the resident set beyond the weights, in bytes.
-MEASURE = """
-import dataclasses, sys, torch
-sys.path.insert(0, {vendor!r})
-from pathlib import Path
+from benchmarks.live_memory import Live
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS
+from versatile_diffusion.memory import Plan, free_bytes, plan
 from versatile_diffusion.unet import Contexts, UNet
-torch.set_num_threads(1)
-unet = UNet(dataclasses.replace(UNETS["four_flow"], width=32)).to(memory_format=torch.channels_last)
-autoencoder = Autoencoder(AUTOENCODERS["kl_f8"]).to(memory_format=torch.channels_last)
-def peak_of(work):
-    Path("/proc/self/clear_refs").write_text("5")
-    before = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
-    work()
-    return 1024 * (int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) - before)
-def predict(size):
-    pairs = [unet.contexts(torch.randn(1, 257, 768), torch.randn(1, 77, 768)) for _ in range(2)]
-    unet(torch.randn(1, 4, size, size), torch.ones(1), Contexts.join(pairs), mixed_ratio=0.5)
-with torch.no_grad():
-    predict(8), autoencoder.pixels(torch.randn(1, 4, 8, 8))  # code and work space of the libraries
-    print(peak_of(lambda: predict(64)), peak_of(lambda: autoencoder.pixels(torch.randn(1, 4, 32, 32))))
-"""
 
 
 def published(free_gb: float, dtype: torch.dtype = torch.float16, **changes: object) -> Plan:
@@ -75,6 +51,13 @@ def test_a_processor_takes_as_many_images_as_its_cache_holds() -> None:
     assert mini.n_images > mini.n_decoded > 1
 
 
+def test_without_a_number_the_free_memory_of_the_device_counts() -> None:
+    assert 0 < free_bytes("cpu") < 1 << 50
+    options: dict = {"size_px": 128, "n_tokens": 73, "guided": True, "dtype": torch.float32}
+    found = plan(UNETS["mini"], AUTOENCODERS["mini"], **options, batch_size="auto", device="cpu")
+    assert found.least < 0.1e9
+
+
 def test_a_given_number_of_images_is_taken() -> None:
     found = published(8, batch_size=3)
     assert (found.n_images, found.n_decoded) == (3, 3)
@@ -109,17 +92,31 @@ def test_wrong_requests_are_refused(change: dict, message: str) -> None:
         published(8, **change)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak can be reset on Linux alone")
-def test_no_image_takes_more_than_planned() -> None:
-    vendor = str(Path(__file__).resolve().parents[1] / "vendor")
-    done = subprocess.run([sys.executable, "-c", MEASURE.format(vendor=vendor)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    image, decoded = (int(n) for n in done.stdout.split())
-    options: dict = {"n_tokens": 334, "guided": True, "dtype": torch.float32, "batch_size": 1, "device": "cpu"}
-    unet = dataclasses.replace(UNETS["four_flow"], width=32)
-    planned = plan(unet, AUTOENCODERS["kl_f8"], size_px=512, **options).image
-    planned_decoded = plan(unet, AUTOENCODERS["kl_f8"], size_px=256, **options).decoded
-    # No lower bound for the small UNet: it finds room in what was freed before.
-    assert image < 1.1 * planned
-    assert planned_decoded / 3 < decoded < 1.1 * planned_decoded
+@pytest.mark.parametrize("guided", [False, True])
+def test_an_image_takes_no_more_than_planned_nor_much_less(guided: bool) -> None:
+    config = dataclasses.replace(UNETS["four_flow"], width=32)
+    torch.manual_seed(0)
+    unet = UNet(config).to(memory_format=torch.channels_last)
+    options: dict = {"n_tokens": 26, "guided": guided, "dtype": torch.float32, "batch_size": 1, "device": "cpu"}
+    planned = plan(config, AUTOENCODERS["kl_f8"], size_px=256, **options).image
+    x, vision, text = torch.randn(1, 4, 32, 32), torch.randn(1, 17, 768), torch.randn(1, 9, 768)
+    with torch.no_grad(), Live() as live:
+        contexts = unet.contexts(vision, text)
+        if guided:
+            contexts = Contexts.join([unet.contexts(vision, text), contexts])
+        unet(x, torch.ones(1), contexts, mixed_ratio=0.5)
+    assert 0.6 * planned < live.peak < planned
+
+
+def test_decoding_and_encoding_take_no_more_than_planned_nor_much_less() -> None:
+    config = dataclasses.replace(AUTOENCODERS["kl_f8"], width=32)
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(config).to(memory_format=torch.channels_last)
+    options: dict = {"n_tokens": 26, "guided": False, "dtype": torch.float32, "batch_size": 1, "device": "cpu"}
+    planned = plan(UNETS["mini"], config, size_px=256, **options).decoded
+    with torch.no_grad(), Live() as live:
+        image = autoencoder.pixels(torch.randn(1, 4, 32, 32))
+    assert 0.6 * planned < live.peak < planned
+    with torch.no_grad(), Live() as live:
+        autoencoder.moments(image)
+    assert live.peak < planned
