@@ -29,6 +29,7 @@ audit: .venv/installed
 
 bench: .venv/installed
 	python benchmarks/bench_ridge.py
+	python benchmarks/bench_vdvae.py
 
 # Stamped, so that a second run of any target sets up nothing.
 .venv/installed: pyproject.toml constraints.txt

@@ -1,18 +1,22 @@
 """Speed and memory of the VDVAE beside a direct implementation: python benchmarks/bench_vdvae.py [--quick]
 
 Both read the latents of the first 31 layers from 32 images and make images of them, with the imagenet64 configuration
-and the same random weights. `eager_vdvae.py` is the yardstick: all blocks for the latents, all images in one batch.
-Runs alternate, and every number is the median of its runs. Time is that of the processor, with one thread, beside the
-wall clock: on a machine with other work only the first compares. Peak memory is that of a process that does nothing
-else. Prints Markdown tables.
+and the same random weights. `eager_vdvae.py` is the yardstick: all blocks for the latents, all images in one batch;
+with --batched also in batches of the size that ours chooses, which says what the size alone brings.
+Every run on a processor is a process of its own, with one thread; runs of the implementations alternate, and every
+number is the median of its runs. Time is that of the processor beside the wall clock: on a machine with other work only
+the first compares. Peak memory is that of the process. Prints Markdown tables.
 """
 
 import argparse
+import json
+import os
 import platform
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,11 +59,12 @@ def random_weights(config: Config, seed: int) -> dict[str, Tensor]:
 
 
 def build(kind: type[torch.nn.Module], config: Config, weights: dict[str, Tensor]) -> torch.nn.Module:
+    """A model with these weights; the dictionary is used up."""
     with torch.device("meta"):
         model = kind(config)
-    if kind is VDVAE:  # as vdvae.weights.load leaves them
-        last = torch.channels_last
-        weights = {n: w.contiguous(memory_format=last) if w.ndim == 4 else w for n, w in weights.items()}
+    if kind is VDVAE:  # as vdvae.weights.load leaves them, one by one
+        for name in [name for name, value in weights.items() if value.ndim == 4]:
+            weights[name] = weights.pop(name).contiguous(memory_format=torch.channels_last)
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval().requires_grad_(False)
 
@@ -157,71 +162,68 @@ def peak_of_this_process() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def peak_in_child(kind: str, n_images: int) -> float:
-    """Peak resident memory, in GB, of a process that encodes and decodes once."""
-    command = [sys.executable, __file__, "--child", kind, "--images", str(n_images)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1e9
+def batch_of(name: str, config: Config, n_images: int) -> int:
+    """Images at once of an implementation on a processor."""
+    return n_images if name == "eager" else min(n_images, images_at_once("auto", config, "cpu"))
 
 
-def child(kind: str, config: Config, images: np.ndarray) -> None:
-    """Run one model once and print the peak memory of this process in bytes."""
-    model = build(EagerVDVAE if kind == "eager" else VDVAE, config, random_weights(config, 0))
-    batch = len(images) if kind == "eager" else images_at_once("auto", config, "cpu")
+def child(name: str, config: Config, images: np.ndarray, results: Path) -> None:
+    """Run one implementation once; print seconds and bytes as JSON, and leave what it computed in a file."""
+    model = build(VDVAE if name == "vdvae" else EagerVDVAE, config, random_weights(config, 0))
+    batch = batch_of(name, config, len(images))
+    measured: dict[str, object] = {}
     encode, _ = tasks(model, images, [], batch)
-    latents = encode()
+    *measured["encode"], latents = seconds_of(encode, gpu=False)  # type: ignore[misc]
     _, decode = tasks(model, images, latents, batch)
-    decode()
-    print(peak_of_this_process())
+    *measured["decode"], parameters = seconds_of(decode, gpu=False)  # type: ignore[misc]
+    measured["peak"] = peak_of_this_process()
+    torch.save([latents, parameters], results)
+    print(json.dumps(measured))
 
 
-def on_processor(config: Config, images: np.ndarray, n_runs: int) -> None:
+def on_processor(config: Config, images: np.ndarray, n_runs: int, *, batched: bool) -> None:
     """Print the table of the processor."""
-    torch.set_num_threads(1)
-    memory = {name: peak_in_child(name, len(images)) for name in ("eager", "vdvae")}
-    weights = random_weights(config, 0)
-    eager, ours = build(EagerVDVAE, config, weights), build(VDVAE, config, weights)
-    batch = images_at_once("auto", config, "cpu")
-    latents = [z.contiguous() for z in tasks(ours, images, [], batch)[0]()]
-    pairs = {"eager": tasks(eager, images, latents, len(images)), "vdvae": tasks(ours, images, latents, batch)}
-    cpu: dict[tuple[str, int], list[float]] = {(name, i): [] for name in pairs for i in (0, 1)}
-    wall: dict[tuple[str, int], list[float]] = {key: [] for key in cpu}
-    results: dict[tuple[str, int], list[Tensor]] = {}
-    for _ in range(n_runs):
-        for name, pair in pairs.items():
-            for i, task in enumerate(pair):
-                own, clock, results[name, i] = seconds_of(task, gpu=False)
-                cpu[name, i].append(own)
-                wall[name, i].append(clock)
+    names = {"eager": "eager", "eager-batched": "eager, batches of ours", "vdvae": "vdvae"}
+    if not batched:
+        del names["eager-batched"]
+    runs: dict[str, list[dict]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(n_runs):
+            for name in names:
+                command = [sys.executable, __file__, "--child", name, "--images", str(len(images)), "--out", folder]
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                runs[name].append(json.loads(done.stdout))
+        expected, found = (torch.load(Path(folder) / f"{name}.pt") for name in ("eager", "vdvae"))
+    for run in (run for own in runs.values() for run in own):  # the sum of both tasks, as a third one
+        run["both"] = [a + b for a, b in zip(run["encode"], run["decode"], strict=True)]
     work = flop(config)
     all_blocks = sum(work["encoder"]) + sum(work["posterior"]) + sum(work["rest"])
     needed = sum(work["encoder"]) + sum(work["posterior"][:N_LAYERS]) + sum(work["rest"][: N_LAYERS - 1])
     through = sum(work["rest"]) + sum(work["pixels"])
-    amount = {("eager", 0): all_blocks, ("vdvae", 0): needed, ("eager", 1): through, ("vdvae", 1): through}
-    peak = gemm_peak()
-    n = len(images)
+    torch.set_num_threads(1)
+    n, peak = len(images), gemm_peak()
     print(
-        f"{platform.machine()}, torch {torch.__version__}, float32, one thread, median of {n_runs}. {n} images at once "
-        f"(eager) or {batch} (vdvae). Large matrix products reach {peak / 1e9:.0f} Gflop/s.\n"
+        f"{platform.machine()}, torch {torch.__version__}, float32, one thread, median of {n_runs}, load "
+        f"{os.getloadavg()[0]:.0f} on {os.cpu_count()} cores. {n} images at once (eager) or "
+        f"{batch_of('vdvae', config, n)}. Matrix products of 2048 x 2048 reach {peak / 1e9:.0f} Gflop/s.\n"
     )
-    print("| task | implementation | processor s | wall s | speed | Gflop | of the machine's limit | peak memory |")
+    print("| task | implementation | processor s | wall s | speed | Gflop | of that product's rate | peak memory |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for name in pairs:  # the sum of both tasks, as a third one
-        cpu[name, 2] = [a + b for a, b in zip(cpu[name, 0], cpu[name, 1], strict=True)]
-        wall[name, 2] = [a + b for a, b in zip(wall[name, 0], wall[name, 1], strict=True)]
-        amount[name, 2] = amount[name, 0] + amount[name, 1]
-    for i, task_name in enumerate(("encode", "decode", "both")):
-        base = statistics.median(cpu["eager", i])
-        for name in pairs:
-            own, clock = statistics.median(cpu[name, i]), statistics.median(wall[name, i])
-            done = n * amount[name, i]
+    for task in ("encode", "decode", "both"):
+        middle = {name: [statistics.median(run[task][i] for run in runs[name]) for i in (0, 1)] for name in names}
+        for name, label in names.items():
+            own, clock = middle[name]
+            each = {"encode": needed if name == "vdvae" else all_blocks, "decode": through}
+            done_flop = n * each.get(task, sum(each.values()))
+            memory = statistics.median(run["peak"] for run in runs[name]) / 1e9
             print(
-                f"| {task_name} | {name} | {own:.1f} | {clock:.1f} | {base / own:.2f} x | {done / 1e9:.0f} | "
-                f"{done / own / peak:.0%} | {memory[name]:.2f} GB |"
+                f"| {task} | {label} | {own:.1f} | {clock:.1f} | {middle['eager'][0] / own:.2f} x | "
+                f"{done_flop / 1e9:.0f} | {done_flop / own / peak:.0%} | {memory:.2f} GB |"
             )
-    for i, task_name in enumerate(("latents", "parameters of the pixels")):
-        found = difference(results["vdvae", i], results["eager", i], lambda y: y.abs().max())
-        print(f"\n{task_name}: largest difference {found:.1e} of the largest value")
-        if found > TOLERANCE:
+    for ours, theirs, what in zip(found, expected, ("latents", "parameters of the pixels"), strict=True):
+        off = difference(ours, theirs, lambda y: y.abs().max())
+        print(f"\n{what}: largest difference {off:.1e} of the largest value")
+        if off > TOLERANCE:
             raise SystemExit(f"the two implementations disagree by more than {TOLERANCE:g}")
 
 
@@ -239,7 +241,7 @@ def on_gpu(config: Config, images: np.ndarray, n_runs: int) -> None:
     """Print the table of the GPU. Float32 is float32: TensorFloat-32 is off for both."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     weights = {name: value.cuda() for name, value in random_weights(config, 0).items()}
-    eager, plain = build(EagerVDVAE, config, weights), build(VDVAE, config, weights)
+    eager, plain = build(EagerVDVAE, config, dict(weights)), build(VDVAE, config, dict(weights))
     half = build(VDVAE, config, {name: value.bfloat16() for name, value in weights.items()})
     batch = min(len(images), images_at_once("auto", config, "cuda"))
     latents = tasks(plain, images, [], batch)[0]()
@@ -280,16 +282,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="4 images, one run")
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--child", choices=["eager", "vdvae"], help=argparse.SUPPRESS)
+    parser.add_argument("--batched", action="store_true", help="also the direct implementation in our batches")
+    parser.add_argument("--child", choices=["eager", "eager-batched", "vdvae"], help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     config = CONFIGS["imagenet64"]
     n_images, n_runs = (4, 1) if options.quick else (options.images, options.runs)
     images = np.random.default_rng(1).integers(0, 256, (n_images, 64, 64, 3), dtype=np.uint8)
     if options.child:
         torch.set_num_threads(1)
-        child(options.child, config, images)
+        child(options.child, config, images, options.out / f"{options.child}.pt")
         return
-    on_processor(config, images, n_runs)
+    on_processor(config, images, n_runs, batched=options.batched)
     if torch.cuda.is_available():
         on_gpu(config, images, max(n_runs, 5))
     else:

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 import stages
-from spikevaediff import fit_report, gallery, recording_plots, report
+from spikevaediff import fit_report, gallery, layer_plots, recording_plots, report
 from spikevaediff.atomic import replacing
-from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli
+from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Stimuli
 
 RUNS = ("vdvae", "ceiling", "control", "mean", "grey")
 
@@ -48,7 +48,8 @@ def main() -> None:
             raw = Features.load(f"artifacts/predicted/{run}_raw.npz")
             told = report.identification_in_folds(context, raw, split)
             means[run] = {"context_identification": round(told, report.DIGITS)} if np.isfinite(told) else {}
-
+    study = LayerStudy.load("artifacts/layers.npz")
+    layers_title = f"{shown.source}, {len(study.image_id)} images"
     layers = true.group_name.tolist()
     fits = read_fit("vdvae")
     left_out: dict[str, dict[str, list[dict[str, Any]]]] = {space: {} for space in REGRESSIONS}
@@ -73,6 +74,7 @@ def main() -> None:
             [{"image_id": i} | {n: s[str(i)] for n, s in per_image.items()} for i in ids]
         ),
         "plots/latents.csv": report.csv_text([{"layer": a, "correlation": b, "control": c} for a, b, c in latents]),
+        "plots/layers.csv": report.csv_text(layer_plots.table(study, shown)),
         "plots/alphas.csv": report.csv_text([{"log10_alpha": a, "share": b} for a, b in chosen]),
         "plots/left_out.csv": report.csv_text(
             [row for of_space in left_out.values() for rows in of_space.values() for row in rows]
@@ -84,6 +86,7 @@ def main() -> None:
         "plots/left_out.png": fit_report.draw_left_out(left_out, f"Left-out training images: {shown.source}"),
         "plots/search.png": fit_report.draw_search(layers, fits, f"Settings of the regression: {shown.source}"),
         "plots/bands.png": fit_report.draw_bands(layers, fits, f"Weights of bands of units: {shown.source}"),
+        "plots/layers.png": layer_plots.draw(study, shown, correlation, layers_title),
         "plots/gallery.png": picture,
     }
     results |= of_recordings(shown.source)

@@ -168,7 +168,7 @@ def test_what_is_extracted_can_be_decoded(
 
     model = weights.load(checkpoint, CONFIGS["tiny"])
     found = extract(stimuli())
-    by_hand = model.decode(model.unflatten(found.values, N_LAYERS), len(IDS))
+    by_hand = model.decode(found.values, N_LAYERS)
     assert grey_levels(decode(found), by_hand) <= 1
 
 

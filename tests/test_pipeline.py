@@ -83,7 +83,7 @@ def test_a_second_run_does_nothing_and_is_quick(first: Run, second: Run) -> None
 def test_a_parameter_reruns_what_depends_on_it(first: Run, changed: Run) -> None:
     names = ("vdvae", "control")
     depend = {f"{stage}@{name}" for stage in ("regress", "decode", "evaluate") for name in names}
-    assert changed.ran == depend | {"noise_ceiling@vdvae", "report"}
+    assert changed.ran == depend | {"noise_ceiling@vdvae", "layers", "report"}
     assert changed.restored == set()
     different = {path for path in first.files if first.files[path] != changed.files[path]}
     assert {"metrics/metrics.json", "artifacts/predicted/vdvae.npz"} <= different
@@ -469,6 +469,12 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         "evaluate vdvae",
         lambda c: (c / "artifacts/decoded/vdvae/0042.png").unlink(),
         r"Reconstructions lacks image_id 42 \(1 of 118 asked for\)",
+    ),
+    "a study of no image": ("layers", params({"layers.n_images": 0}), r"n_images must be 1 or more, got 0"),
+    "a truncated study": (
+        "report",
+        lambda c: truncate(c / "artifacts/layers.npz"),
+        r"layers.npz is damaged .* Delete it and run: dvc repro",
     ),
     "a ranking by a metric that was not computed": (
         "report",

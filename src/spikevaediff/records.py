@@ -312,6 +312,41 @@ class Features(_Npz):
 
 
 @dataclass(frozen=True)
+class LayerStudy(_Npz):
+    """What each layer of the VDVAE carries, on some images; k counts the layers that are given, from the coarsest.
+
+    image_id : int64, (n_images,), unique.
+    layer_name, layer_size : str and int64, (n_layers,); numbers an image.
+    bits : float64, (n_images, n_layers); information in a latent, the divergence of posterior from prior.
+    true : uint8, (n_layers + 1, n_images, size, size, 3); from the first k latents of the image itself.
+    from_spikes : uint8, (n_predicted + 1, n_images, size, size, 3); from the first k predicted ones.
+    """
+
+    image_id: np.ndarray
+    layer_name: np.ndarray
+    layer_size: np.ndarray
+    bits: np.ndarray
+    true: np.ndarray
+    from_spikes: np.ndarray
+
+    def __post_init__(self) -> None:
+        n_images, n_layers = len(self.image_id), len(self.layer_name)
+        _unique("LayerStudy", "image_id", self.image_id)
+        _same_length("LayerStudy", layer_name=self.layer_name, layer_size=self.layer_size)
+        _require(
+            self.bits.shape == (n_images, n_layers) and np.isfinite(self.bits).all(),
+            f"LayerStudy: bits is {self.bits.shape}, expected finite numbers ({n_images}, {n_layers})",
+        )
+        for name, pixels in (("true", self.true), ("from_spikes", self.from_spikes)):
+            right = pixels.ndim == 5 and pixels.shape[1] == n_images and pixels.shape[4] == 3
+            _require(
+                right and pixels.dtype == np.uint8 and len(pixels) <= n_layers + 1,
+                f"LayerStudy: {name} is {pixels.dtype} {pixels.shape}, expected uint8 (k, {n_images}, row, column, 3) "
+                f"with at most {n_layers + 1} k",
+            )
+
+
+@dataclass(frozen=True)
 class Reconstructions:
     """Images made from brain activity; on disk a folder with one PNG an image, 0042.png.
 

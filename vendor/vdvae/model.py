@@ -6,7 +6,7 @@ draws the image from given ones, `elbo` is the training objective.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import numpy as np
@@ -19,6 +19,8 @@ from vdvae.config import BlockSpec, Config, parse_blocks
 
 # Standard normal numbers of a shape (image, channel, row, column), asked for in the order of the blocks.
 Noise = Callable[[tuple[int, ...]], Tensor]
+
+ONEDNN = torch.backends.mkldnn.is_available()
 
 
 def batch_noise(generator: torch.Generator) -> Noise:
@@ -45,8 +47,8 @@ def image_noise(seeds: Sequence[int]) -> Noise:
 
 
 # The residual stream is the largest tensor, and a new one for every sum costs more time than the sum: memory that comes
-# fresh from the system is cleared page by page. Where no gradient is recorded, the next three write over their first
-# argument, which therefore must have no other reader.
+# fresh from the system is cleared page by page. Where no gradient is recorded, `gelu`, `plus` and `plus_convolution`
+# write over their first argument, which therefore must have no other reader.
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -59,10 +61,22 @@ def plus(x: Tensor, y: Tensor) -> Tensor:
     return x + y if torch.is_grad_enabled() else x.add_(y)
 
 
+def convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolution of stride 1 that keeps the size.
+
+    On a processor F.conv2d hands kernels of one pixel to a general matrix product. Asked directly, oneDNN computes them
+    in half the time (measured on AVX-512); F.conv2d itself asks it for the larger kernels.
+    """
+    padding = weight.shape[-1] // 2
+    if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled() and ONEDNN:
+        return torch.mkldnn_convolution(x, weight, bias, [padding] * 2, [1, 1], [1, 1], 1)
+    return F.conv2d(x, weight, bias, padding=padding)
+
+
 def plus_convolution(x: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x + bias + 1x1 convolution of h; without gradients as a matrix product that adds to what is there."""
-    if torch.is_grad_enabled():
-        return x + F.conv2d(h, weight, bias)
+    """x + bias + 1x1 convolution of h; on a GPU as a matrix product that adds to what is there."""
+    if torch.is_grad_enabled() or x.device.type == "cpu":
+        return plus(x, convolution(h, weight, bias))
     pixels = x.permute(0, 2, 3, 1).view(-1, x.shape[1])  # rows, since the channels are last in memory
     pixels.add_(bias).addmm_(h.permute(0, 2, 3, 1).reshape(-1, h.shape[1]), weight.flatten(1).T)
     return x
@@ -85,12 +99,13 @@ class Block(nn.Module):
 
     def inner(self, x: Tensor) -> Tensor:
         """What the last convolution reads."""
-        h = self.c1(F.gelu(x))
-        h = self.c2(gelu(h))
-        h = self.c3(gelu(h))
-        return gelu(h)
+        h = F.gelu(x)
+        for layer in (self.c1, self.c2, self.c3):
+            assert layer.bias is not None
+            h = gelu(convolution(h, layer.weight, layer.bias))
+        return h
 
-    def last(self, channels: slice) -> tuple[Tensor, Tensor]:
+    def last(self, channels: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Weight and bias of some channels of the last convolution."""
         assert self.c4.bias is not None
         return self.c4.weight[channels], self.c4.bias[channels]
@@ -98,10 +113,10 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.inner(x)
         if not self.residual:
-            return self.c4(h)
+            return convolution(h, *self.last())
         if self.pool > 1:  # the finer x stays, the decoder reads it
-            return F.avg_pool2d(plus(self.c4(h), x), self.pool)
-        return plus_convolution(x, h, *self.last(slice(None)))
+            return F.avg_pool2d(plus(convolution(h, *self.last()), x), self.pool)
+        return plus_convolution(x, h, *self.last())
 
 
 def _inner(width: int, config: Config) -> int:
@@ -159,7 +174,7 @@ class DecBlock(nn.Module):
 
     def prior_of(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """(mean, log sigma) of p(z | x) from h = prior.inner(x)."""
-        mean, log_sigma = F.conv2d(h, *self.prior.last(slice(2 * self.zdim))).chunk(2, 1)
+        mean, log_sigma = convolution(h, *self.prior.last(slice(2 * self.zdim))).chunk(2, 1)
         return mean, log_sigma
 
     def posterior_of(self, x: Tensor, activation: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,11 +183,23 @@ class DecBlock(nn.Module):
         return mean, log_sigma
 
     def merge(self, x: Tensor, h: Tensor, z: Tensor) -> Tensor:
-        """The state after this block, from the one before it, h = prior.inner(x) and the latent; x is used up."""
+        """The state after this block, from the one before it, h = prior.inner(x) and the latent; x is used up.
+
+        The features W h + a of the prior and the projection P z + b of the latent are one convolution of (h, z).
+        """
         assert self.z_proj.bias is not None
-        x = plus_convolution(x, h, *self.prior.last(slice(2 * self.zdim, None)))
-        x = plus_convolution(x, z, self.z_proj.weight, self.z_proj.bias)
-        return self.resnet(x)
+        weight, bias = self.prior.last(slice(2 * self.zdim, None))
+        both = torch.cat([weight, self.z_proj.weight], 1)
+        return self.resnet(plus_convolution(x, torch.cat([h, z], 1), both, bias + self.z_proj.bias))
+
+    def merge_mean(self, x: Tensor, h: Tensor) -> Tensor:
+        """`merge` with the mean of the prior, z = M h + m: W h + a + P z + b = (W + P M) h + (a + P m + b)."""
+        assert self.z_proj.bias is not None
+        weight, bias = self.prior.last(slice(2 * self.zdim, None))
+        mean_weight, mean_bias = self.prior.last(slice(self.zdim))
+        project = self.z_proj.weight.flatten(1)
+        weight = weight + (project @ mean_weight.flatten(1)).unflatten(1, (-1, 1, 1))
+        return self.resnet(plus_convolution(x, h, weight, bias + project @ mean_bias + self.z_proj.bias))
 
 
 def kl(mean_q: Tensor, log_q: Tensor, mean_p: Tensor, log_p: Tensor) -> Tensor:
@@ -224,10 +251,32 @@ class Decoder(nn.Module):
             x = plus(x, F.interpolate(coarse, scale_factor=spec.resolution // spec.mix_in, mode="nearest"))
         return x
 
+    def put_in(self, states: dict[int, Tensor], block: DecBlock, z: Tensor) -> None:
+        """One block with a given latent."""
+        x = self.take_in(states, block.spec)
+        states[block.spec.resolution] = block.merge(x, block.prior.inner(x), z.to(x))
+
+    def go_on(self, states: dict[int, Tensor], block: DecBlock, noise: Noise | None, temperature: float) -> None:
+        """One block with a latent of its prior: the mean, or drawn."""
+        x = self.take_in(states, block.spec)
+        h = block.prior.inner(x)
+        if noise is None or temperature == 0:
+            states[block.spec.resolution] = block.merge_mean(x, h)
+        else:
+            z, log_sigma = block.prior_of(h)
+            z = z + temperature * torch.exp(log_sigma) * noise(z.shape).to(x)
+            states[block.spec.resolution] = block.merge(x, h, z)
+
+    def features_of(self, states: dict[int, Tensor]) -> Tensor:
+        """What the parameters of the pixels are linear in, (image, channel, row, column)."""
+        return torch.addcmul(self.bias, states[self.config.image_size], self.gain)
+
     def parameters_of(self, states: dict[int, Tensor]) -> Tensor:
         """Parameters of the pixel mixture, (image, row, column, channel), in float32 at least."""
-        x = torch.addcmul(self.bias, states[self.config.image_size], self.gain)
-        parameters = self.out_net["out_conv"](x).permute(0, 2, 3, 1)
+        x = self.features_of(states)
+        out = cast(nn.Conv2d, self.out_net["out_conv"])
+        assert out.bias is not None
+        parameters = convolution(x, out.weight, out.bias).permute(0, 2, 3, 1)
         return parameters.to(torch.promote_types(parameters.dtype, torch.float32))
 
 
@@ -256,18 +305,21 @@ class VDVAE(nn.Module):
         Raises
         ------
         ValueError
-            Wrong type (floats in [0, 1] look almost constant to the network), size or number of colours.
+            Wrong type or range (images in [0, 1] look almost constant to the network), size or number of colours.
         """
         size, colours = self.config.image_size, self.config.image_channels
         if images.dtype != np.uint8:
-            low, high = (images.min(), images.max()) if images.size else (0, 0)
-            raise ValueError(
-                f"images are {images.dtype} in [{low:g}, {high:g}], expected uint8 in 0..255: "
-                "multiply by 255 if they are in [0, 1], then round and cast"
-            )
-        if images.shape[1:] != (size, size, colours):
+            low, high = (float(images.min()), float(images.max())) if images.size else (0.0, 0.0)
+            first = "multiply by 255" if low >= 0 and high <= 1 else "bring them to that range"
+            expected = f"expected uint8 in 0..255: {first}, round and cast"
+            raise ValueError(f"images are {images.dtype} in [{low:g}, {high:g}], {expected}")
+        if images.shape[1:] != (size, size, colours) or images.ndim != 4:
             raise ValueError(
                 f"images are {images.shape}, expected (image, {size}, {size}, {colours}): resize them first"
+            )
+        if images.size and images.max() == 1:  # a photograph in [0, 1] that was cast; one of zeros alone may be black
+            raise ValueError(
+                "images are uint8 in [0, 1], expected 0..255: multiply by 255 and round before they are cast"
             )
 
     def network_input(self, images: np.ndarray) -> Tensor:
@@ -281,7 +333,7 @@ class VDVAE(nn.Module):
         return x.to(self.decoder.gain.dtype).permute(0, 3, 1, 2)
 
     @torch.no_grad()
-    def encode(self, images: np.ndarray, *, n_layers: int, noise: Noise | None = None) -> list[Tensor]:
+    def encode(self, images: np.ndarray, n_layers: int | None = None, *, noise: Noise | None = None) -> list[Tensor]:
         """Latents of images: z = m + sigma e of q(z | image), from the top down.
 
         Only the blocks up to the last latent asked for are run.
@@ -289,8 +341,8 @@ class VDVAE(nn.Module):
         Parameters
         ----------
         images : uint8, (image, row, column, colour)
-        n_layers : int
-            How many latents, from the coarsest.
+        n_layers : int, optional
+            How many latents, from the coarsest; all where it is not given.
         noise : Noise, optional
             Source of e; without one e = 0, the posterior mean (of the first layer exactly, of the following ones given
             the means before).
@@ -304,6 +356,7 @@ class VDVAE(nn.Module):
         ValueError
             Wrong images, number of layers out of range, or a latent that is not finite.
         """
+        n_layers = self.n_layers if n_layers is None else n_layers
         self._check_layers(n_layers)
         activations = self.encoder(self.network_input(images))
         states = self.decoder.start(len(images))
@@ -346,76 +399,141 @@ class VDVAE(nn.Module):
         Raises
         ------
         ValueError
-            A given latent is of another shape or not finite.
+            A given latent is of another shape or not finite, or the temperature is below 0.
         """
-        self._check_layers(len(latents), least=0)
-        for number, (z, shape) in enumerate(zip(latents, self.config.latent_shapes(), strict=False)):
-            if z.shape != (n_images, *shape):
-                raise ValueError(f"latent {number} is {tuple(z.shape)}, expected {(n_images, *shape)}")
-            if not torch.isfinite(z).all():
-                raise ValueError(f"latent {number} is not finite")
+        self._check_latents(latents, n_images)
+        if not temperature >= 0:
+            raise ValueError(f"temperature is {temperature}, expected 0 or more")
         states = self.decoder.start(n_images)
-        for number, block in enumerate(self.decoder.blocks):
-            x = self.decoder.take_in(states, block.spec)
-            h = block.prior.inner(x)
-            if number < len(latents):
-                z = latents[number].to(x)
-            else:
-                z, log_sigma = block.prior_of(h)
-                if noise is not None:
-                    z = z + temperature * torch.exp(log_sigma) * noise(z.shape).to(x)
-            states[block.spec.resolution] = block.merge(x, h, z)
+        for block, z in zip(self.decoder.blocks, latents, strict=False):
+            self.decoder.put_in(states, block, z)
+        for block in self.decoder.blocks[len(latents) :]:
+            self.decoder.go_on(states, block, noise, temperature)
         return self.decoder.parameters_of(states)
 
     @torch.no_grad()
     def decode(
-        self, latents: Sequence[Tensor], n_images: int, *, noise: Noise | None = None, temperature: float = 1.0
+        self,
+        latents: Sequence[Tensor] | np.ndarray,
+        n_layers: int | None = None,
+        *,
+        noise: Noise | None = None,
+        temperature: float = 1.0,
     ) -> np.ndarray:
         """Images of given latents: the expected pixel of `pixel_parameters`, without a random draw of pixels.
 
+        Parameters
+        ----------
+        latents : sequence of float32, (image, zdim, resolution, resolution), or one array as from `flatten`
+            The first latents, one or more.
+        n_layers : int, optional
+            How many of them are used, from the coarsest; all where it is not given. A flat array holds exactly those
+            of so many layers.
+        noise, temperature
+            As in `pixel_parameters`.
+
         Returns
         -------
         uint8, (image, row, column, colour)
+
+        Raises
+        ------
+        ValueError
+            Latents of another shape or number, or that are not finite.
         """
-        parameters = self.pixel_parameters(latents, n_images, noise=noise, temperature=temperature)
+        if isinstance(latents, np.ndarray):
+            latents = self.unflatten(latents, self.n_layers if n_layers is None else n_layers)
+        n_layers = len(latents) if n_layers is None else n_layers
+        self._check_layers(n_layers)
+        if n_layers > len(latents):
+            raise ValueError(f"{n_layers} layers asked for, {len(latents)} latents given")
+        parameters = self.pixel_parameters(latents[:n_layers], len(latents[0]), noise=noise, temperature=temperature)
         return to_uint8(mixture.mean(parameters, self.config.image_channels), round_up=True)
 
     @torch.no_grad()
-    def sample(self, n_images: int, *, noise: Noise, temperature: float, pixels: torch.Generator) -> np.ndarray:
+    def decode_each(self, latents: Sequence[Tensor], n_images: int) -> Iterator[np.ndarray]:
+        """Images of the first 0, 1, ..., all of the given latents, the others at the means of their priors.
+
+        The same images as from `decode`, without running the blocks that a next one shares with the one before.
+
+        Yields
+        ------
+        uint8, (image, row, column, colour); len(latents) + 1 times
+        """
+        self._check_latents(latents, n_images)
+        states = self.decoder.start(n_images)
+        for given in range(len(latents) + 1):
+            copies = {r: x.clone(memory_format=torch.preserve_format) for r, x in states.items()}
+            for block in self.decoder.blocks[given:]:
+                self.decoder.go_on(copies, block, None, 0.0)
+            parameters = self.decoder.parameters_of(copies)
+            yield to_uint8(mixture.mean(parameters, self.config.image_channels), round_up=True)
+            if given < len(latents):
+                self.decoder.put_in(states, self.decoder.blocks[given], latents[given])
+
+    @torch.no_grad()
+    def sample(self, n_images: int, temperature: float = 1.0, *, seed: int = 0) -> np.ndarray:
         """Images drawn from the model alone: latents from the priors, pixels from the mixture.
+
+        Parameters
+        ----------
+        n_images : int
+        temperature : float
+            Factor of the standard deviations of the latents.
+        seed : int
+            Image i follows from (seed, i) alone, however many are drawn.
 
         Returns
         -------
         uint8, (image, row, column, colour)
+
+        Raises
+        ------
+        ValueError
+            No image asked for, or a temperature below 0.
         """
+        if n_images < 1:
+            raise ValueError(f"{n_images} images asked for, expected 1 or more")
+        seeds = [np.random.SeedSequence([seed, i]).generate_state(2, np.uint64) for i in range(n_images)]
+        noise = image_noise([int(latent) for latent, _ in seeds])
         parameters = self.pixel_parameters([], n_images, noise=noise, temperature=temperature)
-        return draw_pixels(parameters, self.config, pixels)
+        generators = [torch.Generator().manual_seed(int(pixel)) for _, pixel in seeds]
+        parts = [draw_pixels(parameters[i : i + 1], self.config, one) for i, one in enumerate(generators)]
+        return np.concatenate(parts)
 
     def losses(self, images: np.ndarray, noise: Noise | None) -> tuple[Tensor, Tensor]:
-        """Distortion -log p(x | z) and rate KL(q || p), nats per image, each (image,)."""
+        """Distortion -log p(x | z), (image,), and rate KL(q || p) of every latent, (image, layer); nats."""
         activations = self.encoder(self.network_input(images))
         states = self.decoder.start(len(images))
-        rate = torch.zeros(len(images), device=self.decoder.gain.device)
+        rates = []
         for block in self.decoder.blocks:
             x = self.decoder.take_in(states, block.spec)
             mean_q, log_q = block.posterior_of(x, activations[block.spec.resolution])
             h = block.prior.inner(x)
             mean_p, log_p = block.prior_of(h)
             z = mean_q if noise is None else mean_q + torch.exp(log_q) * noise(mean_q.shape).to(mean_q)
-            rate = rate + kl(mean_q.float(), log_q.float(), mean_p.float(), log_p.float()).sum((1, 2, 3))
+            rates.append(kl(mean_q.float(), log_q.float(), mean_p.float(), log_p.float()).sum((1, 2, 3)))
             states[block.spec.resolution] = block.merge(x, h, z)
         parameters = self.decoder.parameters_of(states).float()
         pixels = torch.from_numpy(np.ascontiguousarray(images)).to(parameters)
         if self.config.low_bit:
             pixels = torch.floor(pixels / 8) * 8
         log_p = mixture.log_likelihood(parameters, (pixels - 127.5) / 127.5, low_bit=self.config.low_bit)
-        return -log_p.sum((1, 2)), rate
+        return -log_p.sum((1, 2)), torch.stack(rates, 1)
 
     @torch.no_grad()
-    def elbo(self, images: np.ndarray, *, noise: Noise | None) -> np.ndarray:
-        """Upper bound of -log2 p(image) in bits per dimension (pixel and colour), float64 (image,)."""
-        distortion, rate = self.losses(images, noise)
-        return ((distortion + rate) / math.log(2) / math.prod(images.shape[1:])).double().cpu().numpy()
+    def elbo(self, images: np.ndarray, *, noise: Noise | None = None) -> np.ndarray:
+        """Upper bound of -log2 p(image) in bits per dimension (pixel and colour), float64 (image,).
+
+        The bound is the expectation over posterior draws (`noise`); without noise it is taken at the posterior means.
+        """
+        distortion, rates = self.losses(images, noise)
+        return ((distortion + rates.sum(1)) / math.log(2) / math.prod(images.shape[1:])).double().cpu().numpy()
+
+    @torch.no_grad()
+    def layer_bits(self, images: np.ndarray) -> np.ndarray:
+        """Information in every latent, KL(q || p) in bits an image at the posterior means; float64 (image, layer)."""
+        return (self.losses(images, None)[1] / math.log(2)).double().cpu().numpy()
 
     def flatten(self, latents: Sequence[Tensor]) -> np.ndarray:
         """Latents as one row an image: layer after layer, each in (channel, row, column) order; float32."""
@@ -436,6 +554,14 @@ class VDVAE(nn.Module):
             raise ValueError(f"latents are {values.shape}, expected (image, {sum(sizes)}) for {n_layers} layers")
         parts = torch.from_numpy(np.ascontiguousarray(values, np.float32)).split(sizes, 1)
         return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    def _check_latents(self, latents: Sequence[Tensor], n_images: int) -> None:
+        self._check_layers(len(latents), least=0)
+        for number, (z, shape) in enumerate(zip(latents, self.config.latent_shapes(), strict=False)):
+            if z.shape != (n_images, *shape):
+                raise ValueError(f"latent {number} is {tuple(z.shape)}, expected {(n_images, *shape)}")
+            if not torch.isfinite(z).all():
+                raise ValueError(f"latent {number} is not finite")
 
     def _check_layers(self, n_layers: int, least: int = 1) -> None:
         if not least <= n_layers <= self.n_layers:

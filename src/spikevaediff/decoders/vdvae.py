@@ -71,6 +71,6 @@ def decode(
         noise: Noise | None = None
         if temperature > 0:
             noise = image_noise([image_seed(seed, image_id) for image_id in predicted.image_id[rows].tolist()])
-        images.append(model.decode(latents, len(latents[0]), noise=noise, temperature=temperature))
+        images.append(model.decode(latents, noise=noise, temperature=temperature))
     pixels = np.concatenate(images)
     return Reconstructions(predicted.image_id, pixels if pixels.shape[3] == 3 else rgb(pixels[..., 0]))

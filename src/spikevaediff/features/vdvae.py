@@ -12,8 +12,17 @@ from rich.progress import track
 from spikevaediff.images import resize, rgb
 from spikevaediff.records import Features, Stimuli
 from vdvae import weights as checkpoints
-from vdvae.config import CONFIGS
+from vdvae.config import CONFIGS, Config
 from vdvae.memory import images_at_once
+
+
+def network_pixels(grey: np.ndarray, config: Config) -> np.ndarray:
+    """Grey images as a configuration takes them: resized by the project's rule, three equal colours where it has three.
+
+    uint8 (n, height, width) -> uint8 (n, size, size, channels).
+    """
+    pixels = resize(grey, config.image_size)
+    return rgb(pixels) if config.image_channels == 3 else pixels[..., None]
 
 
 def extract(
@@ -47,8 +56,7 @@ def extract(
     if config not in CONFIGS:
         raise KeyError(f"VDVAE configuration {config!r} is unknown; there are {', '.join(CONFIGS)}")
     model = checkpoints.load(weights, CONFIGS[config]).to(device)
-    pixels = resize(stimuli.pixels, model.config.image_size)
-    pixels = rgb(pixels) if model.config.image_channels == 3 else pixels[..., None]
+    pixels = network_pixels(stimuli.pixels, model.config)
     size = images_at_once(batch_size, model.config, device)
     starts = range(0, len(pixels), size)
     rows = [
