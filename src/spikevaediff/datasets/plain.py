@@ -494,7 +494,7 @@ def _units(folder: Path, found: Examination) -> None:
             )
         if extra := sorted(listed - set(table.unit_id.tolist())):
             found.notes.append(f"units.csv: unit_id {_few(extra)} of session {session_id} has no responses")
-    known = set(found.tables) | set(found.recordings)
+    known = {int(path.stem) for path in (folder / "sessions").glob("*.*") if path.stem.isdecimal()}
     if extra := sorted({session for session, _ in found.units} - known):
         found.notes.append(f"units.csv: there is no file of session {_few(extra)}")
 
