@@ -9,7 +9,8 @@ targets, over the largest prediction, against float64 at the penalty chosen.
 
 Sizes are multiplied by the scale of a workload, or by --scale: `bench_ridge.py --scale 0.1` is through in minutes, and
 `bench_ridge.py --scale 1 W4` is the full size of the Natural Scenes Dataset (6 GB). OpenBLAS picks its kernels by
-processor; the one at work is recorded, since OPENBLAS_CORETYPE, where it is set, can halve the speed of NumPy.
+processor; the one at work is recorded, since OPENBLAS_CORETYPE, where it is set, can halve the speed of NumPy. --gpu
+makes the same table on a GPU, in seconds of wall time (not measured so far).
 
 Writes benchmarks/ridge.md, the table of the README, and ridge.csv beside it.
 """
@@ -31,7 +32,10 @@ HERE = Path(__file__).resolve().parent
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-os.environ["JAX_PLATFORMS"] = "cpu"
+GPU = "--gpu" in sys.argv
+if not GPU:
+    os.environ["JAX_PLATFORMS"] = "cpu"
+clock = time.perf_counter if GPU else time.process_time
 sys.path[:0] = [str(HERE.parent / "src")]
 
 import numpy as np
@@ -212,7 +216,7 @@ def himalaya(
     from himalaya.ridge import RidgeCV
     from sklearn.model_selection import PredefinedSplit
 
-    backend = set_backend(backend)
+    backend = set_backend("torch_cuda" if GPU and backend == "torch" else backend)
     if backend.__name__.endswith("torch"):
         import torch
 
@@ -285,13 +289,25 @@ SOLVERS: dict[str, Callable] = {
 
 
 def gflop_rate() -> float:
-    """float32 matrix products a CPU second, the best of five."""
+    """float32 matrix products a second, the best of five."""
+    if GPU:
+        import jax
+
+        a = jax.numpy.ones((8192, 8192), jax.numpy.float32)
+        product = jax.jit(lambda a: jax.numpy.dot(a, a, precision="highest"))
+        product(a).block_until_ready()
+        rates = []
+        for _ in range(5):
+            start = clock()
+            product(a).block_until_ready()
+            rates.append(2e-9 * 8192**3 / (clock() - start))
+        return max(rates)
     a = np.random.default_rng(0).random((2000, 2000), dtype=np.float32)
     rates = []
     for _ in range(5):
-        start = time.process_time()
+        start = clock()
         a @ a
-        rates.append(16.0 / (time.process_time() - start))
+        rates.append(16.0 / (clock() - start))
     return max(rates)
 
 
@@ -361,9 +377,9 @@ def one(name: str, solver: str, n_targets: int, scale: float | None) -> dict:
     small = w.repeats == 1 and w.n_images < 1000
     for _ in range(6 if small and n_targets == w.n_targets else 3 if solver == "ours" else 1):
         out = None  # not kept beside the next one
-        start = time.process_time()
+        start = clock()
         out = SOLVERS[solver](w, x, y, y_row, new)
-        seconds.append(time.process_time() - start)
+        seconds.append(clock() - start)
     record = {"workload": name, "solver": solver, "n_targets": n_targets, "first": seconds[0], "rate": rate}
     record["cpu_s"] = min(seconds[1:] or seconds)
     record["peak_mb"] = memory_mb("VmHWM") - before
@@ -381,7 +397,7 @@ def one(name: str, solver: str, n_targets: int, scale: float | None) -> dict:
 def measure(name: str, solver: str, n_targets: int, scale: float | None, kept: str = "") -> dict:
     """Time one solver in a fresh process; `kept` is a folder of programs that JAX compiled before."""
     command = [sys.executable, __file__, "--one", name, solver, str(n_targets)]
-    command += [] if scale is None else ["--scale", str(scale)]
+    command += ([] if scale is None else ["--scale", str(scale)]) + ["--gpu"] * GPU
     environment = os.environ | ({"JAX_COMPILATION_CACHE_DIR": kept} if kept else {})
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
@@ -449,6 +465,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), help=", ".join(WORKLOADS))
     parser.add_argument("--scale", type=float, help="of all sizes, instead of the scale of each workload")
+    parser.add_argument("--gpu", action="store_true", help="JAX and torch on the GPU, seconds of wall time")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
@@ -459,7 +476,7 @@ def main() -> None:
         parser.error(f"expected workloads of {', '.join(WORKLOADS)} and a scale above 0, at most 1")
     rows = [row for name in chosen.workloads for row in compare(name, chosen.scale)]
     print(table(rows, chosen.scale))
-    if set(chosen.workloads) == set(WORKLOADS) and chosen.scale is None:
+    if set(chosen.workloads) == set(WORKLOADS) and chosen.scale is None and not GPU:
         (HERE / "ridge.md").write_text(table(rows, None))
         columns = "workload solver n_targets cpu_s first compiling estimated ratio roof error same_alpha"
         columns += " peak_mb output_mb rate kernel"
