@@ -14,7 +14,18 @@ from spikevaediff import fit_report, gallery, layer_plots, recording_plots, repo
 from spikevaediff.atomic import replacing
 from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Stimuli
 
-RUNS = ("vdvae", "ceiling", "control", "mean", "grey")
+RUNS = (
+    "vdvae",
+    "diffusion",
+    "ceiling",
+    "diffusion_ceiling",
+    "control",
+    "diffusion_control",
+    "prior_mean_spikes",
+    "prior_no_spikes",
+    "mean",
+    "grey",
+)
 
 # Which runs of regress predict a feature space; the second of each is the negative control.
 REGRESSIONS = {
@@ -173,8 +184,11 @@ def draw_gallery(shown: Stimuli, metrics: dict[str, dict[str, Any]], title: str,
     groups = gallery.by_rank(ranked, n_each, larger_is_better=metrics[rank_by]["larger_is_better"])
     rows = {
         "true latents\n(ceiling)": Reconstructions.load("artifacts/decoded/ceiling"),
+        "and true contexts\n(ceiling, stage 2)": Reconstructions.load("artifacts/decoded/diffusion_ceiling"),
         "reconstructed\nfrom spikes": Reconstructions.load("artifacts/decoded/vdvae"),
+        "stage 2\nfrom spikes": Reconstructions.load("artifacts/decoded/diffusion"),
         "from spikes of\nareas.control": Reconstructions.load("artifacts/decoded/control"),
+        "stage 2 of\nareas.control": Reconstructions.load("artifacts/decoded/diffusion_control"),
     }
     title = f"{title}, ranked by {rank_by}"
     return gallery.draw(shown, rows, groups, ranked, title=title, score_name=rank_by, cell_px=96)

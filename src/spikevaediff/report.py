@@ -184,7 +184,7 @@ def draw_scores(scores: dict[str, dict[str, Any]], title: str) -> bytes:
             axis.plot(place + offset, values, ".", ms=3, alpha=0.5, color=f"C{place}")
             axis.plot([place - 0.3, place + 0.3], [values.mean()] * 2, color=f"C{place}", lw=2)
         axis.axhline(metric["shuffled_mean"], color="grey", ls="--", lw=1)
-        axis.set_xticks(range(len(runs)), runs, size=8)
+        axis.set_xticks(range(len(runs)), runs, size=8, rotation=30, ha="right")
     figure.suptitle(title, size=12, weight="bold")
     figure.supxlabel(f"dot: an image; bar: their mean; dashed: mean of {runs[0]} paired with all wrong images", size=9)
     return png_of(figure)

@@ -41,7 +41,7 @@ AUTOENCODERS = {
     # Few channels where there are many pixels, so that every level costs about the same. Fewer groups, because a group
     # of one channel would take its mean, which holds brightness, out of it.
     "mini": AutoencoderConfig(
-        width=16, multipliers=(1, 2, 4, 12), n_blocks=2, image_size=128, scale=1.0, image_channels=1, groups=8
+        width=16, multipliers=(1, 2, 4, 8), n_blocks=2, image_size=128, scale=1.0, image_channels=1, groups=8
     ),
 }
 

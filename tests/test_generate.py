@@ -1,0 +1,110 @@
+"""`spikevaediff generate`: every flow of the diffusion model without spikes, and what it refuses."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from spikevaediff import __main__ as command_line
+from spikevaediff.datasets import simulated
+from spikevaediff.images import resize
+from spikevaediff.records import Features
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with the mini weights, one scene as a picture, and features of two images."""
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copy(ROOT / "params.yaml", folder)
+    (folder / "data").symlink_to(ROOT / "vendor" / "data")
+    _, scenes = simulated.crops(folder / "data" / "simulated", "scene")
+    Image.fromarray(scenes[16]).save(folder / "scene.png")
+    (folder / "damaged.png").write_bytes(b"damaged")
+    for space, n_tokens, width in (("vision", 49, 1280), ("text", 24, 384)):
+        values = np.random.default_rng(0).random((2, n_tokens * width), np.float32)
+        made = Features(space, np.arange(2), values, np.arange(n_tokens).astype(str), np.full(n_tokens, width))
+        made.save(folder / "artifacts" / "features" / f"{space}.npz")
+    return folder
+
+
+def run(root: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.chdir(root)
+    return command_line.main(["generate", "out", "--steps", "4", *arguments])
+
+
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
+
+
+FLOWS = {
+    "variation": ["--image", "scene.png"],
+    "text": ["--text", "A house behind a fence."],
+    "dual": ["--image", "scene.png", "--text", "A house behind a fence.", "--mixing", "0.5", "--guidance", "3"],
+    "start": ["--start", "scene.png", "--text", "A house behind a fence.", "--strength", "0.5"],
+    "mean": ["--mean"],
+    "prior": [],
+}
+
+
+@pytest.mark.slow
+def test_every_flow_makes_its_own_pictures(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {}
+    for name, arguments in FLOWS.items():
+        assert run(root, monkeypatch, *arguments) == 0
+        made[name] = picture(root / "out" / "0.png")
+        assert made[name].shape == (128, 128, 3)
+    names = list(made)
+    for i, a in enumerate(names):
+        for b in names[:i]:
+            assert np.abs(made[a] - made[b]).mean() > 1, f"{a} and {b} are the same"
+    start = resize(picture(root / "scene.png").astype(np.uint8)[None], 128)[0]
+    r = {name: np.corrcoef(image[..., 0].ravel(), start.ravel())[0, 1] for name, image in made.items()}
+    assert r["start"] > max(value for name, value in r.items() if name != "start")
+
+
+@pytest.mark.slow
+def test_samples_their_spread_and_the_nearest_training_photograph(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(root, monkeypatch, "--samples", "3", "--nearest", "--seed", "2", "--eta", "0.5") == 0
+    told = capsys.readouterr().out
+    assert "3 pictures of 128 px" in told
+    assert told.count("nearest training photograph") == 3
+    assert "photographs never trained on" in told
+    names = {path.name for path in (root / "out").iterdir()}
+    assert names == {"0.png", "1.png", "2.png", "sheet.png", "spread.png"}
+    assert picture(root / "out" / "sheet.png").shape == (256, 384, 3)
+    samples = np.stack([picture(root / "out" / f"{k}.png")[..., 0] for k in range(3)])
+    wanted = np.clip(samples.std(0) * 4, 0, 255)
+    assert np.abs(picture(root / "out" / "spread.png") - wanted).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--image", "absent.png"], "absent.png does not exist"),
+        (["--image", "damaged.png"], "damaged.png is no image that can be read"),
+        (["--mean", "--text", "a"], "--mean is a context of its own"),
+        (["--strength", "1.5", "--start", "scene.png"], "strength is 1.5, expected 0 to 1"),
+        (["--mixing", "-1"], "mixing is -1.0, expected 0 to 1"),
+        (["--samples", "0"], "n_samples is 0, expected"),
+        (["--eta", "3"], "eta is 3.0, expected"),
+    ],
+)
+def test_bad_wishes_are_answered_in_one_line(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    shutil.rmtree(root / "out", ignore_errors=True)
+    assert run(root, monkeypatch, *arguments) == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (root / "out").exists()
