@@ -119,7 +119,8 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
         row, r = diffusion.nearest(images.resize(pixels, NEAREST_PX), images.resize(crops, NEAREST_PX))
         usual = usual_nearest(root, crops)
         told += [f"{k}.png: nearest training photograph {row[k]}, correlation {r[k]:.3f}" for k in range(len(row))]
-        told += [f"(photographs never trained on: {np.median(usual):.3f} in the middle, {usual.max():.3f} at most)"]
+        middle, high = np.quantile(usual, [0.5, 0.95])
+        told += [f"(photographs never trained on: {middle:.3f} in the middle, {high:.3f} for one in twenty)"]
         blank = [np.full((size, size, 3), 255, np.uint8)] * len(given)
         rows.append(blank + list(images.resize(images.rgb(crops[row]), size)))
     width = max(map(len, rows))
