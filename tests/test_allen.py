@@ -39,7 +39,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def bucket(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     monkeypatch.setattr(download, "_PAUSE_S", 0.01)
-    monkeypatch.setattr(download, "_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(download, "_TIMEOUT_S", 2)
     with serving(published) as running:
         yield running
 

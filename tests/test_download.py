@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -38,11 +39,9 @@ class _Server(ThreadingHTTPServer):
     etag: str | None = None
     server_name: str | None = None
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.asked: list[str | None] = []
-        self.at_once, self.most_at_once = 0, 0
-        self.lock = threading.Lock()
         self.closing = threading.Event()
 
     @property
@@ -55,17 +54,9 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 10
 
     def do_GET(self) -> None:
-        with self.server.lock:
-            self.server.at_once += 1
-            self.server.most_at_once = max(self.server.at_once, self.server.most_at_once)
-        try:
+        with suppress(ConnectionError):  # the client was killed
             self.answer()
-        except ConnectionError:
-            pass  # the client was killed
-        finally:
-            with self.server.lock:
-                self.server.at_once -= 1
-            self.close_connection = True
+        self.close_connection = True
 
     def version_string(self) -> str:
         return self.server.server_name or super().version_string()
@@ -269,7 +260,7 @@ def test_a_busy_server_is_asked_again(server: _Server, tmp_path: Path) -> None:
 def test_a_silent_connection_is_taken_up_where_it_fell_silent(
     server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(module, "_TIMEOUT_S", 1.0)
     server.silent_after = 600_000
     download(server.url, tmp_path / "w", n_bytes=len(CONTENT), sha256=SHA256)
     assert (tmp_path / "w").read_bytes() == CONTENT
@@ -279,10 +270,33 @@ def test_a_silent_connection_is_taken_up_where_it_fell_silent(
 def test_a_server_that_never_speaks_is_given_up_with_the_reason(
     server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(module, "_TIMEOUT_S", 0.5)
     server.silent_after = 0
     with pytest.raises(OSError, match=r"connection went silent \(TimeoutError\) after 0 bytes"):
         download(server.url, tmp_path / "w", n_bytes=len(CONTENT), sha256=SHA256)
+
+
+def test_a_network_that_goes_away_for_a_while_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PAUSE_S", 0.3)
+    first = _Server()
+    first.stops_after = 300_000
+    port = first.server_address[1]
+    second: list[_Server] = []
+
+    def goes_and_comes_back() -> None:
+        first.handle_request()
+        first.server_close()
+        time.sleep(0.6)
+        second.append(_Server(port))
+        second[0].handle_request()
+
+    thread = threading.Thread(target=goes_and_comes_back)
+    thread.start()
+    download(f"http://127.0.0.1:{port}/w", tmp_path / "w", n_bytes=len(CONTENT), sha256=SHA256)
+    thread.join(timeout=10)
+    second[0].server_close()
+    assert (tmp_path / "w").read_bytes() == CONTENT
+    assert second[0].asked == ["bytes=300000-"]
 
 
 def test_a_page_that_calls_itself_a_file_is_not_taken_for_it(server: _Server, tmp_path: Path) -> None:
@@ -373,22 +387,31 @@ def test_checksums_of_files_sent_in_parts_are_recomputed(tmp_path: Path) -> None
 # ---- Several files
 
 
-def test_several_files_arrive_side_by_side(server: _Server, tmp_path: Path) -> None:
+def test_several_files_arrive_side_by_side(server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.drip_s = 0.002
+    at_once, most, lock, fetch = [0], [0], threading.Lock(), module._fetch
+
+    def counted(*arguments: object) -> None:
+        with lock:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        fetch(*arguments)  # type: ignore[arg-type]
+        with lock:
+            at_once[0] -= 1
+
+    monkeypatch.setattr(module, "_fetch", counted)
     files = [File(server.url, tmp_path / f"{i}" / "w", len(CONTENT), SHA256) for i in range(6)]
     download_all(files, n_at_once=3)
     assert all(file.path.read_bytes() == CONTENT for file in files)
-    assert server.most_at_once == 3
+    assert most == [3]
 
 
 def test_when_one_file_cannot_be_had_the_others_stop_and_keep_what_arrived(server: _Server, tmp_path: Path) -> None:
     server.drip_s = 0.05
     files = [File(server.url, tmp_path / str(i), len(CONTENT), SHA256) for i in range(3)]
     absent = File(server.url.replace("weights.bin", "absent"), tmp_path / "absent", None, None)
-    started = time.monotonic()
     with pytest.raises(OSError, match="no such file"):
         download_all([*files[:1], absent, *files[1:]], n_at_once=2)
-    assert time.monotonic() - started < 4  # a whole file takes 5 s
     assert {path.suffix for path in tmp_path.iterdir()} <= {".part"}
     server.drip_s = 0.0
     download_all(files, n_at_once=2)

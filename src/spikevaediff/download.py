@@ -167,6 +167,7 @@ def _fetch(file: File, report: Callable[[int, int | None], None], stop: threadin
     """Requests until the file is whole, and its check."""
     part, tag = _part(file.path), _part(file.path).with_name(_part(file.path).name + ".etag")
     barren = 0  # requests in a row that brought little
+    began = _size(part)
     while True:
         before = _size(part)
         try:
@@ -176,6 +177,8 @@ def _fetch(file: File, report: Callable[[int, int | None], None], stop: threadin
             arrived = _size(part) - before
             barren = 0 if arrived >= _CHUNK else barren + 1
             busy = isinstance(error, _BusyError)
+            if isinstance(error, _UnreachableError) and _size(part) <= began:
+                raise OSError(str(error)) from error  # there is no network; one that was there may come back
             if barren == _ATTEMPTS or (arrived <= 0 and not busy and barren > 1):
                 if busy:
                     raise OSError(str(error)) from error
@@ -230,6 +233,10 @@ class _BusyError(Exception):
         self.after_s = after_s
 
 
+class _UnreachableError(_BusyError):
+    """Nobody answers."""
+
+
 def _receive(
     url: str,
     part: Path,
@@ -265,7 +272,7 @@ def _receive(
             raise OSError(f"the server's certificate is not trusted here ({error.reason})") from error
         if isinstance(error.reason, TimeoutError):
             raise error.reason from error
-        raise OSError(f"no connection ({error.reason})") from error
+        raise _UnreachableError(f"no connection ({error.reason})", 0.0) from error
     with response:
         if response.headers.get_content_type() == "text/html":
             raise OSError("the server sent a web page in place of the file (from a login or a proxy, perhaps)")
