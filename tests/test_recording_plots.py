@@ -98,3 +98,5 @@ def test_the_onset_is_the_first_of_two_windows_above_chance() -> None:
     low = np.array([0.0, 0.2, 0.0, 0.2, 0.3, 0.0])
     assert recording_plots.onset(low, 0.1) == 3
     assert recording_plots.onset(low, 0.25) is None
+    assert recording_plots.onset(low[1:2], 0.1) == 0
+    assert recording_plots.onset(low[:1], 0.1) is None

@@ -87,11 +87,13 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
         panel.text(x, height, str(height), ha="center", va="bottom", size=8)
     panel.set_title("Units that pass the filter (grey: recorded)", size=10)
 
+    mouse = any(area in quality.PUBLISHED_RELIABILITY for area in areas)
+    published = "\n(diamond: median published for 32 mice)" if mouse else ""
     for panel, column, heading in (
         (
             axes[0, 1],
             "reliability",
-            "Split-half reliability of mean responses\n(diamond: median published for 32 mice)",
+            "Split-half reliability of mean responses" + published,
         ),
         (axes[0, 2], "fano", "Fano factor (1: Poisson)"),
     ):
@@ -156,6 +158,8 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
 def onset(low: np.ndarray, chance: float) -> int | None:
     """The first window whose band lies above chance, and that of the next one too; None where there is none."""
     above = np.asarray(low) > chance
+    if len(above) == 1:  # a table that was counted in one window has no next one
+        return 0 if above[0] else None
     found = np.flatnonzero(above[:-1] & above[1:])
     return int(found[0]) if len(found) else None
 
