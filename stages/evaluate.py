@@ -1,45 +1,51 @@
 """Score the reconstructions of one run: python -m stages.evaluate RUN
 
-RUN is a folder of artifacts/decoded, or one of the baselines that are made here and scored like any other run: `grey`
-(the same mid grey for every image) and `mean` (the mean of the images that the fold trained on).
+RUN is a folder of artifacts/decoded. `halves` scores the reconstructions from one half of the presentations as if those
+from the other half had been shown, both ways round: what noise in the responses lets a score reach.
 """
 
+import json
 import sys
-import time
+from pathlib import Path
+
+import numpy as np
 
 import stages
-from spikevaediff import scores
+from spikevaediff import ceilings, scores
 from spikevaediff.records import ImageSplit, Reconstructions, Stimuli
 
 
 def main(run: str) -> None:
     """Score one run on the test images of the split and write artifacts/scores/RUN.json."""
-    stage = "baseline" if run in ("grey", "mean") else "evaluate"
-    options = stages.section(stages.declared(f"{stage}@{run}"), "evaluate")
+    options = stages.section(stages.declared(f"evaluate@{run}" if run != "halves" else run), "evaluate")
     stages.check_options(scores.score_run, options, "evaluate", passed=["batch_size"])
+    stages.check_positive("evaluate", n_draws=options["n_draws"], size_px=options["size_px"])
     shown = Stimuli.load("artifacts/images.npz")
     split = ImageSplit.load("artifacts/split.npz")
-    if run == "grey":
-        reconstructed = scores.grey(split.test_ids, size_px=options["size_px"])
-    elif run == "mean":
-        reconstructed = scores.mean_training_image(shown, split, size_px=options["size_px"])
+    # Every network of the metrics fits anywhere: "auto" is the number of images that is taken without being told.
+    options |= {name: n for name, n in stages.compute().items() if name == "batch_size" and n != "auto"}
+    if run == "halves":
+        first, second = (decoded(f"half_{half}", split) for half in "ab")
+        reason = json.loads(Path("artifacts/noise_ceiling/vdvae.json").read_text())["absent"]
+        result = ceilings.of_halves(first, second, split, source=shown.source, reason=reason, **options)
     else:
-        decoded = Reconstructions.load(f"artifacts/decoded/{run}")
-        # Exactly the test images: with fewer, means of different runs could not be compared.
-        reconstructed = Reconstructions(split.test_ids, decoded.rows(split.test_ids))
-    print(f"{run}: shown {shown.pixels.shape}, reconstructed {reconstructed.pixels.shape}")
-
-    started = time.perf_counter()
-    # Every network of the metrics fits anywhere: "auto" is the number of images that score_run takes by itself.
-    chosen = {name: n for name, n in stages.compute().items() if name == "batch_size" and n != "auto"}
-    result = scores.score_run(shown, reconstructed, **options, **chosen)
+        result = scores.score_run(shown, decoded(run, split), split, **options)
     for name, metric in result["metrics"].items():
-        if metric["absent"] is None:
-            print(f"{run}: {name} {metric['mean']:.3f}, wrong pairings {metric['shuffled_mean']:.3f}")
-        else:
+        if metric["absent"] is not None:
             print(f"{run}: {name} is absent: {metric['absent']}", file=sys.stderr)
+        elif run == "halves":
+            print(f"{run}: {name} at most {metric['ceiling']:.3f}")
+        else:
+            low, high = metric["interval"]
+            chance, p = (np.nan if metric[key] is None else metric[key] for key in ("chance", "p"))
+            print(f"{run}: {name} {metric['mean']:.3f} [{low:.3f}, {high:.3f}], chance {chance:.3f}, p = {p:.2g}")
     scores.save(result, f"artifacts/scores/{run}.json")
-    print(f"{run}: {result['n_images']} images scored in {time.perf_counter() - started:.1f} s")
+    stages.done(f"{run}: {result['n_images']} images scored by protocol {result['protocol']}")
+
+
+def decoded(run: str, split: ImageSplit) -> Reconstructions:
+    """Exactly the test images of a run: with fewer, means of different runs could not be compared."""
+    return Reconstructions(split.test_ids, Reconstructions.load(f"artifacts/decoded/{run}").rows(split.test_ids))
 
 
 if __name__ == "__main__":

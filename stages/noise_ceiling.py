@@ -1,6 +1,8 @@
 """How well a feature space could be predicted at most: python -m stages.noise_ceiling RUN SPACE POPULATION
 
-Writes artifacts/noise_ceiling/RUN.json, for whoever compares a score with what noise allows:
+Writes artifacts/predicted/RUN_half_a.npz and RUN_half_b.npz, predictions from the halves of the first draw, as decoders
+take them, for the noise ceiling of image scores; and artifacts/noise_ceiling/RUN.json, for whoever compares a score
+with what noise allows:
 
     {"space", "population", "source", "n_images", "n_draws", "presentations": [fewest, most of an image],
      "absent": null, or why there is no ceiling (a data set with one presentation an image has none),
@@ -21,6 +23,7 @@ import stages
 from spikevaediff import noise_ceiling, preprocessing, reliability
 from spikevaediff.atomic import replacing
 from spikevaediff.records import BLANK, Features, ImageSplit, Responses, Stimuli, rows_of
+from spikevaediff.renormalise import renormalise
 from stages import regress
 
 
@@ -30,6 +33,7 @@ def main(run: str, space: str, population: str) -> None:
     ceiling = stages.section(params, "noise_ceiling")
     stages.check_options(predicted_from_halves, ceiling, "noise_ceiling")
     stages.check_positive("noise_ceiling", n_draws=ceiling["n_draws"])
+    how = stages.section(params, "regress", space, "renormalise")
     method, transform, options = regress.method_of(params, space)
     responses = Responses.load(f"artifacts/responses/{population}.npz")
     split = ImageSplit.load("artifacts/split.npz")
@@ -52,16 +56,21 @@ def main(run: str, space: str, population: str) -> None:
     if n_shown.min() < 2:
         result["absent"] = "images were shown once, or only the mean over presentations is known: no two halves"
         says = f"absent: {result['absent']}"
+        # The decoder wants something; the scores of these say that there are no halves, too.
+        decodable = [Features.load(f"artifacts/predicted/{run}.npz")] * 2
     else:
         x = preprocessing.response_matrix(responses, transform=transform)
-        groups = noise_ceiling.by_group(
-            *predicted_from_halves(x, responses.image_id, split, features, method, options, run, **ceiling)
+        pairs, of_all, true, decodable = predicted_from_halves(
+            x, responses.image_id, split, features, method, options, run, how, **ceiling
         )
+        groups = noise_ceiling.by_group(pairs, of_all, true)
         means = [float(np.mean([g[name] for g in groups])) for name in ("half_correlation", "correlation")]
         mean = noise_ceiling.summary("mean", *means)
         result |= {"mean": rounded(mean), "groups": [rounded(group) for group in groups]}
         says = f"halves agree at {mean['half_correlation']:.3f}, so at most {mean['ceiling']:.3f}; reached "
         says += f"{mean['correlation']:.3f} (mean over {len(groups)} groups)"
+    for name, half in zip("ab", decodable, strict=True):
+        half.save(f"artifacts/predicted/{run}_half_{name}.npz")
     with replacing(f"artifacts/noise_ceiling/{run}.json") as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n")
     stages.done(f"{run}: {says}")
@@ -75,17 +84,19 @@ def predicted_from_halves(
     method: Any,
     options: dict[str, Any],
     run: str,
+    how: str,
     *,
     n_draws: int,
     seed: int,
-) -> tuple[list[tuple[Features, Features]], Features, Features]:
+) -> tuple[list[tuple[Features, Features]], Features, Features, list[Features]]:
     """Out-of-fold predictions, less the training mean of their fold: from halves (a pair a draw), from all, and the
-    true features.
+    true features; then those from the halves of the first draw, as decoders take them.
     """
     drawn = [reliability.halves(image_id, seed=seed, draw=draw) for draw in range(n_draws)]
     shape = (len(split.test_ids), features.values.shape[1])
     of_halves = np.empty((n_draws, 2, *shape), np.float32)
     of_all, true = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    decodable = np.empty((2, *shape), np.float32)
     for fold in track(range(split.n_folds), f"{run}: folds"):
         train_ids, test_ids = split.ids(fold)
         rows = rows_of(test_ids, split.test_ids, "the split")
@@ -99,15 +110,19 @@ def predicted_from_halves(
         for half in drawn:
             means += reliability.half_means(x, image_id, half, test_ids)
         # One prediction of all means: one shape to compile for.
-        found = method.predict(fit, preprocessing.standardise(np.concatenate(means), scale)) - mean
+        found = method.predict(fit, preprocessing.standardise(np.concatenate(means), scale))
         found = found.reshape(1 + 2 * n_draws, len(test_ids), -1)
+        for which in range(2):
+            decodable[which, rows] = renormalise(found[1 + which], fit, how=how)[0]
+        found = found - mean
         of_all[rows], true[rows] = found[0], features.rows(test_ids) - mean
         of_halves[:, :, rows] = found[1:].reshape(n_draws, 2, len(test_ids), -1)
 
     def record(values: np.ndarray) -> Features:
         return Features(features.space, split.test_ids, values, features.group_name, features.group_size)
 
-    return [(record(a), record(b)) for a, b in of_halves], record(of_all), record(true)
+    pairs = [(record(a), record(b)) for a, b in of_halves]
+    return pairs, record(of_all), record(true), [record(half) for half in decodable]
 
 
 def rounded(values: dict[str, Any]) -> dict[str, Any]:

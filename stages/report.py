@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 import stages
-from spikevaediff import fit_report, gallery, layer_plots, recording_plots, report
+from spikevaediff import feature_r2, fit_report, gallery, layer_plots, recording_plots, report
 from spikevaediff.atomic import replacing
 from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Stimuli
 
@@ -25,7 +25,11 @@ RUNS = (
     "prior_no_spikes",
     "mean",
     "grey",
+    "nearest",
+    "random",
 )
+HYPOTHESES = ("vdvae", "diffusion", "control", "diffusion_control")  # the runs that ask something of the responses
+CHECKED = ("vdvae", "diffusion")
 
 # Which runs of regress predict a feature space; the second of each is the negative control.
 REGRESSIONS = {
@@ -42,23 +46,42 @@ def main() -> None:
     stages.check_options(draw_gallery, options, "report")
     shown = Stimuli.load("artifacts/images.npz")
     scores = {run: read_scores(f"artifacts/scores/{run}.json") for run in RUNS}
-    title = f"{shown.source}, {scores['vdvae']['n_images']} images, none of them trained on"
+    halves = read_scores("artifacts/scores/halves.json")
+    marks = marks_of(scores)
+    title = ", ".join([shown.source, f"{scores['vdvae']['n_images']} images, none of them trained on", *marks])
     picture = draw_gallery(shown, scores["vdvae"]["metrics"], title, **options)
 
-    means = report.table(scores)
+    means = report.table(scores, halves)
     true, runs = Features.load("artifacts/features/vdvae.npz"), ("vdvae", "control")
     predicted = {run: Features.load(f"artifacts/predicted/{run}_raw.npz") for run in runs}
     correlation = {run: report.correlation_by_group(true, predicted[run]) for run in runs}
     for run in runs:
         means[run]["latent_correlation"] = round(float(correlation[run].mean()), report.DIGITS)
+    split, settings = ImageSplit.load("artifacts/split.npz"), scores["vdvae"]["settings"]
+    features = {
+        run: feature_r2.summary(
+            Features.load(f"artifacts/features/{space}.npz"),
+            Features.load(f"artifacts/predicted/{run}_raw.npz"),
+            split,
+            n_draws=settings["n_draws"],
+            seed=settings["seed"],
+        )
+        for space, of_space in REGRESSIONS.items()
+        for run in of_space
+    }
+    for run in runs:
+        means[run]["latent_r2"] = round(features[run]["mean"], report.DIGITS)
+    findings = {run: json.loads(Path(f"artifacts/checks/{run}.json").read_text()) for run in CHECKED}
+    evidence = report.evidence(scores, halves, features, findings, hypotheses=HYPOTHESES)
+    name = " ".join([dataset, *(f"({mark})" for mark in marks)])
 
-    split = ImageSplit.load("artifacts/split.npz")
     for space in ("text", "vision"):
         context = Features.load(f"artifacts/features/{space}.npz")
         for run in (space, f"control_{space}"):
             raw = Features.load(f"artifacts/predicted/{run}_raw.npz")
             told = report.identification_in_folds(context, raw, split)
             means[run] = {"context_identification": round(told, report.DIGITS)} if np.isfinite(told) else {}
+            means[run]["latent_r2"] = round(features[run]["mean"], report.DIGITS)
     study = LayerStudy.load("artifacts/layers.npz")
     layers_title = f"{shown.source}, {len(study.image_id)} images"
     layers = true.group_name.tolist()
@@ -79,8 +102,10 @@ def main() -> None:
     chosen = zip(np.log10(alphas).tolist(), shares.tolist(), strict=True)
     # Written together, so that a report that cannot be made leaves no mixture of old and new results.
     results: dict[str, str | bytes] = {
-        # The data set is part of every name: no table of these numbers can be mistaken for one of a recording.
-        "metrics/metrics.json": json.dumps({dataset: means}, indent=2) + "\n",
+        # The data set is part of every name, and so are a protocol that is not the strict one and statistics of test
+        # images: no table of these numbers can be mistaken for another.
+        "metrics/metrics.json": json.dumps({name: means}, indent=2) + "\n",
+        "metrics/statistics.json": json.dumps({name: evidence}, indent=1, allow_nan=False) + "\n",
         "plots/scores.csv": report.csv_text(
             [{"image_id": i} | {n: s[str(i)] for n, s in per_image.items()} for i in ids]
         ),
@@ -151,6 +176,24 @@ def read_fit(run: str) -> dict[str, np.ndarray]:
     """What stages/regress.py wrote of the fits of every fold."""
     with np.load(f"artifacts/fits/{run}.npz", allow_pickle=False) as file:
         return dict(file)
+
+
+def marks_of(scores: dict[str, dict[str, Any]]) -> list[str]:
+    """What must be said wherever these scores are shown: another protocol than the strict one, legacy statistics.
+
+    Raises
+    ------
+    ValueError
+        The runs were scored by different protocols.
+    """
+    found = sorted({one["protocol"] for one in scores.values()})
+    if len(found) != 1:
+        raise ValueError(f"scores are by the protocols {', '.join(found)}, which one table cannot mix. Run: dvc repro")
+    marks = [f"protocol {found[0]}"] if found[0] != "strict" else []
+    with np.load("artifacts/fits/vdvae.npz") as fits:
+        if str(fits["renormalise"][0]) == "test_legacy":
+            marks.append("legacy: renormalised with statistics of the test images")
+    return marks
 
 
 def read_scores(path: str) -> dict[str, Any]:

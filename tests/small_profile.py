@@ -33,6 +33,7 @@ SMALL: dict[str, Any] = {
     "curves.counts.n_draws": 1,
     "curves.counts.units": [20],
     "curves.counts.presentations": [2],
+    "evaluate.n_draws": 200,
 }
 STAGES = {
     "acquire",
@@ -68,9 +69,13 @@ STAGES = {
     "evaluate@diffusion_ceiling",
     "evaluate@prior_no_spikes",
     "evaluate@prior_mean_spikes",
-    "baseline@grey",
-    "baseline@mean",
+    "checks@diffusion",
     "layers",
+    "decode@half_a",
+    "decode@half_b",
+    "halves",
+    "baselines",
+    "checks@vdvae",
     "report",
 }
 

@@ -51,7 +51,7 @@ def changed_back(clone: Path, changed: Run) -> Run:
 @pytest.fixture(scope="module")
 def edited(clone: Path, changed_back: Run) -> Run:
     with (clone / "src/spikevaediff/metrics/pixcorr.py").open("a") as file:
-        file.write("\n\n_whole = pairwise\n\n\ndef pairwise(a, b):\n    return _whole(a, b) / 2\n")
+        file.write("\n\n_whole = correlation\n\n\ndef correlation(a, b):\n    return _whole(a, b) / 2\n")
     return succeeded(clone, "repro")
 
 
@@ -80,10 +80,15 @@ def test_a_second_run_does_nothing_and_is_quick(first: Run, second: Run) -> None
     assert second.seconds < (20 if busy else 5)
 
 
+SECOND_STAGE = ("diffusion", "diffusion_control")
+
+
 def test_a_parameter_reruns_what_depends_on_it(first: Run, changed: Run) -> None:
     names = ("vdvae", "control")
     depend = {f"{stage}@{name}" for stage in ("regress", "decode", "evaluate") for name in names}
-    assert changed.ran == depend | {"noise_ceiling@vdvae", "layers", "report"}
+    halves = {"noise_ceiling@vdvae", "decode@half_a", "decode@half_b", "halves"}
+    second_stage = {f"{stage}@{name}" for stage in ("decode_diffusion", "evaluate") for name in SECOND_STAGE}
+    assert changed.ran == depend | halves | second_stage | {"checks@vdvae", "checks@diffusion", "layers", "report"}
     assert changed.restored == set()
     different = {path for path in first.files if first.files[path] != changed.files[path]}
     assert {"metrics/metrics.json", "artifacts/predicted/vdvae.npz"} <= different
@@ -98,7 +103,7 @@ def test_a_parameter_changed_back_is_restored_and_not_computed(first: Run, chang
 
 def test_an_edit_of_a_metric_reruns_the_scores_and_the_report(clone: Path, pristine: Path, edited: Run) -> None:
     # The curves are scored by the same correlation, from artifacts that are there.
-    scored = {name for name in STAGES if name.startswith(("evaluate", "baseline"))}
+    scored = {name for name in STAGES if name.startswith(("evaluate", "baselines", "halves", "checks"))}
     assert edited.ran == scored | {"curves", "report"}
     before, after = (
         json.loads((folder / "metrics/metrics.json").read_text())["simulated"] for folder in (pristine, clone)
@@ -456,7 +461,7 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         r"vdvae.npz is damaged .* Delete it and run: dvc repro",
     ),
     "a metric that does not exist": (
-        "evaluate grey",
+        "baselines",
         params({"evaluate.metrics": ["pixcor"]}),
         r"there is no metric pixcor; there are pixcorr, ssim",
     ),

@@ -25,9 +25,19 @@ def scores_of(run: int, absent: tuple[str, ...] = ()) -> dict[str, Any]:
             "absent": None if present else "no network",
             "scores": dict(zip(map(str, range(9)), values.tolist(), strict=True)) if present else None,
             "mean": float(values.mean()) if present else None,
-            "shuffled_mean": float(values.mean()) / 3 if present else None,
+            "interval": [float(values.mean()) - 0.1, float(values.mean()) + 0.1] if present else None,
+            "chance": float(values.mean()) / 3 if present else None,
+            "p": 0.001 * (run + 1) if present else None,
+            "network": None,
+            "resize": "none",
+            "input_px": 9,
+            "weights_sha256": {},
         }
-    return {"n_images": 9, "source": "a simulated test", "metrics": metrics}
+    about = {"n_images": 9, "n_folds": 3, "source": "a simulated test", "protocol": "strict", "settings": {"seed": 0}}
+    return about | {"metrics": metrics}
+
+
+HALVES = {"metrics": {name: {"absent": None, "agreement": 0.8, "ceiling": 0.9} for name in METRICS}}
 
 
 def features(values: np.ndarray, image_id: np.ndarray, group_size: list[int]) -> Features:
@@ -37,17 +47,18 @@ def features(values: np.ndarray, image_id: np.ndarray, group_size: list[int]) ->
 
 def test_means_are_rounded_and_wrong_pairings_are_those_of_the_first_run() -> None:
     scores = {"vdvae": scores_of(0), "grey": scores_of(1)}
-    table = report.table(scores)
-    assert list(table) == ["vdvae", "grey", "shuffled"]
+    table = report.table(scores, HALVES)
+    assert list(table) == ["vdvae", "grey", "shuffled", "noise_ceiling"]
     for run in scores:
         for name in METRICS:
             values = list(scores[run]["metrics"][name]["scores"].values())
             assert table[run][name] == round(sum(values) / 9, 4)
-    assert table["shuffled"]["lpips"] == round(scores["vdvae"]["metrics"]["lpips"]["shuffled_mean"], 4)
+    assert table["shuffled"]["lpips"] == round(scores["vdvae"]["metrics"]["lpips"]["chance"], 4)
+    assert table["noise_ceiling"] == dict.fromkeys(METRICS, 0.9)
 
 
 def test_an_absent_metric_is_left_out_of_the_table() -> None:
-    table = report.table({"vdvae": scores_of(0, absent=("lpips",)), "grey": scores_of(1)})
+    table = report.table({"vdvae": scores_of(0, absent=("lpips",)), "grey": scores_of(1)}, HALVES)
     assert list(table["vdvae"]) == ["pixcorr", "alexnet2"]
     assert list(table["shuffled"]) == ["pixcorr", "alexnet2"]
     assert list(table["grey"]) == list(METRICS)
@@ -128,6 +139,23 @@ def test_shares_of_penalties_add_up_to_one() -> None:
 def test_tables_have_the_same_line_ends_and_digits_everywhere() -> None:
     text = report.csv_text([{"layer": "00 (1x1)", "r": 1 / 3, "n": 7}, {"layer": 'a "b", c', "r": 2.0, "n": 8}])
     assert text == 'layer,r,n\n00 (1x1),0.3333,7\n"a ""b"", c",2.0,8\n'
+
+
+def test_evidence_corrects_the_p_values_of_what_is_asked_together() -> None:
+    scores = {"vdvae": scores_of(0, absent=("lpips",)), "control": scores_of(1), "grey": scores_of(2)}
+    space = {"mean": 0.1, "interval": [0.05, 0.15], "chance": -0.02, "p": 0.004, "groups": [{"group": "a", "r2": 0.1}]}
+    found = report.evidence(scores, HALVES, {"vdvae": space}, {"vdvae": []}, hypotheses=("vdvae", "control"))
+    assert set(found["runs"]["vdvae"]) == {"pixcorr", "alexnet2"}
+    # A family of six: 0.001 twice, 0.002 three times, 0.004.
+    assert [m["p_holm"] for m in found["runs"]["vdvae"].values()] == [0.006, 0.006]
+    assert [m["p_holm"] for m in found["runs"]["control"].values()] == [0.008] * 3
+    assert found["features"]["vdvae"]["p_holm"] == 0.008
+    assert [m["p_holm"] for m in found["runs"]["grey"].values()] == [None] * 3
+    entry = found["runs"]["vdvae"]["pixcorr"]
+    assert entry["low"] < entry["mean"] < entry["high"]
+    assert entry["n"] == 9
+    assert found["metrics"]["lpips"]["absent"] == "no network"
+    assert found["ceilings"] == {name: {"noise": 0.9, "agreement": 0.8} for name in ("pixcorr", "alexnet2")}
 
 
 PICTURES = [

@@ -1,3 +1,4 @@
+import copy
 import json
 
 import dvc.api
@@ -6,13 +7,14 @@ import pytest
 import torch
 from conftest import close
 
-from spikevaediff import assets, images, networks, scores
+from spikevaediff import assets, baselines, images, networks, scores
 from spikevaediff.metrics import pixcorr, ssim, two_way
 from spikevaediff.records import ImageSplit, Reconstructions, Stimuli
 from stages import evaluate
 
 IDS = np.array([3, 7, 20, 21, 40, 58])
 PIXELS = ["pixcorr", "ssim"]
+EMBEDDED = ["pixcorr", "ssim", "alexnet2", "alexnet5", "lpips", "efficientnet_lite0"]
 
 
 @pytest.fixture
@@ -42,8 +44,17 @@ def without_network(monkeypatch):
     monkeypatch.setattr(assets, "fetch", refuse)
 
 
+OPTIONS = {"protocol": "strict", "n_draws": 50, "seed": 0}
+
+
+def score_run(shown, reconstructed, **options) -> dict:
+    """With one split of these images and few draws."""
+    split = ImageSplit(IDS, np.array([0, 1, 2, 0, 1, 2]))
+    return scores.score_run(shown, reconstructed, split, **OPTIONS | options)
+
+
 def with_weights(**arguments) -> dict:
-    result = scores.score_run(**arguments)
+    result = score_run(arguments.pop("shown"), arguments.pop("reconstructed"), **arguments)
     missing = [metric["absent"] for metric in result["metrics"].values() if metric["absent"]]
     if missing:
         pytest.skip(missing[0])
@@ -51,7 +62,7 @@ def with_weights(**arguments) -> dict:
 
 
 def test_scores_are_the_diagonal_and_the_mean_off_it(shown, reconstructed):
-    result = scores.score_run(shown, reconstructed, size_px=24, metrics=PIXELS)
+    result = score_run(shown, reconstructed, size_px=24, metrics=PIXELS)
     x = images.resize(images.rgb(shown.rows(IDS)), 24)
     y = images.resize(reconstructed.rows(IDS), 24)
     for name, module in (("pixcorr", pixcorr), ("ssim", ssim)):
@@ -59,8 +70,11 @@ def test_scores_are_the_diagonal_and_the_mean_off_it(shown, reconstructed):
         assert list(metric["scores"]) == IDS.tolist()
         close(np.array(list(metric["scores"].values())), matrix.diagonal())
         close(np.float64(metric["mean"]), np.mean([matrix[i, i] for i in range(6)]))
-        wrong = np.mean([matrix[i, j] for i in range(6) for j in range(6) if i != j])
-        close(np.float64(metric["shuffled_mean"]), wrong)
+        wrong = np.mean([matrix[i, (i + 3) % 6] for i in range(6)])  # folds of two images each
+        close(np.float64(metric["chance"]), wrong)
+        low, high = metric["interval"]
+        assert low < metric["mean"] < high
+        assert 1 / 51 <= metric["p"] <= 1
     assert result["n_images"] == 6
     assert result["source"] == "invented"
 
@@ -69,24 +83,24 @@ def test_images_are_joined_by_id_in_whatever_order_they_come(shown, reconstructe
     order = np.array([4, 0, 5, 2, 1, 3])
     shuffled = Reconstructions(reconstructed.image_id[order], reconstructed.pixels[order])
     options = {"size_px": 24, "metrics": PIXELS}
-    assert scores.score_run(shown, shuffled, **options) == scores.score_run(shown, reconstructed, **options)
+    assert score_run(shown, shuffled, **options) == score_run(shown, reconstructed, **options)
 
 
 def test_images_that_were_not_reconstructed_are_no_competitors(shown, reconstructed):
     half = Reconstructions(IDS[:3], reconstructed.pixels[:3])
     only = Stimuli("invented", IDS[:3], shown.rows(IDS[:3]))
-    options = {"size_px": 48, "metrics": list(scores.METRICS)}
-    assert with_weights(shown=shown, reconstructed=half, **options) == scores.score_run(only, half, **options)
+    options = {"size_px": 48, "metrics": EMBEDDED}
+    assert with_weights(shown=shown, reconstructed=half, **options) == score_run(only, half, **options)
 
 
 def test_perfect_reconstructions_have_the_best_score_of_every_metric(shown):
     perfect = Reconstructions(IDS, images.rgb(shown.rows(IDS)))
-    result = with_weights(shown=shown, reconstructed=perfect, size_px=48, metrics=list(scores.METRICS))
+    result = with_weights(shown=shown, reconstructed=perfect, size_px=48, metrics=EMBEDDED)
     best = {"pixcorr": 1, "ssim": 1, "alexnet2": 1, "alexnet5": 1, "lpips": 0, "efficientnet_lite0": 0}
     for name, expected in best.items():
         metric = result["metrics"][name]
         assert metric["mean"] == pytest.approx(expected, abs=1e-6)
-        better = metric["mean"] > metric["shuffled_mean"]
+        better = metric["mean"] > metric["chance"]
         assert better == metric["larger_is_better"]
 
 
@@ -112,24 +126,24 @@ def test_alexnet_metrics_look_at_the_rectified_second_and_fifth_convolution(show
 
 
 def test_settings_say_what_the_numbers_depend_on(shown, reconstructed):
-    settings = with_weights(shown=shown, reconstructed=reconstructed, size_px=24, metrics=["lpips"])["settings"]
+    result = with_weights(shown=shown, reconstructed=reconstructed, size_px=24, metrics=["lpips", "ssim"])
+    settings, lpips, ssim_ = result["settings"], result["metrics"]["lpips"], result["metrics"]["ssim"]
     names = ("alexnet_convolutions", "lpips_heads")
-    assert settings["weights_sha256"] == {name: assets.ASSETS[name].sha256 for name in names}
+    assert lpips["weights_sha256"] == {name: assets.ASSETS[name].sha256 for name in names}
+    assert lpips["network"] == "AlexNet, five convolutions, with the heads of LPIPS 0.1"
+    assert (lpips["protocol"], lpips["resize"], lpips["input_px"]) == ("strict", images.RESIZE_RULE, 224)
+    assert (ssim_["network"], ssim_["weights_sha256"], ssim_["input_px"]) == (None, {}, 24)
     assert settings["size_px"] == 24
-    assert settings["network_input_px"] == 224
     assert settings["resize_rule"] == images.RESIZE_RULE
     assert set(settings["versions"]) == {"numpy", "pillow", "scipy", "torch"}
 
 
 def test_a_metric_without_its_network_is_absent_and_the_others_are_computed(shown, reconstructed, without_network):
-    result = scores.score_run(shown, reconstructed, size_px=24, metrics=["lpips", "pixcorr"])["metrics"]
-    assert result["lpips"] == {
-        "larger_is_better": False,
-        "absent": "asset alexnet_convolutions cannot be had now\nasset lpips_heads cannot be had now",
-        "scores": None,
-        "mean": None,
-        "shuffled_mean": None,
-    }
+    result = score_run(shown, reconstructed, size_px=24, metrics=["lpips", "pixcorr"])["metrics"]
+    absent = "asset alexnet_convolutions cannot be had now\nasset lpips_heads cannot be had now"
+    assert result["lpips"]["absent"] == absent
+    assert [result["lpips"][key] for key in scores.EMPTY] == [None] * 5
+    assert result["lpips"]["weights_sha256"] == {}
     assert result["pixcorr"]["absent"] is None
     assert result["pixcorr"]["mean"] > 0.5
 
@@ -140,62 +154,68 @@ def test_weights_with_wrong_bytes_are_an_error_and_not_an_absence(shown, reconst
 
     monkeypatch.setattr(assets, "fetch", damaged)
     with pytest.raises(ValueError, match="efficientnet_lite0: another archive than the pinned one"):
-        scores.score_run(shown, reconstructed, size_px=24, metrics=["efficientnet_lite0"])
+        score_run(shown, reconstructed, size_px=24, metrics=["efficientnet_lite0"])
 
 
 def test_an_unknown_metric_is_answered_with_those_there_are(shown, reconstructed):
-    names = "pixcorr, ssim, alexnet2, alexnet5, lpips, efficientnet_lite0"
-    with pytest.raises(KeyError, match=f"there is no metric inception; there are {names}"):
-        scores.score_run(shown, reconstructed, size_px=24, metrics=["ssim", "inception"])
+    names = "pixcorr, ssim, alexnet2, alexnet5, inception, clip, efficientnet_b1, swav, lpips"
+    with pytest.raises(KeyError, match=f"there is no metric dreamsim; there are {names}"):
+        score_run(shown, reconstructed, size_px=24, metrics=["ssim", "dreamsim"])
 
 
 def test_a_metric_named_twice_is_refused(shown, reconstructed):
     with pytest.raises(ValueError, match="names one twice"):
-        scores.score_run(shown, reconstructed, size_px=24, metrics=["ssim", "ssim"])
+        score_run(shown, reconstructed, size_px=24, metrics=["ssim", "ssim"])
 
 
 def test_a_reconstruction_of_an_image_that_was_not_shown_is_named(shown, reconstructed):
     stranger = Reconstructions(np.array([3, 99]), reconstructed.pixels[:2])
     with pytest.raises(KeyError, match="99"):
-        scores.score_run(shown, stranger, size_px=24, metrics=PIXELS)
+        score_run(shown, stranger, size_px=24, metrics=PIXELS)
 
 
 def test_a_single_reconstruction_is_refused(shown, reconstructed):
     with pytest.raises(ValueError, match="1 reconstructions leave no wrong pairing to compare with"):
-        scores.score_run(shown, Reconstructions(IDS[:1], reconstructed.pixels[:1]), size_px=24, metrics=PIXELS)
+        score_run(shown, Reconstructions(IDS[:1], reconstructed.pixels[:1]), size_px=24, metrics=PIXELS)
 
 
-def test_grey_says_nothing(shown):
-    baseline = scores.grey(IDS, size_px=24)
+def test_an_unknown_protocol_is_answered_with_those_there_are(shown, reconstructed):
+    with pytest.raises(KeyError, match="no protocol 'lenient'; there are strict, brain_diffuser_2023, mindeye"):
+        score_run(shown, reconstructed, size_px=24, metrics=PIXELS, protocol="lenient")
+
+
+def test_a_network_that_only_metrics_need_is_never_downloaded_by_a_run(shown, reconstructed, monkeypatch, tmp_path):
+    monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path))
+    monkeypatch.setattr(assets, "fetch", lambda name: pytest.fail(f"fetches {name}"))
+    result = score_run(shown, reconstructed, size_px=24, metrics=["inception", "clip_top1", "pixcorr"])["metrics"]
+    assert "inception_v3 (109 MB) is not on this machine. Get it with: python -m" in result["inception"]["absent"]
+    assert "assets fetch clip_vit_l14" in result["clip_top1"]["absent"]
+    assert result["pixcorr"]["absent"] is None
+
+
+def test_retrieval_counts_the_images_that_are_first_or_among_the_first(shown, reconstructed):
+    result = with_weights(shown=shown, reconstructed=reconstructed, size_px=24, metrics=["alexnet2", "alexnet2_top1"])
+    found = {name: np.array(list(m["scores"].values())) for name, m in result["metrics"].items()}
+    assert np.array_equal(found["alexnet2"] == 1, found["alexnet2_top1"] == 1)
+    few = score_run(shown, Reconstructions(IDS[:3], reconstructed.pixels[:3]), size_px=24, metrics=["alexnet2_top5"])
+    assert few["metrics"]["alexnet2_top5"]["absent"] == "there are 3 images to retrieve from"
+
+
+def test_grey_says_nothing(shown, split):
+    baseline = baselines.grey(split, size_px=24)
     assert (baseline.pixels == 128).all()
-    metrics = ["pixcorr", "alexnet2", "alexnet5", "lpips"]
+    metrics = ["pixcorr", "alexnet2", "alexnet2_top1", "lpips"]
     result = with_weights(shown=shown, reconstructed=baseline, size_px=24, metrics=metrics)["metrics"]
     assert result["pixcorr"]["mean"] == 0
     assert result["alexnet2"]["mean"] == pytest.approx(0.5, abs=1e-12)
-    assert result["lpips"]["mean"] == pytest.approx(result["lpips"]["shuffled_mean"], abs=1e-12)
-
-
-def test_the_mean_image_is_that_of_the_images_trained_on(shown, split):
-    baseline = scores.mean_training_image(shown, split, size_px=24)
-    assert baseline.image_id.tolist() == IDS.tolist()
-    small = images.resize(shown.rows(IDS), 24).astype(np.float64)
-    for position, fold in enumerate(split.fold):
-        expected = np.rint(small[split.fold != fold].mean(axis=0))
-        assert np.array_equal(baseline.pixels[position], np.repeat(expected[..., None], 3, axis=2))
-
-
-def test_the_mean_image_of_a_fold_does_not_see_its_test_images(shown, split):
-    pixels = shown.pixels.copy()
-    pixels[np.isin(shown.image_id, split.ids(1)[1])] ^= 255
-    changed = Stimuli("invented", shown.image_id, pixels)
-    before, after = (scores.mean_training_image(s, split, size_px=24).pixels for s in (shown, changed))
-    assert np.array_equal(before[split.fold == 1], after[split.fold == 1])
-    assert not np.array_equal(before[split.fold == 0], after[split.fold == 0])
+    assert result["alexnet2_top1"]["mean"] == pytest.approx(1 / 6, abs=1e-12)
+    assert result["lpips"]["mean"] == pytest.approx(result["lpips"]["chance"], abs=1e-12)
+    assert result["lpips"]["p"] == 1
 
 
 def test_the_file_has_sorted_keys_and_six_digits_and_is_the_same_every_time(shown, reconstructed, tmp_path):
     for name in ("a.json", "b.json"):
-        scores.save(scores.score_run(shown, reconstructed, size_px=24, metrics=PIXELS), tmp_path / name)
+        scores.save(score_run(shown, reconstructed, size_px=24, metrics=PIXELS), tmp_path / name)
     text = (tmp_path / "a.json").read_text()
     assert text == (tmp_path / "b.json").read_text()
     read = json.loads(text)
@@ -212,32 +232,54 @@ def test_a_score_that_is_not_finite_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("stage", "run"), [("evaluate", "vdvae"), ("baseline", "grey"), ("baseline", "mean")])
-def test_the_stage_scores_the_test_images_of_the_split(stage, run, shown, reconstructed, split, tmp_path, monkeypatch):
+PARAMS = {"evaluate": {"protocol": "strict", "size_px": 24, "metrics": PIXELS, "n_draws": 50, "seed": 0}}
+
+
+@pytest.fixture
+def artifacts(shown, split, tmp_path, monkeypatch):
+    """A folder in which four of six images are tested; asks for parameters are recorded."""
     asked = []
 
     def params_show(*, stages: str) -> dict:
         asked.append(stages)
-        return {"evaluate": {"size_px": 24, "metrics": PIXELS}}
+        return copy.deepcopy(PARAMS)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dvc.api, "params_show", params_show)
-    fixed = ImageSplit(split.image_id, np.array([-1, -1, 0, 0, 0, 0]))
     shown.save("artifacts/images.npz")
-    fixed.save("artifacts/split.npz")
-    if run == "vdvae":
-        reconstructed.save("artifacts/decoded/vdvae")
-    evaluate.main(run)
-    result = json.loads((tmp_path / f"artifacts/scores/{run}.json").read_text())
+    ImageSplit(split.image_id, np.array([-1, -1, 0, 0, 0, 0])).save("artifacts/split.npz")
+    return asked
+
+
+def test_the_stage_scores_the_test_images_of_the_split(artifacts, reconstructed, tmp_path):
+    reconstructed.save("artifacts/decoded/vdvae")
+    evaluate.main("vdvae")
+    result = json.loads((tmp_path / "artifacts/scores/vdvae.json").read_text())
     assert list(result["metrics"]["ssim"]["scores"]) == ["20", "21", "40", "58"]
-    assert asked == [f"{stage}@{run}"]
+    assert result["protocol"] == "strict"
+    assert artifacts == ["evaluate@vdvae"]
 
 
-def test_the_stage_names_the_test_images_that_a_run_lacks(shown, reconstructed, split, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dvc.api, "params_show", lambda stages: {"evaluate": {"size_px": 24, "metrics": PIXELS}})
-    shown.save("artifacts/images.npz")
-    split.save("artifacts/split.npz")
-    Reconstructions(IDS[1:], reconstructed.pixels[1:]).save("artifacts/decoded/vdvae")
-    with pytest.raises(KeyError, match=r"3 \(1 of 6"):
+def test_halves_are_scored_against_each_other(artifacts, reconstructed, tmp_path):
+    for name, change in (("half_a", 0), ("half_b", 20)):
+        noisy = np.clip(reconstructed.pixels + np.random.default_rng(3).normal(0, change + 1, (6, 48, 48, 3)), 0, 255)
+        Reconstructions(IDS, noisy.astype(np.uint8)).save(f"artifacts/decoded/{name}")
+    (tmp_path / "artifacts/noise_ceiling").mkdir()
+    for absent in (None, "shown once"):
+        (tmp_path / "artifacts/noise_ceiling/vdvae.json").write_text(json.dumps({"absent": absent}))
+        evaluate.main("halves")
+        result = json.loads((tmp_path / "artifacts/scores/halves.json").read_text())["metrics"]
+        if absent is None:
+            r = result["pixcorr"]["agreement"]
+            assert 0.5 < r < 1
+            assert result["pixcorr"]["ceiling"] == pytest.approx((2 * r / (1 + r)) ** 0.5, abs=1e-5)
+            assert result["ssim"]["ceiling"] == result["ssim"]["agreement"]
+        else:
+            assert result["ssim"] == {"absent": "shown once", "agreement": None, "ceiling": None}
+
+
+def test_the_stage_names_the_test_images_that_a_run_lacks(artifacts, reconstructed):
+    Reconstructions(IDS[:3], reconstructed.pixels[:3]).save("artifacts/decoded/vdvae")
+    with pytest.raises(KeyError, match=r"21, 40, 58 \(3 of 4") as caught:
         evaluate.main("vdvae")
+    assert "Reconstructions lacks" in str(caught.value)

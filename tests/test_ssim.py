@@ -52,3 +52,11 @@ def test_images_smaller_than_the_window_are_refused():
 def test_pixels_in_0_to_1_are_refused():
     with pytest.raises(ValueError, match=r"images must be uint8 \(image, row, column, 3\), got float64"):
         ssim.pairwise(images(2, 20, 20) / 255, images(2, 20, 20) / 255)
+
+
+def test_the_mean_over_columns_is_what_scikit_image_gives_columns_for_channels():
+    x, y = images(2, 40, 24, smooth_px=2.0), images(2, 40, 24, seed=1, smooth_px=2.0)
+    luma = np.array([0.299, 0.587, 0.114])
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    expected = [[structural_similarity(a @ luma, b @ luma, channel_axis=-1, **options) for b in y] for a in x]
+    close(ssim.of_grey(x @ luma, y @ luma, columns=True), np.array(expected), 1e-10)

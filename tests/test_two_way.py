@@ -71,3 +71,36 @@ def test_a_matrix_that_is_not_square_has_no_pairing():
 def test_similarities_that_are_not_numbers_are_refused():
     with pytest.raises(ValueError, match="1 of 9 similarities are not numbers"):
         two_way.shares(np.where(np.eye(3, k=2) > 0, np.nan, 1.0))
+
+
+def test_a_tie_fails_where_it_is_told_to():
+    similarity = np.array([[0.5, 0.1], [0.5, 0.9]])
+    assert two_way.shares(similarity, tie=0.0).tolist() == [[0.0, 0.0], [0.0, 1.0]]
+    assert two_way.wins(similarity, tie=0.0).tolist() == [[0.0, 1.0], [0.0, 0.0]]
+
+
+def test_the_mean_of_wins_is_the_identification():
+    similarity = np.random.default_rng(6).integers(0, 5, (9, 9)).astype(float)
+    wins = two_way.wins(similarity)
+    others = ~np.eye(9, dtype=bool)
+    close(np.array([wins[others[:, j], j].mean() for j in range(9)]), two_way.identification(similarity))
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_retrieval_counts_the_places_among_the_first_and_shares_those_that_tie(k):
+    rng = np.random.default_rng(7)
+    similarity = rng.integers(0, 4, (7, 5)).astype(float)
+    expected = np.zeros((7, 5))
+    for _ in range(4000):  # ties broken at random
+        order = np.argsort(-(similarity + 1e-6 * rng.random((7, 5))), axis=0)
+        np.put_along_axis(expected, order[:k], np.take_along_axis(expected, order[:k], 0) + 1 / 4000, axis=0)
+    found = two_way.within(similarity, k)
+    assert np.abs(found - expected).max() < 0.05
+    close(found.sum(axis=0), np.full(5, float(k)))
+
+
+def test_retrieval_among_more_than_there_are_is_refused():
+    with pytest.raises(ValueError, match="among the first 4 of 3 images; expected 1 to 3"):
+        two_way.within(np.eye(3), 4)
+    with pytest.raises(ValueError, match="1 of 9 similarities are not numbers"):
+        two_way.within(np.where(np.eye(3, k=2) > 0, np.nan, 1.0), 1)

@@ -155,6 +155,38 @@ ASSETS = {
             used_for="model=published: text and vision features",
             embedded=False,
         ),
+        *(
+            Asset(
+                name=name,
+                source=f"https://download.pytorch.org/models/{file}",
+                file=file,
+                bytes=n_bytes,
+                sha256=None,  # the address holds its first eight digits
+                licence="BSD 3-clause (torchvision)",
+                used_for=used_for,
+                embedded=False,
+            )
+            for name, file, n_bytes, used_for in (
+                ("inception_v3", "inception_v3_google-0cc3c7bd.pth", 108_950_000, "metrics: Inception"),
+                (
+                    "efficientnet_b1_v1",
+                    "efficientnet_b1_rwightman-bac287d4.pth",
+                    31_597_000,
+                    "metrics: EffNet-B1",
+                ),
+                ("efficientnet_b1_v2", "efficientnet_b1-c27df63c.pth", 31_599_000, "metrics: EffNet-B1"),
+            )
+        ),
+        Asset(
+            name="swav_resnet50",
+            source="https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar",
+            file="swav_800ep_pretrain.pth.tar",
+            bytes=113_000_000,
+            sha256=None,
+            licence="CC BY-NC 4.0 (facebookresearch/swav)",
+            used_for="metrics: SwAV",
+            embedded=False,
+        ),
         Asset(
             name="versatile_diffusion_fp16",
             source=(

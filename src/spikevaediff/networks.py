@@ -292,7 +292,7 @@ def alexnet_activations(network: AlexNet, pixels: np.ndarray, *, batch_size: int
     ValueError
         The pixels are not uint8 images with three channels.
     """
-    return _run(network, imagenet_input, pixels, batch_size)
+    return run(network, imagenet_input, pixels, batch_size)
 
 
 def lite0_features(network: EfficientNetLite0, pixels: np.ndarray, *, batch_size: int = 16) -> np.ndarray:
@@ -314,10 +314,10 @@ def lite0_features(network: EfficientNetLite0, pixels: np.ndarray, *, batch_size
     ValueError
         The pixels are not uint8 images with three channels.
     """
-    return _run(lambda x: [network(x).mean(dim=(2, 3))], lite0_input, pixels, batch_size)[0]
+    return run(lambda x: [network(x).mean(dim=(2, 3))], lite0_input, pixels, batch_size)[0]
 
 
-def _run(
+def run(
     network: Callable[[Tensor], list[Tensor]],
     prepare: Callable[[np.ndarray], Tensor],
     pixels: np.ndarray,

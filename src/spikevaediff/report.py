@@ -11,31 +11,103 @@ from spikevaediff.gallery import plt, png_of
 from spikevaediff.metrics import two_way
 from spikevaediff.metrics.pixcorr import correlation
 from spikevaediff.records import Features, ImageSplit
+from spikevaediff.statistics import holm
 
 DIGITS = 4  # beyond these another processor may differ
 
 
-def table(scores: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean scores, run by run, and those of wrong pairings of the first run.
+def table(scores: dict[str, dict[str, Any]], halves: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Mean scores, run by run; then those of the first run for wrong images, and its noise ceiling.
 
     Parameters
     ----------
     scores : dict of run to what scores.score_run returns
         The first run is the one that reports wrong pairings.
+    halves : dict
+        As ceilings.of_halves returns.
 
     Returns
     -------
     dict of run to dict of metric to float
-        Rounded; a metric that is absent is left out.
+        Rounded; a metric that is absent is left out. "shuffled" pairs reconstructions with wrong images of their fold.
     """
     first = next(iter(scores))
-    result = {run: _means(one, "mean") for run, one in scores.items()}
-    result["shuffled"] = _means(scores[first], "shuffled_mean")
+    result = {run: _numbers(one["metrics"], "mean") for run, one in scores.items()}
+    result["shuffled"] = _numbers(scores[first]["metrics"], "chance")
+    result["noise_ceiling"] = _numbers(halves["metrics"], "ceiling")
     return result
 
 
-def _means(one: dict[str, Any], key: str) -> dict[str, float]:
-    return {name: round(metric[key], DIGITS) for name, metric in one["metrics"].items() if metric["absent"] is None}
+def _numbers(metrics: dict[str, dict[str, Any]], key: str) -> dict[str, float]:
+    return {name: round(metric[key], DIGITS) for name, metric in metrics.items() if metric[key] is not None}
+
+
+def evidence(
+    scores: dict[str, dict[str, Any]],
+    halves: dict[str, Any],
+    features: dict[str, dict[str, Any]],
+    findings: dict[str, list[dict[str, Any]]],
+    *,
+    hypotheses: tuple[str, ...],
+) -> dict[str, Any]:
+    """What stands behind the table: intervals, chance, p-values before and after correction, ceilings, networks.
+
+    Parameters
+    ----------
+    scores, halves
+        As `table`.
+    features : dict of run to what feature_r2.summary returns
+    findings : dict of run to the findings of its checks
+    hypotheses : tuple of str
+        The runs that ask something of the responses. Their p-values, of all metrics and of their features, are one
+        family for the correction; those of ceilings and baselines ask nothing and are not corrected.
+
+    Returns
+    -------
+    dict
+        protocol, n_images, n_folds, settings; runs : run -> metric -> mean, low, high, chance, p, p_holm, n;
+        ceilings : metric -> noise, agreement, generator; features : run -> the same as a metric, with groups;
+        metrics : metric -> larger_is_better, network, resize, input_px, weights_sha256, absent; checks.
+    """
+    first = next(iter(scores.values()))
+    runs: dict[str, dict[str, dict[str, Any]]] = {
+        run: {name: _worth(m, one["n_images"]) for name, m in one["metrics"].items() if m["absent"] is None}
+        for run, one in scores.items()
+    }
+    spaces = {run: _worth(one, first["n_images"]) | {"groups": one["groups"]} for run, one in features.items()}
+    family = [entry for run in hypotheses for entry in runs.get(run, {}).values()] + list(spaces.values())
+    family = [entry for entry in family if entry["p"] is not None]
+    for entry, p in zip(family, holm([entry["p"] for entry in family]), strict=True):
+        entry["p_holm"] = round(p, 6)
+    about = ("larger_is_better", "network", "resize", "input_px", "weights_sha256", "absent")
+    ceilings = {
+        name: {"noise": halves["metrics"][name]["ceiling"], "agreement": halves["metrics"][name]["agreement"]}
+        | ({"generator": scores["ceiling"]["metrics"][name]["mean"]} if "ceiling" in scores else {})
+        for name in first["metrics"]
+        if first["metrics"][name]["absent"] is None
+    }
+    return {
+        "protocol": first["protocol"],
+        "n_images": first["n_images"],
+        "n_folds": first["n_folds"],
+        "settings": first["settings"],
+        "runs": runs,
+        "ceilings": {name: {k: _digits(v) for k, v in one.items()} for name, one in ceilings.items()},
+        "features": spaces,
+        "metrics": {name: {key: metric[key] for key in about} for name, metric in first["metrics"].items()},
+        "checks": findings,
+    }
+
+
+def _worth(metric: dict[str, Any], n_images: int) -> dict[str, Any]:
+    low, high = metric["interval"]
+    found = {"mean": metric["mean"], "low": low, "high": high, "chance": metric["chance"]}
+    p = metric["p"] if metric["p"] is None else round(metric["p"], 6)
+    return {name: _digits(value) for name, value in found.items()} | {"p": p, "p_holm": None, "n": n_images}
+
+
+def _digits(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)
 
 
 def correlation_by_group(true: Features, predicted: Features) -> np.ndarray:
@@ -160,8 +232,11 @@ def csv_text(rows: list[dict[str, Any]]) -> str:
 
 
 def draw_scores(scores: dict[str, dict[str, Any]], title: str) -> bytes:
-    """Every image's score, run beside run, one panel a metric; the dashed line is the mean of wrong pairings. PNG."""
-    runs, metrics = list(scores), list(next(iter(scores.values()))["metrics"])
+    """Every image's score, run beside run, one panel a metric that is there; the dashed line is chance. PNG."""
+    runs, first = list(scores), next(iter(scores.values()))["metrics"]
+    # Networks that the default run lacks are named below the panels: a row of empty ones says nothing.
+    metrics = [name for name, metric in first.items() if metric["absent"] is None]
+    missing = [name for name in first if name not in metrics]
     n_rows = min(2, len(metrics))
     figure, axes = plt.subplots(
         n_rows, -(-len(metrics) // n_rows), figsize=(12, 1 + 2.7 * n_rows), squeeze=False, layout="constrained"
@@ -171,10 +246,6 @@ def draw_scores(scores: dict[str, dict[str, Any]], title: str) -> bytes:
     for axis, name in zip(axes.flat, metrics, strict=False):
         metric = scores[runs[0]]["metrics"][name]
         axis.set_title(f"{name} ({'higher' if metric['larger_is_better'] else 'lower'} is better)", size=10)
-        if metric["absent"] is not None:
-            axis.text(0.5, 0.5, "absent: its network\nis not on this machine", ha="center", va="center", size=9)
-            axis.set_axis_off()
-            continue
         for place, run in enumerate(runs):
             if scores[run]["metrics"][name]["absent"] is not None:
                 continue
@@ -183,10 +254,16 @@ def draw_scores(scores: dict[str, dict[str, Any]], title: str) -> bytes:
             offset = 0.3 * (np.arange(len(values)) * 0.618 % 1 - 0.5)
             axis.plot(place + offset, values, ".", ms=3, alpha=0.5, color=f"C{place}")
             axis.plot([place - 0.3, place + 0.3], [values.mean()] * 2, color=f"C{place}", lw=2)
-        axis.axhline(metric["shuffled_mean"], color="grey", ls="--", lw=1)
+            axis.plot([place] * 2, scores[run]["metrics"][name]["interval"], color="black", lw=1.5)
+        if metric["chance"] is not None:
+            axis.axhline(metric["chance"], color="grey", ls="--", lw=1)
         axis.set_xticks(range(len(runs)), runs, size=8, rotation=30, ha="right")
     figure.suptitle(title, size=12, weight="bold")
-    figure.supxlabel(f"dot: an image; bar: their mean; dashed: mean of {runs[0]} paired with all wrong images", size=9)
+    figure.supxlabel(
+        f"dot: an image; bar: their mean; black: its 95 % interval; dashed: {runs[0]} with wrong images of the fold"
+        + (f"\nabsent, as their networks are not on this machine: {', '.join(missing)}" if missing else ""),
+        size=9,
+    )
     return png_of(figure)
 
 

@@ -1,14 +1,17 @@
-"""Scores of a run: shown and reconstructed images joined by id, every metric over all pairs, summed up for a file.
+"""Scores of a run: shown and reconstructed images joined by id, every metric of a protocol over pairs, and what the
+means are worth.
 
-Each metric gives the matrix that `spikevaediff.metrics` describes; the scores are its diagonal, and the mean off the
-diagonal says what the same reconstructions would score for the wrong images. Baselines are reconstructions too: `grey`
-and `mean_training_image` know nothing of the brain, and show what a score is worth.
+Each metric gives the matrix that `spikevaediff.metrics` describes; scores are its diagonal, chance is its mean over the
+wrong images of a fold, and p-values and intervals follow from it as spikevaediff.statistics says. Baselines are
+reconstructions too (spikevaediff.baselines).
 
-Numbers stand beside what made them (sizes, rules, hashes of weights, versions). A metric whose network cannot be had
-is reported as absent, with the reason, and never computed with another network.
+Numbers stand beside what made them: protocol, resize rule, network, hash of its weights, versions. A metric whose
+network is not on this machine is reported as absent, with the reason, and never computed with another network; and no
+run downloads a network by itself that only metrics need.
 """
 
 import json
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -16,32 +19,87 @@ from typing import Any
 
 import numpy as np
 
-from spikevaediff import assets, images, networks
+from spikevaediff import assets, images, literature_networks, networks, protocols, statistics
 from spikevaediff.atomic import replacing
 from spikevaediff.metrics import feature_distance, lpips, pixcorr, ssim, two_way
+from spikevaediff.protocols import Protocol
 from spikevaediff.records import ImageSplit, Reconstructions, Stimuli, rows_of
 
+_IDENTIFICATION = ("alexnet2", "alexnet5", "inception", "clip")
+_RETRIEVAL = {f"{name}_top{k}": (name, k) for name in _IDENTIFICATION for k in (1, 5)}
 # The module that says what the numbers of a metric mean.
 METRICS: dict[str, ModuleType] = {
     "pixcorr": pixcorr,
     "ssim": ssim,
-    "alexnet2": two_way,
-    "alexnet5": two_way,
+    **dict.fromkeys(_IDENTIFICATION, two_way),
+    "efficientnet_b1": feature_distance,
+    "swav": feature_distance,
     "lpips": lpips,
     "efficientnet_lite0": feature_distance,
+    **dict.fromkeys(_RETRIEVAL, two_way),
 }
-_WEIGHTS = {
-    "alexnet2": ("alexnet_convolutions",),
-    "alexnet5": ("alexnet_convolutions",),
-    "lpips": ("alexnet_convolutions", "lpips_heads"),
-    "efficientnet_lite0": ("efficientnet_lite0",),
+# What looks at the images: the network, in words, and which of its outputs.
+NETWORKS = {
+    "alexnet2": ("alexnet", "AlexNet, second convolution, rectified"),
+    "alexnet5": ("alexnet", "AlexNet, fifth convolution, rectified"),
+    "inception": ("inception", "Inception v3, pooled"),
+    "clip": ("clip", "CLIP ViT-L/14, image embedding"),
+    "efficientnet_b1": ("efficientnet_b1", "EfficientNet-B1, pooled"),
+    "swav": ("swav", "ResNet-50 trained by SwAV, pooled"),
+    "lpips": ("alexnet", "AlexNet, five convolutions, with the heads of LPIPS 0.1"),
+    "efficientnet_lite0": ("efficientnet_lite0", "EfficientNet-lite0, pooled"),
 }
 _DIGITS = 6  # kept in the file; float32 networks agree between machines to about this much
-_MID_GREY = 128
+_ALEXNET_LAYERS = {"alexnet2": (1,), "alexnet5": (4,), "lpips": (0, 1, 2, 3, 4)}
+
+
+def of_network(metric: str) -> str:
+    """The metric whose network a metric looks through: its own, but for retrieval."""
+    return _RETRIEVAL[metric][0] if metric in _RETRIEVAL else metric
+
+
+def weights_of(metric: str, protocol: Protocol) -> tuple[str, ...]:
+    """Names of the assets that a metric needs."""
+    name = of_network(metric)
+    network = NETWORKS[name][0] if name in NETWORKS else None
+    return {
+        None: (),
+        "alexnet": ("alexnet_convolutions", "lpips_heads") if name == "lpips" else ("alexnet_convolutions",),
+        "efficientnet_lite0": ("efficientnet_lite0",),
+        "inception": ("inception_v3",),
+        "clip": ("clip_vit_l14",),
+        "efficientnet_b1": (protocol.efficientnet_b1,),
+        "swav": ("swav_resnet50",),
+    }[network]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One metric over pairs.
+
+    matrix : float64, (n_images, n_images); the score of reconstruction j had image i been shown. SSIM is computed
+        within folds only, where alone it is used, and NaN elsewhere.
+    wins : float64, (n_images, n_images), or None; of identification, see two_way.wins.
+    """
+
+    matrix: np.ndarray
+    wins: np.ndarray | None = None
+
+
+Looks = dict[str, list[np.ndarray]]
 
 
 def score_run(
-    shown: Stimuli, reconstructed: Reconstructions, *, size_px: int, metrics: list[str], batch_size: int = 16
+    shown: Stimuli,
+    reconstructed: Reconstructions,
+    split: ImageSplit,
+    *,
+    protocol: str,
+    size_px: int,
+    metrics: list[str],
+    n_draws: int,
+    seed: int,
+    batch_size: int = 16,
 ) -> dict[str, Any]:
     """Score every reconstruction against the image of its id.
 
@@ -51,170 +109,300 @@ def score_run(
         Holds at least the images that were reconstructed; those, and no others, are the pool of identification.
     reconstructed : Reconstructions
         Of two images or more.
+    split : ImageSplit
+        Says which images were tested together.
+    protocol : str
+        A key of protocols.PROTOCOLS.
     size_px : int
-        Side at which pixcorr and ssim compare; networks look at 224 px. Each image is resized once, from its own size.
+        Side at which pixels are compared where the protocol does not say it.
     metrics : list of str
         Keys of METRICS.
+    n_draws : int
+        Permutations of the pairing, and bootstrap samples of the images.
+    seed : int
+        Of both.
     batch_size : int
         Images a network sees at a time; results do not depend on it.
 
     Returns
     -------
     dict
-        source : str, of the stimuli. n_images : int. settings : dict, all that the numbers depend on.
-        metrics : for each name a dict with larger_is_better; scores, image_id -> float; mean, of the scores;
-        shuffled_mean, of all wrong pairings; and absent, None or the reason why the other three are None.
+        protocol, source : str; n_images, n_folds : int; settings : dict, all that the numbers depend on;
+        metrics : for each name what `summary` returns.
 
     Raises
     ------
     KeyError
-        A metric does not exist, or a reconstruction's image is not among the shown ones.
+        A protocol or metric does not exist, or a reconstruction's image is not among the shown ones.
     ValueError
         Fewer than two reconstructions, or a metric is named twice.
     """
     ids = np.sort(reconstructed.image_id)
+    chosen, weights, absent = prepared(ids, protocol, metrics)
+    present = [name for name in metrics if name not in absent]
+    options: dict[str, Any] = {"size_px": size_px, "metrics": present, "weights": weights, "batch_size": batch_size}
+    pixels = images.rgb(shown.rows(ids))
+    looked = [look(p, chosen, shown=k == 0, **options) for k, p in enumerate((pixels, reconstructed.rows(ids)))]
+    return summed_up(
+        ids, looked[0], looked[1], split, chosen, source=shown.source, metrics=metrics, absent=absent, weights=weights,
+        size_px=size_px, n_draws=n_draws, seed=seed,
+    )  # fmt: skip
+
+
+def prepared(ids: np.ndarray, protocol: str, metrics: list[str]) -> tuple[Protocol, dict[str, Path], dict[str, str]]:
+    """The protocol, the weight files that are there, and for each metric that cannot be computed the reason.
+
+    Raises
+    ------
+    KeyError, ValueError
+        As `score_run`.
+    """
     if len(ids) < 2:
         raise ValueError(f"{len(ids)} reconstructions leave no wrong pairing to compare with; at least 2 are needed")
-    weights, absent = _fetched(metrics)
-    computed = pairwise(
-        images.rgb(shown.rows(ids)),
-        reconstructed.rows(ids),
-        size_px=size_px,
-        metrics=[name for name in metrics if name not in absent],
-        weights=weights,
-        batch_size=batch_size,
-    )
-    wrong = ~np.eye(len(ids), dtype=bool)
-    results: dict[str, dict[str, Any]] = {}
-    for name in metrics:
-        results[name] = {
-            "larger_is_better": METRICS[name].LARGER_IS_BETTER,
-            "absent": absent.get(name),
-            "scores": None,
-            "mean": None,
-            "shuffled_mean": None,
-        }
-        if name in computed:
-            matrix = computed[name]
-            results[name]["scores"] = dict(zip(ids.tolist(), matrix.diagonal().tolist(), strict=True))
-            results[name]["mean"] = float(matrix.diagonal().mean())
-            results[name]["shuffled_mean"] = float(matrix[wrong].mean())
-    return {
-        "source": shown.source,
-        "n_images": len(ids),
-        "settings": {
-            "size_px": size_px,
-            "network_input_px": networks.INPUT_PX,
-            "resize_rule": images.RESIZE_RULE,
-            "grey_rule": pixcorr.GREY_RULE,
-            "weights_sha256": {name: assets.ASSETS[name].sha256 for name in weights},
-            "versions": {name: version(name) for name in ("numpy", "pillow", "scipy", "torch")},
-        },
-        "metrics": results,
-    }
+    chosen = protocols.named(protocol)
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown:
+        raise KeyError(f"there is no metric {', '.join(unknown)}; there are {', '.join(METRICS)}")
+    if len(set(metrics)) < len(metrics):
+        raise ValueError(f"metrics {metrics} names one twice; keep one of each")
+    weights: dict[str, Path] = {}
+    absent: dict[str, str] = {}
+    for metric in metrics:
+        if chosen.metrics and metric not in chosen.metrics:
+            absent[metric] = f"protocol {chosen.name} does not define it"
+            continue
+        if metric in _RETRIEVAL and _RETRIEVAL[metric][1] > len(ids):
+            absent[metric] = f"there are {len(ids)} images to retrieve from"
+            continue
+        reasons = []
+        for name in weights_of(metric, chosen):
+            if name not in weights:
+                try:
+                    weights[name] = _file(name)
+                except FileNotFoundError as error:
+                    reasons.append(str(error))
+        if reasons:
+            absent[metric] = "\n".join(reasons)
+    return chosen, weights, absent
 
 
-def pairwise(
-    shown: np.ndarray,
-    reconstructed: np.ndarray,
+def _file(name: str) -> Path:
+    """The file of an asset. Only "is not here" (FileNotFoundError) makes a metric absent; wrong bytes are an error."""
+    asset = assets.ASSETS[name]
+    if not asset.embedded and not assets.is_present(name):
+        raise FileNotFoundError(
+            f"asset {name} ({assets.size_text(asset.bytes)}) is not on this machine. Get it with: "
+            f"python -m spikevaediff assets fetch {name}"
+        )
+    return assets.fetch(name)
+
+
+def look(
+    pixels: np.ndarray,
+    protocol: Protocol,
     *,
+    shown: bool,
     size_px: int,
     metrics: list[str],
     weights: dict[str, Path],
     batch_size: int = 16,
-) -> dict[str, np.ndarray]:
-    """The matrix of each metric over all pairs; tests of the pairing, retrieval and the like start here.
+) -> Looks:
+    """All that the metrics compare, of one set of images: pixels, and what each network says.
 
     Parameters
     ----------
-    shown, reconstructed : uint8, (n, h, w, 3) and (m, h', w', 3)
-        Of any size; for identification by alexnet2 and alexnet5 the n shown images are the pool.
-    size_px, metrics, batch_size
-        As `score_run`.
-    weights : dict of str to Path
-        The asset files that the metrics need. AlexNet's activations of both sets are held in memory: 1.9 MB an image.
+    pixels : uint8, (n, height, width, 3)
+    protocol : Protocol
+    shown : bool
+        Whether they are the shown images, which some protocols store at another size.
+    size_px, metrics, weights, batch_size
+        As `score_run` and `prepared`.
 
     Returns
     -------
-    dict of metric name to float64, (n, m)
-
-    Raises
-    ------
-    KeyError
-        A metric does not exist, or its weights are not given.
-    ValueError
-        A metric is named twice, or the images are not uint8 with three channels.
+    dict of "pixels", or of network, to arrays with an image a row; AlexNet's activations take up to 1.9 MB an image.
     """
-    _check(metrics)
-    # A baseline shows one picture for every image; it is looked at once, and its equal columns are exactly equal.
-    reconstructed, column = np.unique(reconstructed, axis=0, return_inverse=True)
-    matrices: dict[str, np.ndarray] = {}
-    small = [images.resize(pixels, size_px) for pixels in (shown, reconstructed)]
-    if "pixcorr" in metrics:
-        matrices["pixcorr"] = pixcorr.pairwise(*small)
-    if "ssim" in metrics:
-        matrices["ssim"] = ssim.pairwise(*small)
-    if {"alexnet2", "alexnet5", "lpips"} & set(metrics):
-        network = networks.alexnet(weights["alexnet_convolutions"])
-        x = networks.alexnet_activations(network, shown, batch_size=batch_size)
-        y = networks.alexnet_activations(network, reconstructed, batch_size=batch_size)
-        if "alexnet2" in metrics:
-            matrices["alexnet2"] = two_way.pairwise(x[1], y[1])
-        if "alexnet5" in metrics:
-            matrices["alexnet5"] = two_way.pairwise(x[4], y[4])
-        if "lpips" in metrics:
-            matrices["lpips"] = lpips.pairwise(x, y, heads=networks.lpips_heads(weights["lpips_heads"]))
-    if "efficientnet_lite0" in metrics:
-        lite0 = networks.efficientnet_lite0(weights["efficientnet_lite0"])
-        u = networks.lite0_features(lite0, shown, batch_size=batch_size)
-        v = networks.lite0_features(lite0, reconstructed, batch_size=batch_size)
-        matrices["efficientnet_lite0"] = feature_distance.pairwise(u, v)
-    return {name: matrices[name][:, column] for name in metrics}
+    # A baseline shows one picture for every image; it is looked at once, and its copies are exactly equal.
+    pixels, row = np.unique(pixels, axis=0, return_inverse=True)
+    looks: Looks = {}
+    if {"pixcorr", "ssim"} & set(metrics):
+        looks["pixels"] = [protocols.pixels_of(pixels, protocol, shown=shown, size_px=size_px)]
+    names = {of_network(metric) for metric in metrics} & set(NETWORKS)
+    for network in sorted({NETWORKS[name][0] for name in names}):
+        run: Any
+        if network == "alexnet":
+            layers = sorted({layer for name in names for layer in _ALEXNET_LAYERS.get(name, ())})
+            whole = networks.alexnet(weights["alexnet_convolutions"])
+
+            def run(x: Any, whole: Any = whole, layers: list[int] = layers) -> list[Any]:
+                activations = whole(x)
+                return [activations[layer] for layer in layers]
+        elif network == "efficientnet_lite0":
+            lite0 = networks.efficientnet_lite0(weights["efficientnet_lite0"])
+
+            def run(x: Any, lite0: Any = lite0) -> list[Any]:
+                return [lite0(x).mean(dim=(2, 3))]
+        else:
+            (weight,) = weights_of(network, protocol)
+            extract = literature_networks.load(network, weights[weight])
+
+            def run(x: Any, extract: Any = extract) -> list[Any]:
+                return [extract(x)]
+
+        def prepare(batch: np.ndarray, network: str = network) -> Any:
+            return protocols.network_input(batch, protocol, network, shown=shown)
+
+        looks[network] = networks.run(run, prepare, pixels, batch_size)
+    return {name: [array[row] for array in arrays] for name, arrays in looks.items()}
 
 
-def grey(image_ids: np.ndarray, *, size_px: int) -> Reconstructions:
-    """The baseline that shows the same mid grey (128 of 255) for every image.
+def compare(
+    x: Looks,
+    y: Looks,
+    fold: np.ndarray,
+    protocol: Protocol,
+    *,
+    metrics: list[str],
+    weights: dict[str, Path],
+) -> dict[str, Compared]:
+    """The matrix of each metric; tests of the pairing, retrieval and the like start here.
 
     Parameters
     ----------
-    image_ids : int64, (n_images,)
-    size_px : int
+    x, y : what `look` returns of the shown and of the reconstructed images, in the same order
+    fold : int64, (n_images,)
+    protocol, metrics, weights
+        As `look`.
     """
-    return Reconstructions(image_ids, np.full((len(image_ids), size_px, size_px, 3), _MID_GREY, np.uint8))
+    compared: dict[str, Compared] = {}
+    similarity: dict[str, np.ndarray] = {}
+    layers = sorted({layer for name in map(of_network, metrics) for layer in _ALEXNET_LAYERS.get(name, ())})
+
+    def of(looks: Looks, name: str) -> np.ndarray:
+        network = NETWORKS[name][0]
+        array = looks[network][layers.index(_ALEXNET_LAYERS[name][0]) if network == "alexnet" else 0]
+        return array.reshape(len(array), -1)
+
+    for metric in metrics:
+        name = of_network(metric)
+        if name in _IDENTIFICATION and name not in similarity:
+            similarity[name] = pixcorr.correlation(of(x, name), of(y, name))
+        if metric in _IDENTIFICATION:
+            s, tie = similarity[metric], protocol.ties
+            compared[metric] = Compared(two_way.shares(s, tie=tie), two_way.wins(s, tie=tie))
+        elif metric in _RETRIEVAL:
+            compared[metric] = Compared(two_way.within(similarity[name], _RETRIEVAL[metric][1]))
+        elif metric == "pixcorr":
+            compared[metric] = Compared(
+                pixcorr.correlation(*(z["pixels"][0].reshape(len(z["pixels"][0]), -1) for z in (x, y)))
+            )
+        elif metric == "ssim":
+            matrix = np.full((len(fold), len(fold)), np.nan)
+            for members in statistics.members_of(fold):
+                pair = (protocols.grey_of(z["pixels"][0][members], protocol) for z in (x, y))
+                matrix[np.ix_(members, members)] = ssim.of_grey(*pair, columns=protocol.column_ssim)
+            compared[metric] = Compared(matrix)
+        elif metric == "lpips":
+            heads = networks.lpips_heads(weights["lpips_heads"])
+            compared[metric] = Compared(lpips.pairwise(x["alexnet"], y["alexnet"], heads=heads))
+        else:
+            compared[metric] = Compared(feature_distance.pairwise(of(x, metric), of(y, metric)))
+    return compared
 
 
-def mean_training_image(stimuli: Stimuli, split: ImageSplit, *, size_px: int) -> Reconstructions:
-    """The baseline that shows, for every test image of a fold, the mean of the images that fold trains on.
+def summed_up(
+    ids: np.ndarray,
+    x: Looks,
+    y: Looks,
+    split: ImageSplit,
+    protocol: Protocol,
+    *,
+    source: str,
+    metrics: list[str],
+    absent: dict[str, str],
+    weights: dict[str, Path],
+    size_px: int,
+    n_draws: int,
+    seed: int,
+) -> dict[str, Any]:
+    """What `score_run` returns, from what was looked at; ids : int64, (n_images,), of the rows of x and y."""
+    fold = split.fold[rows_of(ids, split.image_id, "the split")]
+    present = [name for name in metrics if name not in absent]
+    compared = compare(x, y, fold, protocol, metrics=present, weights=weights)
+    drawn = statistics.pairings(fold, n_draws=n_draws, seed=seed)
+    counts = statistics.resampled(len(ids), n_draws=n_draws, seed=seed)
+    results = {}
+    for name in metrics:
+        about = signature(name, protocol, weights, size_px)
+        better = METRICS[name].LARGER_IS_BETTER
+        if name in absent:
+            results[name] = about | {"larger_is_better": better, "absent": absent[name]} | dict.fromkeys(EMPTY)
+        else:
+            found = summary(compared[name], ids, fold, drawn, counts, larger_is_better=better)
+            results[name] = about | {"larger_is_better": better, "absent": None} | found
+    return {
+        "protocol": protocol.name,
+        "source": source,
+        "n_images": len(ids),
+        "n_folds": len(np.unique(fold)),
+        "settings": protocol.rules(size_px)
+        | {"n_draws": n_draws, "seed": seed}
+        | {"versions": {name: version(name) for name in ("numpy", "pillow", "scipy", "torch")}},
+        "metrics": results,
+    }
 
-    It scores below chance, not at it: an image is left out of its own mean, which is thereby pushed away from it. On
-    the 118 photographs two-way identification by alexnet2 is 0.48. A decoder that shrinks to the training mean inherits
-    that.
 
-    Parameters
-    ----------
-    stimuli : Stimuli
-        Holds every image of the split.
-    split : ImageSplit
-    size_px : int
-        Images are resized before they are averaged.
+EMPTY = ("scores", "mean", "interval", "chance", "p")
+
+
+def summary(
+    compared: Compared,
+    ids: np.ndarray,
+    fold: np.ndarray,
+    drawn: np.ndarray,
+    counts: np.ndarray,
+    *,
+    larger_is_better: bool,
+) -> dict[str, Any]:
+    """Scores and what they are worth.
 
     Returns
     -------
-    Reconstructions
-        Of split.test_ids; means are rounded to the nearest grey level.
-
-    Raises
-    ------
-    KeyError
-        The stimuli lack an image of the split.
+    dict
+        scores, image_id -> float; mean, of the scores; interval, [low, high], 95 % over images; chance, mean over the
+        wrong images of the fold; p, of the pairing, one-sided. The last two are None where every fold tests one image.
     """
-    everything = images.resize(stimuli.rows(split.image_id), size_px)
-    pixels = np.empty((len(split.test_ids), size_px, size_px), np.uint8)
-    for fold in range(split.n_folds):
-        train_ids, test_ids = split.ids(fold)
-        mean = everything[rows_of(train_ids, split.image_id, "ImageSplit")].mean(axis=0)
-        pixels[rows_of(test_ids, split.test_ids, "ImageSplit")] = np.rint(mean).astype(np.uint8)
-    return Reconstructions(split.test_ids, images.rgb(pixels))
+    matrix, spread = compared.matrix, statistics.spread_of_folds(fold)
+    scores = matrix.diagonal()
+    if compared.wins is None:
+        interval = statistics.interval_of_mean(scores, counts, spread)
+    else:
+        interval = statistics.interval_of_pairs(compared.wins, counts, spread)
+    return {
+        "scores": dict(zip(ids.tolist(), scores.tolist(), strict=True)),
+        "mean": float(scores.mean()),
+        "interval": list(interval),
+        "chance": statistics.chance(matrix, fold),
+        "p": statistics.p_value(matrix, fold, drawn, larger_is_better=larger_is_better),
+    }
+
+
+def signature(metric: str, protocol: Protocol, weights: dict[str, Path], size_px: int) -> dict[str, Any]:
+    """What stands beside a score: protocol, resize rule, network, the side it sees, and the sha256 of its weights."""
+    name, rules = of_network(metric), protocol.rules(size_px)
+    network = NETWORKS.get(name)
+    pixels = f"{rules['resized_first']}; {'Pillow bicubic' if protocol.resize != 'bilinear' else 'bilinear'}"
+    return {
+        "protocol": protocol.name,
+        "resize": rules["resize_rule"] if network else pixels,
+        "input_px": protocol.input_px.get(network[0]) if network else rules["size_px"],
+        "network": network[1] if network else None,
+        "weights_sha256": {
+            asset: assets.ASSETS[asset].sha256 or assets.sha256_of(weights[asset])
+            for asset in weights_of(metric, protocol)
+            if asset in weights
+        },
+    }
 
 
 def save(scores: dict[str, Any], path: str | Path) -> None:
@@ -238,34 +426,6 @@ def save(scores: dict[str, Any], path: str | Path) -> None:
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
     return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
-
-
-def _check(metrics: list[str]) -> None:
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown:
-        raise KeyError(f"there is no metric {', '.join(unknown)}; there are {', '.join(METRICS)}")
-    if len(set(metrics)) < len(metrics):
-        raise ValueError(f"metrics {metrics} names one twice; keep one of each")
-
-
-def _fetched(metrics: list[str]) -> tuple[dict[str, Path], dict[str, str]]:
-    """Weight files by asset name, and for each metric that lacks one the reason.
-
-    Only "cannot be had now" (FileNotFoundError) makes a metric absent; a file with wrong bytes is an error.
-    """
-    _check(metrics)
-    weights: dict[str, Path] = {}
-    missing: dict[str, str] = {}
-    absent: dict[str, str] = {}
-    for metric in metrics:
-        for name in _WEIGHTS.get(metric, ()):
-            if name not in weights and name not in missing:
-                try:
-                    weights[name] = assets.fetch(name)
-                except FileNotFoundError as error:
-                    missing[name] = str(error)
-        reasons = [missing[name] for name in _WEIGHTS.get(metric, ()) if name in missing]
-        if reasons:
-            absent[metric] = "\n".join(reasons)
-    return weights, absent

@@ -5,6 +5,7 @@ was not trained on. Prints a table; the first row is the first stage.
 """
 
 import sys
+from typing import Any
 
 import numpy as np
 from ruamel.yaml import YAML
@@ -12,7 +13,7 @@ from ruamel.yaml import YAML
 import stages
 from spikevaediff import scores
 from spikevaediff.decoders.versatile_diffusion import Guides, samples
-from spikevaediff.records import Features, Reconstructions, Stimuli
+from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli
 from stages.decode_diffusion import unconditional
 
 N_SCORED = 32
@@ -29,6 +30,7 @@ def main(*which: str) -> None:
     model = params["model"]
     ids = np.arange(N_SCORED)
     shown = Stimuli.load("artifacts/images.npz")
+    split = ImageSplit.load("artifacts/split.npz")
     start = Reconstructions.load("artifacts/decoded/vdvae")
     guides = Guides.predicted(
         ids,
@@ -43,7 +45,9 @@ def main(*which: str) -> None:
     metrics = ["pixcorr", "ssim", "alexnet2", "alexnet5", "efficientnet_lite0", "lpips"]
 
     def show(name: str, pixels: np.ndarray) -> None:
-        result = scores.score_run(shown, Reconstructions(ids, pixels), size_px=128, metrics=metrics)
+        scored = Reconstructions(ids, pixels)
+        settings: dict[str, Any] = {"protocol": "strict", "size_px": 128, "n_draws": 100, "seed": 0}
+        result = scores.score_run(shown, scored, split, metrics=metrics, **settings)
         values = "  ".join(f"{metric} {result['metrics'][metric]['mean']:.3f}" for metric in metrics)
         print(f"{name:34s} {values}", flush=True)
 

@@ -62,16 +62,33 @@ def pairwise(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """
     if shown.shape[1:] != reconstructed.shape[1:]:
         raise ValueError(f"images must have one size, got {shown.shape[1:]} and {reconstructed.shape[1:]}; resize them")
-    x, y = grey(shown), grey(reconstructed)
+    return of_grey(grey(shown), grey(reconstructed))
+
+
+def of_grey(x: np.ndarray, y: np.ndarray, *, columns: bool = False) -> np.ndarray:
+    """As `pairwise`, of images that are grey already.
+
+    Parameters
+    ----------
+    x, y : float64, (n, height, width) and (m, height, width), in [0, 255]
+    columns : bool
+        The mean over columns of the one-dimensional index along each, as scikit-image before 0.20 computes for a grey
+        image that is declared to have channels. For comparison with publications whose code did so.
+
+    Returns
+    -------
+    float64, (n, m), in [-1, 1]
+    """
     height, width = x.shape[1:]
     if min(height, width) <= 2 * _RADIUS:
         raise ValueError(
             f"images must be at least 11 px wide and high, got {height} x {width}; choose a larger size_px"
         )
-    down, across = _window(height), _window(width).T
+    down = _window(height)
+    across = None if columns else _window(width).T
 
     def smooth(z: np.ndarray) -> np.ndarray:
-        return down @ (z @ across)
+        return down @ (z if across is None else z @ across)
 
     mean_x, mean_y = smooth(x), smooth(y)
     variance_x, variance_y = smooth(x * x) - mean_x**2, smooth(y * y) - mean_y**2

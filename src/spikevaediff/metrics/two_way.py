@@ -19,7 +19,7 @@ CHANCE = (
 )
 
 
-def shares(similarity: np.ndarray) -> np.ndarray:
+def shares(similarity: np.ndarray, *, tie: float = 0.5) -> np.ndarray:
     """For every pair, the share of the other shown images that fit the reconstruction worse.
 
     shares[i, j] = (#{k != i: s[k, j] < s[i, j]} + #{k != i: s[k, j] = s[i, j]} / 2) / (n - 1): the rank of row i within
@@ -29,6 +29,8 @@ def shares(similarity: np.ndarray) -> np.ndarray:
     ----------
     similarity : real, (n_images, n_reconstructions)
         Larger is more alike; rows are the shown images, which compete with each other.
+    tie : float
+        What a tie counts: one half, or 0 as in published code.
 
     Returns
     -------
@@ -43,7 +45,9 @@ def shares(similarity: np.ndarray) -> np.ndarray:
         raise ValueError(f"identification chooses among two or more shown images, got a matrix {similarity.shape}")
     if np.isnan(similarity).any():
         raise ValueError(f"{int(np.isnan(similarity).sum())} of {similarity.size} similarities are not numbers")
-    return (rankdata(similarity, axis=0) - 1) / (len(similarity) - 1)
+    worse = rankdata(similarity, axis=0, method="min") - 1
+    tied = rankdata(similarity, axis=0, method="max") - worse - 1
+    return (worse + tie * tied) / (len(similarity) - 1)
 
 
 def identification(similarity: np.ndarray) -> np.ndarray:
@@ -72,6 +76,53 @@ def identification(similarity: np.ndarray) -> np.ndarray:
     if similarity.ndim != 2 or similarity.shape[0] != similarity.shape[1]:
         raise ValueError(f"identification pairs row i with column i and needs a square matrix, got {similarity.shape}")
     return shares(similarity).diagonal().copy()
+
+
+def wins(similarity: np.ndarray, *, tie: float = 0.5) -> np.ndarray:
+    """Which competitors each reconstruction beats: 1 where s[i, j] < s[j, j], `tie` where equal, 0 where image i wins.
+
+    The mean of column j without its diagonal is the identification of image j.
+
+    Parameters
+    ----------
+    similarity : real, (n_images, n_images)
+
+    Returns
+    -------
+    float64, (n_images, n_images)
+    """
+    own = similarity.diagonal()[None, :]
+    return (similarity < own) + tie * (similarity == own)
+
+
+def within(similarity: np.ndarray, k: int) -> np.ndarray:
+    """Retrieval: whether each shown image would be among the k most like each reconstruction.
+
+    Images that tie share the places that are left among the first k, so that a reconstruction which is equally like all
+    of n images retrieves each with k / n.
+
+    Parameters
+    ----------
+    similarity : real, (n_images, n_reconstructions)
+    k : int
+        1 to n_images.
+
+    Returns
+    -------
+    float64, (n_images, n_reconstructions), in [0, 1]; columns add up to k.
+
+    Raises
+    ------
+    ValueError
+        k is out of range, or a similarity is not a number.
+    """
+    if not 1 <= k <= len(similarity):
+        raise ValueError(f"retrieval among the first {k} of {len(similarity)} images; expected 1 to {len(similarity)}")
+    if np.isnan(similarity).any():
+        raise ValueError(f"{int(np.isnan(similarity).sum())} of {similarity.size} similarities are not numbers")
+    better = rankdata(-similarity, axis=0, method="min") - 1
+    tied = rankdata(-similarity, axis=0, method="max") - better
+    return np.clip((k - better) / tied, 0, 1)
 
 
 def pairwise(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:

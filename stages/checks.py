@@ -1,0 +1,70 @@
+"""Look for what would make the scores of a run a lie: python -m stages.checks RUN CEILING
+
+CEILING is the run that decodes true features in the same way.
+Writes artifacts/checks/RUN.json, or stops the pipeline with what it found.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import stages
+from spikevaediff import checks
+from spikevaediff.atomic import replacing
+from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli
+
+# The feature spaces that a run is decoded from; the noise ceiling is that of the first stage.
+SPACES = {"vdvae": ("vdvae",), "diffusion": ("vdvae", "text", "vision")}
+
+
+def main(run: str, ceiling: str) -> None:
+    """Check one run against the images, the split, its features and its ceilings.
+
+    Raises
+    ------
+    ValueError
+        A check failed; the message says which and what it found.
+    """
+    split, stimuli = ImageSplit.load("artifacts/split.npz"), Stimuli.load("artifacts/images.npz")
+    decoded = Reconstructions.load(f"artifacts/decoded/{run}")
+    scores, halves, generator = (read(f"artifacts/scores/{name}.json") for name in (run, "halves", ceiling))
+    better = {name: metric["larger_is_better"] for name, metric in scores.items()}
+    limits = [("with true features", {name: metric["mean"] for name, metric in generator.items()})]
+    if run == "vdvae":
+        limits.append(("its noise ceiling", {name: metric["ceiling"] for name, metric in halves.items()}))
+    findings = [
+        checks.overlap(split, stimuli, decoded.image_id),
+        checks.near_duplicates(split, stimuli),
+        *(renormalised(space, split) for space in SPACES[run]),
+        checks.memorised(decoded, stimuli, split),
+        checks.collapsed(decoded, stimuli),
+        checks.above_ceiling(scores, limits, better),
+    ]
+    for finding in findings:
+        print(f"{run}: {finding.check}: {finding.status}; {finding.says}")
+    failed = [f"{finding.check}: {finding.says}" for finding in findings if finding.status == "failed"]
+    if failed:
+        raise ValueError(f"{run} is not reported, since a check failed. {' | '.join(failed)}")
+    with replacing(f"artifacts/checks/{run}.json") as temporary:
+        temporary.write_text(json.dumps(checks.to_json(findings), indent=1) + "\n")
+    stages.done(f"{run}: {len(findings)} checks passed")
+
+
+def renormalised(space: str, split: ImageSplit) -> checks.Finding:
+    """Whether the predictions of a feature space were renormalised as they say."""
+    predicted, raw = (Features.load(f"artifacts/predicted/{space}{kind}.npz") for kind in ("", "_raw"))
+    with np.load(f"artifacts/fits/{space}.npz") as fits:
+        declared = str(fits["renormalise"][0])
+    return checks.test_statistics(predicted, raw, Features.load(f"artifacts/features/{space}.npz"), split, declared)
+
+
+def read(path: str) -> dict[str, Any]:
+    """The metrics of a file of scores."""
+    return json.loads(Path(path).read_text())["metrics"]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
