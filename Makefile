@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-# CLIP's network. Without their dependencies, which are all in pyproject.toml: torchvision asks for one build of torch,
+# CLIP's network. Without their dependencies, which come with ours: torchvision asks for one build of torch,
 # and would replace the one that is there.
 CLIP := open_clip_torch timm torchvision
 
