@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 import stages
-from spikevaediff import feature_r2, fit_report, gallery, layer_plots, recording_plots, report
+from spikevaediff import feature_r2, fit_report, gallery, layer_plots, recording_plots, region_plot, report
 from spikevaediff.atomic import replacing
 from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Stimuli
 
@@ -146,7 +146,14 @@ def of_recordings(source: str) -> dict[str, str | bytes]:
     units, latency, counts = (
         read_table(f"artifacts/{name}.csv") for name in ("quality/units", "curves/latency", "curves/counts")
     )
+    areas, pairs, bands, wrong = (
+        read_table(f"artifacts/{name}.csv")
+        for name in ("regions/curves", "regions/tests", "regions/bands", "seed_errors")
+    )
     return {
+        "plots/regions.csv": report.csv_text(areas),
+        "plots/regions.png": region_plot.draw(areas, pairs, bands, title=f"Areas compared fairly: {source}"),
+        "plots/seed_errors.csv": report.csv_text([{k: v for k, v in row.items() if k != "what"} for row in wrong]),
         "plots/quality.csv": report.csv_text(recording_plots.quality_rows(judged)),
         "plots/quality_filters.csv": report.csv_text(recording_plots.filter_rows(judged)),
         "plots/quality.png": recording_plots.draw_quality(judged, units, source),

@@ -1,0 +1,128 @@
+"""Which area carries the image, compared fairly.
+
+An area with more units reconstructs better whatever it encodes, so areas are compared at equal numbers of units,
+drawn repeatedly, and their curves over that number are shown. All areas predict the same images in the same folds: a
+difference between two of them is tested image by image, and all pairs are corrected for together. The control area
+(hippocampus) runs through the same code and must stay at chance. Banded ridge over all areas at once, with as many
+units of each, asks something else: what an area adds to the others.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from spikevaediff import curves, statistics
+from spikevaediff.records import ImageSplit
+
+_ZERO = 1e-12
+
+
+def scores_by_area(
+    x: Mapping[str, np.ndarray],
+    score: Callable[[np.ndarray], np.ndarray],
+    counts: Sequence[int],
+    *,
+    n_units: int,
+    n_draws: int,
+    seed: int,
+) -> dict[str, dict[int, np.ndarray]]:
+    """Scores of every area from some of its units.
+
+    Parameters
+    ----------
+    x : dict of area to float64, (n_images, n_units of the area)
+    score : callable
+        From (n_images, n) to one score an image.
+    counts : int
+        Numbers of units of the curves; `n_units` is added.
+    n_units : int
+        Number at which areas are compared; 0: that of the smallest area.
+    n_draws, seed : int
+        Draws of units, as in curves.over_units.
+
+    Returns
+    -------
+    dict of area to dict of n to float64, (n_draws, n_images)
+
+    Raises
+    ------
+    ValueError
+        An area has fewer units than `n_units`; areas and units are listed.
+    """
+    common = common_units(x, n_units)
+    wanted = sorted({*counts, common})
+    return {area: curves.over_units(values, score, wanted, n_draws=n_draws, seed=seed) for area, values in x.items()}
+
+
+def common_units(x: Mapping[str, np.ndarray], n_units: int) -> int:
+    """The number of units at which areas are compared; see `scores_by_area`."""
+    there = {area: values.shape[1] for area, values in x.items()}
+    common = n_units or min(there.values())
+    if min(there.values()) < common:
+        listed = ", ".join(f"{area} {n}" for area, n in sorted(there.items(), key=lambda pair: pair[1]))
+        raise ValueError(f"regions.n_units is {common}, but areas have: {listed}. Lower it, or leave areas out")
+    return common
+
+
+def curve_rows(
+    scores: Mapping[str, Mapping[int, np.ndarray]], split: ImageSplit, *, n_resamples: int, seed: int
+) -> list[dict[str, Any]]:
+    """Mean and 95 % interval over images for every area and number of units; scores are means over draws."""
+    fold = folds_of(split)
+    counts = statistics.resampled(len(fold), n_draws=n_resamples, seed=seed)
+    spread = statistics.spread_of_folds(fold)
+    rows = []
+    for area, by_count in scores.items():
+        for n, drawn in sorted(by_count.items()):
+            of_image = drawn.mean(0)
+            low, high = statistics.interval_of_mean(of_image, counts, spread)
+            rows.append(
+                {"area": area, "n_units": n, "n_draws": len(drawn), "score": of_image.mean(), "low": low, "high": high}
+            )
+    return rows
+
+
+def folds_of(split: ImageSplit) -> np.ndarray:
+    """int64, (n_test_images,), the fold of each of split.test_ids."""
+    fold = dict(zip(split.image_id.tolist(), split.fold.tolist(), strict=True))
+    return np.array([fold[image_id] for image_id in split.test_ids.tolist()])
+
+
+def sign_flip_p(difference: np.ndarray, *, spread: float, n_draws: int, seed: int) -> float:
+    """Two-sided p-value of a mean difference, image by image, that is zero on average.
+
+    p = (1 + #{|mean of differences with random signs| >= |mean difference| / spread}) / (1 + n_draws).
+
+    Parameters
+    ----------
+    difference : float64, (n_images,)
+    spread : float
+        As from statistics.spread_of_folds: predictions of different folds share training images.
+    n_draws, seed : int
+    """
+    sign = np.random.default_rng([seed]).integers(2, size=(n_draws, len(difference))) * 2.0 - 1.0
+    drawn = np.abs(sign @ difference) / len(difference)
+    return float((1 + np.sum(drawn >= abs(difference.mean()) / spread - _ZERO)) / (1 + n_draws))
+
+
+def pair_rows(scores: Mapping[str, np.ndarray], split: ImageSplit, *, n_draws: int, seed: int) -> list[dict[str, Any]]:
+    """Every pair of areas at equal numbers of units, corrected together by Holm's rule.
+
+    Parameters
+    ----------
+    scores : dict of area to float64, (n_draws_of_units, n_images)
+    split : ImageSplit
+    n_draws, seed : int
+        Of signs.
+    """
+    spread = statistics.spread_of_folds(folds_of(split))
+    rows = []
+    for one, other in itertools.combinations(scores, 2):
+        difference = scores[one].mean(0) - scores[other].mean(0)
+        p = sign_flip_p(difference, spread=spread, n_draws=n_draws, seed=seed)
+        rows.append({"area": one, "other": other, "difference": difference.mean(), "p": p})
+    for row, corrected in zip(rows, statistics.holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"] = corrected
+    return rows

@@ -1,0 +1,213 @@
+"""Everything about a run on one page: python -m stages.page, which writes plots/report.html.
+
+The numbers and pictures are those that stand in metrics/ and plots/; nothing is computed here.
+"""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import stages
+from spikevaediff import images, page
+from spikevaediff.atomic import replacing
+from spikevaediff.records import Reconstructions, Stimuli
+
+RUNS = {
+    "vdvae": "first stage: latents predicted from spikes",
+    "diffusion": "second stage: from the first, guided by predicted contexts",
+    "ceiling": "first stage from true latents: the decoder's own loss",
+    "diffusion_ceiling": "second stage from true latents and contexts: the generator's own loss",
+    "control": "first stage from hippocampal units, the negative control",
+    "diffusion_control": "second stage from hippocampal units",
+    "prior_no_spikes": "what the generator draws without any input",
+    "prior_mean_spikes": "what it draws from the mean of the training contexts",
+    "mean": "mean training image",
+    "grey": "mid grey",
+    "nearest": "the training image whose responses are nearest",
+    "random": "a random training image",
+}
+STAGES = {"vdvae": "first stage", "diffusion": "second stage"}
+LIMITS = (
+    "A hundred images are few: intervals are wide, and differences of a few hundredths mean little.",
+    "A generator with a prior draws plausible images from nothing. A reconstruction is evidence only as far as its "
+    "score stands above the control, above chance and above the mean image.",
+    "The mini models are small and were trained on a few hundred crops; their ceilings are rows of the table.",
+    "Scores of one protocol must not be compared with those of another: networks, sizes and definitions differ.",
+)
+SIMULATED = (
+    "The spikes of this data set are simulated: Gabor-like tuning with gain noise, shared fluctuations and drift, "
+    "calibrated to published rates, reliabilities and decoding accuracy. No number here says anything about real mice."
+)
+
+
+def main() -> None:
+    """Write the page."""
+    params = stages.declared("page")
+    dataset, model = stages.section(params, "dataset"), stages.section(params, "model")
+    shown = Stimuli.load("artifacts/images.npz")
+    ((name, evidence),) = json.loads(Path("metrics/statistics.json").read_text()).items()
+    sections = [
+        page.Section("What was run", what_was_run(dataset, model, evidence)),
+        page.Section("Scores", score_table(evidence)),
+        page.Section("Best, middle and worst", picture("gallery", "shown and reconstructed images, by rank")),
+        page.Section("Every image", every_image(shown)),
+        page.Section("Checks", checks(evidence)),
+        page.Section(
+            "What is predicted from spikes",
+            picture("latents", "prediction of each layer of latents")
+            + picture("noise_ceiling", "noise ceiling of each layer")
+            + picture("layers", "what layers carry"),
+        ),
+        page.Section(
+            "The regression",
+            picture("left_out", "left-out scores by group of features")
+            + picture("search", "search for settings")
+            + picture("bands", "weights of bands"),
+        ),
+        page.Section("Areas", areas()),
+        page.Section("When, from how many units and presentations", picture("curves", "decoding curves")),
+        page.Section("The recording", picture("quality", "quality of units and responses")),
+        page.Section("Known mistakes, made on purpose", mistakes()),
+        page.Section("Limits", page.bullets(LIMITS)),
+    ]
+    title = f"{evidence['n_images']} images reconstructed from spikes: {name}"
+    lead = (
+        f"{shown.source}. Model {model}. Every image was reconstructed by a regression that had not seen it "
+        f"({evidence['n_folds']} folds by image)."
+    )
+    text = page.page(title, lead[0].upper() + lead[1:], sections)
+    with replacing("plots/report.html") as temporary:
+        temporary.write_text(text)
+    stages.done(f"plots/report.html: {len(text) / 1e6:.1f} MB")
+
+
+def what_was_run(dataset: str, model: str, evidence: dict[str, Any]) -> str:
+    """Data set, model, protocol, versions and parameters."""
+    settings = evidence["settings"]
+    versions = ", ".join(f"{name} {number}" for name, number in settings["versions"].items())
+    text = page.bullets(
+        [
+            f"Data set: {dataset}. Model: {model}. Protocol of the scores: {evidence['protocol']}.",
+            f"{settings['n_draws']} permutations and bootstrap samples. Versions: {versions}.",
+        ]
+    )
+    warning = page.paragraphs(SIMULATED, warn=True) if dataset == "simulated" else ""
+    return warning + text + page.folded("All parameters", page.verbatim(Path("params.yaml").read_text()))
+
+
+def score_table(evidence: dict[str, Any]) -> str:
+    """Means with intervals, chance and p-values, run by run, and the ceilings."""
+    about = evidence["metrics"]
+    there = [name for name, metric in about.items() if metric["absent"] is None]
+    runs = evidence["runs"]
+    columns = ["run", *(f"{name} {'↑' if about[name]['larger_is_better'] else '↓'}" for name in there)]
+    rows = []
+    for run in [*(run for run in RUNS if run in runs), *sorted(set(runs) - set(RUNS))]:
+        cells: list[str | tuple[str, str]] = [(run, RUNS.get(run, ""))]
+        cells += [cell(runs[run][name]) if name in runs[run] else "" for name in there]
+        rows.append(cells)
+    for ceiling, said in (
+        ("noise", "noise ceiling: no reconstruction from these presentations can be expected above it"),
+        ("generator", "the decoder given true features"),
+    ):
+        values = [evidence["ceilings"][name].get(ceiling) for name in there]
+        rows.append([(f"{ceiling} ceiling", said), *("" if v is None else f"{v:.3f}" for v in values)])
+    note = page.paragraphs(
+        "Arrows point to better. Small print: 95 % interval over images; chance, which is the mean for wrong images of "
+        "the same fold; p of the pairing of images and reconstructions within folds, corrected for all tests of the "
+        "run where it asks something of the responses (Holm)."
+    )
+    facts = [
+        [name, str(m["network"] or "pixels"), str(m["resize"]), str(m["weights_sha256"] or "")[:80], m["absent"] or ""]
+        for name, m in about.items()
+    ]
+    made = page.table(["metric", "looks through", "resize", "weights (sha256)", "absent because"], facts)
+    return (
+        note
+        + page.table(columns, rows, strong=["vdvae", "diffusion"])
+        + page.folded("How each metric was made, and which are absent", made)
+    )
+
+
+def cell(worth: dict[str, Any]) -> tuple[str, str]:
+    """A mean with its small print."""
+    below = f"{worth['low']:.3f} to {worth['high']:.3f}"
+    if worth["chance"] is not None:
+        below += f" | chance {worth['chance']:.3f}"
+    if worth["p"] is not None:
+        corrected = worth.get("p_holm")
+        below += f" | p {worth['p']:.4f}" if corrected is None else f" | p {corrected:.4f} corrected"
+    return f"{worth['mean']:.3f}", below
+
+
+def checks(evidence: dict[str, Any]) -> str:
+    """What was looked for that would make the scores a lie."""
+    rows = [
+        [run, finding["check"], finding["status"], finding["says"]]
+        for run, findings in evidence["checks"].items()
+        for finding in findings
+    ]
+    note = page.paragraphs("A check that fails stops the pipeline, so a page like this one is not written.")
+    return note + page.table(["run", "check", "status", "what it found"], rows)
+
+
+def every_image(shown: Stimuli) -> str:
+    """All images with both stages, best first."""
+    correlation = {
+        run: json.loads(Path(f"artifacts/scores/{run}.json").read_text())["metrics"]["pixcorr"]["scores"]
+        for run in STAGES
+    }
+    first, last = correlation.values()
+    ids = sorted(map(int, last), key=lambda image_id: -last[str(image_id)])
+    rows = np.array(ids)
+    pictures = {"shown": images.rgb(shown.rows(rows))}
+    pictures |= {STAGES[run]: Reconstructions.load(f"artifacts/decoded/{run}").rows(rows) for run in STAGES}
+    texts = {i: f"PixCorr {first[str(i)]:.2f}, {last[str(i)]:.2f}" for i in ids}
+    note = page.paragraphs("Shown, first stage, second stage; below, the pixel correlation of both, best first.")
+    return note + page.sheet(ids, pictures, texts)
+
+
+def areas() -> str:
+    """The comparison of areas, and the pairs that differ."""
+    rows = [row for row in read_csv("artifacts/regions/tests.csv") if float(row["p_holm"]) < 0.05]
+    cells = [
+        [row["area"], row["other"], f"{float(row['difference']):+.3f}", f"{float(row['p_holm']):.4f}"] for row in rows
+    ]
+    columns = ["area", "compared with", "difference in two-way identification", "p (Holm)"]
+    table = page.table(columns, cells) if cells else page.paragraphs("No pair of areas differs.")
+    return picture("regions", "areas at equal numbers of units") + page.folded("Pairs that differ", table)
+
+
+def mistakes() -> str:
+    """What each known mistake does to the first stage."""
+    rows: list[list[str | tuple[str, str]]] = [
+        [
+            (row["mistake"].replace("_", " "), row["what"]),
+            *(f"{float(row[name]):.3f}" for name in ("pixcorr", "pixcorr_chance", "p", "two_way", "contrast")),
+        ]
+        for row in read_csv("artifacts/seed_errors.csv")
+    ]
+    columns = ["mistake", "PixCorr", "its chance", "p", "two-way identification", "contrast"]
+    note = page.paragraphs(
+        "Each mistake is made alone, in the first stage of an otherwise honest run. Published code for this task makes "
+        "them. Contrast is the standard deviation of reconstructed pixels over that of shown ones."
+    )
+    return note + page.table(columns, rows, strong=["none"])
+
+
+def picture(name: str, alt: str) -> str:
+    """A picture of plots/."""
+    return page.figure(Path(f"plots/{name}.png").read_bytes(), alt)
+
+
+def read_csv(path: str) -> list[dict[str, str]]:
+    """The rows of a table."""
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+if __name__ == "__main__":
+    main()
