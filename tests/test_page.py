@@ -2,6 +2,8 @@
 
 import html
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,3 +78,39 @@ def test_a_row_can_stand_out_and_a_cell_has_small_print() -> None:
     text = page.table(["run", "pixcorr"], [["vdvae", ("0.3", "0.2 to 0.4")], ["grey", "0"]], strong=["vdvae"])
     assert '<tr class="strong"><td>vdvae</td><td>0.3<small>0.2 to 0.4</small></td></tr>' in text
     assert text.count("strong") == 1
+
+
+@pytest.mark.slow
+def test_a_phone_shows_the_page_without_scrolling_sideways(tmp_path: Path) -> None:
+    from selenium import webdriver
+
+    driver_path, browser = shutil.which("chromedriver"), shutil.which("chromium")
+    if driver_path is None or browser is None:
+        pytest.skip("no Chromium with its driver is installed (Debian: apt-get install chromium chromium-driver)")
+    path = tmp_path / "report.html"
+    path.write_text(whole())
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for word in ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "disable-sync"):
+        options.add_argument(f"--{word}")
+    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(driver_path))
+    try:
+        for width in (1200, 390):
+            driver.execute_cdp_cmd(
+                "Emulation.setDeviceMetricsOverride",
+                {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500},
+            )
+            driver.get(path.as_uri())
+            assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+            shown = driver.execute_script("return [...document.images].map(i => i.complete && i.naturalWidth > 0)")
+            assert len(shown) == 6
+            assert all(shown)
+            assert driver.save_screenshot(str(tmp_path / f"{width}.png"))
+        size = driver.execute_script("return parseFloat(getComputedStyle(document.body).fontSize)")
+        assert size >= 16
+        # The browser itself refuses anything from outside, and complains of nothing.
+        assert driver.get_log("browser") == []
+    finally:
+        driver.quit()
