@@ -34,6 +34,11 @@ SMALL: dict[str, Any] = {
     "curves.counts.units": [20],
     "curves.counts.presentations": [2],
     "evaluate.n_draws": 200,
+    "regions.counts": [8],
+    "regions.n_draws": 1,
+    "regions.n_resamples": 200,
+    "regions.max_steps": 3,
+    "seed_errors.n_draws": 200,
 }
 STAGES = {
     "acquire",
@@ -76,7 +81,10 @@ STAGES = {
     "halves",
     "baselines",
     "checks@vdvae",
+    "regions",
+    "seed_errors",
     "report",
+    "page",
 }
 
 
