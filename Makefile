@@ -16,7 +16,7 @@ test: .venv/installed
 	pytest
 
 test-slow: .venv/installed
-	pytest -m slow
+	OMP_NUM_THREADS=1 pytest -m slow -n 2 --dist loadfile
 
 lint: .venv/installed
 	ruff check .
