@@ -101,7 +101,8 @@ def what_was_run(dataset: str, model: str, evidence: dict[str, Any]) -> str:
 def score_table(evidence: dict[str, Any]) -> str:
     """Means with intervals, chance and p-values, run by run, and the ceilings."""
     about = evidence["metrics"]
-    there = [name for name, metric in about.items() if metric["absent"] is None]
+    # Pixels first, then networks.
+    there = sorted((n for n, m in about.items() if m["absent"] is None), key=lambda n: about[n]["network"] is not None)
     runs = evidence["runs"]
     columns = ["run", *(f"{name} {'↑' if about[name]['larger_is_better'] else '↓'}" for name in there)]
     rows = []
@@ -136,10 +137,10 @@ def cell(worth: dict[str, Any]) -> tuple[str, str]:
     """A mean with its small print."""
     below = f"{worth['low']:.3f} to {worth['high']:.3f}"
     if worth["chance"] is not None:
-        below += f" | chance {worth['chance']:.3f}"
+        below += f"\nchance {worth['chance']:.3f}"
     if worth["p"] is not None:
         corrected = worth.get("p_holm")
-        below += f" | p {worth['p']:.4f}" if corrected is None else f" | p {corrected:.4f} corrected"
+        below += f"\np {worth['p']:.4f}" if corrected is None else f"\np {corrected:.4f} corrected"
     return f"{worth['mean']:.3f}", below
 
 

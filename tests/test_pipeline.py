@@ -7,9 +7,7 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from small_profile import STAGES, Run, cloned, dvc, edit, environment, linked, results, stage, succeeded
+from small_profile import STAGES, Run, dvc, edit, linked, results, stage, succeeded
 
 from spikevaediff.images import resize, rgb
 from spikevaediff.metrics import pixcorr
@@ -189,69 +187,6 @@ def test_spikes_of_visual_areas_beat_the_control_and_stay_below_the_ceiling(pris
     reported = json.loads((pristine / "metrics/metrics.json").read_text())["simulated"]
     for run, mean in means.items():
         assert reported[run]["pixcorr"] == pytest.approx(mean, abs=1e-4)
-
-
-# ---- kill -9
-
-
-def killed(clone: Path, name: str, ready: Callable[[float], bool]) -> None:
-    """Start `dvc repro` and kill it with all its children when `name` has run for the seconds that `ready` accepts."""
-    process = subprocess.Popen(
-        ["dvc", "repro"],
-        cwd=clone,
-        env=environment(clone.parent),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    said = []
-    for line in process.stdout:
-        said.append(line)
-        if f"Running stage '{name}'" in line:
-            break
-    started = time.monotonic()
-    while process.poll() is None and not ready(time.monotonic() - started):
-        time.sleep(0.002)
-    assert process.poll() is None, f"{name} was not there to be killed:\n{''.join(said)}"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-
-
-def anything(clone: Path, pattern: str) -> bool:
-    return any(True for _ in (clone / "artifacts").glob(pattern))
-
-
-@pytest.fixture(scope="module")
-def disturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run from scratch that was killed four times."""
-    clone = cloned(source, tmp_path_factory.mktemp("b"))
-    killed(clone, "acquire", lambda _: anything(clone, "sessions/.*.tmp/*.nwb"))
-    assert not anything(clone, "sessions/*.nwb"), "half a session is there"
-    killed(clone, "features@vdvae", lambda seconds: seconds > 1)
-    killed(
-        clone, "decode@vdvae", lambda _: anything(clone, "decoded/.*.tmp/vdvae/*.png") or anything(clone, "decoded/v*")
-    )
-    killed(clone, "evaluate@vdvae", lambda seconds: seconds > 1)
-    # What a writer that dies between two renames would leave.
-    (clone / "artifacts/scores").mkdir(exist_ok=True)
-    (clone / "artifacts/scores/.vdvae.json.x.tmp").mkdir()
-    return succeeded(clone, "repro")
-
-
-def test_a_killed_run_goes_on_where_it_was(disturbed: Run) -> None:
-    assert "evaluate@vdvae" in disturbed.ran
-    assert not disturbed.ran & {"acquire", "split", "features@vdvae", "regress@vdvae", "decode@vdvae"}
-
-
-def test_two_runs_from_scratch_give_the_same_bytes_though_one_was_killed(first: Run, disturbed: Run) -> None:
-    assert disturbed.files.keys() == first.files.keys()
-    assert [path for path in first.files if first.files[path] != disturbed.files[path]] == []
-
-
-def test_a_killed_run_leaves_no_temporary_file(disturbed: Run) -> None:
-    assert [path for path in disturbed.files if ".tmp" in path] == []
 
 
 # ---- Bad input: one clear line, nothing half-written

@@ -73,7 +73,7 @@ def test_the_command_lists_and_prints_and_names_what_exists(
 def lab(pristine: Path, tmp_path: Path) -> Path:
     """A finished clone whose Git remote and DVC remote are folders that workers share."""
     clone = Path(shutil.copytree(pristine, tmp_path / "clone"))
-    (clone / "sweeps.yaml").write_text("alphas:\n  regress.vdvae.alpha_scope:\n  - group\n  - global\n  - target\n")
+    (clone / "sweeps.yaml").write_text("galleries:\n  report.n_each:\n  - 1\n  - 2\n  - 3\n")
     commit(clone, "A sweep")
     subprocess.run(["git", "clone", "--quiet", "--bare", clone, tmp_path / "hub.git"], check=True)
     subprocess.run(["git", "remote", "set-url", "origin", tmp_path / "hub.git"], cwd=clone, check=True)
@@ -120,7 +120,7 @@ def test_a_cluster_finishes_a_sweep_though_a_worker_is_killed(lab: Path, tmp_pat
         killer.start()
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "spikevaediff", "sweep", "alphas", "--cluster", scheduler],
+                [sys.executable, "-m", "spikevaediff", "sweep", "galleries", "--cluster", scheduler],
                 cwd=lab,
                 env=env | {"PYTHONPATH": str(ROOT / "src")},
                 capture_output=True,
@@ -136,12 +136,12 @@ def test_a_cluster_finishes_a_sweep_though_a_worker_is_killed(lab: Path, tmp_pat
     assert done.returncode == 0, done.stdout + done.stderr
     assert workers[0].returncode == -signal.SIGKILL
     assert {line for line in done.stdout.splitlines() if line.endswith(": done")} == {
-        f"alphas-{i}: done" for i in range(3)
+        f"galleries-{i}: done" for i in range(3)
     }
-    pulled = succeeded(lab, "exp", "pull", "origin", "alphas-0", "alphas-1", "alphas-2")
+    pulled = succeeded(lab, "exp", "pull", "origin", "galleries-0", "galleries-1", "galleries-2")
     assert pulled.code == 0
     shown = succeeded(lab, "exp", "show", "--csv").output
-    assert all(f"alphas-{i}" in shown for i in range(3))
+    assert all(f"galleries-{i}" in shown for i in range(3))
 
 
 @pytest.mark.parametrize(

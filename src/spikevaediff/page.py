@@ -26,9 +26,11 @@ p, li { max-width: 46rem; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-size: .85rem; padding: .25rem 0; }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .6rem; text-align: right; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+td:first-child { max-width: 12rem; min-width: 7rem; }
 tr.strong td { font-weight: 600; background: var(--band); }
-td small { color: GrayText; display: block; white-space: nowrap; }
+td small { color: GrayText; display: block; font-weight: normal; }
+td:not(:first-child) small { white-space: nowrap; }
 figure { margin: 1rem 0; }
 figcaption { font-size: .85rem; max-width: 46rem; }
 figure img { height: auto; max-width: 100%; background: #fff; }
@@ -111,7 +113,7 @@ def table(
     ----------
     columns : sequence of str
     rows : iterable of sequence
-        Cells: text, or (text, small text below it).
+        Cells: text, or (text, small text below it, in lines).
     strong : iterable of str
         First cells of the rows that matter most.
     caption : str
@@ -123,7 +125,8 @@ def table(
         cells = ""
         for cell in row:
             text, below = cell if isinstance(cell, tuple) else (cell, "")
-            cells += f"<td>{html.escape(text)}{f'<small>{html.escape(below)}</small>' if below else ''}</td>"
+            small = "".join(f"<small>{html.escape(line)}</small>" for line in below.splitlines())
+            cells += f"<td>{html.escape(text)}{small}</td>"
         first = row[0][0] if isinstance(row[0], tuple) else row[0]
         body += f'<tr class="strong">{cells}</tr>' if first in marked else f"<tr>{cells}</tr>"
     said = f"<caption>{html.escape(caption)}</caption>" if caption else ""
