@@ -4,11 +4,13 @@ The numbers and pictures are those that stand in metrics/ and plots/; nothing is
 """
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ruamel.yaml import YAML
 
 import stages
 from spikevaediff import images, page
@@ -46,11 +48,11 @@ SIMULATED = (
 def main() -> None:
     """Write the page."""
     params = stages.declared("page")
-    dataset, model = stages.section(params, "dataset"), stages.section(params, "model")
+    model = stages.section(params, "model")
     shown = Stimuli.load("artifacts/images.npz")
     ((name, evidence),) = json.loads(Path("metrics/statistics.json").read_text()).items()
     sections = [
-        page.Section("What was run", what_was_run(dataset, model, evidence)),
+        page.Section("What was run", what_was_run(params, evidence)),
         page.Section("Scores", score_table(evidence)),
         page.Section("Best, middle and worst", picture("gallery", "shown and reconstructed images, by rank")),
         page.Section("Every image", every_image(shown)),
@@ -84,8 +86,9 @@ def main() -> None:
     stages.done(f"plots/report.html: {len(text) / 1e6:.1f} MB")
 
 
-def what_was_run(dataset: str, model: str, evidence: dict[str, Any]) -> str:
+def what_was_run(params: dict[str, Any], evidence: dict[str, Any]) -> str:
     """Data set, model, protocol, versions and parameters."""
+    dataset, model = params["dataset"], params["model"]
     settings = evidence["settings"]
     versions = ", ".join(f"{name} {number}" for name, number in settings["versions"].items())
     text = page.bullets(
@@ -95,7 +98,16 @@ def what_was_run(dataset: str, model: str, evidence: dict[str, Any]) -> str:
         ]
     )
     warning = page.paragraphs(SIMULATED, warn=True) if dataset == "simulated" else ""
-    return warning + text + page.folded("All parameters", page.verbatim(Path("params.yaml").read_text()))
+    return warning + text + page.folded("All parameters", page.verbatim(as_yaml(params)))
+
+
+def as_yaml(params: dict[str, Any]) -> str:
+    """Parameters as they could stand in params.yaml: by value, however the file is laid out."""
+    text = io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.dump(params, text)
+    return text.getvalue()
 
 
 def score_table(evidence: dict[str, Any]) -> str:

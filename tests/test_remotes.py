@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -47,28 +48,32 @@ class Remote:
         for name, value in options.items():
             succeeded(clone, "remote", "modify", "--local", "lab", name, value)
 
-    def flip(self, key: str) -> None:
-        """Change one byte of a stored object, path relative to the remote."""
+    def read(self, key: str) -> bytes:
+        """A stored object, by its path in the remote."""
         if self.kind == "s3":
-            import boto3
+            return self._client().get_object(Bucket="lab", Key=f"spikevaediff/{key}")["Body"].read()
+        return (self.folder / "store" / key).read_bytes()
 
-            client = boto3.client(
-                "s3",
-                endpoint_url=self.options["endpointurl"],
-                aws_access_key_id=KEY_ID,
-                aws_secret_access_key=SECRET,
-                region_name="us-east-1",
-            )
-            name = f"spikevaediff/{key}"
-            content = bytearray(client.get_object(Bucket="lab", Key=name)["Body"].read())
-            content[len(content) // 2] ^= 1
-            client.put_object(Bucket="lab", Key=name, Body=bytes(content))
+    def write(self, key: str, content: bytes) -> None:
+        if self.kind == "s3":
+            self._client().put_object(Bucket="lab", Key=f"spikevaediff/{key}", Body=content)
             return
         path = self.folder / "store" / key
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.chmod(0o644)
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
         path.write_bytes(content)
+        path.chmod(0o444)
+
+    def _client(self) -> Any:
+        import boto3
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.options["endpointurl"],
+            aws_access_key_id=KEY_ID,
+            aws_secret_access_key=SECRET,
+            region_name="us-east-1",
+        )
 
 
 @pytest.fixture(scope="module", params=["folder", "s3", "ssh"])
@@ -138,7 +143,11 @@ def test_a_damaged_object_is_refused(remote: Remote, pristine: Path, pushed: Pat
     clone = cloned(pristine, tmp_path)
     remote.tell(clone)
     digest = responses_digest(clone)
-    remote.flip(f"files/md5/{digest[:2]}/{digest[2:]}")
+    key = f"files/md5/{digest[:2]}/{digest[2:]}"
+    whole = remote.read(key)
+    damaged = bytearray(whole)
+    damaged[len(damaged) // 2] ^= 1
+    remote.write(key, bytes(damaged))
     try:
         run = dvc(clone, "pull", "artifacts/responses/visual.npz")
         assert run.code != 0
@@ -147,7 +156,7 @@ def test_a_damaged_object_is_refused(remote: Remote, pristine: Path, pushed: Pat
         # Without the object the pipeline goes on by computing it.
         succeeded(clone, "repro", "responses@visual")
     finally:
-        remote.flip(f"files/md5/{digest[:2]}/{digest[2:]}")
+        remote.write(key, whole)
 
 
 def responses_digest(clone: Path) -> str:
