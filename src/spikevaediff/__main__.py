@@ -60,13 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--stale", action="store_true", help="instead: exit 1 when dvc.lock is older than code or parameters"
     )
     comparing.set_defaults(run=_compare)
-    sweeping = commands.add_parser("sweep", help="run a set of experiments of sweeps.yaml, here or on a cluster")
+    sweeping = commands.add_parser("sweep", help="run a set of experiments of sweeps.yaml")
     sweeping.add_argument("name", nargs="?", metavar="NAME", help="which set; none: list them")
     sweeping.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
     sweeping.add_argument("--jobs", type=int, default=1, help="experiments at once on this machine (default: 1)")
-    sweeping.add_argument("--cluster", metavar="ADDRESS", help="of a Dask scheduler, such as tcp://login-node:8786")
-    sweeping.add_argument("--git-remote", default="origin", help="workers clone and push there (default: origin)")
-    sweeping.add_argument("--tries", type=int, default=2, help="further workers that try a failed one (default: 2)")
     sweeping.set_defaults(run=_sweep)
     carding = commands.add_parser("cards", help="a data card and model cards of the run in artifacts/")
     carding.add_argument("--out", metavar="FILE", default="docs/cards.md", help="default: docs/cards.md")
@@ -222,21 +219,12 @@ def _sweep(chosen: argparse.Namespace) -> int:
             for name, settings in wanted.items():
                 print(f"dvc exp run --name {name} {' '.join(f'-S {shlex.quote(one)}' for one in settings)}")
             return 0
-        if chosen.cluster is None:
-            sweep.run_here(root, wanted, jobs=chosen.jobs)
-            print(f"{len(wanted)} experiments queued. Follow them: dvc queue status; compare: dvc exp show")
-            return 0
-        failed = 0
-        for name, error in sweep.run_on_cluster(
-            root, wanted, scheduler=chosen.cluster, git_remote=chosen.git_remote, tries=chosen.tries
-        ):
-            print(f"{name}: {error or 'done'}", flush=True)
-            failed += error is not None
-        print(f"Fetch the results: dvc exp pull {chosen.git_remote}; compare: dvc exp show")
+        sweep.run_here(root, wanted, jobs=chosen.jobs)
+        print(f"{len(wanted)} experiments queued. Follow them: dvc queue status; compare: dvc exp show")
     except (FileNotFoundError, ValueError, KeyError) as error:
         print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
         return 1
-    return 1 if failed else 0
+    return 0
 
 
 def _cards(chosen: argparse.Namespace) -> int:
