@@ -1,4 +1,4 @@
-"""Many experiments at once: `spikevaediff sweep` queues a set of sweeps.yaml, and workers of DVC run them side by side."""
+"""Many experiments at once: `spikevaediff sweep` queues a set of sweeps.yaml, and DVC runs them side by side."""
 
 import itertools
 import json
