@@ -12,7 +12,7 @@ Sizes are multiplied by the scale of a workload, or by --scale: `bench_ridge.py 
 processor; the one at work is recorded, since OPENBLAS_CORETYPE, where it is set, can halve the speed of NumPy. --gpu
 makes the same table on a GPU, in seconds of wall time (not measured so far).
 
-Writes benchmarks/ridge.md, the table of the README, and ridge.csv beside it.
+Writes benchmarks/ridge.md, the table of the README, and ridge.csv beside it; lines of workloads that were not run stay.
 """
 
 import argparse
@@ -461,6 +461,30 @@ def table(rows: list[dict], scale: float | None) -> str:
     return "\n".join(lines) + "\n"
 
 
+COLUMNS = ["workload", "solver", "n_targets", "cpu_s", "first", "compiling", "estimated", "ratio", "roof", "error"]
+COLUMNS += ["same_alpha", "peak_mb", "output_mb", "rate", "kernel"]
+
+
+def keep(rows: list[dict]) -> None:
+    """Put what was measured into ridge.csv and ridge.md, in the place of what stood there of the same workloads."""
+    path, new = HERE / "ridge.csv", {row["workload"] for row in rows}
+    words = {"workload", "solver", "kernel"}
+    if path.exists():
+        with path.open(newline="") as file:
+            old = [row for row in csv.DictReader(file) if row["workload"] not in new]
+        for row in old:
+            numbers = {k: float(v) for k, v in row.items() if v and k not in words | {"estimated"}}
+            rows.append(row | numbers | {"estimated": row["estimated"] == "True"})
+    rows.sort(key=lambda row: list(WORKLOADS).index(row["workload"]))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items() if k in COLUMNS} for row in rows
+        )
+    (HERE / "ridge.md").write_text(table(rows, None))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), help=", ".join(WORKLOADS))
@@ -476,14 +500,8 @@ def main() -> None:
         parser.error(f"expected workloads of {', '.join(WORKLOADS)} and a scale above 0, at most 1")
     rows = [row for name in chosen.workloads for row in compare(name, chosen.scale)]
     print(table(rows, chosen.scale))
-    if set(chosen.workloads) == set(WORKLOADS) and chosen.scale is None and not GPU:
-        (HERE / "ridge.md").write_text(table(rows, None))
-        columns = "workload solver n_targets cpu_s first compiling estimated ratio roof error same_alpha"
-        columns += " peak_mb output_mb rate kernel"
-        with (HERE / "ridge.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns.split(), extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    if chosen.scale is None and not GPU:
+        keep(rows)
 
 
 if __name__ == "__main__":

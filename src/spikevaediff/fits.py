@@ -335,8 +335,11 @@ def predict_from_coordinates(
 
     coordinates : float32 or float64, (n_smoothers, n_new, r).
     """
-    count = np.bincount(fit.candidate)
-    used, position = np.flatnonzero(count), np.cumsum(count > 0) - 1
+    if fit.gain.shape[:2] == (1, 1):
+        used, candidate = np.zeros(1, int), fit.candidate  # all zero
+    else:
+        count = np.bincount(fit.candidate)
+        used, candidate = np.flatnonzero(count), (np.cumsum(count > 0) - 1)[fit.candidate]
     operators = np.empty((len(used), coordinates.shape[1], len(fit.images)), coordinates.dtype)
     for operator, c in zip(operators, used.tolist(), strict=True):
         b, a = divmod(c, len(fit.alphas))
@@ -348,6 +351,4 @@ def predict_from_coordinates(
         # The mean is part of the operator, whose rows then add up to one: the targets are read once.
         rest = 1.0 - operator.sum(1, keepdims=True, dtype=np.float64)
         operator += (rest * fit.share).astype(operator.dtype, copy=False)
-    return targets.apply(
-        fit.y, fit.images, operators, position[fit.candidate], out=out, block_mb=block_mb, devices=devices
-    )
+    return targets.apply(fit.y, fit.images, operators, candidate, out=out, block_mb=block_mb, devices=devices)

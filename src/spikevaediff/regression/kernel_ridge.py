@@ -201,9 +201,16 @@ def fit(
         penalties = penalties * (alpha / start[1])
         parameters["convergence"] = record[None]
 
-    factors = [smoother.centred_kernel(_kernel(kernel, degree, likeness, w * scale), root) for w in widths.tolist()]
-    gains = [1.0 / (eigenvalue + penalties[:, None]) for eigenvalue, *_ in factors]
-    maps = [smoother.held_out(f[2], gain, design) for f, gain in zip(factors, gains, strict=True)]
+    # One kernel after the other: what is as large as a kernel and not needed for predictions is not kept.
+    n_rows, n_widths = len(rows), len(widths)
+    eigenvalue, column_mean = np.empty((n_widths, n_rows)), np.empty((n_widths, n_rows))
+    vectors, coupling = np.empty((n_widths, n_rows, n_rows)), np.empty((n_widths, n_rows, g.shape[1]))
+    maps = []
+    for b, width in enumerate(widths.tolist()):
+        factor = smoother.centred_kernel(_kernel(kernel, degree, likeness, width * scale), root)
+        eigenvalue[b], vectors[b], coordinates, column_mean[b] = factor
+        coupling[b] = coordinates.T @ g
+        maps.append(smoother.held_out(coordinates, 1.0 / (eigenvalue[b] + penalties[:, None]), design))
     scores = targets.score(
         y,
         design.images,
@@ -221,8 +228,8 @@ def fit(
         y=y,
         group_size=group_size,
         alphas=penalties,
-        eigenvalue=np.stack([f[0] for f in factors]),
-        coupling=np.stack([f[2].T @ g for f in factors]),
+        eigenvalue=eigenvalue,
+        coupling=coupling,
         parameters=parameters
         | {
             "kernel": np.array(kernel),
@@ -233,8 +240,8 @@ def fit(
             "row_share": root**2 / np.sum(root**2),
             "widths": widths,
             "scale": np.array(scale),
-            "vectors": np.stack([f[1] for f in factors]),
-            "column_mean": np.stack([f[3] for f in factors]),
+            "vectors": vectors,
+            "column_mean": column_mean,
         },
     )
 
