@@ -138,9 +138,15 @@ def score_table(evidence: dict[str, Any]) -> str:
         for name, m in about.items()
     ]
     made = page.table(["metric", "looks through", "resize", "weights (sha256)", "absent because"], facts)
+    gains = [
+        [pair, *(difference(of_pair[name]) if name in of_pair else "" for name in there)]
+        for pair, of_pair in evidence["differences"].items()
+    ]
+    said = "What one run gains over another on the same images. Small print: 95 % interval over images."
     return (
         note
         + page.table(columns, rows, strong=["vdvae", "diffusion"])
+        + page.table(["difference", *columns[1:]], gains, caption=said)
         + page.folded("How each metric was made, and which are absent", made)
     )
 
@@ -154,6 +160,11 @@ def cell(worth: dict[str, Any]) -> tuple[str, str]:
         corrected = worth.get("p_holm")
         below += f"\np {worth['p']:.4f}" if corrected is None else f"\np {corrected:.4f} corrected"
     return f"{worth['mean']:.3f}", below
+
+
+def difference(gain: dict[str, float]) -> tuple[str, str]:
+    """A mean difference with its small print."""
+    return f"{gain['mean']:+.3f}", f"{gain['low']:+.3f} to {gain['high']:+.3f}"
 
 
 def checks(evidence: dict[str, Any]) -> str:

@@ -29,6 +29,13 @@ RUNS = (
     "random",
 )
 HYPOTHESES = ("vdvae", "diffusion", "control", "diffusion_control")  # the runs that ask something of the responses
+COMPARED = (
+    ("diffusion", "vdvae"),
+    ("vdvae", "control"),
+    ("diffusion", "diffusion_control"),
+    ("vdvae", "mean"),
+    ("diffusion", "nearest"),
+)
 CHECKED = ("vdvae", "diffusion")
 
 # Which runs of regress predict a feature space; the second of each is the negative control.
@@ -72,7 +79,7 @@ def main() -> None:
     for run in runs:
         means[run]["latent_r2"] = round(features[run]["mean"], report.DIGITS)
     findings = {run: json.loads(Path(f"artifacts/checks/{run}.json").read_text()) for run in CHECKED}
-    evidence = report.evidence(scores, halves, features, findings, hypotheses=HYPOTHESES)
+    evidence = report.evidence(scores, halves, features, findings, hypotheses=HYPOTHESES, compared=COMPARED)
     name = " ".join([dataset, *(f"({mark})" for mark in marks)])
 
     for space in ("text", "vision"):

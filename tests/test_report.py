@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from conftest import close
 from PIL import Image
+from scipy import stats
 
 from spikevaediff import report
 from spikevaediff.records import Features, ImageSplit
 
+SETTINGS = {"seed": 0, "n_draws": 2000}
 METRICS = ("pixcorr", "lpips", "alexnet2")
 
 
@@ -33,7 +35,7 @@ def scores_of(run: int, absent: tuple[str, ...] = ()) -> dict[str, Any]:
             "input_px": 9,
             "weights_sha256": {},
         }
-    about = {"n_images": 9, "n_folds": 3, "source": "a simulated test", "protocol": "strict", "settings": {"seed": 0}}
+    about = {"n_images": 9, "n_folds": 3, "source": "a simulated test", "protocol": "strict", "settings": SETTINGS}
     return about | {"metrics": metrics}
 
 
@@ -144,7 +146,9 @@ def test_tables_have_the_same_line_ends_and_digits_everywhere() -> None:
 def test_evidence_corrects_the_p_values_of_what_is_asked_together() -> None:
     scores = {"vdvae": scores_of(0, absent=("lpips",)), "control": scores_of(1), "grey": scores_of(2)}
     space = {"mean": 0.1, "interval": [0.05, 0.15], "chance": -0.02, "p": 0.004, "groups": [{"group": "a", "r2": 0.1}]}
-    found = report.evidence(scores, HALVES, {"vdvae": space}, {"vdvae": []}, hypotheses=("vdvae", "control"))
+    found = report.evidence(
+        scores, HALVES, {"vdvae": space}, {"vdvae": []}, hypotheses=("vdvae", "control"), compared=()
+    )
     assert set(found["runs"]["vdvae"]) == {"pixcorr", "alexnet2"}
     # A family of six: 0.001 twice, 0.002 three times, 0.004.
     assert [m["p_holm"] for m in found["runs"]["vdvae"].values()] == [0.006, 0.006]
@@ -156,6 +160,25 @@ def test_evidence_corrects_the_p_values_of_what_is_asked_together() -> None:
     assert entry["n"] == 9
     assert found["metrics"]["lpips"]["absent"] == "no network"
     assert found["ceilings"] == {name: {"noise": 0.9, "agreement": 0.8} for name in ("pixcorr", "alexnet2")}
+
+
+def test_differences_are_joined_by_id_and_their_intervals_are_those_of_paired_scores() -> None:
+    scores = {"vdvae": scores_of(0), "diffusion": scores_of(1)}
+    first, second = (scores[run]["metrics"]["pixcorr"]["scores"] for run in scores)
+    paired = np.array([second[i] - first[i] for i in first])
+    scores["diffusion"]["metrics"]["pixcorr"]["scores"] = dict(reversed(second.items()))
+    found = report.differences(scores, (("diffusion", "vdvae"),))["diffusion - vdvae"]
+    assert set(found) == set(METRICS)
+    assert found["pixcorr"]["mean"] == pytest.approx(paired.mean(), abs=1e-4)
+    expected = stats.bootstrap((paired,), np.mean, n_resamples=20_000, method="BCa", rng=0).confidence_interval
+    # Three folds: the interval is stretched by the root of two about the mean.
+    for name, bound in (("low", expected.low), ("high", expected.high)):
+        assert found["pixcorr"][name] == pytest.approx(paired.mean() + 2**0.5 * (bound - paired.mean()), abs=0.03)
+
+
+def test_a_metric_that_one_run_lacks_has_no_difference() -> None:
+    scores = {"vdvae": scores_of(0), "diffusion": scores_of(1, absent=("lpips",))}
+    assert set(report.differences(scores, (("diffusion", "vdvae"),))["diffusion - vdvae"]) == {"pixcorr", "alexnet2"}
 
 
 PICTURES = [

@@ -11,7 +11,7 @@ from spikevaediff.gallery import plt, png_of
 from spikevaediff.metrics import two_way
 from spikevaediff.metrics.pixcorr import correlation
 from spikevaediff.records import Features, ImageSplit
-from spikevaediff.statistics import holm
+from spikevaediff.statistics import holm, interval_of_mean, resampled, spread_of_folds
 
 DIGITS = 4  # beyond these another processor may differ
 
@@ -49,6 +49,7 @@ def evidence(
     findings: dict[str, list[dict[str, Any]]],
     *,
     hypotheses: tuple[str, ...],
+    compared: tuple[tuple[str, str], ...],
 ) -> dict[str, Any]:
     """What stands behind the table: intervals, chance, p-values before and after correction, ceilings, networks.
 
@@ -61,13 +62,16 @@ def evidence(
     hypotheses : tuple of str
         The runs that ask something of the responses. Their p-values, of all metrics and of their features, are one
         family for the correction; those of ceilings and baselines ask nothing and are not corrected.
+    compared : tuple of (run, other)
+        As `differences`.
 
     Returns
     -------
     dict
         protocol, n_images, n_folds, settings; runs : run -> metric -> mean, low, high, chance, p, p_holm, n;
-        ceilings : metric -> noise, agreement, generator; features : run -> the same as a metric, with groups;
-        metrics : metric -> larger_is_better, network, resize, input_px, weights_sha256, absent; checks.
+        differences : as of `differences`; ceilings : metric -> noise, agreement, generator; features : run -> the same
+        as a metric, with groups; metrics : metric -> larger_is_better, network, resize, input_px, weights_sha256,
+        absent; checks.
     """
     first = next(iter(scores.values()))
     runs: dict[str, dict[str, dict[str, Any]]] = {
@@ -92,11 +96,44 @@ def evidence(
         "n_folds": first["n_folds"],
         "settings": first["settings"],
         "runs": runs,
+        "differences": differences(scores, compared),
         "ceilings": {name: {k: _digits(v) for k, v in one.items()} for name, one in ceilings.items()},
         "features": spaces,
         "metrics": {name: {key: metric[key] for key in about} for name, metric in first["metrics"].items()},
         "checks": findings,
     }
+
+
+def differences(
+    scores: dict[str, dict[str, Any]], compared: tuple[tuple[str, str], ...]
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """What one run gains over another on the same images, score by score.
+
+    Parameters
+    ----------
+    scores : dict of run to what scores.score_run returns
+    compared : tuple of (run, other)
+
+    Returns
+    -------
+    dict of "run - other" to dict of metric to mean, low, high
+        Mean over images of the difference of their scores, joined by id, and its 95 % interval (bootstrap over images,
+        which are the same draws for both runs). Images that compete in identification are those there are.
+    """
+    first = next(iter(scores.values()))
+    n, settings = first["n_images"], first["settings"]
+    counts = resampled(n, n_draws=settings["n_draws"], seed=settings["seed"])
+    spread = spread_of_folds(np.arange(first["n_folds"]))
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    for run, other in compared:
+        ours, theirs = scores[run]["metrics"], scores[other]["metrics"]
+        found[f"{run} - {other}"] = of_pair = {}
+        for name in ours:
+            if ours[name]["absent"] is None and theirs[name]["absent"] is None:
+                value = np.array([score - theirs[name]["scores"][i] for i, score in ours[name]["scores"].items()])
+                low, high = interval_of_mean(value, counts, spread)
+                of_pair[name] = {"mean": _digits(value.mean()), "low": _digits(low), "high": _digits(high)}
+    return found
 
 
 def _worth(metric: dict[str, Any], n_images: int) -> dict[str, Any]:
@@ -107,7 +144,7 @@ def _worth(metric: dict[str, Any], n_images: int) -> dict[str, Any]:
 
 
 def _digits(value: float | None) -> float | None:
-    return None if value is None else round(value, DIGITS)
+    return None if value is None else round(float(value), DIGITS)
 
 
 def correlation_by_group(true: Features, predicted: Features) -> np.ndarray:
