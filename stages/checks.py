@@ -9,12 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import stages
 from spikevaediff import checks
 from spikevaediff.atomic import replacing
-from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli
+from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli, read_npz
 
 # The feature spaces that a run is decoded from; the noise ceiling is that of the first stage.
 SPACES = {"vdvae": ("vdvae",), "diffusion": ("vdvae", "text", "vision")}
@@ -56,8 +54,7 @@ def main(run: str, ceiling: str) -> None:
 def renormalised(space: str, split: ImageSplit) -> checks.Finding:
     """Whether the predictions of a feature space were renormalised as they say."""
     predicted, raw = (Features.load(f"artifacts/predicted/{space}{kind}.npz") for kind in ("", "_raw"))
-    with np.load(f"artifacts/fits/{space}.npz") as fits:
-        declared = str(fits["renormalise"][0])
+    declared = str(read_npz(f"artifacts/fits/{space}.npz")["renormalise"][0])
     return checks.test_statistics(predicted, raw, Features.load(f"artifacts/features/{space}.npz"), split, declared)
 
 

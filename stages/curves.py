@@ -5,7 +5,6 @@ artifacts/curves/counts.csv, ridge regression to images of a few pixels from som
 population. How, and what the bands are: spikevaediff.curves.
 """
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ import numpy as np
 from rich.progress import track
 
 import stages
-from spikevaediff import curves, images, preprocessing, sessions
-from spikevaediff.atomic import replacing
-from spikevaediff.records import ImageSplit, Responses, Stimuli
+from spikevaediff import curves, images, preprocessing, sessions, tables
+from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli
+from spikevaediff.unit_filter import Limits
 
 
 def main() -> None:
@@ -29,14 +28,14 @@ def main() -> None:
     stages.check_positive("curves.counts", **positive)
     stages.check_positive("curves", n_resamples=resampling["n_resamples"])
     responses, areas = stages.section(params, "responses"), stages.section(params, "areas")
-    limits = {name: responses[name] for name in ("isi_violations_max", "amplitude_cutoff_max", "presence_ratio_min")}
+    limits = Limits.of(responses)
     every = sessions.areas_of(areas)
     paths = sessions.paths(Path("artifacts/sessions"))
     rows = latency_rows(paths, areas=every, limits=limits, **resampling, **latency)
-    write("artifacts/curves/latency.csv", rows)
+    tables.write("artifacts/curves/latency.csv", rows)
     stages.done(f"latency: {len(rows)} windows of {len({row['area'] for row in rows})} areas")
     rows = [row for name in areas for row in count_rows(name, **resampling, **counts)]
-    write("artifacts/curves/counts.csv", rows)
+    tables.write("artifacts/curves/counts.csv", rows)
     stages.done(f"counts: {len(rows)} numbers of units and presentations")
 
 
@@ -44,7 +43,7 @@ def latency_rows(
     paths: list[Path],
     *,
     areas: list[str],
-    limits: dict[str, float | None],
+    limits: Limits,
     start_s: float,
     stop_s: float,
     step_s: float,
@@ -64,15 +63,17 @@ def latency_rows(
     windows = curves.sliding_windows(start_s, stop_s, step_s, width_s)
     shares: dict[str, list[np.ndarray]] = {}
     n_units: dict[str, int] = {}
-    counted = None
+    counted = shown = None
     for path in paths:
-        left = sessions.summary(path, **limits)
+        left = sessions.summary(path, limits)
         here = [area for area in areas if area in left and list(left[area].values())[-1]]
-        found = sessions.read_responses(path, areas=here, windows_s=windows, min_units=1, **limits)
+        found = sessions.read_responses(path, areas=here, windows_s=windows, min_units=1, limits=limits)
+        images_shown, n_shown = np.unique(found.image_id[found.image_id != BLANK], return_counts=True)
         if counted is not None and not np.array_equal(counted, found.window_s):
             raise ValueError(f"{path} was counted in other windows than {paths[0]}; leave one of them out")
-        counted = found.window_s
-        n_shown = np.unique(found.image_id, return_counts=True)[1]
+        if shown is not None and not np.array_equal(shown, images_shown):
+            raise ValueError(f"{path} shows other images than {paths[0]}; leave one of them out")
+        counted, shown = found.window_s, images_shown
         if n_shown.min() < 2:
             print(f"{path.name}: images were shown once, so that identity cannot be learnt from other presentations")
             continue
@@ -107,7 +108,8 @@ def count_rows(
     stimuli, split = Stimuli.load("artifacts/images.npz"), ImageSplit.load("artifacts/split.npz")
     responses = Responses.load(f"artifacts/responses/{population}.npz")
     y = images.resize(stimuli.rows(split.image_id), size_px).reshape(len(split.image_id), -1).astype(np.float32)
-    x = preprocessing.response_matrix(responses, transform="none")
+    # A unit is one regressor here, whatever the number of time bins: curves are over units and not over their bins.
+    x = responses.counts.sum(2, dtype=np.float64)
     means = preprocessing.mean_over_presentations(x, responses.image_id, split.image_id)
 
     def score(some: np.ndarray) -> np.ndarray:
@@ -130,17 +132,6 @@ def count_rows(
                 row |= {name: value, f"{name}_low": low, f"{name}_high": high}
             rows.append(row)
     return rows
-
-
-def write(path: str, rows: list[dict[str, Any]]) -> None:
-    """A table with digits on which machines agree; empty where there is no row."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {name: round(value, 5) if isinstance(value, float) else value for name, value in row.items()}
-            for row in rows
-        )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ def main(run: str) -> None:
     if run == "halves":
         first, second = (decoded(f"half_{half}", split) for half in "ab")
         reason = json.loads(Path("artifacts/noise_ceiling/vdvae.json").read_text())["absent"]
-        result = ceilings.of_halves(first, second, split, source=shown.source, reason=reason, **options)
+        looking = {name: value for name, value in options.items() if name not in ("n_draws", "seed")}
+        result = ceilings.of_halves(first, second, split, source=shown.source, reason=reason, **looking)
     else:
         result = scores.score_run(shown, decoded(run, split), split, **options)
     for name, metric in result["metrics"].items():

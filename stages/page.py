@@ -3,7 +3,6 @@
 The numbers and pictures are those that stand in metrics/ and plots/; nothing is computed here.
 """
 
-import csv
 import io
 import json
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from ruamel.yaml import YAML
 
 import stages
-from spikevaediff import images, page
+from spikevaediff import images, page, tables
 from spikevaediff.atomic import replacing
 from spikevaediff.records import Reconstructions, Stimuli
 
@@ -196,7 +195,7 @@ def every_image(shown: Stimuli) -> str:
 
 def areas() -> str:
     """The comparison of areas, and the pairs that differ."""
-    rows = [row for row in read_csv("artifacts/regions/tests.csv") if float(row["p_holm"]) < 0.05]
+    rows = [row for row in tables.read("artifacts/regions/tests.csv") if float(row["p_holm"]) < 0.05]
     cells = [
         [row["area"], row["other"], f"{float(row['difference']):+.3f}", f"{float(row['p_holm']):.4f}"] for row in rows
     ]
@@ -212,7 +211,7 @@ def mistakes() -> str:
             (row["mistake"].replace("_", " "), row["what"]),
             *(f"{float(row[name]):.3f}" for name in ("pixcorr", "pixcorr_chance", "p", "two_way", "contrast")),
         ]
-        for row in read_csv("artifacts/seed_errors.csv")
+        for row in tables.read("artifacts/seed_errors.csv")
     ]
     columns = ["mistake", "PixCorr", "its chance", "p", "two-way identification", "contrast"]
     note = page.paragraphs(
@@ -225,12 +224,6 @@ def mistakes() -> str:
 def picture(name: str, alt: str) -> str:
     """A picture of plots/."""
     return page.figure(Path(f"plots/{name}.png").read_bytes(), alt)
-
-
-def read_csv(path: str) -> list[dict[str, str]]:
-    """The rows of a table."""
-    with Path(path).open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Writes artifacts/quality/quality.json, one entry a session with units by filter,
 and artifacts/quality/units.csv, one row a unit. What the numbers are: spikevaediff.quality, spikevaediff.identity.
 """
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 
 import stages
-from spikevaediff import identity, nwb, quality, sessions
+from spikevaediff import behaviour, identity, nwb, quality, sessions, tables
 from spikevaediff.atomic import replacing
 from spikevaediff.records import BLANK, Responses, Stimuli
+from spikevaediff.unit_filter import Limits
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     stages.check_options(judged, options, "quality", passed=("areas", "window_s", "limits"))
     stages.check_positive("quality", **{name: options[name] for name in ("n_draws", "n_blocks", "n_folds")})
     responses = stages.section(params, "responses")
-    limits = {name: responses[name] for name in ("isi_violations_max", "amplitude_cutoff_max", "presence_ratio_min")}
+    limits = Limits.of(responses)
     window_s = (responses["start_s"], responses["start_s"] + responses["duration_s"])
     areas = sessions.areas_of(stages.section(params, "areas"))
     result: dict[str, Any] = {"source": Stimuli.load("artifacts/images.npz").source, "sessions": {}}
@@ -41,10 +41,7 @@ def main() -> None:
         )
     with replacing("artifacts/quality/quality.json") as temporary:
         temporary.write_text(json.dumps(rounded(result), indent=1) + "\n")
-    with replacing("artifacts/quality/units.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rounded(rows))
+    tables.write("artifacts/quality/units.csv", rows)
 
 
 def judged(
@@ -52,7 +49,7 @@ def judged(
     *,
     areas: list[str],
     window_s: tuple[float, float],
-    limits: dict[str, float | None],
+    limits: Limits,
     n_draws: int,
     seed: int,
     n_blocks: int,
@@ -63,9 +60,9 @@ def judged(
     anchor_window_s: list[float],
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One session's numbers, and those of its units."""
-    filters = sessions.summary(path, **limits)
+    filters = sessions.summary(path, limits)
     here = [area for area in areas if area in filters and list(filters[area].values())[-1]]
-    found = sessions.read_responses(path, areas=here, windows_s=np.array([window_s]), min_units=1, **limits)
+    found = sessions.read_responses(path, areas=here, windows_s=np.array([window_s]), min_units=1, limits=limits)
     spikes = np.issubdtype(found.counts.dtype, np.integer)
     x = found.counts.sum(2, dtype=np.float64)
     seconds = float(np.ptp(found.window_s, axis=1).sum())
@@ -127,7 +124,7 @@ def judged(
     }
     if sessions.has_spike_times(path) and anchor_area in here:
         window = np.array([anchor_window_s])
-        counts = sessions.read_responses(path, areas=[anchor_area], windows_s=window, min_units=1, **limits).counts
+        counts = sessions.read_responses(path, areas=[anchor_area], windows_s=window, min_units=1, limits=limits).counts
         correct = identity.support_vectors(counts[:, :, 0].astype(np.float64), shown, fold)
         session["identity"]["anchor"] = {
             "decoder": "RBF SVC of the AllenSDK quick start",
@@ -147,11 +144,11 @@ def judged(
 
 def running_speed(path: Path, found: Responses) -> np.ndarray:
     """Mean speed in cm/s during each presentation; NaN where it is not known."""
-    if not sessions.has_spike_times(path) or not nwb.has_running_speed(path):
+    if not sessions.has_spike_times(path) or not behaviour.has_running_speed(path):
         return np.full(len(found.counts), np.nan)
-    shown, speed = nwb.read_presentations(path), nwb.read_running_speed(path)
+    shown, speed = nwb.read_presentations(path), behaviour.read_running_speed(path)
     assert np.array_equal(shown.presentation_id, found.presentation_id[:, 0])
-    return nwb.mean_between(speed.start_s, speed.cm_per_s, shown.start_s, shown.stop_s)
+    return behaviour.mean_between(speed.start_s, speed.cm_per_s, shown.start_s, shown.stop_s)
 
 
 def ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:

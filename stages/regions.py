@@ -11,20 +11,19 @@ import numpy as np
 from rich.progress import track
 
 import stages
-from spikevaediff import curves, images, preprocessing, regions
+from spikevaediff import curves, images, preprocessing, regions, tables
 from spikevaediff.records import ImageSplit, Responses, Stimuli, rows_of
 from spikevaediff.regression import banded
-from stages.curves import write
 
 
 def main() -> None:
     """Write the three tables."""
     options = stages.section(stages.declared("regions"), "regions")
     stages.check_options(compare, options, "regions")
-    tables = compare(**options)
-    for name, rows in tables.items():
-        write(f"artifacts/regions/{name}.csv", rows)
-    stages.done(f"regions: {len(tables['curves'])} points, {len(tables['tests'])} pairs of areas")
+    found = compare(**options)
+    for name, rows in found.items():
+        tables.write(f"artifacts/regions/{name}.csv", rows)
+    stages.done(f"regions: {len(found['curves'])} points, {len(found['tests'])} pairs of areas")
 
 
 def compare(
@@ -41,16 +40,9 @@ def compare(
     """The rows of the three tables; see `spikevaediff.regions`."""
     stimuli, split = Stimuli.load("artifacts/images.npz"), ImageSplit.load("artifacts/split.npz")
     y = images.resize(stimuli.rows(split.image_id), size_px).reshape(len(split.image_id), -1).astype(np.float32)
-    x: dict[str, np.ndarray] = {}
-    visual: list[str] = []
-    for population in ("visual", "control"):
-        responses = Responses.load(f"artifacts/responses/{population}.npz")
-        means = preprocessing.mean_over_presentations(
-            preprocessing.response_matrix(responses, transform="none"), responses.image_id, split.image_id
-        )
-        area = np.tile(responses.units.area, len(responses.window_s))
-        visual += dict.fromkeys(responses.units.area.tolist()) if population == "visual" else []
-        x |= {name: means[:, area == name] for name in dict.fromkeys(responses.units.area.tolist())}
+    populations = {name: Responses.load(f"artifacts/responses/{name}.npz") for name in ("visual", "control")}
+    visual = dict.fromkeys(populations["visual"].unit_area.tolist())
+    x = regions.means_by_area(populations, split.image_id)
     common, widest = regions.common_units(x, n_units), max(values.shape[1] for values in x.values())
 
     def score(some: np.ndarray) -> np.ndarray:

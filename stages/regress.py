@@ -58,19 +58,21 @@ def main(run: str, space: str, population: str) -> None:
         )
     # Never scored here: for responses to other images, see `spikevaediff predict`.
     fit, scale = fitted_to(split.image_id)
-    names, units = features.group_name, responses.unit_unit_id
-    context: dict[str, Any] = {
-        "scale": scale,
-        "transform": transform,
-        "space": space,
-        "group_name": names,
-        "unit_id": units,
-    }
-    new_responses.with_context(fit, **context).save(f"artifacts/fits/{run}_all_images.npz")
+    new_responses.with_context(
+        fit,
+        scale=scale,
+        transform=transform,
+        space=space,
+        group_name=features.group_name,
+        unit_id=responses.unit_unit_id,
+        window_s=responses.window_s,
+    ).save(f"artifacts/fits/{run}_all_images.npz")
+    # Many at the largest are noise, by right; many at the smallest ask for a wider grid.
+    edges = ", ".join(f"{share:.0%} of targets at the {edge} penalty" for edge, share in fit.edge_share.items())
     constant = f" ({fit.n_constant} that never vary are dropped)" if fit.n_constant else ""
     stages.done(
         f"{run}: responses {x.shape} of {population} units{constant} predict {predicted.shape} of {space}, "
-        f"small matrices in {fit.precision}"
+        f"small matrices in {fit.precision}; {edges}"
     )
 
 

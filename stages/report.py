@@ -1,6 +1,5 @@
 """Sum up all runs in the small files that Git keeps: python -m stages.report"""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 import stages
-from spikevaediff import feature_r2, fit_report, gallery, layer_plots, recording_plots, region_plot, report
+from spikevaediff import feature_r2, fit_report, gallery, layer_plots, recording_plots, region_plot, report, tables
 from spikevaediff.atomic import replacing
-from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Stimuli
+from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Stimuli, read_npz
 
 RUNS = (
     "vdvae",
@@ -95,9 +94,9 @@ def main() -> None:
     fits = read_fit("vdvae")
     left_out: dict[str, dict[str, list[dict[str, Any]]]] = {space: {} for space in REGRESSIONS}
     alphas = fits["alphas"][0]
-    shares = report.alpha_shares(fits["alpha"], alphas)
-    search = report.search_rows(fits["convergence"], fits["group_r2"])
-    bands = report.band_rows(layers, fits)
+    shares = fit_report.alpha_shares(fits["alpha"], alphas)
+    search = fit_report.search_rows(fits["convergence"], fits["group_r2"])
+    bands = fit_report.band_rows(layers, fits)
     for space, of_space in REGRESSIONS.items():
         for run in of_space:
             fit = read_fit(run)
@@ -113,17 +112,15 @@ def main() -> None:
         # images: no table of these numbers can be mistaken for another.
         "metrics/metrics.json": json.dumps({name: means}, indent=2) + "\n",
         "metrics/statistics.json": json.dumps({name: evidence}, indent=1, allow_nan=False) + "\n",
-        "plots/scores.csv": report.csv_text(
-            [{"image_id": i} | {n: s[str(i)] for n, s in per_image.items()} for i in ids]
-        ),
-        "plots/latents.csv": report.csv_text([{"layer": a, "correlation": b, "control": c} for a, b, c in latents]),
-        "plots/layers.csv": report.csv_text(layer_plots.table(study, shown)),
-        "plots/alphas.csv": report.csv_text([{"log10_alpha": a, "share": b} for a, b in chosen]),
-        "plots/left_out.csv": report.csv_text(
+        "plots/scores.csv": csv_text([{"image_id": i} | {n: s[str(i)] for n, s in per_image.items()} for i in ids]),
+        "plots/latents.csv": csv_text([{"layer": a, "correlation": b, "control": c} for a, b, c in latents]),
+        "plots/layers.csv": csv_text(layer_plots.table(study, shown)),
+        "plots/alphas.csv": csv_text([{"log10_alpha": a, "share": b} for a, b in chosen]),
+        "plots/left_out.csv": csv_text(
             [row for of_space in left_out.values() for rows in of_space.values() for row in rows]
         ),
-        "plots/search.csv": report.csv_text(search),
-        "plots/bands.csv": report.csv_text(bands),
+        "plots/search.csv": csv_text(search),
+        "plots/bands.csv": csv_text(bands),
         "plots/scores.png": report.draw_scores(scores, title),
         "plots/latents.png": report.draw_latents(layers, correlation, f"Latents predicted from spikes: {title}"),
         "plots/left_out.png": fit_report.draw_left_out(left_out, f"Left-out training images: {shown.source}"),
@@ -151,45 +148,35 @@ def of_recordings(source: str) -> dict[str, str | bytes]:
     """What the recordings themselves say: quality, time courses, numbers of units, the noise ceiling."""
     judged, ceiling = (read_scores(f"artifacts/{name}.json") for name in ("quality/quality", "noise_ceiling/vdvae"))
     units, latency, counts = (
-        read_table(f"artifacts/{name}.csv") for name in ("quality/units", "curves/latency", "curves/counts")
+        tables.read(f"artifacts/{name}.csv") for name in ("quality/units", "curves/latency", "curves/counts")
     )
     areas, pairs, bands, wrong = (
-        read_table(f"artifacts/{name}.csv")
+        tables.read(f"artifacts/{name}.csv")
         for name in ("regions/curves", "regions/tests", "regions/bands", "seed_errors")
     )
     return {
-        "plots/regions.csv": report.csv_text(areas),
+        "plots/regions.csv": csv_text(areas),
         "plots/regions.png": region_plot.draw(areas, pairs, bands, title=f"Areas compared fairly: {source}"),
-        "plots/seed_errors.csv": report.csv_text([{k: v for k, v in row.items() if k != "what"} for row in wrong]),
-        "plots/quality.csv": report.csv_text(recording_plots.quality_rows(judged)),
-        "plots/quality_filters.csv": report.csv_text(recording_plots.filter_rows(judged)),
+        "plots/seed_errors.csv": csv_text([{k: v for k, v in row.items() if k != "what"} for row in wrong]),
+        "plots/quality.csv": csv_text(recording_plots.quality_rows(judged)),
+        "plots/quality_filters.csv": csv_text(recording_plots.filter_rows(judged)),
         "plots/quality.png": recording_plots.draw_quality(judged, units, source),
         "plots/latency.csv": Path("artifacts/curves/latency.csv").read_text(),
         "plots/counts.csv": Path("artifacts/curves/counts.csv").read_text(),
         "plots/curves.png": recording_plots.draw_curves(latency, counts, source),
-        "plots/noise_ceiling.csv": report.csv_text(recording_plots.ceiling_rows(ceiling)),
+        "plots/noise_ceiling.csv": csv_text(recording_plots.ceiling_rows(ceiling)),
         "plots/noise_ceiling.png": recording_plots.draw_ceiling(ceiling, f"Latents predicted from spikes: {source}"),
     }
 
 
-def read_table(path: str) -> list[dict[str, str]]:
-    """The rows of a CSV file of artifacts/.
-
-    Raises
-    ------
-    FileNotFoundError
-        It is not there.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} does not exist. Make it with: dvc repro")
-    with Path(path).open(newline="") as file:
-        return list(csv.DictReader(file))
+def csv_text(rows: list[dict[str, Any]]) -> str:
+    """A table of plots/, with the digits of the metrics."""
+    return tables.text(rows, digits=report.DIGITS)
 
 
 def read_fit(run: str) -> dict[str, np.ndarray]:
     """What stages/regress.py wrote of the fits of every fold."""
-    with np.load(f"artifacts/fits/{run}.npz", allow_pickle=False) as file:
-        return dict(file)
+    return read_npz(f"artifacts/fits/{run}.npz")
 
 
 def marks_of(scores: dict[str, dict[str, Any]]) -> list[str]:
@@ -204,9 +191,8 @@ def marks_of(scores: dict[str, dict[str, Any]]) -> list[str]:
     if len(found) != 1:
         raise ValueError(f"scores are by the protocols {', '.join(found)}, which one table cannot mix. Run: dvc repro")
     marks = [f"protocol {found[0]}"] if found[0] != "strict" else []
-    with np.load("artifacts/fits/vdvae.npz") as fits:
-        if str(fits["renormalise"][0]) == "test_legacy":
-            marks.append("legacy: renormalised with statistics of the test images")
+    if str(read_fit("vdvae")["renormalise"][0]) == "test_legacy":
+        marks.append("legacy: renormalised with statistics of the test images")
     return marks
 
 

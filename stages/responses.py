@@ -7,6 +7,7 @@ import numpy as np
 
 import stages
 from spikevaediff import sessions
+from spikevaediff.unit_filter import LIMITS, Limits
 
 
 def main(population: str) -> None:
@@ -14,15 +15,20 @@ def main(population: str) -> None:
     params = stages.declared(f"responses@{population}")
     options = stages.section(params, "responses")
     window = ("start_s", "duration_s", "n_bins")
-    stages.check_options(sessions.read_population, options, "responses", stage=window, passed=("areas", "windows_s"))
-    start, duration, n_bins = (options.pop(name) for name in window)
+    passed = ("areas", "windows_s", "limits")
+    stages.check_options(sessions.read_population, options, "responses", stage=(*window, *LIMITS), passed=passed)
+    start, duration, n_bins = (options[name] for name in window)
     if not isinstance(n_bins, int) or n_bins < 1:
         raise ValueError(f"params.yaml: responses.n_bins is {n_bins!r}, expected a whole number, 1 or more")
     edges = np.linspace(start, start + duration, n_bins + 1)
     areas = stages.section(params, "areas")
-    options |= {"areas": sessions.areas_of(areas, population)}
-    options |= {"windows_s": np.column_stack([edges[:-1], edges[1:]])}
-    responses = sessions.read_population(sessions.paths(Path("artifacts/sessions")), **options)
+    responses = sessions.read_population(
+        sessions.paths(Path("artifacts/sessions")),
+        areas=sessions.areas_of(areas, population),
+        windows_s=np.column_stack([edges[:-1], edges[1:]]),
+        limits=Limits.of(options),
+        min_units=options["min_units"],
+    )
     if areas[population] == sessions.SHUFFLED:
         responses = sessions.shuffled(responses)
     responses.save(f"artifacts/responses/{population}.npz")

@@ -10,12 +10,11 @@ import numpy as np
 from rich.progress import track
 
 import stages
-from spikevaediff import images, preprocessing, regions, seed_errors, statistics
+from spikevaediff import images, preprocessing, seed_errors, statistics, tables
 from spikevaediff.decoders import vdvae
 from spikevaediff.metrics import pixcorr, two_way
 from spikevaediff.records import Features, ImageSplit, Responses, Stimuli
 from stages import regress
-from stages.curves import write
 
 
 def main() -> None:
@@ -60,7 +59,7 @@ def main() -> None:
         "batch_size": compute["batch_size"],
         "device": compute["device"],
     }
-    fold = regions.folds_of(split)
+    fold = split.fold_of(split.test_ids)
     drawn = statistics.pairings(fold, n_draws=options["n_draws"], seed=options["seed"])
     truth = images.resize(images.rgb(shown.rows(split.test_ids)), options["size_px"])
     rows = []
@@ -81,7 +80,7 @@ def main() -> None:
                 "contrast": float(pixels.std((1, 2, 3)).mean() / truth.std((1, 2, 3)).mean()),
             }
         )
-    write("artifacts/seed_errors.csv", rows)
+    tables.write("artifacts/seed_errors.csv", rows)
     stages.done(f"{len(rows)} runs with and without mistakes")
 
 

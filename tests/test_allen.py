@@ -14,11 +14,15 @@ from bucket import Bucket, serving
 from conftest import ROOT
 from PIL import Image
 
-from spikevaediff import download, nwb
+from spikevaediff import download
+from spikevaediff.behaviour import read_pupil
 from spikevaediff.captions import Captions
 from spikevaediff.datasets import allen
 from spikevaediff.images import resize
+from spikevaediff.pseudo_population import concatenate
 from spikevaediff.records import Stimuli
+from spikevaediff.spike_counts import read_responses
+from spikevaediff.unit_filter import Limits
 
 N_IMAGES = 6
 SESSIONS = [700000001, 700000002]
@@ -73,16 +77,16 @@ def test_sessions_images_and_sources_arrive(data: Path, cache: Path, published: 
         "700000002.nwb",
         "sources.json",
     ]
-    limits = {"isi_violations_max": 0.5, "amplitude_cutoff_max": 0.1, "presence_ratio_min": 0.95}
-    options = {"areas": ["VISp", "CA1"], "windows_s": [[0.04, 0.29]], "min_units": 1, **limits}
+    limits = Limits(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95)
+    options = {"areas": ["VISp", "CA1"], "windows_s": [[0.04, 0.29]], "min_units": 1, "limits": limits}
     for number in SESSIONS:
-        whole = nwb.read_responses(published / f"session_{number}/session_{number}.nwb", **options)
-        part = nwb.read_responses(out / f"sessions/{number}.nwb", **options)
+        whole = read_responses(published / f"session_{number}/session_{number}.nwb", **options)
+        part = read_responses(out / f"sessions/{number}.nwb", **options)
         np.testing.assert_array_equal(part.counts, whole.counts)
-    joined = nwb.concatenate([nwb.read_responses(path, **options) for path in sorted((out / "sessions").glob("*.nwb"))])
+    joined = concatenate([read_responses(path, **options) for path in sorted((out / "sessions").glob("*.nwb"))])
     assert set(joined.unit_session_id.tolist()) == set(SESSIONS)
-    assert nwb.read_pupil(out / "sessions/700000001.nwb") is not None
-    assert nwb.read_pupil(out / "sessions/700000002.nwb") is None
+    assert read_pupil(out / "sessions/700000001.nwb") is not None
+    assert read_pupil(out / "sessions/700000002.nwb") is None
 
     stimuli = Stimuli.load(out / "images.npz")
     assert stimuli.image_id.tolist() == list(range(N_IMAGES))

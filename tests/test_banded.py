@@ -107,13 +107,6 @@ def test_search_descends_to_a_flat_place(learned):
         assert slope[-1] < 1e-4
 
 
-def test_search_is_a_table_to_plot(learned):
-    rows = fits.convergence_rows(learned[2].convergence, ["first", "second", "third"])
-    assert rows[0]["search"] == "first"
-    assert [row["step"] for row in rows if row["search"] == "second"][:3] == [0, 1, 2]
-    assert all(np.isfinite(row["unexplained"]) for row in rows)
-
-
 @pytest.mark.parametrize("scope", ["target", "global"])
 def test_scopes_share_weights_as_documented(scope):
     x, y, bands = bands_and_targets()

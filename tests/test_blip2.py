@@ -220,6 +220,11 @@ def test_a_folder_without_a_network_and_another_network_are_refused(
         FileNotFoundError, match=r"holds no config.json with tokenizer.json. Expected the files of a BLIP"
     ):
         blip2.describe(stimuli, folder=tmp_path, unfinished=tmp_path, batch_size=1, **OPTIONS)
+    (tmp_path / "config.json").write_text("{}")
+    for damaged in ('{"version": "1.0"', '{"version": "1.0"}', "[]"):
+        (tmp_path / "tokenizer.json").write_text(damaged)
+        with pytest.raises(ValueError, match=r"tokenizer.json describes no tokenizer: .*Fetch or restore it again"):
+            blip2._load(tmp_path, "", "float32", "cpu")
     OPTConfig(num_hidden_layers=1).save_pretrained(tmp_path)
     shutil.copy(network / "tokenizer.json", tmp_path)
     with pytest.raises(ValueError, match="model_type 'opt', expected blip-2"):

@@ -12,7 +12,7 @@ from golden_weights import arrays, checkpoint, largest
 from PIL import Image
 from safetensors.torch import save_file
 
-from spikevaediff import assets, clip
+from spikevaediff import assets, clip, networks
 from spikevaediff.captions import Captions
 from spikevaediff.features import clip_text, clip_vision
 from spikevaediff.records import Stimuli
@@ -205,7 +205,7 @@ def test_the_rounding_of_the_published_code_lowers_dark_pixels_by_one() -> None:
     flat = np.broadcast_to(levels[:, None, None, None], (256, 8, 8, 3))
     for rounding, expected in ((True, lowered), (False, levels)):
         found = clip_vision.prepared(flat, 16, published_rounding=rounding)[:, :, 0, 0].numpy()
-        expected = (expected[:, None] / 255 - np.array(clip_vision.CLIP_MEAN)) / np.array(clip_vision.CLIP_STD)
+        expected = (expected[:, None] / 255 - np.array(networks.CLIP_MEAN)) / np.array(networks.CLIP_STD)
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -213,7 +213,7 @@ def test_images_are_squashed_to_512_and_then_to_the_size_of_the_network() -> Non
     pixels = np.random.default_rng(3).integers(64, 256, (1, 700, 400, 3), dtype=np.uint8)  # too light to be lowered
     seen = Image.fromarray(pixels[0]).resize((512, 512), Image.Resampling.BILINEAR)
     small = np.asarray(seen.resize((224, 224), Image.Resampling.BICUBIC)) / 255
-    expected = (small - np.array(clip_vision.CLIP_MEAN)) / np.array(clip_vision.CLIP_STD)
+    expected = (small - np.array(networks.CLIP_MEAN)) / np.array(networks.CLIP_STD)
     found = clip_vision.prepared(pixels, 224, published_rounding=False)[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-6)
 

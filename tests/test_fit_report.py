@@ -79,3 +79,33 @@ def test_weights_shared_by_all_groups_are_drawn(banded_fit):
     shared = fits | {"band_weight": fits["band_weight"][:, :1], "convergence": fits["convergence"][:, :1]}
     for draw in (fit_report.draw_bands, fit_report.draw_search):
         assert pixels(draw(GROUPS, shared, "a test")).min() < 100
+
+
+def test_shares_of_penalties_add_up_to_one() -> None:
+    alphas = np.array([1.0, 10.0, 100.0])
+    alpha = np.array([[1.0, 1.0, 100.0], [10.0, 1.0, 100.0]])
+    shares = fit_report.alpha_shares(alpha, alphas)
+    assert shares.tolist() == [3 / 6, 1 / 6, 2 / 6]
+    # Penalties pass through a float32 on their way.
+    np.testing.assert_array_equal(fit_report.alpha_shares((alpha * (1 + 1e-7)).astype(np.float32), alphas), shares)
+
+
+def test_a_search_is_averaged_and_its_last_loss_carried_on() -> None:
+    record = np.full((2, 1, 4, 2), np.nan)
+    record[0, 0, :2, 0], record[1, 0, :, 0] = [1.0, 0.6], [0.8, 0.6, 0.4, 0.2]
+    rows = fit_report.search_rows(record, np.zeros((2, 1, 3)))
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
+    np.testing.assert_allclose([row["loss"] for row in rows], [0.9, 0.6, 0.5, 0.4])
+
+
+def test_without_a_search_the_best_of_the_grid_is_reported() -> None:
+    group_r2 = np.array([[[0.1, 0.3], [0.5, 0.2]]])
+    assert fit_report.search_rows(np.zeros((1, 0, 0, 2)), group_r2) == [{"step": 0, "loss": pytest.approx(0.6)}]
+
+
+def test_band_weights_are_averaged_over_folds_and_shared_where_the_fit_shares_them() -> None:
+    fits = {"band_name": np.array([["LP", "VISp"]] * 2), "band_weight": np.array([[[0.2, 0.8]], [[0.4, 0.6]]])}
+    rows = fit_report.band_rows(["00", "01"], fits)
+    assert [(row["layer"], row["band"]) for row in rows] == [("00", "LP"), ("00", "VISp"), ("01", "LP"), ("01", "VISp")]
+    np.testing.assert_allclose([row["weight"] for row in rows], [0.3, 0.7, 0.3, 0.7])
+    assert fit_report.band_rows(["00"], {}) == [{"layer": "00", "band": "all units", "weight": 1.0}]

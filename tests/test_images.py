@@ -1,9 +1,13 @@
 """The one resize rule: what it keeps, what it refuses, and that it is Pillow's bicubic filter with antialiasing."""
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from spikevaediff.images import resize, rgb
+from spikevaediff.images import check_size, read_grey, resize, rgb
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -85,3 +89,38 @@ def test_grey_becomes_three_equal_channels() -> None:
 def test_other_pixels_and_sizes_are_refused(pixels: np.ndarray, size_px: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         resize(pixels, size_px)
+
+
+def test_a_picture_file_becomes_grey_and_sixteen_bits_keep_their_levels(tmp_path: Path) -> None:
+    grey, colour = noise(12, 9), noise(12, 9, 3)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(colour).save(tmp_path / "colour.png")
+    Image.fromarray(np.arange(256, dtype=np.uint16).reshape(16, 16) * 257).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(read_grey(tmp_path / "grey.png"), grey)
+    luma = colour @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(read_grey(tmp_path / "colour.png") - luma).max() <= 1
+    np.testing.assert_array_equal(read_grey(tmp_path / "deep.png").ravel(), np.arange(256))
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif", "bmp"])
+def test_a_damaged_picture_is_refused_and_nothing_else_happens(kind: str, tmp_path: Path) -> None:
+    rng, path = np.random.default_rng([4]), tmp_path / f"a.{kind}"
+    Image.fromarray(noise(12, 9, 3)).save(path)
+    whole, refused = path.read_bytes(), 0
+    for _ in range(300):
+        content = bytearray(whole[: rng.integers(1, len(whole) + 1)])
+        content[rng.integers(len(content))] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow warns of what it then refuses
+                read_grey(path)
+        except ValueError:
+            refused += 1
+    assert refused > 100
+
+
+def test_a_size_that_is_none_is_refused() -> None:
+    check_size(1)
+    with pytest.raises(ValueError, match="size_px must be at least 1, got 0"):
+        check_size(0)

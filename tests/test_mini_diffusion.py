@@ -9,7 +9,6 @@ from safetensors import safe_open
 from spikevaediff import assets
 from spikevaediff.captions import Captions
 from spikevaediff.datasets import simulated
-from spikevaediff.decoders import versatile_diffusion as decoder
 from spikevaediff.decoders.versatile_diffusion import Guides
 from spikevaediff.download import sha256_of
 from spikevaediff.features import efficientnet, minilm
@@ -49,7 +48,7 @@ def guides(scenes: np.ndarray) -> tuple[Guides, Guides]:
         efficientnet.unconditional(weights=lite0, device="cpu")[None],
         minilm.unconditional(weights=words, n_tokens=24, device="cpu")[None],
     )
-    return Guides(SCENES, None, vision, decoder.tokens(text, SCENES)), nothing
+    return Guides(SCENES, None, vision, text.tokens(SCENES)), nothing
 
 
 def test_the_files_are_small_enough_for_git_and_belong_together() -> None:

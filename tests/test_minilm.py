@@ -101,6 +101,11 @@ def test_weights_that_are_not_these_are_refused(weights: Path, tmp_path: Path) -
     (tmp_path / "short.zip").write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"short.zip is damaged or is not all-MiniLM-L6-v2: .* assets fetch all_min"):
         contexts(["cat"], tmp_path / "short.zip")
+    with zipfile.ZipFile(weights) as whole, zipfile.ZipFile(tmp_path / "wordless.zip", "w") as wordless:
+        for member in ("config.json", "tokenizer.json", "model.safetensors"):
+            wordless.writestr(member, b"{}" if member == "tokenizer.json" else whole.read(member))
+    with pytest.raises(ValueError, match=r"wordless.zip is damaged .*: tokenizer.json describes no tokenizer"):
+        contexts(["cat"], tmp_path / "wordless.zip")
     with zipfile.ZipFile(weights) as whole, zipfile.ZipFile(tmp_path / "deeper.zip", "w") as deeper:
         for member in ("config.json", "tokenizer.json", "model.safetensors"):
             content = whole.read(member)

@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 from sklearn.datasets import load_sample_image
 
-from spikevaediff import assets, networks
+from spikevaediff import assets, networks, protocols
 
 
 def fetched(asset: str, load: Callable) -> object:
@@ -58,8 +58,12 @@ def test_alexnet_equals_a_float64_computation_layer_by_layer(alexnet):
         close(actual[i], x, MODEL_TOLERANCE)
 
 
+def alexnet_input(images: np.ndarray) -> torch.Tensor:
+    return protocols.network_input(images, protocols.named("strict"), "alexnet", shown=True)
+
+
 def test_alexnet_has_the_layers_of_torchvision(alexnet):
-    activations = networks.alexnet_activations(alexnet, pixels(1))
+    activations = networks.run(alexnet, alexnet_input, pixels(1), 1)
     assert [a.shape[1:] for a in activations] == [
         (64, 55, 55),
         (192, 27, 27),
@@ -111,11 +115,10 @@ def test_lite0_equals_a_float64_computation(lite0):
     close(logits[0].numpy(), state["_fc.weight"] @ x.mean(axis=(1, 2)) + state["_fc.bias"], MODEL_TOLERANCE)
 
 
-def test_lite0_gives_a_grid_of_7_by_7_and_its_mean(lite0):
+def test_lite0_gives_a_grid_of_7_by_7(lite0):
     with torch.inference_mode():
         grid = lite0(networks.lite0_input(pixels(2)))
     assert grid.shape == (2, 1280, 7, 7)
-    close(networks.lite0_features(lite0, pixels(2)), grid.numpy().mean(axis=(2, 3)))
     assert sum(p.numel() for p in lite0.parameters()) == 4_652_008
 
 
@@ -147,38 +150,35 @@ def test_lite0_names_photographs_with_the_known_probabilities(lite0, photograph)
 
 def test_batches_and_order_change_nothing(alexnet, lite0):
     five = pixels(5)
-    for look in (lambda p, b: networks.alexnet_activations(alexnet, p, batch_size=b)[4],
-                 lambda p, b: networks.lite0_features(lite0, p, batch_size=b)):  # fmt: skip
+    for look in (lambda p, b: networks.run(alexnet, alexnet_input, p, b)[4],
+                 lambda p, b: networks.run(lambda x: [lite0(x)], networks.lite0_input, p, b)[0]):  # fmt: skip
         whole = look(five, 16)
         close(look(five, 1), whole)
         close(look(five, 2), whole)
         close(look(five[::-1], 3)[::-1], whole)
 
 
-def test_inputs_are_resized_once_and_scaled_as_each_network_wants():
+def test_lite0_sees_images_resized_once_and_scaled_to_minus_one_to_one():
     black_and_white = np.stack([np.zeros((4, 6, 3), np.uint8), np.full((4, 6, 3), 255, np.uint8)])
     x = networks.lite0_input(black_and_white)
     assert x.shape == (2, 3, 224, 224)
     assert (x[0] == -1).all()
     assert (x[1] == 1).all()
-    x = networks.imagenet_input(black_and_white).numpy()
-    close(x[0, :, 7, 7], np.array([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225]))
-    close(x[1, :, 7, 7], np.array([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225]))
 
 
 def test_the_input_scaling_of_lpips_is_that_of_imagenet():
     images = pixels(2, 224)
     shift, scale = np.array([-0.030, -0.088, -0.188]), np.array([0.458, 0.448, 0.450])
     expected = (images / 127.5 - 1 - shift) / scale
-    close(networks.imagenet_input(images).numpy(), expected.transpose(0, 3, 1, 2), 1e-6)
+    x = networks.scaled(images, networks.IMAGENET_MEAN, networks.IMAGENET_STD)
+    close(x.numpy(), expected.transpose(0, 3, 1, 2), 1e-6)
 
 
-@pytest.mark.parametrize("prepare", [networks.imagenet_input, networks.lite0_input])
-def test_grey_or_scaled_images_are_refused(prepare):
+def test_grey_or_scaled_images_are_refused():
     with pytest.raises(ValueError, match=r"images must be \(image, row, column, 3\), got \(2, 64, 64\); for grey ones"):
-        prepare(pixels(2)[..., 0])
+        networks.lite0_input(pixels(2)[..., 0])
     with pytest.raises(ValueError, match=r"images must be uint8 in 0..255, got float64 in \[0, 1\]"):
-        prepare(pixels(2) / 255)
+        networks.lite0_input(pixels(2) / 255)
 
 
 def test_lpips_heads_are_five_layers_without_negative_weights():

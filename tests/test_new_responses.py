@@ -33,6 +33,7 @@ def context(fit, responses, scale):
         space="vdvae",
         group_name=np.array(["coarse", "fine"]),
         unit_id=responses.unit_unit_id,
+        window_s=responses.window_s,
     )
 
 
@@ -77,6 +78,15 @@ def test_a_fit_without_context_or_of_other_units_is_refused(fitted):
     other = dataclasses.replace(responses, unit_unit_id=responses.unit_unit_id + 2)
     with pytest.raises(ValueError, match=r"2 missing \[100, 101\], 2 unknown \[105, 106\]"):
         new_responses.predict_features(context(fit, responses, scale), other)
+
+
+def test_responses_counted_in_another_window_are_refused(fitted):
+    responses, fit, scale = fitted
+    later = dataclasses.replace(responses, window_s=responses.window_s + 0.05)
+    with pytest.raises(
+        ValueError, match=r"in the windows \[\[0.05, 0.3\]\], the fit is of counts in \[\[0.0, 0.25\]\]"
+    ):
+        new_responses.predict_features(context(fit, responses, scale), later)
 
 
 def test_context_survives_the_file(fitted, tmp_path):

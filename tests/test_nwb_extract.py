@@ -13,11 +13,15 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from spikevaediff import nwb
+from spikevaediff import behaviour, sessions
+from spikevaediff.nwb import read_presentations
 from spikevaediff.nwb_extract import extract, kept_intervals
+from spikevaediff.spike_counts import read_responses
+from spikevaediff.unit_filter import Limits
+from spikevaediff.unit_places import read_places
 
-LIMITS = {"isi_violations_max": 0.5, "amplitude_cutoff_max": 0.1, "presence_ratio_min": 0.95}
-NO_LIMITS = dict.fromkeys(LIMITS)
+LIMITS = Limits(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95)
+NO_LIMITS = Limits(isi_violations_max=None, amplitude_cutoff_max=None, presence_ratio_min=None)
 WINDOWS_S = [[0.0, 0.25], [0.05, 0.30], [-0.3, 0.7]]
 OPTIONS = {"areas": ["VISp", "VISl", "LGd", "CA1"], "windows_s": WINDOWS_S, "min_units": 1}
 
@@ -37,9 +41,9 @@ def part(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("limits", [LIMITS, NO_LIMITS], ids=["filter on", "filter off"])
-def test_counts_are_those_of_the_whole_file(whole: Path, part: Path, limits: dict[str, float]) -> None:
+def test_counts_are_those_of_the_whole_file(whole: Path, part: Path, limits: Limits) -> None:
     windows = {"windows_s": [[0.0, 0.25], [0.05, 0.30], [-0.3, 0.7]]}
-    one, other = (nwb.read_responses(path, **OPTIONS | limits | windows) for path in (whole, part))
+    one, other = (read_responses(path, **OPTIONS | {"limits": limits} | windows) for path in (whole, part))
     assert one.counts.sum() > 1000
     for name, value in vars(one).items():
         np.testing.assert_array_equal(getattr(other, name), value)
@@ -47,22 +51,22 @@ def test_counts_are_those_of_the_whole_file(whole: Path, part: Path, limits: dic
 
 
 def test_numbers_of_units_places_and_presentations_are_those_of_the_whole_file(whole: Path, part: Path) -> None:
-    assert nwb.summary(part, **LIMITS) == nwb.summary(whole, **LIMITS)
-    for read in (nwb.read_places, nwb.read_presentations):
+    assert sessions.summary(part, LIMITS) == sessions.summary(whole, LIMITS)
+    for read in (read_places, read_presentations):
         for one, other in zip(read(whole), read(part), strict=True):  # type: ignore[operator]
             np.testing.assert_array_equal(one, other)
 
 
 def test_behaviour_during_presentations_is_that_of_the_whole_file(whole: Path, part: Path) -> None:
-    shown = nwb.read_presentations(whole)
-    running = [nwb.read_running_speed(path) for path in (whole, part)]
-    pupil = [nwb.read_pupil(path) for path in (whole, part)]
+    shown = read_presentations(whole)
+    running = [behaviour.read_running_speed(path) for path in (whole, part)]
+    pupil = [behaviour.read_pupil(path) for path in (whole, part)]
     assert len(running[1].start_s) < 0.7 * len(running[0].start_s)
     assert pupil[0] is not None
     assert pupil[1] is not None
     for one, other in (
-        [nwb.mean_between(r.start_s, r.cm_per_s, shown.start_s, shown.stop_s) for r in running],
-        [nwb.mean_between(p.time_s, p.area, shown.start_s, shown.stop_s) for p in pupil],
+        [behaviour.mean_between(r.start_s, r.cm_per_s, shown.start_s, shown.stop_s) for r in running],
+        [behaviour.mean_between(p.time_s, p.area, shown.start_s, shown.stop_s) for p in pupil],
     ):
         np.testing.assert_allclose(one, other, rtol=1e-9)
         assert np.isfinite(one).mean() > 0.9
@@ -88,15 +92,15 @@ def test_the_same_session_gives_the_same_bytes(whole: Path, part: Path, tmp_path
 
 def test_an_extract_of_an_extract_is_the_same(part: Path, tmp_path: Path) -> None:
     extract(part, tmp_path / "again.nwb", margin_s=0.5)
-    one, other = (nwb.read_responses(path, **OPTIONS | LIMITS) for path in (part, tmp_path / "again.nwb"))
+    one, other = (read_responses(path, **OPTIONS | {"limits": LIMITS}) for path in (part, tmp_path / "again.nwb"))
     np.testing.assert_array_equal(one.counts, other.counts)
 
 
 def test_windows_beyond_what_was_kept_are_refused_instead_of_counted_too_low(part: Path) -> None:
     with pytest.raises(ValueError, match=r"extract that does not hold the spikes of all of .*datasets.allen.margin_s"):
-        nwb.read_responses(part, **OPTIONS | LIMITS | {"windows_s": [[0.0, 0.8]]})
+        read_responses(part, **OPTIONS | {"limits": LIMITS} | {"windows_s": [[0.0, 0.8]]})
     with pytest.raises(ValueError, match=r"nearer to the onset"):
-        nwb.read_responses(part, **OPTIONS | LIMITS | {"windows_s": [[-0.6, 0.1]]})
+        read_responses(part, **OPTIONS | {"limits": LIMITS} | {"windows_s": [[-0.6, 0.1]]})
 
 
 def test_intervals_are_the_union_of_widened_presentations() -> None:
@@ -161,9 +165,9 @@ def allensdk(tmp_path: Path):  # type: ignore[no-untyped-def]
 @pytest.mark.slow
 def test_what_allensdk_reads_from_the_recording_is_what_the_extract_holds(whole: Path, part: Path, allensdk) -> None:  # type: ignore[no-untyped-def]
     theirs, of_extract = allensdk(whole), allensdk(part)
-    ours = nwb.read_responses(part, **OPTIONS | LIMITS | {"windows_s": WINDOWS_S[:2]})
-    shown, places = nwb.read_presentations(part), nwb.read_places(part)
-    running, pupil = nwb.read_running_speed(part), nwb.read_pupil(part)
+    ours = read_responses(part, **OPTIONS | {"limits": LIMITS} | {"windows_s": WINDOWS_S[:2]})
+    shown, places = read_presentations(part), read_places(part)
+    running, pupil = behaviour.read_running_speed(part), behaviour.read_pupil(part)
     assert pupil is not None
     order = np.argsort(theirs["unit_id"])
     np.testing.assert_array_equal(theirs["unit_id"][order], ours.unit_unit_id)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from spikevaediff.nwb import read_responses
 from spikevaediff.nwb_writer import Recording, write
 from spikevaediff.records import BLANK
 from spikevaediff.simulator import AREAS, simulate
+from spikevaediff.spike_counts import read_responses
+from spikevaediff.unit_filter import Limits
 
 WINDOWS_S = np.array([[0.0, 0.25], [0.05, 0.3]])
 
@@ -85,9 +86,7 @@ def test_the_projects_reader_finds_the_good_units_and_every_spike(recording: Rec
         path,
         areas=list(AREAS),
         windows_s=WINDOWS_S,
-        isi_violations_max=0.5,
-        amplitude_cutoff_max=0.1,
-        presence_ratio_min=0.95,
+        limits=Limits(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95),
         min_units=1,
     )
     units, presentations, counts = _expected(recording)

@@ -10,12 +10,14 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import small_session
 from PIL import Image
 
-from spikevaediff import __main__, sessions
+from spikevaediff import __main__, plain_folder, sessions
 from spikevaediff.captions import Captions
 from spikevaediff.datasets import plain
 from spikevaediff.records import BLANK, Responses, Stimuli
+from spikevaediff.unit_filter import Limits
 
 N_IMAGES, N_REPEATS, UNITS = 6, 3, (11, 12, 15)
 OPTIONS = {"source": "a test", "size_px": 16, "window_s": [0.05, 0.15], "margin_s": 1.0}
@@ -107,7 +109,7 @@ def test_responses_that_are_no_counts_are_kept_and_several_windows_too(folder: P
         made["responses"] = np.stack([made["responses"] * 0.5 - 1, made["responses"]], axis=2)
         (folder / f"sessions/{session_id}.csv").unlink(missing_ok=True)
         np.savez(folder / f"sessions/{session_id}.npz", **made, window_s=np.array([[0, 0.1], [0.1, 0.2]]))
-    assert any("taken as activity and not as spike counts" in note for note in plain.examine(folder).notes)
+    assert any("taken as activity and not as spike counts" in note for note in plain_folder.examine(folder).notes)
     plain.acquire(folder, tmp_path / "out", **OPTIONS)
     found = Responses.load(tmp_path / "out/sessions/1.npz")
     assert found.counts.dtype == np.float32
@@ -118,7 +120,7 @@ def test_responses_that_are_no_counts_are_kept_and_several_windows_too(folder: P
 def test_rows_sorted_by_image_are_noticed(folder: Path) -> None:
     made = arrays()
     npz(image_id=np.sort(made["image_id"]))(folder)
-    found = plain.examine(folder)
+    found = plain_folder.examine(folder)
     assert found.problems == []
     assert any(note.startswith("sessions/1.npz: rows are sorted by image") for note in found.notes)
 
@@ -127,7 +129,7 @@ def test_images_that_a_session_does_not_show_are_left_out(folder: Path, tmp_path
     made = arrays()
     kept = made["image_id"] != 4
     np.savez(folder / "sessions/1.npz", **{n: v if n == "unit_id" else v[kept] for n, v in made.items()})
-    found = plain.examine(folder)
+    found = plain_folder.examine(folder)
     assert found.problems == []
     assert "image_id 4 is not shown in every session and left out" in found.notes
     plain.acquire(folder, tmp_path / "out", **OPTIONS)
@@ -154,17 +156,17 @@ def test_a_recording_with_spike_times_is_taken_as_it_is(shared: Path, folder: Pa
         shutil.copy(folder / "images/a.png", folder / f"images/{i}.png")
     with (folder / "images.csv").open("a", newline="") as file:
         csv.writer(file).writerows([[i, f"{i}.png", "One."] for i in range(6, 118)])
-    assert plain.examine(folder).problems == []
+    assert plain_folder.examine(folder).problems == []
     plain.acquire(folder, tmp_path / "out", **OPTIONS)
-    limits = {"isi_violations_max": 0.5, "amplitude_cutoff_max": 0.1, "presence_ratio_min": 0.95}
-    options = {"areas": ["VISp"], "windows_s": np.array([[0.0, 0.25]]), "min_units": 1} | limits
+    limits = Limits(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95)
+    options = {"areas": ["VISp"], "windows_s": np.array([[0.0, 0.25]]), "min_units": 1, "limits": limits}
     before, after = (
         sessions.read_responses(path, **options)
         for path in (folder / "sessions/900000001.nwb", tmp_path / "out/sessions/900000001.nwb")
     )
     np.testing.assert_array_equal(before.counts, after.counts)
     (folder / "sessions/900000001.nwb").rename(folder / "sessions/7.nwb")
-    assert any("Name the file 900000001.nwb" in problem for problem in plain.examine(folder).problems)
+    assert any("Name the file 900000001.nwb" in problem for problem in plain_folder.examine(folder).problems)
 
 
 # ---- What is wrong
@@ -280,6 +282,23 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a metric that is no number": (change("units.csv", "2.5", "good"), "line 2: snr is 'good'"),
     "a unit listed twice": (change("units.csv", "1,12,V1", "1,11,V1"), r"\(1, 11\) stands there more than once"),
+    "an id that is no number of a picture": (
+        npz(image_id=arrays()["image_id"] + np.inf),
+        "image_id is float64 .*whole",
+    ),
+    "an id beyond all bounds": (
+        npz(unit_id=np.array([11, 12, 1e300])),
+        "unit_id is float64 .*, expected a row of whole",
+    ),
+    "an endless id as text": (change("sessions/2.csv", "\n", "\ninf,1,2,3\n"), "image_id inf: expected whole numbers"),
+    "a unit beyond all bounds": (
+        change("sessions/2.csv", ",11,", f",{'9' * 25},"),
+        "begins with '9{25}', expected image_id and the numbers",
+    ),
+    "a text behind an empty line": (
+        change("sessions/2.csv", "\n", "\n\n0,1,x,3\n"),
+        "expected numbers in line 3, column 12: 'x'",
+    ),
     "a text among numbers": (
         change("sessions/2.csv", "\n", "\n0,1,x,3\n"),
         "expected numbers in line 2, column 12: 'x'",
@@ -328,6 +347,27 @@ def test_all_that_is_wrong_is_said_at_once(folder: Path, capsys: pytest.CaptureF
     for case in together:
         assert re.search(BAD[case][1], said), said
     assert "5. " in said
+
+
+def test_recordings_are_not_cut_to_the_images_that_all_sessions_show(folder: Path) -> None:
+    recording, columns = folder / "sessions/700000001.nwb", ("id", "start_time", "stop_time")
+    small_session.write(recording, {f"{small_session.SCENES}/frame": [0.0, 1.0, 2.0, 3.0]})
+    found = plain_folder.examine(folder)
+    assert found.problems == []  # the tables are cut to the four images
+    assert found.shared.tolist() == [0, 1, 2, 3]
+    made = arrays()
+    kept = made["image_id"] != 3
+    np.savez(folder / "sessions/1.npz", **{n: v if n == "unit_id" else v[kept] for n, v in made.items()})
+    five = {f"{small_session.SCENES}/{name}": np.arange(5.0) + 1 for name in columns}
+    small_session.write(recording, five | {f"{small_session.SCENES}/frame": np.arange(5.0)})
+    (problem,) = plain_folder.examine(folder).problems
+    assert problem.startswith("session 700000001 shows image_id 3, which not every session shows. Tables are cut to")
+
+
+def test_options_out_of_range_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    for option, message in (({"margin_s": -1.0}, "margin_s is -1.0"), ({"size_px": 0}, "size_px must be at least 1")):
+        with pytest.raises(ValueError, match=message):
+            plain.acquire(tmp_path / "nowhere", tmp_path / "out", **OPTIONS | option)
 
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

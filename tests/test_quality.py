@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from conftest import close
 
-from spikevaediff import nwb, quality
+from spikevaediff import behaviour, quality
+from spikevaediff.nwb import read_presentations
 from spikevaediff.records import BLANK, Responses, UnitTable
+from spikevaediff.spike_counts import read_responses
+from spikevaediff.unit_filter import Limits
 from stages import curves
 from stages import quality as stage
 
@@ -97,15 +100,15 @@ def test_published_numbers_are_those_of_their_tables(shared: Path) -> None:
     assert np.mean(quality.PUBLISHED_ACCURACY) == pytest.approx(0.478, abs=1e-3)
 
 
-LIMITS = {"isi_violations_max": 0.5, "amplitude_cutoff_max": 0.1, "presence_ratio_min": 0.95}
+LIMITS = Limits(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95)
 
 
 def test_running_speed_is_that_of_each_presentation_and_may_be_unknown(shared: Path, tmp_path: Path) -> None:
     source = shared / "data/allen_layout_nwb_fixture/session_900000001.nwb"
-    found = nwb.read_responses(source, areas=["VISp"], windows_s=np.array([[0.0, 0.25]]), min_units=1, **LIMITS)
+    found = read_responses(source, areas=["VISp"], windows_s=np.array([[0.0, 0.25]]), min_units=1, limits=LIMITS)
     speed = stage.running_speed(source, found)
-    samples = nwb.read_running_speed(source)
-    shown = nwb.read_presentations(source)
+    samples = behaviour.read_running_speed(source)
+    shown = read_presentations(source)
     during = (samples.start_s >= shown.start_s[3]) & (samples.start_s < shown.stop_s[3])
     assert speed[3] == pytest.approx(samples.cm_per_s[during].mean())
     path = tmp_path / "900000001.nwb"
@@ -182,3 +185,41 @@ def test_means_over_presentations_are_judged_by_what_they_tell(tmp_path: Path) -
         seed=0,
     )
     assert of == []
+
+
+def repeated(session_id: int, images: list[int], *, n_blanks: int) -> Responses:
+    """Counts of four units that tell images apart, each shown six times."""
+    shown = np.random.default_rng([session_id]).permutation(images * 6 + [BLANK] * n_blanks)
+    units = UnitTable(np.arange(4), np.full(4, session_id), np.array(["V4"] * 4), *([np.full(4, np.nan)] * 5))
+    return Responses.make(
+        counts=(9 * np.stack([shown, shown**2, -shown, shown % 2], 1) % 50 + 20)[:, :, None].astype(np.uint16),
+        image_id=shown,
+        presentation_id=np.arange(len(shown))[:, None],
+        session_id=np.array([session_id]),
+        window_s=np.array([[0.05, 0.15]]),
+        units=units,
+    )
+
+
+def latency(folder: Path, *session_ids: int) -> list[dict[str, object]]:
+    sliding = {"start_s": 0.0, "stop_s": 0.2, "step_s": 0.1, "width_s": 0.1, "n_folds": 3, "shrinkage": 0.1}
+    paths = [folder / f"{session_id}.npz" for session_id in session_ids]
+    return curves.latency_rows(paths, areas=["V4"], limits=LIMITS, **sliding, n_resamples=10, seed=0)
+
+
+def test_a_blank_that_was_shown_once_hides_no_images(tmp_path: Path) -> None:
+    for session_id, n_blanks in ((1, 6), (2, 1), (3, 0)):
+        repeated(session_id, [1, 2, 3, 4], n_blanks=n_blanks).save(tmp_path / f"{session_id}.npz")
+        (row,) = latency(tmp_path, session_id)
+        assert row["n_units"] == 4
+        assert row["chance"] == 1 / 4
+
+
+def test_sessions_are_averaged_over_the_same_images_or_not_at_all(tmp_path: Path) -> None:
+    repeated(1, [1, 2, 3, 4], n_blanks=6).save(tmp_path / "1.npz")
+    repeated(2, [1, 2, 3, 4], n_blanks=0).save(tmp_path / "2.npz")
+    (row,) = latency(tmp_path, 1, 2)
+    assert row["n_units"] == 8
+    repeated(3, [1, 2, 3, 5], n_blanks=6).save(tmp_path / "3.npz")
+    with pytest.raises(ValueError, match=r"3.npz shows other images than .*1.npz; leave one of them out"):
+        latency(tmp_path, 1, 3)

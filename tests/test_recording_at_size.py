@@ -23,7 +23,9 @@ SAMPLES = 82  # of a waveform, on each of 384 channels
 MEASURED = """
 import json, sys, time
 from pathlib import Path
-from spikevaediff import nwb, nwb_extract
+from spikevaediff import nwb_extract
+from spikevaediff.spike_counts import read_responses
+from spikevaediff.unit_filter import Limits
 
 def peak_mb():  # not ru_maxrss, which begins with what the process that started this one had
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
@@ -32,11 +34,11 @@ source, out = sys.argv[1:]
 options = dict(areas=["VISp", "VISl", "LGd", "CA1"], windows_s=[[0.04, 0.29], [0.0, 0.25]], min_units=5)
 found = {}
 for name, limits in (
-    ("filter_on", dict(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95)),
-    ("filter_off", dict.fromkeys(["isi_violations_max", "amplitude_cutoff_max", "presence_ratio_min"])),
+    ("filter_on", Limits(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95)),
+    ("filter_off", Limits(isi_violations_max=None, amplitude_cutoff_max=None, presence_ratio_min=None)),
 ):
     started, cpu = time.monotonic(), time.process_time()
-    counts = nwb.read_responses(source, **options, **limits).counts
+    counts = read_responses(source, limits=limits, **options).counts
     found[name] = {
         "seconds": time.monotonic() - started, "cpu_s": time.process_time() - cpu, "shape": counts.shape,
         "total": int(counts.sum(dtype=int)), "peak_mb": peak_mb(),
@@ -46,7 +48,7 @@ started, cpu = time.monotonic(), time.process_time()
 nwb_extract.extract(source, out, margin_s=1.0)
 found["extract"] = {"seconds": time.monotonic() - started, "cpu_s": time.process_time() - cpu,
     "peak_mb": peak_mb()}
-of_extract = nwb.read_responses(out, **options, **limits).counts
+of_extract = read_responses(out, limits=limits, **options).counts
 found["extract"] |= {"total": int(of_extract.sum(dtype=int))}
 print(json.dumps(found))
 """

@@ -17,6 +17,7 @@ from spikevaediff.records import (
     Responses,
     Stimuli,
     UnitTable,
+    read_npz,
     rows_of,
 )
 
@@ -256,3 +257,23 @@ def test_a_folder_that_is_not_one_of_reconstructions_is_refused(tmp_path: Path) 
     Image.new("RGB", (2, 2)).save(folder / "0012.png")
     with pytest.raises(ValueError, match=r"run mixes image sizes \[\(2, 2, 3\), \(6, 5, 3\)\]"):
         Reconstructions.load(folder)
+
+
+def test_the_fold_of_an_image_is_found_by_its_id() -> None:
+    assert split().fold_of(np.array([9, 5, 2])).tolist() == [0, -1, 1]
+    with pytest.raises(KeyError, match="the split lacks image_id 3"):
+        split().fold_of(np.array([1, 3]))
+
+
+def test_a_changed_byte_of_a_compressed_archive_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    path, a = tmp_path / "a.npz", np.arange(40)
+    np.savez_compressed(path, a=a)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            found = read_npz(path)
+        except ValueError as error:
+            assert "a.npz is damaged" in str(error)  # noqa: PT017
+        else:
+            np.testing.assert_array_equal(next(iter(found.values())), a)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from spikevaediff import regions
-from spikevaediff.records import ImageSplit
+from spikevaediff import regions, sessions
+from spikevaediff.records import BLANK, ImageSplit, Responses, UnitTable
 
 N = 40
 SPLIT = ImageSplit(np.arange(N), np.arange(N) % 4)
@@ -75,7 +75,33 @@ def test_signs_give_uniform_p_values_when_nothing_differs() -> None:
     assert regions.sign_flip_p(np.zeros(N), spread=1.0, n_draws=99, seed=0) == 1.0
 
 
-def test_folds_are_joined_by_image() -> None:
-    shuffled = np.array([5, 3, 9])
-    split = ImageSplit(np.sort(shuffled), np.array([1, 0, 1]))
-    assert dict(zip(split.test_ids.tolist(), regions.folds_of(split).tolist(), strict=True)) == {3: 1, 5: 0, 9: 1}
+def responses(image_id: np.ndarray, area: list[str], n_windows: int, seed: int) -> Responses:
+    n, rng = len(area), np.random.default_rng([seed])
+    return Responses.make(
+        counts=rng.poisson(4.0, (len(image_id), n, n_windows)).astype(np.uint16),
+        image_id=image_id,
+        presentation_id=np.arange(len(image_id))[:, None],
+        session_id=np.array([1]),
+        window_s=np.column_stack([np.arange(n_windows), np.arange(n_windows) + 1.0]),
+        units=UnitTable(np.arange(n), np.ones(n, np.int64), np.array(area), *([np.zeros(n)] * 5)),
+    )
+
+
+def test_a_unit_is_one_column_whatever_the_number_of_its_time_bins() -> None:
+    shown = np.random.default_rng([3]).permutation(np.repeat([BLANK, 4, 7], 5))
+    of_bins = responses(shown, ["VISp", "LGd", "VISp"], 4, seed=1)
+    x = regions.means_by_area({"visual": of_bins}, np.array([7, 4]))
+    assert {area: values.shape for area, values in x.items()} == {"VISp": (2, 2), "LGd": (2, 1)}
+    np.testing.assert_allclose(x["LGd"][0, 0], of_bins.counts[shown == 7, 1].sum(1).mean())
+
+
+def test_a_shuffled_control_stands_beside_the_areas_that_it_is_made_of() -> None:
+    shown = np.repeat([4, 7], 5)
+    visual, other = responses(shown, ["VISp", "LGd"], 1, seed=1), responses(shown, ["CA1"], 1, seed=2)
+    alone = regions.means_by_area({"visual": visual}, np.array([4, 7]))
+    both = regions.means_by_area({"visual": visual, "control": sessions.shuffled(visual)}, np.array([4, 7]))
+    assert list(both) == ["VISp", "LGd", "VISp of control", "LGd of control"]
+    for area in ("VISp", "LGd"):
+        np.testing.assert_array_equal(both[area], alone[area])
+        np.testing.assert_array_equal(both[f"{area} of control"], alone[area][::-1])
+    assert list(regions.means_by_area({"visual": visual, "control": other}, np.array([4]))) == ["VISp", "LGd", "CA1"]

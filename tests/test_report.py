@@ -129,20 +129,6 @@ def test_identification_needs_two_images_in_a_fold() -> None:
     assert np.isnan(report.identification_in_folds(true, true, in_folds(4, 4)))
 
 
-def test_shares_of_penalties_add_up_to_one() -> None:
-    alphas = np.array([1.0, 10.0, 100.0])
-    alpha = np.array([[1.0, 1.0, 100.0], [10.0, 1.0, 100.0]])
-    shares = report.alpha_shares(alpha, alphas)
-    assert shares.tolist() == [3 / 6, 1 / 6, 2 / 6]
-    # Penalties pass through a float32 on their way.
-    np.testing.assert_array_equal(report.alpha_shares((alpha * (1 + 1e-7)).astype(np.float32), alphas), shares)
-
-
-def test_tables_have_the_same_line_ends_and_digits_everywhere() -> None:
-    text = report.csv_text([{"layer": "00 (1x1)", "r": 1 / 3, "n": 7}, {"layer": 'a "b", c', "r": 2.0, "n": 8}])
-    assert text == 'layer,r,n\n00 (1x1),0.3333,7\n"a ""b"", c",2.0,8\n'
-
-
 def test_evidence_corrects_the_p_values_of_what_is_asked_together() -> None:
     scores = {"vdvae": scores_of(0, absent=("lpips",)), "control": scores_of(1), "grey": scores_of(2)}
     space = {"mean": 0.1, "interval": [0.05, 0.15], "chance": -0.02, "p": 0.004, "groups": [{"group": "a", "r2": 0.1}]}
@@ -207,24 +193,3 @@ def test_pictures_of_one_metric_and_of_many_are_drawn() -> None:
     for scores in (one, scores_of(0)):
         heights.append(Image.open(io.BytesIO(report.draw_scores({"vdvae": scores}, "a simulated test"))).height)
     assert heights[0] < heights[1]
-
-
-def test_a_search_is_averaged_and_its_last_loss_carried_on() -> None:
-    record = np.full((2, 1, 4, 2), np.nan)
-    record[0, 0, :2, 0], record[1, 0, :, 0] = [1.0, 0.6], [0.8, 0.6, 0.4, 0.2]
-    rows = report.search_rows(record, np.zeros((2, 1, 3)))
-    assert [row["step"] for row in rows] == [0, 1, 2, 3]
-    np.testing.assert_allclose([row["loss"] for row in rows], [0.9, 0.6, 0.5, 0.4])
-
-
-def test_without_a_search_the_best_of_the_grid_is_reported() -> None:
-    group_r2 = np.array([[[0.1, 0.3], [0.5, 0.2]]])
-    assert report.search_rows(np.zeros((1, 0, 0, 2)), group_r2) == [{"step": 0, "loss": pytest.approx(0.6)}]
-
-
-def test_band_weights_are_averaged_over_folds_and_shared_where_the_fit_shares_them() -> None:
-    fits = {"band_name": np.array([["LP", "VISp"]] * 2), "band_weight": np.array([[[0.2, 0.8]], [[0.4, 0.6]]])}
-    rows = report.band_rows(["00", "01"], fits)
-    assert [(row["layer"], row["band"]) for row in rows] == [("00", "LP"), ("00", "VISp"), ("01", "LP"), ("01", "VISp")]
-    np.testing.assert_allclose([row["weight"] for row in rows], [0.3, 0.7, 0.3, 0.7])
-    assert report.band_rows(["00"], {}) == [{"layer": "00", "band": "all units", "weight": 1.0}]

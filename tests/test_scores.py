@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import close
 
-from spikevaediff import assets, baselines, images, networks, scores
+from spikevaediff import assets, baselines, images, networks, protocols, scores
 from spikevaediff.metrics import pixcorr, ssim, two_way
 from spikevaediff.records import ImageSplit, Reconstructions, Stimuli
 from stages import evaluate
@@ -118,8 +118,9 @@ def test_alexnet_metrics_look_at_the_rectified_second_and_fifth_convolution(show
     wrong = Reconstructions(IDS, y)
     result = with_weights(shown=shown, reconstructed=wrong, size_px=24, metrics=[name])["metrics"][name]
     network = networks.alexnet(assets.fetch("alexnet_convolutions"))
+    inputs = [protocols.network_input(p, protocols.named("strict"), "alexnet", shown=True) for p in (x, y)]
     with torch.inference_mode():
-        u, v = (network.features[: position + 1](networks.imagenet_input(p)).flatten(1).numpy() for p in (x, y))
+        u, v = (network.features[: position + 1](z).flatten(1).numpy() for z in inputs)
     expected = two_way.identification(np.corrcoef(u, v)[:6, 6:])
     close(np.array(list(result["scores"].values())), expected)
     assert len(np.unique(expected)) > 2

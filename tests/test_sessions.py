@@ -1,14 +1,17 @@
 """Tables of responses beside recordings, read by the same calls."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from spikevaediff import nwb, preprocessing, sessions
+from spikevaediff import preprocessing, sessions, spike_counts
+from spikevaediff.pseudo_population import concatenate
 from spikevaediff.records import BLANK, Responses, UnitTable
+from spikevaediff.unit_filter import Limits
 
-LIMITS = {"isi_violations_max": 0.5, "amplitude_cutoff_max": 0.1, "presence_ratio_min": 0.95}
+LIMITS = Limits(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95)
 WINDOWS = np.array([[0.0, 0.25]])
 UNKNOWN = np.full(6, np.nan)
 
@@ -33,7 +36,9 @@ def table(session_id: int = 1, dtype: type = np.float32, **metrics: np.ndarray) 
 
 
 def read(path: Path, **options: object) -> Responses:
-    return sessions.read_responses(path, **{"areas": ["V4"], "windows_s": WINDOWS, "min_units": 1} | LIMITS | options)
+    return sessions.read_responses(
+        path, **{"areas": ["V4"], "windows_s": WINDOWS, "min_units": 1, "limits": LIMITS} | options
+    )
 
 
 def test_a_table_gives_the_units_of_the_areas_in_its_own_windows(tmp_path: Path) -> None:
@@ -44,7 +49,7 @@ def test_a_table_gives_the_units_of_the_areas_in_its_own_windows(tmp_path: Path)
     assert found.counts.dtype == np.float32
     assert found.units.unit_id.tolist() == [0, 1, 3]
     assert found.window_s.tolist() == [[0.05, 0.15]]
-    assert sessions.summary(tmp_path / "1.npz", **LIMITS) == {
+    assert sessions.summary(tmp_path / "1.npz", LIMITS) == {
         "": {"recorded": 1, "in an area": 0},
         "IT": {"recorded": 2, "in an area": 2},
         "V4": {"recorded": 3, "in an area": 3},
@@ -55,8 +60,8 @@ def test_a_metric_that_a_table_has_limits_and_one_that_it_lacks_does_not(tmp_pat
     isi = np.array([0.5, 0.6, 0.1, np.nan, 0.1, 0.1])
     table(isi_violations=isi).save(tmp_path / "1.npz")
     assert read(tmp_path / "1.npz").units.unit_id.tolist() == [0]
-    assert read(tmp_path / "1.npz", isi_violations_max=None).units.unit_id.tolist() == [0, 1, 3]
-    left = sessions.summary(tmp_path / "1.npz", **LIMITS)["V4"]
+    assert read(tmp_path / "1.npz", limits=replace(LIMITS, isi_violations_max=None)).units.unit_id.tolist() == [0, 1, 3]
+    left = sessions.summary(tmp_path / "1.npz", LIMITS)["V4"]
     assert left == {"recorded": 3, "in an area": 3, "isi_violations <= 0.5": 1}
 
 
@@ -73,7 +78,7 @@ def test_tables_are_joined_as_recordings_are(tmp_path: Path) -> None:
         table(session_id).save(tmp_path / f"{session_id}.npz")
     found = sessions.paths(tmp_path)
     assert [path.name for path in found] == ["1.npz", "2.npz"]
-    joined = nwb.concatenate([read(path) for path in found])
+    joined = concatenate([read(path) for path in found])
     assert joined.counts.shape == (12, 6, 1)
     first = table(1)
     np.testing.assert_array_equal(joined.image_id, first.image_id)
@@ -82,16 +87,15 @@ def test_tables_are_joined_as_recordings_are(tmp_path: Path) -> None:
 
 def test_a_recording_is_read_as_before(shared: Path) -> None:
     path = shared / "data/allen_layout_nwb_fixture/session_900000001.nwb"
-    options = {"areas": ["VISp"], "windows_s": WINDOWS, "min_units": 1} | LIMITS
+    options = {"areas": ["VISp"], "windows_s": WINDOWS, "min_units": 1, "limits": LIMITS}
     np.testing.assert_array_equal(
-        sessions.read_responses(path, **options).counts, nwb.read_responses(path, **options).counts
+        sessions.read_responses(path, **options).counts, spike_counts.read_responses(path, **options).counts
     )
-    assert sessions.summary(path, **LIMITS) == nwb.summary(path, **LIMITS)
     assert sessions.has_spike_times(path)
 
 
 def population(folder: Path, **options: object) -> Responses:
-    given = {"areas": ["V4"], "windows_s": WINDOWS, "min_units": 1} | LIMITS | options
+    given = {"areas": ["V4"], "windows_s": WINDOWS, "min_units": 1, "limits": LIMITS} | options
     return sessions.read_population(sessions.paths(folder), **given)
 
 

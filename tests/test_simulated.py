@@ -15,8 +15,9 @@ from ruamel.yaml import YAML
 
 from spikevaediff import assets
 from spikevaediff.datasets.simulated import N_SCENES, acquire, crops, photographs, read_captions
-from spikevaediff.nwb import summary
 from spikevaediff.records import Stimuli
+from spikevaediff.sessions import summary
+from spikevaediff.unit_filter import Limits
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "vendor" / "data" / "simulated"
@@ -209,7 +210,7 @@ def test_acquire_writes_the_same_session_images_and_captions_twice(tmp_path: Pat
     assert stimuli.pixels.shape[1:] == (256, 256)
     assert stimuli.pixels.reshape(N_SCENES, -1).std(1).min() > 10
     assert one[2].stat().st_size < 100e6
-    left = summary(one[2], isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95)
+    left = summary(one[2], Limits(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95))
     assert sum(list(area.values())[-1] for area in left.values()) == 418
     acquire(DATA, tmp_path / "other", **{**OPTIONS, "seed": 1})
     assert (tmp_path / "other" / "sessions" / "999000118.nwb").read_bytes() != one[2].read_bytes()

@@ -267,3 +267,14 @@ def test_damaged_weights_are_noticed() -> None:
             guidance=1.0,
             mixed_ratio=0.5,
         )
+
+
+def test_every_number_of_steps_has_times_of_the_schedule() -> None:
+    for n in range(1, 501):
+        times = steps_of(n).times
+        assert len(times) >= n
+        assert times[0] == 1
+        assert times[-1] <= 999
+        assert len(set(np.diff(times).tolist())) <= 1
+    assert steps_of(9).times.tolist() == list(range(1, 1000, 111))  # a tenth one would be 1000
+    assert len(steps_of(30).times) == 31

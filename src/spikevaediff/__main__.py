@@ -133,19 +133,19 @@ def _predict(chosen: argparse.Namespace) -> int:
 
 
 def _check_data(chosen: argparse.Namespace) -> int:
-    from spikevaediff.datasets import plain
+    from spikevaediff import plain_folder
 
     folder = Path(chosen.folder)
-    found = plain.examine(folder)
+    found = plain_folder.examine(folder)
     n = len(found.problems)
     for number, problem in enumerate(found.problems, start=1):
         print(f"{number}. {problem}")
     for note in found.notes:
         print(f"note: {note}")
     if n:
-        print(f"\n{folder} has {n} problem{'s' * (n > 1)}. The format, by example:\n\n{plain.FORMAT}")
+        print(f"\n{folder} has {n} problem{'s' * (n > 1)}. The format, by example:\n\n{plain_folder.FORMAT}")
         return 1
-    print(plain.summary(folder, found))
+    print(plain_folder.summary(folder, found))
     return 0
 
 

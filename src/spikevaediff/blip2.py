@@ -31,11 +31,12 @@ import spikevaediff.torchvision_ops  # noqa: F401, before transformers imports t
 # isort: split
 from transformers import AutoConfig, Blip2ForConditionalGeneration
 
+from spikevaediff import tokenizer
 from spikevaediff.images import resize, rgb
+from spikevaediff.networks import CLIP_MEAN, CLIP_STD, scaled
 from spikevaediff.records import Stimuli
 
 BATCH_SIZE = 8
-MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 def describe(
@@ -94,13 +95,13 @@ def describe(
     }
     left = np.array([image_id for image_id in sorted(digests) if digests[image_id] not in done], np.int64)
     if len(left):
-        model, tokenizer, words = _load(folder, prompt, dtype, device)
+        model, tokens_of, before = _load(folder, prompt, dtype, device)
         size = BATCH_SIZE if batch_size == "auto" else int(batch_size)
         journal.parent.mkdir(parents=True, exist_ok=True)
         with journal.open("w", encoding="utf-8") as file:
             file.writelines(_line(image, caption) for image, caption in done.items())
             for batch in track(_batches(left, size), description="describing images", total=-(-len(left) // size)):
-                found = _sentences(model, tokenizer, words, stimuli.rows(batch), max_new_tokens, num_beams)
+                found = _sentences(model, tokens_of, before, stimuli.rows(batch), max_new_tokens, num_beams)
                 for image_id, sentence in zip(batch.tolist(), found, strict=True):
                     done[digests[image_id]] = sentence
                     file.write(_line(digests[image_id], sentence))
@@ -144,6 +145,10 @@ def _read_journal(path: Path) -> dict[str, str]:
 
 def _load(folder: Path, prompt: str, dtype: str, device: str) -> tuple[Any, Tokenizer, list[int]]:
     """The network, its tokenizer, and the tokens before a caption: a place for each embedding, then the prompt."""
+    try:
+        words = tokenizer.read((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}. Fetch or restore it again") from error
     config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
     if config.model_type != "blip-2" or config.image_token_index is None:
         raise ValueError(
@@ -165,29 +170,27 @@ def _load(folder: Path, prompt: str, dtype: str, device: str) -> tuple[Any, Toke
     wrong = {name: sorted(map(str, loading[name])) for name in ("missing_keys", "mismatched_keys") if loading[name]}
     if wrong:
         raise ValueError(f"the weights of {folder} do not fit its config.json: {wrong}. Fetch or restore them again")
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    words = tokenizer.encode(prompt).ids if prompt else [config.text_config.bos_token_id]
-    return model.to(device).eval(), tokenizer, [config.image_token_index] * config.num_query_tokens + words
+    words.no_padding()
+    words.no_truncation()
+    before = words.encode(prompt).ids if prompt else [config.text_config.bos_token_id]
+    return model.to(device).eval(), words, [config.image_token_index] * config.num_query_tokens + before
 
 
 def prepared(pixels: np.ndarray, size_px: int) -> Tensor:
     """What the encoder takes: (n, height, width) uint8 -> float32 (n, 3, size_px, size_px)."""
-    channels = torch.from_numpy(rgb(resize(pixels, size_px))).movedim(3, 1).float() / 255
-    return (channels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(DEVIATION).view(3, 1, 1)
+    return scaled(rgb(resize(pixels, size_px)), CLIP_MEAN, CLIP_STD)
 
 
 @torch.inference_mode()
 def _sentences(
     model: Any,
-    tokenizer: Tokenizer,
-    words: list[int],
+    tokens_of: Tokenizer,
+    before_caption: list[int],
     pixels: np.ndarray,
     max_new_tokens: int,
     num_beams: int,
 ) -> list[str]:
-    before = torch.tensor([words] * len(pixels), device=model.device)
+    before = torch.tensor([before_caption] * len(pixels), device=model.device)
     tokens = model.generate(
         pixel_values=prepared(pixels, model.config.vision_config.image_size).to(model.device, model.dtype),
         input_ids=before,
@@ -199,5 +202,5 @@ def _sentences(
     )
     if not model.config.text_config.is_encoder_decoder:
         tokens = tokens[:, before.shape[1] :]
-    texts = tokenizer.decode_batch(tokens.tolist(), skip_special_tokens=True)
+    texts = tokens_of.decode_batch(tokens.tolist(), skip_special_tokens=True)
     return [" ".join(text.split()) for text in texts]

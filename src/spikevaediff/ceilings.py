@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from spikevaediff import scores
-from spikevaediff.records import ImageSplit, Reconstructions, rows_of
+from spikevaediff.records import ImageSplit, Reconstructions
 
 
 def of_halves(
@@ -28,8 +28,6 @@ def of_halves(
     protocol: str,
     size_px: int,
     metrics: list[str],
-    n_draws: int,
-    seed: int,
     batch_size: int = 16,
 ) -> dict[str, Any]:
     """Agreement of reconstructions from halves of the presentations, metric by metric.
@@ -42,7 +40,7 @@ def of_halves(
         Of the stimuli.
     reason : str or None
         Why there are no two halves, which makes every metric absent.
-    split, protocol, size_px, metrics, n_draws, seed, batch_size
+    split, protocol, size_px, metrics, batch_size
         As scores.score_run.
 
     Returns
@@ -72,7 +70,7 @@ def of_halves(
         )
         for half in (first, second)
     ]
-    fold = split.fold[rows_of(ids, split.image_id, "the split")]
+    fold = split.fold_of(ids)
     both = [scores.compare(x, y, fold, chosen, metrics=present, weights=weights) for x, y in (looks, looks[::-1])]
     results: dict[str, Any] = {}
     for name in metrics:

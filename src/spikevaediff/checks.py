@@ -141,11 +141,10 @@ def memorised(reconstructed: Reconstructions, stimuli: Stimuli, chosen: ImageSpl
     decoded = grey(images.resize(reconstructed.pixels, _PX)).reshape(len(reconstructed.image_id), -1)
     likeness = correlation(small, decoded)
     copies = []
-    for column, image_id in enumerate(reconstructed.image_id.tolist()):
-        fold = chosen.fold[rows_of(np.array([image_id]), chosen.image_id, "the split")][0]
-        nearest = likeness[chosen.fold != fold, column].max()
-        own = likeness[rows_of(np.array([image_id]), chosen.image_id, "the split")[0], column]
-        if nearest > max(COPY_CORRELATION, own):
+    own_row = rows_of(reconstructed.image_id, chosen.image_id, "the split")
+    for column, (image_id, row) in enumerate(zip(reconstructed.image_id.tolist(), own_row.tolist(), strict=True)):
+        nearest = likeness[chosen.fold != chosen.fold[row], column].max()
+        if nearest > max(COPY_CORRELATION, likeness[row, column]):
             copies.append(image_id)
     n = len(reconstructed.image_id)
     share = len(copies) / n

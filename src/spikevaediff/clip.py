@@ -17,6 +17,7 @@ tensors are kept. Other files must be safetensors or load with weights_only=True
 
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -182,8 +183,11 @@ def _tensors(path: Path) -> Mapping[str, Tensor]:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"weight file {path} holds more than tensors. It was not run; do not use it") from error
-    # torch raises all of these for files that are cut off or of another kind.
-    except (zipfile.BadZipFile, SafetensorError, RuntimeError, ValueError, KeyError, EOFError, OSError) as error:
+    # torch raises all of these for files that are cut off, changed or of another kind.
+    except (
+        *(zipfile.BadZipFile, SafetensorError, RuntimeError, OSError, EOFError, ValueError),
+        *(LookupError, AttributeError, TypeError, AssertionError, struct.error),
+    ) as error:
         said = " ".join(str(error).split())[:200]
         raise ValueError(
             f"weight file {path} is damaged or of another format ({said}). "

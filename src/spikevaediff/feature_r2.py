@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from spikevaediff import statistics
-from spikevaediff.records import Features, ImageSplit, rows_of
+from spikevaediff.records import Features, ImageSplit
 
 
 def squares(true: Features, predicted: Features, split: ImageSplit) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +36,7 @@ def squares(true: Features, predicted: Features, split: ImageSplit) -> tuple[np.
     error = np.empty((len(starts) - 1, len(ids), len(ids)))
     deviation = np.empty((len(starts) - 1, len(ids)))
     means = {k: true.rows(split.ids(k)[0]).mean(0, dtype=np.float64) for k in range(split.n_folds)}
-    fold = split.fold[rows_of(ids, split.image_id, "the split")]
+    fold = split.fold_of(ids)
     for g, (a, b) in enumerate(itertools.pairwise(starts.tolist())):
         # Without their common mean, squares lose no digits to it.
         centre = y[:, a:b].mean(0, dtype=np.float64)
@@ -56,7 +56,7 @@ def summary(true: Features, predicted: Features, split: ImageSplit, *, n_draws: 
         mean, interval, chance, p as scores.summary; groups : list of dict with group and r2, None for a constant one.
     """
     error, deviation = squares(true, predicted, split)
-    fold = split.fold[rows_of(split.test_ids, split.image_id, "the split")]
+    fold = split.fold_of(split.test_ids)
     total = deviation.sum(1)
     used = total > 1e-9 * max(float(total.max()), 1e-300)  # a constant group (a padded token) has no R2
     weight = np.where(used, 1 / np.where(used, total, 1), 0) / max(int(used.sum()), 1)

@@ -41,6 +41,66 @@ def left_out_rows(run: str, groups: list[str], fits: Fits) -> list[dict[str, Any
     return rows
 
 
+def alpha_shares(alpha: np.ndarray, alphas: np.ndarray) -> np.ndarray:
+    """Share of (fold, target) pairs that chose each penalty.
+
+    Parameters
+    ----------
+    alpha : float64, (n_folds, n_targets)
+    alphas : float64, (n_alphas,)
+
+    Returns
+    -------
+    float64, (n_alphas,), adding up to 1
+    """
+    nearest = np.abs(np.log(alpha)[..., None] - np.log(alphas)).argmin(-1)
+    return np.bincount(nearest.ravel(), minlength=len(alphas)) / nearest.size
+
+
+def search_rows(convergence: np.ndarray, group_r2: np.ndarray) -> list[dict[str, Any]]:
+    """The search of a regression for its continuous settings: left-out loss 1 - R2 by step, mean over folds and
+    searches.
+
+    Parameters
+    ----------
+    convergence : float64, (n_folds, n_searches, n_steps, 2)
+        As Fit.convergence, NaN after the last step of a search; its last loss is carried on.
+    group_r2 : float64, (n_folds, n_groups, n_candidates)
+        A method without such settings gets one row: the best of its grid, mean over groups and folds.
+    """
+    if convergence.shape[1] == 0:
+        return [{"step": 0, "loss": float(1 - group_r2.max(-1).mean())}]
+    loss = _carried_on(convergence[..., 0].reshape(-1, convergence.shape[2]))
+    return [{"step": step, "loss": value} for step, value in enumerate(loss.mean(0).tolist())]
+
+
+def band_rows(layers: list[str], fits: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Weight of each band (area, time bin) for each layer, mean over folds; a method without bands has one, of weight
+    1.
+
+    Parameters
+    ----------
+    layers : list of str, (n_groups,)
+    fits : dict
+        band_name (n_folds, n_bands) and band_weight (n_folds, n_groups or 1, n_bands), where there are bands.
+    """
+    if "band_name" not in fits:
+        return [{"layer": layer, "band": "all units", "weight": 1.0} for layer in layers]
+    weight = np.broadcast_to(fits["band_weight"].mean(0), (len(layers), fits["band_weight"].shape[-1]))
+    names = fits["band_name"][0].tolist()
+    return [
+        {"layer": layer, "band": name, "weight": float(w)}
+        for layer, row in zip(layers, weight, strict=True)
+        for name, w in zip(names, row, strict=True)
+    ]
+
+
+def _carried_on(loss: np.ndarray) -> np.ndarray:
+    """Losses by step, (n_searches, n_steps), the last one of each search in place of the NaN that follow it."""
+    last = np.maximum.accumulate(np.where(np.isnan(loss), 0, np.arange(loss.shape[1])), axis=1)
+    return np.take_along_axis(loss, last, axis=1)
+
+
 def draw_left_out(spaces: dict[str, dict[str, list[dict[str, Any]]]], title: str) -> bytes:
     """Left-out R2, correlation and degrees of freedom of every group, a column a feature space, a colour a run. PNG.
 
@@ -80,10 +140,7 @@ def draw_search(groups: list[str], fits: Fits, title: str) -> bytes:
     if record.shape[1]:
         shown = groups if record.shape[1] == len(groups) else ["all targets"]
         for k in range(record.shape[1]):
-            loss = record[:, k, :, 0].copy()
-            for row in loss:  # the last loss of a search that ended is carried on
-                ended = np.flatnonzero(np.isnan(row))
-                row[ended] = row[ended[0] - 1] if len(ended) else 0.0
+            loss = _carried_on(record[:, k, :, 0])
             last = int(np.isfinite(record[:, k, :, 0]).sum(1).max())
             axis.plot(loss.mean(0)[:last], label=shown[k], color=plt.get_cmap("viridis")(k / max(1, len(shown) - 1)))
         axis.set_xlabel("step of the gradient search")

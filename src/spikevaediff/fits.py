@@ -11,13 +11,13 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from zipfile import BadZipFile
 
 import jax
 import numpy as np
 
 from spikevaediff import targets
 from spikevaediff.atomic import replacing
+from spikevaediff.records import read_npz
 from spikevaediff.smoother import Design
 
 
@@ -169,13 +169,7 @@ def load(path: str | Path) -> Fit:
         The fit is damaged, or the targets it refers to have changed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist. Make it with: dvc repro")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (BadZipFile, OSError, EOFError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}). Delete it and run: dvc repro") from error
+    arrays = read_npz(path)
     if "y_path" in arrays:
         y_path = Path(str(arrays.pop("y_path")))
         if not y_path.is_file():
@@ -285,19 +279,6 @@ def without_scores(
         y=y,
         images=design.images,
     )
-
-
-def convergence_rows(convergence: np.ndarray, names: Sequence[str]) -> list[dict[str, str | int | float]]:
-    """The record of gradient searches as lines of a table to plot: search, step, unexplained, largest_derivative.
-
-    convergence : float64, (n_searches, max_steps + 1, 2), of a Fit; names : of the searches. `unexplained` is 1 - R2
-        left out.
-    """
-    return [
-        {"search": name, "step": step, "unexplained": float(loss), "largest_derivative": float(slope)}
-        for name, record in zip(names, convergence, strict=True)
-        for step, (loss, slope) in enumerate(record[np.isfinite(record[:, 0])].tolist())
-    ]
 
 
 def check_new(fit: Fit, x: np.ndarray, *, n_units: int) -> np.ndarray:

@@ -85,7 +85,7 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     if wish.mean:
         for space in contexts:
             features = Features.load(root / "artifacts" / "features" / f"{space}.npz")
-            contexts[space] = diffusion.tokens(features, features.image_id).mean(0, keepdims=True)
+            contexts[space] = features.tokens(features.image_id).mean(0, keepdims=True)
     if shown is not None:
         contexts["vision"] = modules["vision"].contexts(shown, batch_size=1, device="cpu", **options["vision"])
     if wish.text is not None:
@@ -146,9 +146,8 @@ def read_image(path: Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     try:
-        with Image.open(path) as image:
-            return images.rgb(np.asarray(image.convert("L"))[None])
-    except OSError as error:
+        return images.rgb(images.read_grey(path)[None])
+    except ValueError as error:
         raise ValueError(f"{path} is no image that can be read: {error}") from error
 
 

@@ -1,9 +1,55 @@
-"""The one resize rule. Scores and features depend on it, so there is one and it is named in the results."""
+"""Pictures: how a file becomes grey, and the one resize rule. Scores and features depend on it, so there is one and it
+is named in the results."""
+
+import struct
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 RESIZE_RULE = "Pillow bicubic, antialiased, 8 bit"
+# What Pillow's readers raise for files that are damaged or no picture; which it is depends on the kind and the damage.
+_UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError),
+    *(struct.error, Image.DecompressionBombError),
+)
+
+
+def read_grey(path: str | Path) -> np.ndarray:
+    """A picture file as grey levels: ITU-R 601 luma in 8 bit.
+
+    Pictures of 16 bit are scaled: Pillow's own conversion would cut them off at 255.
+
+    Returns
+    -------
+    uint8, (height, width)
+
+    Raises
+    ------
+    ValueError
+        It is no picture, or damaged; or its numbers have a point, and nobody knows which of them is white.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode == "F":
+                raise ValueError("its pixels are floating-point numbers, whose range is not known")
+            if image.mode.startswith("I"):
+                return (np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8)
+            return np.asarray(image.convert("L"))
+    except _UNREADABLE as error:
+        raise ValueError(str(error)) from error
+
+
+def check_size(size_px: int) -> None:
+    """Refuse what is no side of an image: before images are fetched, for who acquires them.
+
+    Raises
+    ------
+    ValueError
+        It is not positive.
+    """
+    if size_px < 1:
+        raise ValueError(f"size_px must be at least 1, got {size_px}")
 
 
 def resize(pixels: np.ndarray, size_px: int) -> np.ndarray:
@@ -33,8 +79,7 @@ def resize(pixels: np.ndarray, size_px: int) -> np.ndarray:
         )
     if pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] != 3):
         raise ValueError(f"images must be (image, row, column) or (image, row, column, 3), got {pixels.shape}")
-    if size_px < 1:
-        raise ValueError(f"size_px must be at least 1, got {size_px}")
+    check_size(size_px)
     if pixels.shape[1:3] == (size_px, size_px):
         return pixels
     bicubic = Image.Resampling.BICUBIC

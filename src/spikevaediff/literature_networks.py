@@ -6,12 +6,12 @@ built, filled strictly and cut where the metrics read them. Their weights are as
 `spikevaediff assets fetch NAME` gets one, and without it its metric is reported as absent.
 """
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
+
+from spikevaediff.networks import read_tensors
 
 # Where a file has tensors that the cut network lacks, they are these and no others.
 _UNUSED = {"swav": ("projection_head.", "prototypes.")}
@@ -50,12 +50,12 @@ def load(name: str, path: str | Path) -> Extractor:
         return clip.load(path, "vit_l14").encode_image
     network = architecture(name)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_tensors(path)
         if name == "swav":
             state = {key.removeprefix("module."): value for key, value in state.items()}
         state = {key: value for key, value in state.items() if not key.startswith(_UNUSED.get(name, ()))}
         network.load_state_dict(state, strict=True)
-    except (RuntimeError, ValueError, EOFError, AttributeError, TypeError, pickle.UnpicklingError) as error:
+    except (RuntimeError, ValueError) as error:
         said = " ".join(str(error).split())[:300]
         raise ValueError(f"weight file {path} is not {name} as published: {said}") from error
     return cut(name, network)

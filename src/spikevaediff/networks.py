@@ -10,7 +10,8 @@ lite0 still works, 10 points less accurate (0.80 instead of 0.90 on 250 ImageNet
 
 import pickle
 import re
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +24,25 @@ from torch.nn import functional
 from spikevaediff import images
 
 INPUT_PX = 224
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of red, green, blue in [0, 1]
-IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of red, green, blue in [0, 1]
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
-def imagenet_input(pixels: np.ndarray) -> Tensor:
-    """What AlexNet wants: 224 px, (x / 255 - mean) / std with the ImageNet constants of each channel.
-
-    The input scaling of LPIPS is the same map, written for [-1, 1].
+def scaled(pixels: np.ndarray, mean: Sequence[float], deviation: Sequence[float]) -> Tensor:
+    """(x / 255 - mean) / deviation with constants for red, green and blue, as networks want their input.
 
     Parameters
     ----------
     pixels : uint8, (n_images, height, width, 3)
+    mean, deviation : three of float
+        IMAGENET_MEAN and IMAGENET_STD (which the input scaling of LPIPS is too, written for [-1, 1]), or those of CLIP.
 
     Returns
     -------
-    float32, (n_images, 3, 224, 224)
-
-    Raises
-    ------
-    ValueError
-        The pixels are not uint8 images with three channels.
+    float32, (n_images, 3, height, width)
     """
-    mean, std = (torch.tensor(c)[:, None, None] for c in (IMAGENET_MEAN, IMAGENET_STD))
-    return (_resized(pixels) / 255 - mean) / std
+    shift, scale = (torch.tensor(constants)[:, None, None] for constants in (mean, deviation))
+    return (torch.tensor(pixels).permute(0, 3, 1, 2).float() / 255 - shift) / scale
 
 
 def lite0_input(pixels: np.ndarray) -> Tensor:
@@ -65,15 +61,11 @@ def lite0_input(pixels: np.ndarray) -> Tensor:
     ValueError
         The pixels are not uint8 images with three channels.
     """
-    return (_resized(pixels) - 127.5) / 127.5
-
-
-def _resized(pixels: np.ndarray) -> Tensor:
     if pixels.ndim != 4:
         raise ValueError(
             f"images must be (image, row, column, 3), got {pixels.shape}; for grey ones use images.rgb first"
         )
-    return torch.tensor(images.resize(pixels, INPUT_PX)).permute(0, 3, 1, 2).float()
+    return (torch.tensor(images.resize(pixels, INPUT_PX)).permute(0, 3, 1, 2).float() - 127.5) / 127.5
 
 
 class AlexNet(nn.Module):
@@ -189,6 +181,27 @@ class EfficientNetLite0(nn.Module):
         return self.fc(grid.mean(dim=(2, 3)))
 
 
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a torch file by name, read without executing pickled code.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, of another kind, or holds more than tensors.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    # The unpickler of a damaged file raises whatever the changed bytes lead to.
+    except (
+        *(pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError),
+        *(AttributeError, TypeError, AssertionError, struct.error),
+    ) as error:
+        raise ValueError(f"it is damaged or holds more than tensors ({' '.join(str(error).split())[:200]})") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"it holds {type(state).__name__}, expected a bare state dict of tensors")
+    return state
+
+
 class _ArraysOnly(pickle.Unpickler):
     """Unpickles NumPy arrays and nothing else: a pickle can call any name it resolves, and these three are harmless."""
 
@@ -239,10 +252,10 @@ def efficientnet_lite0(path: str | Path) -> EfficientNetLite0:
 
     Raises
     ------
-    RuntimeError
-        A tensor is missing, left over or of another shape.
+    ValueError, RuntimeError
+        As read_tensors; a tensor is missing, left over or of another shape.
     """
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_tensors(path)
     network = EfficientNetLite0()
     network.load_state_dict({re.sub(r"(^|\.)_", r"\1", name): tensor for name, tensor in state.items()}, strict=True)
     return network.eval()
@@ -263,58 +276,14 @@ def lpips_heads(path: str | Path) -> list[np.ndarray]:
     Raises
     ------
     ValueError
-        The file holds other tensors.
+        As read_tensors; the file holds other tensors.
     """
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_tensors(path)
     shapes = {f"lin{i}.model.1.weight": (1, n, 1, 1) for i, n in enumerate((64, 192, 384, 256, 256))}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if found != shapes:
         raise ValueError(f"{path} holds {found}, expected the linear heads of LPIPS with AlexNet: {shapes}")
     return [state[name].flatten().numpy() for name in shapes]
-
-
-def alexnet_activations(network: AlexNet, pixels: np.ndarray, *, batch_size: int = 16) -> list[np.ndarray]:
-    """The five rectified convolutions of AlexNet, of every image.
-
-    Parameters
-    ----------
-    network : AlexNet
-    pixels : uint8, (n_images, height, width, 3)
-    batch_size : int
-        Images seen at a time; results do not depend on it. The activations of an image take 1.9 MB.
-
-    Returns
-    -------
-    five of float32, (n_images, n_channels, height, width)
-
-    Raises
-    ------
-    ValueError
-        The pixels are not uint8 images with three channels.
-    """
-    return run(network, imagenet_input, pixels, batch_size)
-
-
-def lite0_features(network: EfficientNetLite0, pixels: np.ndarray, *, batch_size: int = 16) -> np.ndarray:
-    """The last grid of EfficientNet-lite0 averaged over its 7 x 7 positions, of every image.
-
-    Parameters
-    ----------
-    network : EfficientNetLite0
-    pixels : uint8, (n_images, height, width, 3)
-    batch_size : int
-        Images seen at a time; results do not depend on it.
-
-    Returns
-    -------
-    float32, (n_images, 1280), not negative
-
-    Raises
-    ------
-    ValueError
-        The pixels are not uint8 images with three channels.
-    """
-    return run(lambda x: [network(x).mean(dim=(2, 3))], lite0_input, pixels, batch_size)[0]
 
 
 def run(
@@ -323,7 +292,21 @@ def run(
     pixels: np.ndarray,
     batch_size: int,
 ) -> list[np.ndarray]:
-    """Outputs of a network for all images; each array is filled in place, since AlexNet's are large."""
+    """Outputs of a network for all images; each array is filled in place, since AlexNet's are large.
+
+    Parameters
+    ----------
+    network : callable
+        Of what `prepare` makes of some images; gives tensors with an image a row.
+    prepare : callable
+    pixels : uint8, (n_images, height, width, 3)
+    batch_size : int
+        Images seen at a time; results do not depend on it beyond rounding.
+
+    Returns
+    -------
+    list of arrays, (n_images, ...)
+    """
     outputs: list[np.ndarray] = []
     with torch.inference_mode():
         for start in range(0, len(pixels), batch_size):

@@ -17,7 +17,14 @@ from spikevaediff.records import BLANK, Features, Responses
 
 
 def with_context(
-    fit: Fit, *, scale: preprocessing.Scale, transform: str, space: str, group_name: np.ndarray, unit_id: np.ndarray
+    fit: Fit,
+    *,
+    scale: preprocessing.Scale,
+    transform: str,
+    space: str,
+    group_name: np.ndarray,
+    unit_id: np.ndarray,
+    window_s: np.ndarray,
 ) -> Fit:
     """The fit with what is needed to apply it to Responses.
 
@@ -27,7 +34,7 @@ def with_context(
     scale : Scale, of the training rows.
     transform : str, as in preprocessing.response_matrix.
     space, group_name : of the Features it was fitted to.
-    unit_id : int64, (n_units,), of the Responses it was fitted to, in order.
+    unit_id, window_s : int64, (n_units,), and float64, (n_windows, 2), of the Responses it was fitted to, in order.
     """
     context = {
         "context_mean": scale.mean,
@@ -36,6 +43,7 @@ def with_context(
         "context_space": np.array(space),
         "context_group_name": np.asarray(group_name),
         "context_unit_id": np.asarray(unit_id),
+        "context_window_s": np.asarray(window_s),
     }
     return replace(fit, parameters=fit.parameters | context)
 
@@ -46,10 +54,11 @@ def predict_features(fit: Fit, responses: Responses, *, block_mb: float = 256.0)
     Raises
     ------
     ValueError
-        The fit has no context (see with_context), or the recording has other units than it was fitted to.
+        The fit has no context (see with_context), or the recording has other units than it was fitted to, or was
+        counted in other windows.
     """
     p = fit.parameters
-    if "context_space" not in p:
+    if "context_window_s" not in p:
         raise ValueError("the fit does not say how responses were standardised. Save it by new_responses.with_context.")
     expected, found = p["context_unit_id"], responses.unit_unit_id
     if not np.array_equal(expected, found):
@@ -57,6 +66,11 @@ def predict_features(fit: Fit, responses: Responses, *, block_mb: float = 256.0)
         raise ValueError(
             f"the responses are of other units than the fit: {len(missing)} missing {missing[:5].tolist()}, "
             f"{len(extra)} unknown {extra[:5].tolist()}, or in another order. Use the same quality filter and areas."
+        )
+    if not np.array_equal(p["context_window_s"], responses.window_s):
+        raise ValueError(
+            f"the responses were counted in the windows {responses.window_s.tolist()}, the fit is of counts in "
+            f"{p['context_window_s'].tolist()} (seconds after onset). Count in the same windows."
         )
     x = preprocessing.response_matrix(responses, transform=str(p["context_transform"]))
     image_id = np.unique(responses.image_id[responses.image_id != BLANK])

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from spikevaediff.records import Features
-from spikevaediff.reliability import correlation_of_columns, spearman_brown
+from spikevaediff.reliability import correlation_of_groups, spearman_brown
 
 
 def by_group(pairs: list[tuple[Features, Features]], predicted: Features, true: Features) -> list[dict[str, Any]]:
@@ -48,8 +48,8 @@ def by_group(pairs: list[tuple[Features, Features]], predicted: Features, true: 
     KeyError
         The true features lack an image.
     """
-    agreed = np.mean([_by_group(a.values, b.rows(a.image_id), a.group_size) for a, b in pairs], axis=0)
-    found = _by_group(predicted.values, true.rows(predicted.image_id), predicted.group_size)
+    agreed = np.mean([correlation_of_groups(a.values, b.rows(a.image_id), a.group_size) for a, b in pairs], axis=0)
+    found = correlation_of_groups(predicted.values, true.rows(predicted.image_id), predicted.group_size)
     return [summary(*row) for row in zip(predicted.group_name.tolist(), agreed.tolist(), found.tolist(), strict=True)]
 
 
@@ -65,8 +65,3 @@ def summary(group: str, half_correlation: float, correlation: float) -> dict[str
         "correlation": correlation,
         "share_of_ceiling": correlation / ceiling if ceiling > 0 else None,
     }
-
-
-def _by_group(a: np.ndarray, b: np.ndarray, group_size: np.ndarray) -> np.ndarray:
-    starts = np.concatenate([[0], np.cumsum(group_size)[:-1]])
-    return np.add.reduceat(np.nan_to_num(correlation_of_columns(a, b)), starts) / group_size

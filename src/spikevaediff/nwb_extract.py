@@ -61,6 +61,18 @@ def kept_intervals(start_s: np.ndarray, stop_s: np.ndarray, margin_s: float) -> 
     return np.column_stack([start[first], stop[np.append(first[1:], len(start)) - 1]])
 
 
+def check_margin(margin_s: float) -> None:
+    """Refuse what is no margin: before recordings are fetched and read, which takes hours and minutes.
+
+    Raises
+    ------
+    ValueError
+        It is negative or not finite.
+    """
+    if not 0 <= margin_s < np.inf:
+        raise ValueError(f"margin_s is {margin_s}, expected seconds, 0 or more")
+
+
 def extract(source: str | Path, path: str | Path, *, margin_s: float) -> None:
     """Write the extract of a session file.
 
@@ -76,13 +88,13 @@ def extract(source: str | Path, path: str | Path, *, margin_s: float) -> None:
     Raises
     ------
     FileNotFoundError, ValueError
-        As `nwb.read_responses`; the margin is negative or not finite.
+        As spike_counts.read_responses; the margin is negative or not finite.
     OSError
         No right to write, or the disk is full.
     """
-    if not 0 <= margin_s < np.inf:
-        raise ValueError(f"margin_s is {margin_s}, expected seconds, 0 or more")
-    _, usable = read_units(source)
+    check_margin(margin_s)
+    _, criteria = read_units(source)
+    usable = np.logical_and.reduce(list(criteria.values()))
     presentations = read_presentations(source)
     if not len(presentations.start_s):
         raise ValueError(f"{source} has no valid presentation of a natural scene; nothing can be decoded from it")

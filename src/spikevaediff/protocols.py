@@ -26,15 +26,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from spikevaediff import images
+from spikevaediff import images, networks
 from spikevaediff.metrics.pixcorr import GREY_RULE, grey
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of red, green and blue in [0, 1]
-# What networks want of pixels in [0, 1]: subtract, divide.
+# What networks want of pixels in [0, 1]: subtract, divide. Those that are not named want the numbers of ImageNet.
 SCALING = {
     "efficientnet_lite0": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "clip": (networks.CLIP_MEAN, networks.CLIP_STD),
 }
+_IMAGENET = (networks.IMAGENET_MEAN, networks.IMAGENET_STD)
 _LUMA = np.array([0.2125, 0.7154, 0.0721])  # rgb2gray of scikit-image
 
 
@@ -202,7 +202,7 @@ def network_input(pixels: np.ndarray, protocol: Protocol, network: str, *, shown
             bilinear = Image.Resampling.BILINEAR
             stored = np.stack([np.asarray(Image.fromarray(p).resize((side, side), bilinear)) for p in stored])
         x = torch.tensor(images.resize(stored, side)).permute(0, 3, 1, 2).float() / 255
-    shift, scale = (torch.tensor(c)[:, None, None] for c in SCALING.get(network, IMAGENET))
+    shift, scale = (torch.tensor(c)[:, None, None] for c in SCALING.get(network, _IMAGENET))
     return (x - shift) / scale
 
 

@@ -25,9 +25,6 @@ PUBLISHED_RELIABILITY = {
     "VISam": (0.819, 0.53),
     "VISrl": (0.808, 0.51),
 }
-# Noise correlation and relation of signal to noise correlation, session 791319847, VISp, natural movie one, 1 s bins
-# (long bins hold slow changes of state, which raise them).
-PUBLISHED_NOISE_CORRELATION = {"VISp": 0.10}
 
 
 def fano_factor(counts: np.ndarray, image_id: np.ndarray) -> np.ndarray:

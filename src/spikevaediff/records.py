@@ -5,6 +5,7 @@ Every record is a frozen dataclass of NumPy arrays and strings, kept as an uncom
 id, never by position.
 """
 
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
@@ -62,6 +63,26 @@ def rows_of(wanted: np.ndarray, present: np.ndarray, what: str) -> np.ndarray:
     return order[np.searchsorted(present, wanted, sorter=order)]
 
 
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """All arrays of an npz without pickle, by name.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        The file is absent or damaged (npz carries a checksum for each array).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist. Make it with: dvc repro")
+    with path.open("rb") as raw:
+        try:
+            with np.load(raw, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        # RuntimeError, zlib.error: a changed byte can look like encryption or compression. TypeError: it is no archive.
+        except (BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, TypeError) as error:
+            raise ValueError(f"{path} is damaged ({error}). Delete it and run: dvc repro") from error
+
+
 class _Npz:
     """Save and load for the records below: one array a field, names and dtypes kept."""
 
@@ -78,19 +99,10 @@ class _Npz:
         Raises
         ------
         FileNotFoundError, ValueError
-            The file is absent, damaged (npz carries a checksum for each array) or holds other fields.
+            The file is absent, damaged or holds other fields.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist. Make it with: dvc repro")
+        arrays = read_npz(path)
         names = {f.name: f.type for f in fields(cls)}  # type: ignore[arg-type]
-        with path.open("rb") as raw:
-            try:
-                with np.load(raw, allow_pickle=False) as file:
-                    arrays = {name: file[name] for name in file.files}
-            # RuntimeError: a changed byte can look like encryption or compression. TypeError: no archive at all.
-            except (BadZipFile, OSError, EOFError, ValueError, RuntimeError, TypeError) as error:
-                raise ValueError(f"{path} is damaged ({error}). Delete it and run: dvc repro") from error
         _require(
             set(arrays) == set(names),
             f"{path} holds {sorted(arrays)}, expected the fields of {cls.__name__}: {sorted(names)}. Run: dvc repro",
@@ -258,6 +270,10 @@ class ImageSplit(_Npz):
         """All images that some fold tests, sorted."""
         return self.image_id[self.fold >= 0]
 
+    def fold_of(self, image_ids: np.ndarray) -> np.ndarray:
+        """The fold that tests each of these images, int64 (n,); KeyError names the ids that are not there."""
+        return self.fold[rows_of(image_ids, self.image_id, "the split")]
+
     def ids(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
         """(train_ids, test_ids) of a fold, each sorted; together they are all images."""
         tested = self.fold == fold
@@ -397,7 +413,7 @@ class Reconstructions:
             try:
                 with Image.open(path) as image:
                     pixels.append(np.asarray(image.convert("RGB")))
-            except (OSError, SyntaxError) as error:
+            except (OSError, SyntaxError, ValueError) as error:
                 raise ValueError(f"{path} is damaged ({error}). Delete {folder} and run: dvc repro") from error
         sizes = {p.shape for p in pixels}
         _require(len(sizes) == 1, f"{folder} mixes image sizes {sorted(sizes)}")

@@ -13,10 +13,38 @@ from typing import Any
 
 import numpy as np
 
-from spikevaediff import curves, statistics
-from spikevaediff.records import ImageSplit
+from spikevaediff import curves, preprocessing, statistics
+from spikevaediff.records import ImageSplit, Responses
 
 _ZERO = 1e-12
+
+
+def means_by_area(populations: Mapping[str, Responses], image_ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean responses to images, area by area; a unit is one column, its time bins added up.
+
+    Parameters
+    ----------
+    populations : dict of name to Responses
+        An area that an earlier population has too (a shuffled control has all of them) is called "VISp of control".
+    image_ids : int64, (n_images,)
+
+    Returns
+    -------
+    dict of area to float64, (n_images, n_units of the area), in the order of the populations
+
+    Raises
+    ------
+    KeyError
+        An image was not presented.
+    """
+    found: dict[str, np.ndarray] = {}
+    for population, responses in populations.items():
+        counts = responses.counts.sum(2, dtype=np.float64)
+        means = preprocessing.mean_over_presentations(counts, responses.image_id, image_ids)
+        for area in dict.fromkeys(responses.unit_area.tolist()):
+            name = f"{area} of {population}" if area in found else area
+            found[name] = means[:, responses.unit_area == area]
+    return found
 
 
 def scores_by_area(
@@ -70,7 +98,7 @@ def curve_rows(
     scores: Mapping[str, Mapping[int, np.ndarray]], split: ImageSplit, *, n_resamples: int, seed: int
 ) -> list[dict[str, Any]]:
     """Mean and 95 % interval over images for every area and number of units; scores are means over draws."""
-    fold = folds_of(split)
+    fold = split.fold_of(split.test_ids)
     counts = statistics.resampled(len(fold), n_draws=n_resamples, seed=seed)
     spread = statistics.spread_of_folds(fold)
     rows = []
@@ -82,12 +110,6 @@ def curve_rows(
                 {"area": area, "n_units": n, "n_draws": len(drawn), "score": of_image.mean(), "low": low, "high": high}
             )
     return rows
-
-
-def folds_of(split: ImageSplit) -> np.ndarray:
-    """int64, (n_test_images,), the fold of each of split.test_ids."""
-    fold = dict(zip(split.image_id.tolist(), split.fold.tolist(), strict=True))
-    return np.array([fold[image_id] for image_id in split.test_ids.tolist()])
 
 
 def sign_flip_p(difference: np.ndarray, *, spread: float, n_draws: int, seed: int) -> float:
@@ -117,7 +139,7 @@ def pair_rows(scores: Mapping[str, np.ndarray], split: ImageSplit, *, n_draws: i
     n_draws, seed : int
         Of signs.
     """
-    spread = statistics.spread_of_folds(folds_of(split))
+    spread = statistics.spread_of_folds(split.fold_of(split.test_ids))
     rows = []
     for one, other in itertools.combinations(scores, 2):
         difference = scores[one].mean(0) - scores[other].mean(0)

@@ -75,6 +75,23 @@ def correlation_of_columns(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide((a * b).sum(0), norm, out=np.full(len(norm), np.nan), where=varies & (norm > 0))
 
 
+def correlation_of_groups(a: np.ndarray, b: np.ndarray, group_size: np.ndarray) -> np.ndarray:
+    """Mean over the columns of each group of their correlation over rows; a constant column counts as 0.
+
+    Parameters
+    ----------
+    a, b : float, (n_rows, n_columns)
+    group_size : int64, (n_groups,)
+        Consecutive columns that belong together.
+
+    Returns
+    -------
+    float64, (n_groups,)
+    """
+    starts = np.concatenate([[0], np.cumsum(group_size)[:-1]])
+    return np.add.reduceat(np.nan_to_num(correlation_of_columns(a, b)), starts) / group_size
+
+
 def spearman_brown(r: np.ndarray | float) -> np.ndarray:
     """Reliability of a whole from the correlation r of its halves: 2 r / (1 + r), and 0 where r is not positive.
 

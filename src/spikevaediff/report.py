@@ -1,7 +1,5 @@
 """The small results that Git keeps: one table of numbers, curves and pictures, each saying which data it is of."""
 
-import csv
-import io
 import textwrap
 from typing import Any
 
@@ -11,6 +9,7 @@ from spikevaediff.gallery import plt, png_of
 from spikevaediff.metrics import two_way
 from spikevaediff.metrics.pixcorr import correlation
 from spikevaediff.records import Features, ImageSplit
+from spikevaediff.reliability import correlation_of_groups
 from spikevaediff.statistics import holm, interval_of_mean, resampled, spread_of_folds
 
 DIGITS = 4  # beyond these another processor may differ
@@ -163,13 +162,7 @@ def correlation_by_group(true: Features, predicted: Features) -> np.ndarray:
     -------
     float64, (n_groups,)
     """
-    a = true.rows(predicted.image_id).astype(np.float64)
-    b = predicted.values.astype(np.float64)
-    a, b = a - a.mean(0, keepdims=True), b - b.mean(0, keepdims=True)
-    norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
-    r = np.divide((a * b).sum(0), norm, out=np.zeros_like(norm), where=norm > 0)
-    starts = np.concatenate([[0], np.cumsum(predicted.group_size)[:-1]])
-    return np.add.reduceat(r, starts) / predicted.group_size
+    return correlation_of_groups(true.rows(predicted.image_id), predicted.values, predicted.group_size)
 
 
 def identification_in_folds(true: Features, predicted: Features, split: ImageSplit) -> float:
@@ -197,75 +190,6 @@ def identification_in_folds(true: Features, predicted: Features, split: ImageSpl
             similarity = correlation(true.rows(test_ids) - mean, predicted.rows(test_ids) - mean)
             found += two_way.identification(similarity).tolist()
     return float(np.mean(found)) if found else float("nan")
-
-
-def alpha_shares(alpha: np.ndarray, alphas: np.ndarray) -> np.ndarray:
-    """Share of (fold, target) pairs that chose each penalty.
-
-    Parameters
-    ----------
-    alpha : float64, (n_folds, n_targets)
-    alphas : float64, (n_alphas,)
-
-    Returns
-    -------
-    float64, (n_alphas,), adding up to 1
-    """
-    nearest = np.abs(np.log(alpha)[..., None] - np.log(alphas)).argmin(-1)
-    return np.bincount(nearest.ravel(), minlength=len(alphas)) / nearest.size
-
-
-def search_rows(convergence: np.ndarray, group_r2: np.ndarray) -> list[dict[str, Any]]:
-    """The search of a regression for its continuous settings: left-out loss 1 - R2 by step, mean over folds and
-    searches.
-
-    Parameters
-    ----------
-    convergence : float64, (n_folds, n_searches, n_steps, 2)
-        As Fit.convergence, NaN after the last step of a search; its last loss is carried on.
-    group_r2 : float64, (n_folds, n_groups, n_candidates)
-        A method without such settings gets one row: the best of its grid, mean over groups and folds.
-    """
-    if convergence.shape[1] == 0:
-        return [{"step": 0, "loss": float(1 - group_r2.max(-1).mean())}]
-    loss = convergence[..., 0].reshape(-1, convergence.shape[2]).copy()
-    for row in loss:
-        for step in np.flatnonzero(np.isnan(row)):
-            row[step] = row[step - 1]
-    return [{"step": step, "loss": value} for step, value in enumerate(loss.mean(0).tolist())]
-
-
-def band_rows(layers: list[str], fits: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Weight of each band (area, time bin) for each layer, mean over folds; a method without bands has one, of weight
-    1.
-
-    Parameters
-    ----------
-    layers : list of str, (n_groups,)
-    fits : dict
-        band_name (n_folds, n_bands) and band_weight (n_folds, n_groups or 1, n_bands), where there are bands.
-    """
-    if "band_name" not in fits:
-        return [{"layer": layer, "band": "all units", "weight": 1.0} for layer in layers]
-    weight = np.broadcast_to(fits["band_weight"].mean(0), (len(layers), fits["band_weight"].shape[-1]))
-    names = fits["band_name"][0].tolist()
-    return [
-        {"layer": layer, "band": name, "weight": float(w)}
-        for layer, row in zip(layers, weight, strict=True)
-        for name, w in zip(names, row, strict=True)
-    ]
-
-
-def csv_text(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV, numbers rounded, the same line ends everywhere."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(
-            {name: round(value, DIGITS) if isinstance(value, float) else value for name, value in row.items()}
-        )
-    return buffer.getvalue()
 
 
 def draw_scores(scores: dict[str, dict[str, Any]], title: str) -> bytes:

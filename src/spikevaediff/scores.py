@@ -24,7 +24,7 @@ from spikevaediff import assets, images, literature_networks, networks, protocol
 from spikevaediff.atomic import replacing
 from spikevaediff.metrics import feature_distance, lpips, pixcorr, ssim, two_way
 from spikevaediff.protocols import Protocol
-from spikevaediff.records import ImageSplit, Reconstructions, Stimuli, rows_of
+from spikevaediff.records import ImageSplit, Reconstructions, Stimuli
 
 _IDENTIFICATION = ("alexnet2", "alexnet5", "inception", "clip")
 _RETRIEVAL = {f"{name}_top{k}": (name, k) for name in _IDENTIFICATION for k in (1, 5)}
@@ -329,7 +329,7 @@ def summed_up(
     seed: int,
 ) -> dict[str, Any]:
     """What `score_run` returns, from what was looked at; ids : int64, (n_images,), of the rows of x and y."""
-    fold = split.fold[rows_of(ids, split.image_id, "the split")]
+    fold = split.fold_of(ids)
     present = [name for name in metrics if name not in absent]
     compared = compare(x, y, fold, protocol, metrics=present, weights=weights)
     drawn = statistics.pairings(fold, n_draws=n_draws, seed=seed)

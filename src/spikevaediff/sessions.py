@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from spikevaediff import nwb
-from spikevaediff.records import BLANK, Responses
+from spikevaediff import nwb, spike_counts, unit_filter
+from spikevaediff.pseudo_population import concatenate
+from spikevaediff.records import BLANK, Responses, UnitTable
+from spikevaediff.unit_filter import Limits
 
 
 def paths(folder: Path) -> list[Path]:
@@ -77,28 +79,17 @@ def has_spike_times(path: Path) -> bool:
 
 
 def read_responses(
-    path: Path,
-    *,
-    areas: Sequence[str],
-    windows_s: np.ndarray,
-    isi_violations_max: float | None,
-    amplitude_cutoff_max: float | None,
-    presence_ratio_min: float | None,
-    min_units: int,
+    path: Path, *, areas: Sequence[str], windows_s: np.ndarray, limits: Limits, min_units: int
 ) -> Responses:
-    """Responses of the chosen units of one session; parameters and errors as spikevaediff.nwb.read_responses.
+    """Responses of the chosen units of one session; parameters and errors as spikevaediff.spike_counts.read_responses.
 
     A table keeps its own windows, whatever windows_s says, and its own presentations.
     """
-    limits = {
-        "isi_violations_max": isi_violations_max,
-        "amplitude_cutoff_max": amplitude_cutoff_max,
-        "presence_ratio_min": presence_ratio_min,
-    }
     if has_spike_times(path):
-        return nwb.read_responses(path, areas=areas, windows_s=windows_s, min_units=min_units, **limits)
+        return spike_counts.read_responses(path, areas=areas, windows_s=windows_s, limits=limits, min_units=min_units)
     table = Responses.load(path)
-    chosen = nwb.choose_units(path, table.units, _criteria(table, **limits), areas=areas, min_units=min_units)
+    criteria = _criteria_of_table(table.units, limits)
+    chosen = unit_filter.choose(path, table.units, criteria, areas=areas, min_units=min_units)
     return Responses.make(
         counts=table.counts[:, chosen],
         image_id=table.image_id,
@@ -110,16 +101,9 @@ def read_responses(
 
 
 def read_population(
-    paths: Sequence[Path],
-    *,
-    areas: Sequence[str],
-    windows_s: np.ndarray,
-    isi_violations_max: float | None,
-    amplitude_cutoff_max: float | None,
-    presence_ratio_min: float | None,
-    min_units: int,
+    paths: Sequence[Path], *, areas: Sequence[str], windows_s: np.ndarray, limits: Limits, min_units: int
 ) -> Responses:
-    """Responses of one session, or of several joined as a pseudo-population (see spikevaediff.nwb.concatenate).
+    """Responses of one session, or of several joined as a pseudo-population (see spikevaediff.pseudo_population).
 
     Probes are not in the same areas in every session: of several sessions, each gives the areas that it has, and every
     area must be in one of them. Parameters and errors are those of `read_responses`; min_units holds for each session.
@@ -129,14 +113,9 @@ def read_population(
     ValueError
         Besides: an area has no units in any session, or a session none in all areas.
     """
-    limits = {
-        "isi_violations_max": isi_violations_max,
-        "amplitude_cutoff_max": amplitude_cutoff_max,
-        "presence_ratio_min": presence_ratio_min,
-    }
     of_session = [list(areas)] * len(paths)
     if len(paths) > 1:
-        left = [{area: [*row.values()][-1] for area, row in summary(path, **limits).items()} for path in paths]
+        left = [{area: [*row.values()][-1] for area, row in summary(path, limits).items()} for path in paths]
         of_session = [[area for area in areas if there.get(area)] for there in left]
         if without := [area for area in areas if not any(area in present for present in of_session)]:
             there = sorted({area for present in left for area, n in present.items() if n and area})
@@ -145,48 +124,34 @@ def read_population(
             )
         if empty := [path for path, present in zip(paths, of_session, strict=True) if not present]:
             raise ValueError(f"no unit in {', '.join(areas)} passes in {', '.join(map(str, empty))}. Leave it out")
-    return nwb.concatenate(
+    return concatenate(
         [
-            read_responses(path, areas=present, windows_s=windows_s, min_units=min_units, **limits)
+            read_responses(path, areas=present, windows_s=windows_s, limits=limits, min_units=min_units)
             for path, present in zip(paths, of_session, strict=True)
         ]
     )
 
 
-def summary(
-    path: Path,
-    *,
-    isi_violations_max: float | None,
-    amplitude_cutoff_max: float | None,
-    presence_ratio_min: float | None,
-) -> dict[str, dict[str, int]]:
-    """Units of each area left after each criterion, applied one after the other; as spikevaediff.nwb.summary."""
-    limits = {
-        "isi_violations_max": isi_violations_max,
-        "amplitude_cutoff_max": amplitude_cutoff_max,
-        "presence_ratio_min": presence_ratio_min,
-    }
+def summary(path: Path, limits: Limits) -> dict[str, dict[str, int]]:
+    """Units of each area left after each criterion, applied one after the other; no spike is read.
+
+    Returns
+    -------
+    dict
+        As spikevaediff.unit_filter.left_after.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read_responses`.
+    """
     if has_spike_times(path):
-        return nwb.summary(path, **limits)
-    table = Responses.load(path)
-    return nwb.left_after(table.units, _criteria(table, **limits))
+        units, criteria = nwb.read_units(path)
+        return unit_filter.left_after(units, criteria | unit_filter.met(units, limits))
+    units = Responses.load(path).units
+    return unit_filter.left_after(units, _criteria_of_table(units, limits))
 
 
-def _criteria(
-    table: Responses,
-    *,
-    isi_violations_max: float | None,
-    amplitude_cutoff_max: float | None,
-    presence_ratio_min: float | None,
-) -> dict[str, np.ndarray]:
-    units = table.units
-    unknown = {
-        name: bool(np.isnan(getattr(units, name)).all())
-        for name in ("isi_violations", "amplitude_cutoff", "presence_ratio")
-    }
-    return {"in an area": units.area != ""} | nwb.limits_met(
-        units,
-        isi_violations_max=None if unknown["isi_violations"] else isi_violations_max,
-        amplitude_cutoff_max=None if unknown["amplitude_cutoff"] else amplitude_cutoff_max,
-        presence_ratio_min=None if unknown["presence_ratio"] else presence_ratio_min,
-    )
+def _criteria_of_table(units: UnitTable, limits: Limits) -> dict[str, np.ndarray]:
+    unknown = {name: None for name in unit_filter.LIMITS if np.isnan(getattr(units, name.rpartition("_")[0])).all()}
+    return {"in an area": units.area != ""} | unit_filter.met(units, replace(limits, **unknown))

@@ -7,6 +7,8 @@ TARGET` writes a published file as safetensors.
 """
 
 import argparse
+import pickle
+import struct
 import sys
 import tempfile
 import zipfile
@@ -15,11 +17,18 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vdvae.config import CONFIGS, Config
 from vdvae.model import VDVAE
+
+# What readers of tensors raise for damaged files: the unpickler whatever the changed bytes lead to.
+_DAMAGED = (
+    *(SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError),
+    *(LookupError, AttributeError, TypeError, AssertionError, struct.error),
+)
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
@@ -43,7 +52,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
             tensors = load_file(path)
         else:  # files of torch before 1.6 are no zip archives and cannot be mapped into memory
             tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # the unpickler of a damaged file raises whatever its bytes lead to
+    except _DAMAGED as error:
         raise ValueError(
             f"weight file {path} is damaged or of another format ({error}). Fetch or restore it again"
         ) from error

@@ -103,9 +103,11 @@ class Steps:
 
     @classmethod
     def ddim(cls, schedule: Schedule, n_steps: int, eta: float) -> "Steps":
-        """Evenly spaced times 1, 1 + d, 1 + 2 d, ... with d = 1000 // n_steps.
+        """Evenly spaced times 1, 1 + d, 1 + 2 d, ... below 1000, with d = 1000 // n_steps.
 
-        Where n_steps does not divide 1000 there are more steps than asked for, as in the published code (30 gives 31).
+        Where n_steps does not divide 1000 there may be more steps than asked for, as in the published code (30 gives
+        31). That code fails where one of the times would be 1000 (3, 9, 27, 36, 37 steps and some above 100); here it
+        is left out.
 
         Raises
         ------
@@ -117,7 +119,7 @@ class Steps:
             raise ValueError(f"steps is {n_steps!r}, expected a whole number from 1 to {n_times // 2}; 50 is usual")
         if not 0 <= eta <= 1:
             raise ValueError(f"eta is {eta}, expected 0 (no noise in the steps) to 1 (as much as the forward process)")
-        times = np.arange(0, n_times, n_times // n_steps) + 1
+        times = np.arange(1, n_times, n_times // n_steps)
         alphas = schedule.alphas_cumprod[times]
         before = np.concatenate([schedule.alphas_cumprod[:1], alphas[:-1]])
         # Equation 16; two times of a float16 schedule can have the same alpha, and the root of -1e-17 is no number.

@@ -15,6 +15,7 @@ autoencoder, and the data layers of the text UNet write captions: they are never
 import os
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -82,6 +83,11 @@ _RESIDUAL = {
     "out_layers.3": "conv2",
     "skip_connection": "conv_shortcut",
 }
+# What readers of tensors raise for damaged files: the unpickler whatever the changed bytes lead to.
+_DAMAGED = (
+    *(SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError),
+    *(LookupError, AttributeError, TypeError, AssertionError, struct.error),
+)
 _VAE_ATTENTION = {"norm": "group_norm", "q": "query", "k": "key", "v": "value", "proj_out": "proj_attn"}
 
 
@@ -253,7 +259,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         # Files from before torch 1.6 are no archives and cannot be mapped.
         tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+    except _DAMAGED as error:
         raise ValueError(
             f"weight file {path} is damaged or of another format ({error}). Fetch or restore it again"
         ) from error

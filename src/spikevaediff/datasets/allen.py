@@ -30,7 +30,7 @@ from spikevaediff.assets import cache_dir
 from spikevaediff.atomic import replacing
 from spikevaediff.captions import Captions
 from spikevaediff.download import File, download_all, sha256_of, size_text
-from spikevaediff.images import resize
+from spikevaediff.images import check_size, resize
 from spikevaediff.nwb import read_presentations
 from spikevaediff.records import BLANK, Stimuli
 
@@ -58,7 +58,7 @@ def acquire(
         Gets sessions/<session_id>.nwb and sessions/sources.json, images.npz (grey) and captions_given.csv.
     sessions : sequence of int, or "all"
         One session; or several, whose units are then joined as if recorded at once (a pseudo-population, see
-        `nwb.concatenate`). "all" leaves out those that the manifest marks as at chance.
+        pseudo_population). "all" leaves out those that the manifest marks as at chance.
     fetch : str
         "https", or "allensdk": allensdk itself in its own environment, which uv builds.
     margin_s : float
@@ -81,6 +81,8 @@ def acquire(
     chosen = choose(manifest, sessions)
     if fetch not in _WAYS:
         raise ValueError(f"datasets.allen.fetch is {fetch!r}, expected {' or '.join(_WAYS)}")
+    nwb_extract.check_margin(margin_s)
+    check_size(size_px)
     given = _given_captions(data_dir / "captions.csv", manifest)
     for session in chosen:
         if session["at_chance"]:
@@ -285,7 +287,7 @@ def read_templates(manifest: dict[str, Any], items: Sequence[_Item], size_px: in
         try:
             with Image.open(item.path) as image:
                 mode, size, whole = image.mode, image.size, np.asarray(image)
-        except (OSError, SyntaxError) as error:
+        except (OSError, SyntaxError, ValueError) as error:
             raise ValueError(
                 f"{item.path} is no image or damaged ({error}). Delete it, and it is fetched again by the same command"
             ) from error

@@ -68,7 +68,7 @@ class Guides:
         def context(name: str, features: Features | None) -> np.ndarray | None:
             if features is not None and features.space != name:
                 raise ValueError(f"the {name} context is of the feature space {features.space}")
-            return None if features is None else tokens(features, image_ids)
+            return None if features is None else features.tokens(image_ids)
 
         started = None if start is None else start.rows(image_ids)
         return cls(np.asarray(image_ids), started, context("vision", vision), context("text", text))
@@ -77,20 +77,6 @@ class Guides:
         """Some of the images, by position."""
         rest = [None if a is None else a[rows] for a in (self.start, self.vision, self.text)]
         return type(self)(self.image_id[rows], *rest)
-
-
-def tokens(features: Features, image_ids: np.ndarray) -> np.ndarray:
-    """Contexts out of flat features, float32 (n_images, n_tokens, width).
-
-    Raises
-    ------
-    ValueError
-        Groups of different sizes: not a context.
-    """
-    sizes = set(features.group_size.tolist())
-    if len(sizes) != 1:
-        raise ValueError(f"feature space {features.space} has groups of {sorted(sizes)} numbers, expected equal tokens")
-    return features.rows(image_ids).reshape(len(image_ids), -1, sizes.pop())
 
 
 def decode(
@@ -402,6 +388,6 @@ def _read(path: Path, size: int) -> np.ndarray | None:
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError):
+    except (OSError, SyntaxError, ValueError):
         return None
     return pixels if pixels.shape == (size, size, 3) else None

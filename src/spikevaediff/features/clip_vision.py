@@ -22,10 +22,9 @@ from torch import Tensor
 
 from spikevaediff import clip
 from spikevaediff.images import rgb
+from spikevaediff.networks import CLIP_MEAN, CLIP_STD, scaled
 from spikevaediff.records import Features, Stimuli
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of red, green, blue in [0, 1]
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 SEEN_PX = 512  # side of the images that Versatile Diffusion makes
 UNCONDITIONAL_GREY = 127  # of 255
 BATCH_SIZE = 16
@@ -117,7 +116,7 @@ def unconditional(*, weights: str | Path, config: str, device: str) -> np.ndarra
     """Context of a uniform grey image, float32 (257, 768)."""
     network = clip.load(weights, config).visual.to(device)
     grey = np.full((1, *network.image_size, 3), UNCONDITIONAL_GREY, np.uint8)
-    return _tokens(network, _normalised(grey).to(device))[0]
+    return _tokens(network, scaled(grey, CLIP_MEAN, CLIP_STD).to(device))[0]
 
 
 def _tokens(network: Any, x: Tensor) -> np.ndarray:
@@ -157,7 +156,7 @@ def prepared(pixels: np.ndarray, side_px: int, *, published_rounding: bool) -> T
         if published_rounding:
             seen = seen - ((seen >= 1) & (seen <= 63)).astype(np.uint8)
         small[row] = np.asarray(Image.fromarray(seen).resize((side_px, side_px), Image.Resampling.BICUBIC))
-    return _normalised(small)
+    return scaled(small, CLIP_MEAN, CLIP_STD)
 
 
 def check(pixels: np.ndarray) -> None:
@@ -177,8 +176,3 @@ def check(pixels: np.ndarray) -> None:
         raise ValueError(
             f"images must be (image, row, column, 3), got {pixels.shape}; for grey ones use images.rgb first"
         )
-
-
-def _normalised(pixels: np.ndarray) -> Tensor:
-    mean, std = (torch.tensor(constants)[:, None, None] for constants in (CLIP_MEAN, CLIP_STD))
-    return (torch.tensor(pixels).permute(0, 3, 1, 2).float() / 255 - mean) / std

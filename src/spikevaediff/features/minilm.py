@@ -15,17 +15,20 @@ its members from memory, and nothing is looked up on a network.
 
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.progress import track
+from safetensors import SafetensorError
 from safetensors.torch import load as tensors_of
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 import spikevaediff.torchvision_ops  # noqa: F401, before transformers imports torchvision
+from spikevaediff import tokenizer
 from spikevaediff.captions import Captions
 from spikevaediff.records import Features
 
@@ -84,13 +87,13 @@ def contexts(
     FileNotFoundError, ValueError
         As extract.
     """
-    tokenizer, network = _load(weights, n_tokens)
+    words, network = _load(weights, n_tokens)
     network.to(device)
     size = BATCH_SIZE if batch_size == "auto" else int(batch_size)
     found = np.zeros((len(sentences), n_tokens, WIDTH), np.float32)
     with torch.inference_mode():
         for start in track(range(0, len(sentences), size), "MiniLM"):
-            batch = tokenizer.encode_batch(list(sentences[start : start + size]))
+            batch = words.encode_batch(list(sentences[start : start + size]))
             ids: Tensor = torch.tensor([encoding.ids for encoding in batch], device=device)
             shown: Tensor = torch.tensor([encoding.attention_mask for encoding in batch], device=device)
             tokens = network(input_ids=ids, attention_mask=shown).last_hidden_state * shown[:, :, None]
@@ -113,18 +116,21 @@ def _load(weights: str | Path, n_tokens: int) -> tuple[Tokenizer, nn.Module]:
     try:
         with zipfile.ZipFile(path) as archive:
             config = BertConfig(**json.loads(archive.read("config.json")))
-            tokenizer = Tokenizer.from_str(archive.read("tokenizer.json").decode())
+            words = tokenizer.read(archive.read("tokenizer.json").decode())
             state = tensors_of(archive.read("model.safetensors"))
-    # tokenizers raises bare Exception, safetensors an error of its own.
-    except Exception as error:
+    # First what zipfile says of changed bytes; KeyError: a member is not there; the rest: it is no network.
+    except (
+        *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError),
+        *(KeyError, ValueError, TypeError, SafetensorError),
+    ) as error:
         raise ValueError(
             f"weight file {path} is damaged or is not all-MiniLM-L6-v2: {error}. "
             f"Get it with: python -m spikevaediff assets fetch all_minilm_l6_v2"
         ) from error
     if not 2 <= n_tokens <= config.max_position_embeddings:
         raise ValueError(f"n_tokens is {n_tokens}, expected 2 ([CLS] and [SEP]) to {config.max_position_embeddings}")
-    tokenizer.enable_truncation(n_tokens)
-    tokenizer.enable_padding(length=n_tokens, pad_id=tokenizer.token_to_id("[PAD]"))
+    words.enable_truncation(n_tokens)
+    words.enable_padding(length=n_tokens, pad_id=words.token_to_id("[PAD]"))
     network = BertModel(config, add_pooling_layer=False)
     try:
         network.load_state_dict({name: t for name, t in state.items() if name not in UNUSED}, strict=True)
@@ -133,4 +139,4 @@ def _load(weights: str | Path, n_tokens: int) -> tuple[Tokenizer, nn.Module]:
         raise ValueError(f"weight file {path} is of another network than its config.json: {said}") from error
     if config.hidden_size != WIDTH:
         raise ValueError(f"weight file {path} has {config.hidden_size} numbers a token, expected {WIDTH}")
-    return tokenizer, network.eval()
+    return words, network.eval()

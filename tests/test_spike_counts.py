@@ -1,72 +1,31 @@
-"""The reader of sessions against allensdk's own counts, against a loop, and against files that are wrong."""
+"""Spike counts against allensdk's own, against a loop, and against files that are wrong."""
 
-import dataclasses
+from dataclasses import replace
+from functools import partial
 
 import h5py
 import numpy as np
 import pytest
+import small_session
+from small_session import ELECTRODES, SCENES, SPIKES, TABLES
 
-from spikevaediff.nwb import (
-    concatenate,
-    mean_between,
-    read_places,
-    read_presentations,
-    read_pupil,
-    read_responses,
-    read_running_speed,
-    summary,
-)
-from spikevaediff.records import BLANK, Responses
+from spikevaediff import sessions, spike_counts
+from spikevaediff.nwb import read_presentations
+from spikevaediff.records import BLANK
+from spikevaediff.spike_counts import read_responses
+from spikevaediff.unit_filter import Limits
 
-ALLENSDK_LIMITS = {"isi_violations_max": 0.5, "amplitude_cutoff_max": 0.1, "presence_ratio_min": 0.95}
-NO_LIMITS = {"isi_violations_max": np.inf, "amplitude_cutoff_max": np.inf, "presence_ratio_min": -np.inf}
-OPTIONS = {"areas": ["VISp"], "windows_s": [[0.0, 0.25]], "min_units": 1, **ALLENSDK_LIMITS}
+ALLENSDK_LIMITS = Limits(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95)
+LOOSE_LIMITS = Limits(isi_violations_max=np.inf, amplitude_cutoff_max=np.inf, presence_ratio_min=-np.inf)
+NO_LIMITS = Limits(isi_violations_max=None, amplitude_cutoff_max=None, presence_ratio_min=None)
+OPTIONS = {"areas": ["VISp"], "windows_s": [[0.0, 0.25]], "min_units": 1, "limits": ALLENSDK_LIMITS}
 ALL_AREAS = ["VISp", "VISl", "VISal", "CA1", "DG", "LGd", "LP"]
-
-ELECTRODES = "general/extracellular_ephys/electrodes"
-SCENES = "intervals/natural_scenes_presentations"
-
-# Onsets at 1, 2, 3, 4 s, binary fractions throughout: sums and comparisons of times are exact.
-SPIKES = [
-    [1.0, 1.125, 1.25, 2.5, 3.0, 3.25, 4.0],
-    [0.5, 0.75, 1.0625],
-    [],
-    [1.5, 2.0, 2.0, 2.0, 4.25, 4.5],
-]
-TABLES = {
-    "identifier": "700000001",
-    "units/id": [11, 12, 13, 14],
-    "units/peak_channel_id": [101, 103, 101, 102],
-    "units/quality": ["good", "good", "good", "good"],
-    "units/isi_violations": [0.1, 0.5, 0.0, 0.2],
-    "units/amplitude_cutoff": [0.01, 0.1, 0.0, 0.02],
-    "units/presence_ratio": [0.99, 0.95, 1.0, 0.96],
-    "units/snr": [1.0, 2.0, 3.0, np.nan],
-    "units/spike_times": [t for spikes in SPIKES for t in spikes],
-    "units/spike_times_index": [7, 10, 10, 16],
-    f"{ELECTRODES}/id": [103, 102, 101, 104],
-    f"{ELECTRODES}/location": ["LGd-sh", "VISp", "VISp", "None"],
-    f"{ELECTRODES}/valid_data": [True, True, True, True],
-    f"{SCENES}/id": [0, 1, 2, 3],
-    f"{SCENES}/start_time": [1.0, 2.0, 3.0, 4.0],
-    f"{SCENES}/stop_time": [1.25, 2.25, 3.25, 4.25],
-    f"{SCENES}/frame": [5.0, -1.0, 7.0, 5.0],
-}
 
 
 @pytest.fixture
 def session(tmp_path):
-    """Write the small session above, with some columns replaced, or left out where the value is None."""
-
-    def write(changes=None):
-        path = tmp_path / "session.nwb"
-        with h5py.File(path, "w") as file:
-            for name, values in (TABLES | (changes or {})).items():
-                if values is not None:
-                    file[name] = values
-        return path
-
-    return write
+    """Writes the small session with some columns changed."""
+    return partial(small_session.write, tmp_path / "session.nwb")
 
 
 @pytest.fixture
@@ -81,7 +40,7 @@ def allensdk(shared):
 
 def test_counts_units_areas_and_presentations_are_those_of_allensdk(fixture_path, allensdk):
     read = read_responses(
-        fixture_path, areas=ALL_AREAS, windows_s=[[0, 0.25], [0.05, 0.30]], min_units=1, **ALLENSDK_LIMITS
+        fixture_path, areas=ALL_AREAS, windows_s=[[0, 0.25], [0.05, 0.30]], min_units=1, limits=ALLENSDK_LIMITS
     )
     assert read.counts.shape == (475, 57, 2)
     row = {unit: i for i, unit in enumerate(read.unit_unit_id.tolist())}
@@ -98,17 +57,17 @@ def test_counts_units_areas_and_presentations_are_those_of_allensdk(fixture_path
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [
-        (NO_LIMITS, "unit_id_no_quality_filter"),
-        (ALLENSDK_LIMITS | {"presence_ratio_min": 0.9}, "unit_id_presence_ratio_min_0p9"),
+        (LOOSE_LIMITS, "unit_id_no_quality_filter"),
+        (replace(ALLENSDK_LIMITS, presence_ratio_min=0.9), "unit_id_presence_ratio_min_0p9"),
     ],
 )
 def test_other_limits_choose_the_units_that_allensdk_chooses(fixture_path, allensdk, limits, expected):
-    read = read_responses(fixture_path, areas=ALL_AREAS, windows_s=[[0, 0.25]], min_units=1, **limits)
+    read = read_responses(fixture_path, areas=ALL_AREAS, windows_s=[[0, 0.25]], min_units=1, limits=limits)
     assert sorted(read.unit_unit_id.tolist()) == sorted(allensdk[expected].tolist())
 
 
 def test_the_presentation_in_an_invalid_time_vanishes_and_the_others_keep_their_ids(fixture_path, allensdk):
-    read = read_responses(fixture_path, areas=["VISp"], windows_s=[[0, 0.25]], min_units=1, **ALLENSDK_LIMITS)
+    read = read_responses(fixture_path, areas=["VISp"], windows_s=[[0, 0.25]], min_units=1, limits=ALLENSDK_LIMITS)
     with h5py.File(fixture_path) as file:
         ids, start = file[f"{SCENES}/id"][:], file[f"{SCENES}/start_time"][:]
     missing = np.setdiff1d(ids, read.presentation_id[:, 0])
@@ -118,14 +77,14 @@ def test_the_presentation_in_an_invalid_time_vanishes_and_the_others_keep_their_
 
 
 def test_the_blanks_are_kept(fixture_path):
-    read = read_responses(fixture_path, areas=["VISp"], windows_s=[[0, 0.25]], min_units=1, **ALLENSDK_LIMITS)
+    read = read_responses(fixture_path, areas=["VISp"], windows_s=[[0, 0.25]], min_units=1, limits=ALLENSDK_LIMITS)
     ids, times = np.unique(read.image_id, return_counts=True)
     assert ids.tolist() == [BLANK, *range(118)]
     assert times[0] in (3, 4)
 
 
 def test_the_summary_counts_the_units_left_after_each_criterion(fixture_path):
-    table = summary(fixture_path, **ALLENSDK_LIMITS)
+    table = sessions.summary(fixture_path, ALLENSDK_LIMITS)
     assert sum(row["recorded"] for row in table.values()) == 72
     assert sum(row["presence_ratio >= 0.95"] for row in table.values()) == 57
     assert table[""]["in a brain area"] == 0
@@ -189,7 +148,7 @@ def test_counts_equal_those_of_a_loop_over_random_spikes(session):
 def test_limits_are_inclusive_and_nan_meets_none(session):
     assert 12 in read_responses(session(), **OPTIONS | {"areas": ["LGd"]}).unit_unit_id  # exactly on all three
     path = session({"units/isi_violations": [np.nan, 0.5, 0.0, 0.2]})
-    assert 11 not in read_responses(path, **OPTIONS | NO_LIMITS).unit_unit_id
+    assert 11 not in read_responses(path, **OPTIONS | {"limits": LOOSE_LIMITS}).unit_unit_id
 
 
 @pytest.mark.parametrize(
@@ -203,7 +162,7 @@ def test_limits_are_inclusive_and_nan_meets_none(session):
     ],
 )
 def test_units_judged_bad_or_without_a_valid_channel_in_the_brain_are_dropped(session, changes):
-    read = read_responses(session(changes), **OPTIONS | {"areas": ["VISp", "LGd"]} | NO_LIMITS)
+    read = read_responses(session(changes), **OPTIONS | {"areas": ["VISp", "LGd"], "limits": LOOSE_LIMITS})
     assert read.unit_unit_id.tolist() == [11, 12, 13]
 
 
@@ -311,6 +270,21 @@ def test_a_missing_table_is_named(session, table):
         ({f"{SCENES}/frame": [5.0, 1.0, np.nan, 5.0]}, "frame is nan in row 2"),
         ({f"{SCENES}/frame": [5.0, -2.0, 7.0, 5.0]}, "frame is -2.0 in row 1"),
         ({f"{SCENES}/frame": [5.0, -1.0]}, "differ in length: .*'frame': 2"),
+        ({f"{ELECTRODES}/location": ["LGd-sh", "VISp"]}, "electrodes differ in length: .*'location': 2"),
+        ({f"{ELECTRODES}/valid_data": [True] * 5}, "electrodes differ in length: .*'valid_data': 5"),
+        ({"units/quality": ["good"]}, "columns of /units differ in length: .*'quality': 1"),
+        ({"units/isi_violations": [0.1, 0.5]}, "columns of /units differ in length: .*'isi_violations': 2"),
+        ({f"{ELECTRODES}/location": [1, 2, 3, 4]}, r"electrodes/location holds int\d+, expected text"),
+        ({"units/presence_ratio": ["a", "b", "c", "d"]}, r"/units/presence_ratio holds object, expected numbers"),
+        ({"units/peak_channel_id": [101.0, np.nan, 101.0, 102.0]}, "peak_channel_id is not finite in 1 of 4 rows"),
+        ({"units/isi_violations": None, "units/isi_violations/data": [0.1]}, "isi_violations is no column. Expected"),
+        ({f"{SCENES}/frame": 5.0}, "frame is no column. Expected a value for each row"),
+        ({"identifier": 7}, "/identifier is '', expected the number of the session"),
+        (
+            {f"{ELECTRODES}/{name}": np.empty(0, int) for name in ("id", "valid_data")}
+            | {f"{ELECTRODES}/location": np.empty(0, h5py.string_dtype())},
+            "electrodes lists no channel",
+        ),
     ],
 )
 def test_a_file_with_wrong_values_is_refused(session, changes, message):
@@ -325,7 +299,10 @@ def test_a_file_with_wrong_values_is_refused(session, changes, message):
         ({"areas": ["VISp", "VISl"]}, r"no unit in VISl. .* by area: LGd 1/1, VISp 3/3"),
         ({"areas": ["LGd-sh"]}, "no unit in LGd-sh.*without sub-structure"),
         ({"areas": ["VISp"], "min_units": 4}, "3 units pass in VISp, fewer than min_units = 4"),
-        ({"presence_ratio_min": 2.0}, r"none of 4 units passes \(0 not in a brain area.*4 not presence_ratio >= 2\)"),
+        (
+            {"limits": replace(ALLENSDK_LIMITS, presence_ratio_min=2.0)},
+            r"none of 4 units passes \(0 not in a brain area.*4 not presence_ratio >= 2\)",
+        ),
         ({"windows_s": [[0.0, 0.25], [0.3, 0.3]]}, r"\[0.3, 0.3\] must start before it stops"),
         ({"windows_s": [[0.0, np.nan]]}, "must start before it stops"),
         ({"windows_s": [0.0, 0.25]}, r"has shape \(2,\), expected one row"),
@@ -343,88 +320,15 @@ def test_more_spikes_in_a_window_than_counts_can_hold_are_refused(session):
         read_responses(path, **OPTIONS)
 
 
-def responses(session_id, image_id, n_units, *, windows_s=((0.0, 0.25),)):
-    """Counts that name their origin: session digit, then row, then unit."""
-    image_id = np.array(image_id)
-    rows = np.arange(len(image_id))
-    columns = {
-        "unit_unit_id": np.arange(n_units),
-        "unit_session_id": np.full(n_units, session_id),
-        "unit_area": np.full(n_units, "VISp"),
-    } | {
-        f"unit_{c}": np.zeros(n_units)
-        for c in ("snr", "isi_violations", "amplitude_cutoff", "presence_ratio", "firing_rate")
-    }
-    counts = session_id * 1000 + 10 * rows[:, None, None] + np.arange(n_units)[None, :, None]
-    return Responses(
-        counts=np.repeat(counts, len(windows_s), 2).astype(np.uint16),
-        image_id=image_id,
-        presentation_id=rows[:, None] + 100 * session_id,
-        session_id=np.array([session_id]),
-        window_s=np.array(windows_s),
-        **columns,
-    )
-
-
-def test_the_kth_presentation_of_an_image_is_paired_with_the_kth_of_the_other_session():
-    one = responses(1, [4, BLANK, 4, 9, 4], 2)
-    two = responses(2, [9, 4, 9, 4, BLANK], 3)
-    joined = concatenate([one, two])
-    assert joined.image_id.tolist() == [
-        4,
-        BLANK,
-        4,
-        9,
-    ]  # the third 4 of session 1 and the second 9 of session 2 are cut
-    assert joined.presentation_id.tolist() == [[100, 201], [101, 204], [102, 203], [103, 200]]
-    assert joined.session_id.tolist() == [1, 2]
-    assert joined.unit_session_id.tolist() == [1, 1, 2, 2, 2]
-    np.testing.assert_array_equal(joined.counts[:, 1, 0], [1001, 1011, 1021, 1031])
-    np.testing.assert_array_equal(joined.counts[:, 4, 0], [2012, 2042, 2032, 2002])
-
-
-def test_concatenation_is_associative_and_one_session_stays_as_it_is():
-    a, b, c = responses(1, [0, 1, 0, 1], 2), responses(2, [1, 1, 0, 0, 0], 1), responses(3, [0, 1, 1], 4)
-    for joined in (concatenate([concatenate([a, b]), c]), concatenate([a, concatenate([b, c])])):
-        for field in dataclasses.fields(Responses):
-            np.testing.assert_array_equal(getattr(joined, field.name), getattr(concatenate([a, b, c]), field.name))
-    for field in dataclasses.fields(Responses):
-        np.testing.assert_array_equal(getattr(concatenate([a]), field.name), getattr(a, field.name))
-
-
-def test_blanks_are_dropped_when_a_session_has_none():
-    assert concatenate([responses(1, [0, BLANK, 1], 1), responses(2, [1, 0], 1)]).image_id.tolist() == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("sessions", "message"),
-    [
-        ([], "no session to concatenate"),
-        ([responses(1, [0], 1), responses(1, [0], 1)], r"sessions \[1\] are listed more than once"),
-        (
-            [responses(1, [0, 1, 2], 1), responses(2, [1], 1), responses(3, [0, 1], 1)],
-            "session 2 lacks image_id 0, 2; session 3 lacks image_id 2",
-        ),
-        ([responses(1, [0], 1), responses(2, [0], 1, windows_s=((0.0, 0.5),))], "counted in different windows"),
-    ],
-)
-def test_sessions_that_do_not_fit_together_are_refused(sessions, message):
-    with pytest.raises(ValueError, match=message):
-        concatenate(sessions)
-
-
-# ---- Presentations, behaviour, places
-
-
-RUNNING = "processing/running/running_speed"
-PUPIL = "processing/filtered_gaze_mapping/pupil_area"
-BEHAVIOUR = {
-    f"{RUNNING}/timestamps": [0.0, 1.0, 2.0],
-    f"{RUNNING}/data": [0.5, -1.0, np.nan],
-    f"{RUNNING}_end_times/timestamps": [1.0, 2.0, 3.0],
-    f"{PUPIL}/timestamps": [0.5, 1.5],
-    f"{PUPIL}/data": [0.004, np.nan],
-}
+def test_no_limit_lets_a_metric_pass_that_is_unknown(session):
+    path = session({"units/isi_violations": [np.nan, 0.5, 0.0, 0.2], "units/presence_ratio": [0.1, 0.95, 1.0, 0.96]})
+    assert read_responses(path, **OPTIONS | {"limits": NO_LIMITS}).unit_unit_id.tolist() == [11, 13, 14]
+    assert list(sessions.summary(path, NO_LIMITS)["VISp"]) == [
+        "recorded",
+        "in a brain area",
+        "on a valid channel",
+        "quality good",
+    ]
 
 
 def test_presentations_are_the_rows_of_the_responses(session, fixture_path):
@@ -432,86 +336,17 @@ def test_presentations_are_the_rows_of_the_responses(session, fixture_path):
     assert found.presentation_id.tolist() == [0, 1, 2, 3]
     assert found.image_id.tolist() == [5, BLANK, 7, 5]
     assert found.stop_s.tolist() == [1.25, 2.25, 3.25, 4.25]
-    read = read_responses(fixture_path, areas=["VISp"], windows_s=[[0, 0.25]], min_units=1, **ALLENSDK_LIMITS)
+    read = read_responses(fixture_path, areas=["VISp"], windows_s=[[0, 0.25]], min_units=1, limits=ALLENSDK_LIMITS)
     found = read_presentations(fixture_path)
     np.testing.assert_array_equal(found.presentation_id, read.presentation_id[:, 0])
     np.testing.assert_array_equal(found.image_id, read.image_id)
     assert np.median(found.stop_s - found.start_s) == pytest.approx(0.25021, abs=1e-4)
 
 
-def test_running_speed_and_pupil_are_read_as_they_are(session):
-    path = session(BEHAVIOUR)
-    start, stop, speed = read_running_speed(path)
-    assert (start.tolist(), stop.tolist()) == ([0.0, 1.0, 2.0], [1.0, 2.0, 3.0])
-    np.testing.assert_array_equal(speed, [0.5, -1.0, np.nan])
-    time, area = read_pupil(path)
-    assert time.tolist() == [0.5, 1.5]
-    np.testing.assert_array_equal(area, [0.004, np.nan])
-
-
-def test_a_session_without_eye_tracking_has_no_pupil(fixture_path):
-    assert read_pupil(fixture_path) is None
-    running = read_running_speed(fixture_path)
-    assert len(running.cm_per_s) == 11588
-    assert np.all(running.stop_s > running.start_s)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({f"{RUNNING}/data": None}, "has no /processing/running/running_speed/data. Expected the layout"),
-        ({f"{RUNNING}_end_times/timestamps": [1.0]}, "differ in length: .*'end': 1"),
-        ({f"{RUNNING}/timestamps": [0.0, 2.0, 1.0]}, "running_speed/timestamps must be finite and rise"),
-        ({f"{PUPIL}/timestamps": [0.5, np.nan]}, "pupil_area/timestamps must be finite and rise"),
-        ({f"{PUPIL}/timestamps": [0.5]}, "has 1 times and 2 areas"),
-    ],
-)
-def test_behaviour_that_cannot_be_right_is_refused(session, changes, message):
-    path = session(BEHAVIOUR | changes)
-    with pytest.raises(ValueError, match=message):
-        read_pupil(path) if PUPIL in next(iter(changes)) else read_running_speed(path)
-
-
-def test_means_between_times_leave_out_what_is_unknown():
-    rng = np.random.default_rng(3)
-    time, values = np.sort(rng.uniform(0, 10, 500)), rng.normal(size=500)
-    values[rng.random(500) < 0.2] = np.nan
-    start = rng.uniform(-1, 10, 60)
-    stop = start + rng.uniform(0, 1, 60)
-    expected = []
-    for a, b in zip(start, stop, strict=True):
-        inside = values[(time >= a) & (time < b) & ~np.isnan(values)]
-        expected.append(inside.mean() if len(inside) else np.nan)
-    found = mean_between(time, values, start, stop)
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-    assert np.isnan(mean_between(time, values, np.array([20.0]), np.array([21.0]))).all()
-
-
-def test_places_follow_the_peak_channel(session, fixture_path):
-    channels = {
-        f"{ELECTRODES}/x": [1.0, 2.0, 3.0, -1.0],
-        f"{ELECTRODES}/y": [4.0, 5.0, 6.0, -1.0],
-        f"{ELECTRODES}/z": [7.0, 8.0, 9.0, -1.0],
-        f"{ELECTRODES}/probe_vertical_position": [20, 40, 60, 80],
-        f"{ELECTRODES}/probe_id": [8, 7, 7, 8],
-        f"{ELECTRODES}/group_name": ["probeB", "probeA", "probeA", "probeB"],
-        "units/peak_channel_id": [101, 103, 104, 999],
-    }
-    found = read_places(session(channels))
-    assert found.unit_id.tolist() == [11, 12, 13, 14]
-    assert found.probe_id.tolist() == [7, 8, 8, -1]
-    assert found.probe.tolist() == ["probeA", "probeB", "probeB", ""]
-    assert found.area.tolist() == ["VISp", "LGd", "", ""]
-    np.testing.assert_array_equal(found.depth_um, [60, 20, 80, np.nan])
-    nan = [np.nan] * 3
-    np.testing.assert_array_equal(found.ccf_um, [[3, 6, 9], [1, 4, 7], nan, nan])
-    real = read_places(fixture_path)
-    assert set(real.probe.tolist()) == {"probeC", "probeD", "probeE"}
-    assert np.isfinite(real.ccf_um[real.area != ""]).all()
-
-
-def test_no_limit_lets_a_metric_pass_that_is_unknown(session):
-    path = session({"units/isi_violations": [np.nan, 0.5, 0.0, 0.2], "units/presence_ratio": [0.1, 0.95, 1.0, 0.96]})
-    off = {"isi_violations_max": None, "amplitude_cutoff_max": None, "presence_ratio_min": None}
-    assert read_responses(path, **OPTIONS | off).unit_unit_id.tolist() == [11, 13, 14]
-    assert list(summary(path, **off)["VISp"]) == ["recorded", "in a brain area", "on a valid channel", "quality good"]
+def test_units_and_spikes_that_no_area_asks_for_are_checked_too(session):
+    spike_counts.check(session())
+    spoiled = {"units/spike_times": [*SPIKES[0], *SPIKES[1], *SPIKES[3][::-1]]}
+    with pytest.raises(ValueError, match="spike times of unit 14 are not sorted"):
+        spike_counts.check(session(spoiled))
+    judged_noise = spoiled | {"units/quality": ["good", "good", "good", "noise"]}
+    spike_counts.check(session(judged_noise))  # no limits let this unit pass

@@ -1,0 +1,204 @@
+"""Responses that were counted elsewhere, as a file of the plain format (datasets.plain): npz or CSV, one session each.
+
+What is wrong with a file is collected and not raised, so that one look at a folder is enough to mend all of it.
+"""
+
+import csv
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from spikevaediff.records import BLANK
+
+LARGEST = 2**53  # whole numbers below it are exact in every type that they may come in
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is said about files: lists that grow while they are read.
+
+    problems, notes : list of str; what must be mended, and what may be as it is.
+    """
+
+    problems: list[str]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Responses of one session that were counted elsewhere.
+
+    responses : (n_presentations, n_units, n_windows), uint16 or float32.
+    image_id : int64, (n_presentations,).
+    unit_id : int64, (n_units,).
+    window_s : float64, (n_windows, 2), or None where the file does not say.
+    """
+
+    responses: np.ndarray
+    image_id: np.ndarray
+    unit_id: np.ndarray
+    window_s: np.ndarray | None
+
+
+def few(values: Iterable[object]) -> str:
+    """The first five values as text, and how many there are where there are more."""
+    values = list(values)
+    return ", ".join(map(str, values[:5])) + (f", ... ({len(values)})" if len(values) > 5 else "")
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number that a text is, None where it is none or too large for an id."""
+    number = int(text) if text.removeprefix("-").isdecimal() else LARGEST
+    return number if abs(number) < LARGEST else None
+
+
+def read(path: Path, found: Findings) -> Table | None:
+    """The table in a file .npz or .csv; None where it is no table. Problems and notes are added to `found`."""
+    return _npz(path, found) if path.suffix == ".npz" else _csv(path, found)
+
+
+def _npz(path: Path, found: Findings) -> Table | None:
+    name = f"sessions/{path.name}"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    # As in records.read_npz; AttributeError: a single array, as np.save writes it.
+    except (BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        found.problems.append(f"{name} is no npz of plain arrays, or damaged ({error}). Write it by np.savez")
+        return None
+    needed = ("responses", "image_id", "unit_id")
+    if missing := [key for key in needed if key not in arrays]:
+        found.problems.append(f"{name} lacks the array {few(missing)}; it holds {few(arrays) or 'nothing'}")
+        return None
+    if unknown := [key for key in arrays if key not in (*needed, "window_s")]:
+        found.notes.append(f"{name}: array {few(unknown)} is not used")
+    window_s = arrays.get("window_s")
+    before = len(found.problems)
+    responses = arrays["responses"]
+    if responses.ndim not in (2, 3) or responses.dtype.kind not in "uifb" or 0 in responses.shape:
+        found.problems.append(
+            f"{name}: responses is {responses.dtype} {responses.shape}, expected numbers (presentation, unit) or "
+            f"(presentation, unit, window)"
+        )
+    elif window_s is not None:
+        n = 1 if responses.ndim == 2 else responses.shape[2]
+        if (
+            window_s.shape != (n, 2)
+            or window_s.dtype.kind not in "uif"
+            or not np.all(window_s[:, 0] < window_s[:, 1])
+            or not np.isfinite(window_s).all()
+        ):
+            found.problems.append(
+                f"{name}: window_s is {window_s.tolist()}, expected {n} row(s) [start, stop] in seconds after onset"
+            )
+    elif responses.ndim == 3 and responses.shape[2] > 1:
+        found.problems.append(f"{name}: responses has {responses.shape[2]} windows; add window_s, a row each")
+    for key in ("image_id", "unit_id"):
+        ids = arrays[key]
+        if ids.ndim != 1 or ids.dtype.kind not in "uif" or not _whole(ids).all():
+            found.problems.append(f"{name}: {key} is {ids.dtype} {ids.shape}, expected a row of whole numbers")
+    if len(found.problems) > before:
+        return None
+    for key, axis, what in (("image_id", 0, "presentations"), ("unit_id", 1, "units")):
+        if len(arrays[key]) != responses.shape[axis]:
+            found.problems.append(
+                f"{name}: {len(arrays[key])} {key}, but responses has {responses.shape[axis]} {what} "
+                f"(its shape is {responses.shape})"
+            )
+    if len(found.problems) > before:
+        return None
+    return _checked(
+        name, responses.reshape(*responses.shape[:2], -1), arrays["image_id"], arrays["unit_id"], window_s, found
+    )
+
+
+def _csv(path: Path, found: Findings) -> Table | None:
+    name = f"sessions/{path.name}"
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            numbered = [(reader.line_num, line) for line in reader if line]
+    except (UnicodeDecodeError, csv.Error) as error:
+        found.problems.append(f"{name} is no CSV in UTF-8 ({error})")
+        return None
+    header = [value.strip() for value in numbered[0][1]] if numbered else []
+    if len(header) < 2 or header[0] != "image_id" or any(whole_number(value) is None for value in header[1:]):
+        wrong = next((value for value in header[1:] if whole_number(value) is None), ",".join(header[:5]))
+        found.problems.append(
+            f"{name} begins with {wrong!r}, expected image_id and the numbers of the units: image_id,17,18"
+        )
+        return None
+    if ragged := [number for number, line in numbered if len(line) != len(header)]:
+        found.problems.append(f"{name}: line {few(ragged)} does not have {len(header)} values as the header has")
+        return None
+    if len(numbered) < 2:
+        found.problems.append(f"{name} has no presentation below its header")
+        return None
+    values = np.empty((len(numbered) - 1, len(header)))
+    wrong_cells = []
+    for row, (number, line) in enumerate(numbered[1:]):
+        for column, text in enumerate(line):
+            try:
+                values[row, column] = float(text)
+            except ValueError:
+                wrong_cells.append(f"line {number}, column {header[column]}: {text!r}")
+    if wrong_cells:
+        found.problems.append(f"{name}: expected numbers in {few(wrong_cells)}")
+        return None
+    unit_id = np.array([int(value) for value in header[1:]])
+    return _checked(name, values[:, 1:, None], values[:, 0], unit_id, None, found)
+
+
+def _whole(ids: np.ndarray) -> np.ndarray:
+    return np.isfinite(ids) & (ids == np.round(ids)) & (ids > -LARGEST) & (ids < LARGEST)
+
+
+def _checked(
+    name: str,
+    responses: np.ndarray,
+    image_id: np.ndarray,
+    unit_id: np.ndarray,
+    window_s: np.ndarray | None,
+    found: Findings,
+) -> Table:
+    """A table whose values were looked at; problems are added."""
+    right = _whole(image_id) & (image_id >= BLANK)
+    if not right.all():
+        wrong = few(image_id[~right].tolist())
+        found.problems.append(f"{name}: image_id {wrong}: expected whole numbers, -1 for a blank screen")
+        image_id = np.where(right, image_id, BLANK)
+    image_id, unit_id = image_id.astype(np.int64), unit_id.astype(np.int64)
+    values, n = np.unique(unit_id, return_counts=True)
+    if np.any(n > 1):
+        found.problems.append(f"{name}: unit_id {few(values[n > 1].tolist())} stands there more than once")
+    responses = responses.astype(np.float64)
+    finite = np.isfinite(responses)
+    if not finite.all():
+        of_units, of_rows = ~finite.all((0, 2)), ~finite.all((1, 2))
+        found.problems.append(
+            f"{name}: responses are not finite in {int((~finite).sum())} places, in {int(of_rows.sum())} of "
+            f"{len(responses)} presentations and of unit {few(unit_id[of_units].tolist())}. Leave out presentations "
+            f"that are missing: images may be shown unequally often"
+        )
+    else:
+        if silent := unit_id[np.ptp(responses, axis=(0, 2)) == 0].tolist():
+            found.notes.append(f"{name}: unit {few(silent)} never changes and tells nothing")
+        if len(silent) == len(unit_id):
+            found.problems.append(f"{name}: all responses of every unit are the same; is this the right array?")
+    shown = image_id[image_id != BLANK]
+    if len(np.unique(shown)) < len(shown) and np.all(np.diff(shown) >= 0):
+        found.notes.append(
+            f"{name}: rows are sorted by image. Only in the order of the session do they tell of drift and of the "
+            f"identity of images"
+        )
+    counts = finite.all() and bool(np.all((responses >= 0) & (responses == np.round(responses)) & (responses < 2**16)))
+    if finite.all() and not counts:
+        found.notes.append(
+            f"{name}: responses are not all whole numbers from 0 on, so they are taken as activity and not as spike "
+            f"counts: no Fano factor, and transform square_root only where none is below 0"
+        )
+    return Table(responses.astype(np.uint16 if counts else np.float32), image_id, unit_id, window_s)
