@@ -175,7 +175,7 @@ def weights_path(value: str) -> Path:
     """A weight file: a path below data/, or the name of an asset, which is fetched when it is not there."""
     from spikevaediff import assets
 
-    return ROOT / value if value.startswith("data/") else assets.fetch(value)
+    return assets.weights(value, ROOT)
 
 
 def done(text: str) -> None:

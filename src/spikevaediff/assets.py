@@ -315,6 +315,17 @@ def fetch(name: str) -> Path:
     return path
 
 
+def weights(value: str, root: Path) -> Path:
+    """The weight file that params.yaml names: a path below data/ of the checkout `root`, or an asset, fetched first.
+
+    Raises
+    ------
+    KeyError, FileNotFoundError, ValueError
+        As `fetch`.
+    """
+    return root / value if value.startswith("data/") else fetch(value)
+
+
 def fetch_folder(folder: str) -> Path:
     """The folder of all assets that name it, each fetched first where it is not there.
 

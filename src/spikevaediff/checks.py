@@ -23,7 +23,7 @@ MEMORISED_SHARE = 0.05  # of the reconstructions may be that near by accident
 # The 118 scenes have an effective rank of 23 at 64 px, reconstructions by the mini VDVAE of 11, of 3.4 when only its
 # first four layers, up to 8 x 8, are predicted.
 COLLAPSED_SHARE = 0.08  # of the effective rank of the shown images: two directions of variation
-LEGACY = "test_legacy"  # as renormalise calls it
+LEGACY = "test_legacy"  # as renormalise calls it, whose module brings JAX, which nothing here needs
 SAME_STATISTICS = 1e-3  # relative; means and deviations that agree this well were set to agree
 
 

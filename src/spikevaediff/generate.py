@@ -79,7 +79,7 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     modules = {s: importlib.import_module(f"spikevaediff.features.{models[s]['module']}") for s in ("vision", "text")}
     options = {s: {k: v for k, v in models[s].items() if k != "module"} for s in modules}
     for one in options.values():
-        one["weights"] = weights_path(root, one["weights"])
+        one["weights"] = assets.weights(one["weights"], root)
     empty = {s: modules[s].unconditional(device="cpu", **options[s])[None] for s in modules}
     contexts: dict[str, np.ndarray | None] = {"vision": None, "text": None}
     if wish.mean:
@@ -97,7 +97,7 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
         asked["mixing"] = 0.0 if shown is None else 1.0  # one context alone
     chosen |= {name: value for name, value in asked.items() if value is not None}
     for name in ("unet_weights", "autoencoder_weights"):
-        chosen[name] = weights_path(root, chosen[name])
+        chosen[name] = assets.weights(chosen[name], root)
     pixels = diffusion.samples(
         diffusion.Guides(np.array([0]), start, contexts["vision"], contexts["text"]),
         unconditional=diffusion.Guides(np.array([0]), None, empty["vision"], empty["text"]),
@@ -149,11 +149,6 @@ def read_image(path: Path) -> np.ndarray:
         return images.rgb(images.read_grey(path)[None])
     except ValueError as error:
         raise ValueError(f"{path} is no image that can be read: {error}") from error
-
-
-def weights_path(root: Path, value: str) -> Path:
-    """A weight file of the checkout, or an asset."""
-    return root / value if value.startswith("data/") else assets.fetch(value)
 
 
 def training_crops(root: Path) -> np.ndarray:

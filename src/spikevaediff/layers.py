@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from spikevaediff.features.vdvae import network_pixels
+from spikevaediff.features.vdvae import layer_names, network_pixels
 from spikevaediff.images import rgb
 from spikevaediff.records import Features, LayerStudy, Stimuli
 from vdvae import weights as checkpoints
@@ -92,7 +92,7 @@ def study(
 
     return LayerStudy(
         image_id=ids,
-        layer_name=np.array([f"{index:02d} ({size}x{size})" for index, (_, size, _) in enumerate(shapes)]),
+        layer_name=layer_names(shapes),
         layer_size=np.array([np.prod(shape) for shape in shapes], np.int64),
         bits=np.concatenate(bits),
         true=joined(true),

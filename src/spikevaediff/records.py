@@ -284,7 +284,7 @@ class ImageSplit(_Npz):
 class Features(_Npz):
     """One feature space of a set of images, measured or predicted.
 
-    space : str; name of the module in features/ that defines it.
+    space : str; vdvae, vision or text: what was measured, or is predicted.
     image_id : int64, (n_images,), unique.
     values : float32, (n_images, n_dims).
     group_name, group_size : str and int64, (n_groups,); consecutive dims that belong together: a VDVAE layer, a token.

@@ -7,9 +7,8 @@ Each has one function,
 
 which reads what the repository tracks of the data set in data_dir, gets or makes the rest, and writes
 out_dir/sessions/<session_id>.nwb (Allen Visual Coding Neuropixels layout) or <session_id>.npz (records.Responses of all
-units, counted elsewhere), out_dir/images.npz (records.Stimuli, the
-images that were shown, under the numbers that the sessions use) and out_dir/captions_given.csv (image_id,caption; an
-image that it leaves out is described by the stage `captions`). The options are the section `datasets.<name>` of
-params.yaml. What comes from elsewhere is checked by its hash before it is used, and a run that was broken off goes on
-where it stopped.
+units, counted elsewhere), out_dir/images.npz (records.Stimuli, the images that were shown, under the numbers that the
+sessions use) and out_dir/captions_given.csv (image_id,caption; an image that it leaves out is described by the stage
+`captions`). The options are the section `datasets.<name>` of params.yaml. What comes from elsewhere is checked by its
+hash before it is used, and a run that was broken off goes on where it stopped.
 """

@@ -4,6 +4,7 @@ Means and not draws: a draw adds noise of about one standard deviation to every 
 regression can predict it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,11 @@ def network_pixels(grey: np.ndarray, config: Config) -> np.ndarray:
     """
     pixels = resize(grey, config.image_size)
     return rgb(pixels) if config.image_channels == 3 else pixels[..., None]
+
+
+def layer_names(shapes: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """Names of latents of these shapes, str (n_layers,): "05 (8x8)" is the sixth, of 8 rows and columns."""
+    return np.array([f"{index:02d} ({size}x{size})" for index, (_, size, _) in enumerate(shapes)])
 
 
 def extract(
@@ -68,6 +74,6 @@ def extract(
         space="vdvae",
         image_id=stimuli.image_id,
         values=np.concatenate(rows).astype(np.float32),
-        group_name=np.array([f"{index:02d} ({size}x{size})" for index, (_, size, _) in enumerate(shapes)]),
+        group_name=layer_names(shapes),
         group_size=np.array([np.prod(shape) for shape in shapes], np.int64),
     )

@@ -1,7 +1,8 @@
 """Correlation distance of pooled network features.
 
-The published figure of this kind uses EfficientNet-B1. The network at hand here is EfficientNet-lite0, whose distances
-are on another scale: results carry "lite0" in their name and must not be set beside the published ones.
+The published figures of this kind look through EfficientNet-B1 and SwAV. EfficientNet-lite0, which comes with a
+package, has distances on another scale: its results carry "lite0" in their name and must not be set beside the
+published ones.
 """
 
 import numpy as np
