@@ -206,10 +206,12 @@ def areas() -> str:
 
 def mistakes() -> str:
     """What each known mistake does to the first stage."""
+    numbers = ("pixcorr", "pixcorr_chance", "p", "two_way", "contrast")
     rows: list[list[str | tuple[str, str]]] = [
         [
             (row["mistake"].replace("_", " "), row["what"]),
-            *(f"{float(row[name]):.3f}" for name in ("pixcorr", "pixcorr_chance", "p", "two_way", "contrast")),
+            # Where every fold tests one image there is neither chance nor a p-value.
+            *(row[name] and f"{float(row[name]):.3f}" for name in numbers),
         ]
         for row in tables.read("artifacts/seed_errors.csv")
     ]

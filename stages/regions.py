@@ -12,7 +12,7 @@ from rich.progress import track
 
 import stages
 from spikevaediff import curves, images, preprocessing, regions, tables
-from spikevaediff.records import ImageSplit, Responses, Stimuli, rows_of
+from spikevaediff.records import ImageSplit, Responses, Stimuli
 from spikevaediff.regression import banded
 
 
@@ -59,7 +59,6 @@ def compare(
         "bands": band_rows(
             {area: x[area] for area in visual},
             y,
-            split,
             common,
             alphas=alphas,
             n_draws=n_draws,
@@ -72,7 +71,6 @@ def compare(
 def band_rows(
     x: dict[str, np.ndarray],
     y: np.ndarray,
-    split: ImageSplit,
     n_units: int,
     *,
     alphas: Sequence[float],
@@ -83,14 +81,13 @@ def band_rows(
     """The weight of every area in banded ridge regression with equal numbers of units, draw by draw of the units."""
     every = np.concatenate(list(x.values()), axis=1)
     area = np.repeat(list(x), [values.shape[1] for values in x.values()])
-    rows = rows_of(split.image_id, split.image_id, "the split")
     z = preprocessing.standardise(every, preprocessing.scale_of(every))
     found = []
     for draw in track(range(n_draws), "banded ridge"):
         fit = banded.fit(
             z,
             y - y.mean(0, keepdims=True),
-            y_row=rows,
+            y_row=np.arange(len(y)),
             group_size=np.array([y.shape[1]]),
             bands=area,
             units_per_band=n_units,

@@ -63,7 +63,7 @@ def main() -> None:
     drawn = statistics.pairings(fold, n_draws=options["n_draws"], seed=options["seed"])
     truth = images.resize(images.rgb(shown.rows(split.test_ids)), options["size_px"])
     rows = []
-    for name in track(seed_errors.ERRORS, "mistakes"):
+    for name in track(seed_errors.possible(split), "mistakes"):
         run, taken, targets, fitted, renormalised = runs[name]
         predicted = run(taken, targets, split, fit=fitted, predict=method.predict, how=renormalised)
         record = Features("vdvae", split.test_ids, predicted, features.group_name, features.group_size)

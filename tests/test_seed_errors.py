@@ -123,3 +123,10 @@ def test_noise_belongs_to_its_image(features: Features) -> None:
 def test_every_mistake_has_a_sentence() -> None:
     assert next(iter(seed_errors.ERRORS)) == "none"
     assert all(text[0].isupper() and not text.endswith(".") for text in seed_errors.ERRORS.values())
+
+
+def test_statistics_of_test_images_need_two_of_them() -> None:
+    assert seed_errors.possible(SPLIT) == list(seed_errors.ERRORS)
+    alone = seed_errors.possible(ImageSplit(np.arange(5), np.arange(5)))
+    assert alone == [name for name in seed_errors.ERRORS if "test_renormalisation" not in name]
+    assert len(alone) == len(seed_errors.ERRORS) - 2
