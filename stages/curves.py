@@ -34,7 +34,7 @@ def main() -> None:
     rows = latency_rows(paths, areas=every, limits=limits, **resampling, **latency)
     tables.write("artifacts/curves/latency.csv", rows)
     stages.done(f"latency: {len(rows)} windows of {len({row['area'] for row in rows})} areas")
-    rows = [row for name in areas for row in count_rows(name, **resampling, **counts)]
+    rows = [row for name in ("visual", "control") for row in count_rows(name, **resampling, **counts)]
     tables.write("artifacts/curves/counts.csv", rows)
     stages.done(f"counts: {len(rows)} numbers of units and presentations")
 

@@ -18,7 +18,7 @@ from vdvae.memory import images_at_once
 
 
 def evenly(image_ids: np.ndarray, n: int) -> np.ndarray:
-    """About n of the ids, evenly spread over the sorted ones, the same every time.
+    """About n of the ids, int64 (n_images,), evenly spread over the sorted ones, the same every time.
 
     Raises
     ------

@@ -62,7 +62,13 @@ def load(name: str, path: str | Path) -> Extractor:
 
 
 def architecture(name: str) -> nn.Module:
-    """The network with the names of its published weights, not initialised by them, in evaluation mode."""
+    """The network with the names of its published weights, not initialised by them, in evaluation mode.
+
+    Raises
+    ------
+    KeyError
+        There is no such network; the message lists those there are.
+    """
     from torchvision import models
 
     import spikevaediff.torchvision_ops  # noqa: F401, before torchvision

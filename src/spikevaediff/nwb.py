@@ -147,6 +147,11 @@ def peak_channels(file: h5py.File) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         Its row in the table of electrodes; any row where it is not listed.
     listed : bool, (n_units,)
         Some files list the valid channels only.
+
+    Raises
+    ------
+    ValueError
+        A column is missing or holds no numbers; the file lists no channel.
     """
     channel_id = ids(file, ELECTRODES)
     peak = finite(file, "units", "peak_channel_id").astype(np.int64)

@@ -186,7 +186,7 @@ def area_reliability(common: np.ndarray) -> float | None:
 
 
 def percentiles(values: np.ndarray) -> dict[str, float] | None:
-    """The 5th, 25th, 50th, 75th and 95th percentile and the mean, without NaN; None where nothing is left."""
+    """Percentiles 5, 25, 50, 75 and 95, and the mean, of values (n,) without NaN; None where none is left."""
     known = np.asarray(values, np.float64)
     known = known[np.isfinite(known)]
     if not len(known):

@@ -137,7 +137,7 @@ class UnitTable:
         return len(self.unit_id)
 
     def take(self, chosen: np.ndarray) -> Self:
-        """The units at these positions (or where this mask is true)."""
+        """The units at these positions, int64 (n,), or where this mask, bool (n_units,), is true."""
         return type(self)(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
 
 
@@ -267,7 +267,7 @@ class ImageSplit(_Npz):
 
     @property
     def test_ids(self) -> np.ndarray:
-        """All images that some fold tests, sorted."""
+        """All images that some fold tests, int64 (n_test,), sorted."""
         return self.image_id[self.fold >= 0]
 
     def fold_of(self, image_ids: np.ndarray) -> np.ndarray:
@@ -275,7 +275,7 @@ class ImageSplit(_Npz):
         return self.fold[rows_of(image_ids, self.image_id, "the split")]
 
     def ids(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
-        """(train_ids, test_ids) of a fold, each sorted; together they are all images."""
+        """(train_ids, test_ids) of a fold, int64, each sorted; together they are all images."""
         tested = self.fold == fold
         return self.image_id[~tested], self.image_id[tested]
 

@@ -85,7 +85,7 @@ def scores_by_area(
 
 
 def common_units(x: Mapping[str, np.ndarray], n_units: int) -> int:
-    """The number of units at which areas are compared; see `scores_by_area`."""
+    """The number of units at which areas are compared; parameters and errors as `scores_by_area`."""
     there = {area: values.shape[1] for area, values in x.items()}
     common = n_units or min(there.values())
     if min(there.values()) < common:

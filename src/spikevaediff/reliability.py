@@ -95,6 +95,8 @@ def correlation_of_groups(a: np.ndarray, b: np.ndarray, group_size: np.ndarray) 
 def spearman_brown(r: np.ndarray | float) -> np.ndarray:
     """Reliability of a whole from the correlation r of its halves: 2 r / (1 + r), and 0 where r is not positive.
 
+    float64, of any shape, NaN where r is.
+
     Source: Brown 1910 and Spearman 1910, British Journal of Psychology 3.
     """
     r = np.asarray(r, np.float64)

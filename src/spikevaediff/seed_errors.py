@@ -65,7 +65,7 @@ def noise_targets(features: Features, *, seed: int) -> Features:
 
 
 def image_rows(x: np.ndarray, responses: Responses, image_ids: np.ndarray) -> np.ndarray:
-    """The right rows: the mean response to each image."""
+    """The right rows: the mean response to each image, float64 (n_ids, n_units), from x (n_presentations, n_units)."""
     return preprocessing.mean_over_presentations(x, responses.image_id, image_ids)
 
 

@@ -45,7 +45,7 @@ def pairings(fold: np.ndarray, *, n_draws: int, seed: int) -> np.ndarray:
 
 
 def members_of(fold: np.ndarray) -> list[np.ndarray]:
-    """Positions of the images of each fold."""
+    """Positions of the images of each fold, int64 (n_of_fold,), from fold : int64, (n_images,)."""
     return [np.flatnonzero(fold == each) for each in np.unique(fold)]
 
 

@@ -280,7 +280,13 @@ def _check(item: _Item) -> None:
 
 
 def read_templates(manifest: dict[str, Any], items: Sequence[_Item], size_px: int) -> Stimuli:
-    """The scenes, squashed to squares by the one resize rule, under the frame numbers that the sessions use."""
+    """The scenes, squashed to squares by the one resize rule, under the frame numbers that the sessions use.
+
+    Raises
+    ------
+    ValueError
+        A file is no image, damaged, or of another size or kind than the manifest says.
+    """
     height, width = manifest["templates"]["height"], manifest["templates"]["width"]
     pixels = []
     for item in items:

@@ -78,6 +78,11 @@ def of_grey(x: np.ndarray, y: np.ndarray, *, columns: bool = False) -> np.ndarra
     Returns
     -------
     float64, (n, m), in [-1, 1]
+
+    Raises
+    ------
+    ValueError
+        The images are below 11 px.
     """
     height, width = x.shape[1:]
     if min(height, width) <= 2 * _RADIUS:
