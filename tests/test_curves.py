@@ -1,10 +1,13 @@
 """Curves over time, units and presentations, on responses whose curves are known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from spikevaediff import curves
-from spikevaediff.records import BLANK, ImageSplit
+from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli, UnitTable
+from stages import curves as stage
 
 RNG = np.random.default_rng(0)
 
@@ -96,3 +99,28 @@ def test_more_presentations_predict_better() -> None:
     fewer = curves.over_presentations(x, shown, IDS, lambda m: m[:, 0], [1], n_draws=2, seed=0)[1]
     for row, image in enumerate(IDS.tolist()):
         assert np.isin(fewer[:, row], x[shown == image, 0]).all()
+
+
+def test_curves_count_units_and_not_their_time_bins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng, shown = np.random.default_rng([11]), np.repeat(np.arange(12), 4)
+    counts = rng.poisson(6.0, (48, 5, 2)).astype(np.uint16)
+    Stimuli("a test", np.arange(12), rng.integers(0, 256, (12, 8, 8), np.uint8)).save("artifacts/images.npz")
+    ImageSplit(np.arange(12), np.arange(12) % 3).save("artifacts/split.npz")
+    found = {}
+    for name, of_bins in (("bins", counts), ("whole", counts.sum(2, keepdims=True, dtype=np.uint16))):
+        n_windows = of_bins.shape[2]
+        Responses.make(
+            counts=of_bins,
+            image_id=shown,
+            presentation_id=np.arange(48)[:, None],
+            session_id=np.array([1]),
+            window_s=np.column_stack([np.arange(n_windows), np.arange(n_windows) + 1.0]),
+            units=UnitTable(np.arange(5), np.ones(5, np.int64), np.array(["VISp"] * 5), *([np.zeros(5)] * 5)),
+        ).save(f"artifacts/responses/{name}.npz")
+        options = {"units": [2], "presentations": [1], "n_draws": 2, "size_px": 4, "alphas": [10.0]}
+        rows = stage.count_rows(name, **options, n_resamples=20, seed=0)
+        points = [("units", 2), ("units", 5), ("presentations", 1), ("presentations", 4)]
+        assert [(row["of"], row["n"]) for row in rows] == points
+        found[name] = [row["correlation"] for row in rows]
+    assert found["bins"] == found["whole"]
