@@ -10,17 +10,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
-from small_profile import Run, checkout, cloned, dvc, edit, environment, stage, succeeded
+from small_profile import STAGES, Run, checkout, cloned, dvc, edit, environment, stage, succeeded
+from zc.lockfile import LockFile
+
+from spikevaediff.doctor import recorded_stages, stale_results, workspace_paths
 
 pytestmark = pytest.mark.slow
 
 KILLS = 20
 
 
-def start(clone: Path, *words: str, said: int = subprocess.PIPE) -> subprocess.Popen[str]:
+def start(clone: Path, *words: str, said: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
     return subprocess.Popen(
         ["dvc", *words],
         cwd=clone,
@@ -32,27 +36,109 @@ def start(clone: Path, *words: str, said: int = subprocess.PIPE) -> subprocess.P
     )
 
 
+def finished(clone: Path) -> set[str]:
+    """The stages that dvc.lock says are finished. One that a kill cut off is removed, as `spikevaediff doctor` says."""
+    if (stages := recorded_stages(clone)) is None:
+        (clone / "dvc.lock").unlink()
+    return set(stages or {})
+
+
 def test_kill_9_at_twenty_random_moments_changes_no_byte(source: Path, first: Run, tmp_path: Path) -> None:
     """Half of the kills take dvc and its stage, the others dvc alone: its stage goes on as an orphan meanwhile."""
     clone = cloned(source, tmp_path)
     rng = np.random.default_rng([8])
     landed = 0
     for i in range(KILLS):
-        process = start(clone, "repro", said=subprocess.DEVNULL)
-        time.sleep(rng.uniform(1.0, 5.0))
-        if process.poll() is None:
-            landed += 1
-            # An orphan ends by itself: it writes to a name of its own and disturbs nobody. The next run may begin now.
-            os.killpg(process.pid, signal.SIGKILL) if i % 2 else process.kill()
-        process.wait()
+        before = finished(clone)
+        with (tmp_path / f"{i}.log").open("w+") as log:
+            process = start(clone, "repro", said=log)
+            time.sleep(rng.uniform(1.0, 5.0))
+            if process.poll() is None:
+                landed += 1
+                # An orphan ends by itself: it writes to a name of its own and disturbs nobody. The next run may begin.
+                os.killpg(process.pid, signal.SIGKILL) if i % 2 else process.kill()
+            process.wait()
+            log.seek(0)
+            killed = Run(process.returncode, log.read(), 0.0, {})
+        assert not before & killed.ran  # what was finished before a kill is not computed again
     assert landed >= KILLS - 5, f"only {landed} kills found something running"
+    before = finished(clone)
     deadline = time.monotonic() + 120
     while (run := dvc(clone, "repro")).code and time.monotonic() < deadline:
         assert "is busy" in run.output, run.output  # an orphan's lock, which ends with it
         time.sleep(1)
     assert run.code == 0, run.output
+    assert not before & run.ran
     assert run.files == first.files  # the same bytes, and no temporary file left
     assert succeeded(clone, "repro").ran == set()
+
+
+def test_a_lock_file_that_a_kill_cut_off_is_named_and_made_again(pristine: Path, first: Run, tmp_path: Path) -> None:
+    """DVC writes dvc.lock in place; every kill at that moment leaves some first part of it."""
+    clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp")))
+    whole = (clone / "dvc.lock").read_text()
+    (clone / "dvc.lock").write_text(whole[: whole.rindex("md5: ") + 2])
+    assert "dvc.lock' is invalid" in dvc(clone, "repro").output
+    finding = stale_results(clone)
+    assert finding.state == "broken"
+    assert finding.cure.startswith("rm dvc.lock && dvc repro")
+    assert workspace_paths(clone)  # those of data.dvc, and no traceback
+    (clone / "dvc.lock").unlink()
+    run = succeeded(clone, "repro")
+    assert run.ran == {"report", "page"}  # what Git alone keeps is written again; the rest comes out of the run-cache
+    assert run.restored == STAGES - {"report", "page"}
+    assert run.files == first.files
+    assert (clone / "dvc.lock").read_text() == whole
+
+
+SHORT = ("split", "responses@visual")
+
+
+def same_as(first: Run, files: dict[str, str]) -> bool:
+    """All results of some stages are the bytes of the undisturbed run."""
+    return bool(files) and files == {path: first.files.get(path) for path in files}
+
+
+@pytest.mark.parametrize("waiting", [(), ("--wait-for-lock",)], ids=["", "waiting"])
+def test_two_runs_at_once_end_and_lose_nothing(
+    waiting: tuple[str, ...], source: Path, first: Run, tmp_path: Path
+) -> None:
+    """DVC locks the repository but while a stage runs, and what a running stage reads and writes all the while.
+
+    Who finds a file busy ends. Who finds the repository locked for three seconds ends too, the first run coming back
+    from its stage included, so both can; with --wait-for-lock one of them always gets through.
+    """
+    clone = cloned(source, tmp_path)
+    processes = [start(clone, *waiting, "repro", *SHORT) for _ in range(2)]
+    said = [process.communicate()[0] for process in processes]
+    codes = [process.returncode for process in processes]
+    for code, text in zip(codes, said, strict=True):
+        assert code == 0 or "is busy, it is being blocked by" in text or "Unable to acquire lock" in text, text
+    if waiting:
+        assert 0 in codes, said
+    after = succeeded(clone, "repro", *SHORT)
+    assert after.ran == set() or 0 not in codes
+    assert same_as(first, after.files)
+    assert succeeded(clone, "repro", *SHORT).ran == set()
+
+
+def test_a_run_that_finds_the_repository_locked_says_so_and_goes_on_next_time(
+    source: Path, first: Run, tmp_path: Path
+) -> None:
+    clone = cloned(source, tmp_path)
+    with (tmp_path / "log").open("w+") as log:
+        process = start(clone, "repro", "split", said=log)
+        while "Running stage 'acquire'" not in (tmp_path / "log").read_text():
+            assert process.poll() is None
+            time.sleep(0.1)
+        lock = LockFile(clone / ".dvc/tmp/lock")  # as a second dvc command that takes long
+        process.wait()
+        lock.close()
+    assert process.returncode != 0
+    assert "Unable to acquire lock" in (tmp_path / "log").read_text()
+    after = succeeded(clone, "repro", "split")
+    assert after.ran == {"acquire", "split"}
+    assert same_as(first, after.files)
 
 
 def test_a_full_disk_of_the_cache_is_named_and_nothing_is_lost(pristine: Path, first: Run, tmp_path: Path) -> None:

@@ -60,10 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--stale", action="store_true", help="instead: exit 1 when dvc.lock is older than code or parameters"
     )
     comparing.set_defaults(run=_compare)
-    sweeping = commands.add_parser("sweep", help="run a set of experiments of sweeps.yaml")
+    sweeping = commands.add_parser("sweep", help="run a set of experiments of sweeps.yaml, here or on a cluster")
     sweeping.add_argument("name", nargs="?", metavar="NAME", help="which set; none: list them")
     sweeping.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
     sweeping.add_argument("--jobs", type=int, default=1, help="experiments at once on this machine (default: 1)")
+    sweeping.add_argument("--cluster", metavar="ADDRESS", help="of a Dask scheduler, such as tcp://login-node:8786")
+    sweeping.add_argument("--git-remote", default="origin", help="workers clone and push there (default: origin)")
+    sweeping.add_argument("--tries", type=int, default=2, help="further workers that try a failed one (default: 2)")
     sweeping.set_defaults(run=_sweep)
     carding = commands.add_parser("cards", help="a data card and model cards of the run in artifacts/")
     carding.add_argument("--out", metavar="FILE", default="docs/cards.md", help="default: docs/cards.md")
@@ -219,12 +222,36 @@ def _sweep(chosen: argparse.Namespace) -> int:
             for name, settings in wanted.items():
                 print(f"dvc exp run --name {name} {' '.join(f'-S {shlex.quote(one)}' for one in settings)}")
             return 0
-        sweep.run_here(root, wanted, jobs=chosen.jobs)
-        print(f"{len(wanted)} experiments queued. Follow them: dvc queue status; compare: dvc exp show")
+        if chosen.cluster:
+            return _sweep_on_cluster(root, wanted, chosen)
+        for name in sweep.run_here(root, wanted, jobs=chosen.jobs):
+            print(f"{name}: queued, {' '.join(wanted[name])}", flush=True)
+        print(f"{chosen.jobs} at a time now run in the background.")
+        print("Follow them: dvc queue status, dvc queue logs NAME --follow. Stop them: dvc queue stop --kill.")
+        print("Compare them: dvc exp show --only-changed. Take one over: dvc exp apply NAME.")
     except (FileNotFoundError, ValueError, KeyError) as error:
         print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
         return 1
     return 0
+
+
+def _sweep_on_cluster(root: Path, wanted: dict[str, list[str]], chosen: argparse.Namespace) -> int:
+    try:
+        from spikevaediff import cluster
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error}. Install it: pip install -c constraints.txt -e '.[cluster]'") from error
+
+    print(f"{len(wanted)} experiments for the workers of {chosen.cluster}, one at a time each", flush=True)
+    failed = []
+    ends = cluster.run(root, wanted, scheduler=chosen.cluster, git_remote=chosen.git_remote, tries=chosen.tries)
+    for number, (name, error) in enumerate(ends, 1):
+        print(f"{number}/{len(wanted)} {name}: {error or 'done, ' + ' '.join(wanted[name])}", flush=True)
+        if error:
+            failed.append(name)
+    if failed:
+        print(f"{len(failed)} failed; the same command runs them again: {' '.join(failed)}", file=sys.stderr)
+    print(f"Fetch them: dvc exp pull {chosen.git_remote}. Compare them: dvc exp show --only-changed.")
+    return 1 if failed else 0
 
 
 def _cards(chosen: argparse.Namespace) -> int:

@@ -148,6 +148,10 @@ def locks(root: Path) -> Finding:
 
 def stale_results(root: Path) -> Finding:
     """Stages whose inputs, code or parameters are newer than dvc.lock."""
+    if recorded_stages(root) is None:
+        # DVC writes it in place, so a kill at that moment leaves a part of it.
+        cure = "rm dvc.lock && dvc repro, which takes finished stages from the run-cache"
+        return Finding("results", "broken", "dvc.lock cannot be read: a dvc command was killed while it wrote", cure)
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json"], cwd=root, capture_output=True, text=True, check=False
     )
@@ -160,6 +164,18 @@ def stale_results(root: Path) -> Finding:
         text = f"{len(names)} stages are not up to date: {', '.join(names[:6])}" + (", ..." if len(names) > 6 else "")
         return Finding("results", "note", text, "dvc repro")
     return Finding("results", "fine", "dvc.lock agrees with code, parameters and files")
+
+
+def recorded_stages(root: Path) -> dict[str, Any] | None:
+    """What dvc.lock says of every finished stage; None: it is no YAML."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    path = root / "dvc.lock"
+    try:
+        return (YAML(typ="safe").load(path) or {}).get("stages", {}) if path.is_file() else {}
+    except YAMLError:
+        return None
 
 
 def cache_folder(root: Path) -> Path:
@@ -218,9 +234,8 @@ def workspace_paths(root: Path) -> dict[str, list[Path]]:
 
     reader, cache = YAML(typ="safe"), cache_folder(root)
     outs: list[dict[str, Any]] = []
-    if (root / "dvc.lock").is_file():
-        for stage in (reader.load(root / "dvc.lock") or {}).get("stages", {}).values():
-            outs += stage.get("outs", [])
+    for stage in (recorded_stages(root) or {}).values():
+        outs += stage.get("outs", [])
     for path in root.glob("*.dvc"):
         if path.is_file():
             outs += (reader.load(path) or {}).get("outs", [])

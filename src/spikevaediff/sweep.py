@@ -1,11 +1,14 @@
-"""Many experiments at once: `spikevaediff sweep` queues a set of sweeps.yaml, and DVC runs them side by side."""
+"""Many experiments at once: `spikevaediff sweep` queues a set of sweeps.yaml, and DVC runs them side by side.
+
+cluster.py runs the same sets on many machines.
+"""
 
 import itertools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,34 +61,72 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def run_here(root: Path, wanted: Mapping[str, Sequence[str]], *, jobs: int) -> None:
-    """Queue the experiments and start DVC's workers; `dvc queue status` follows them.
+def run_here(root: Path, wanted: Mapping[str, Sequence[str]], *, jobs: int) -> Iterator[str]:
+    """Queue the experiments, one after the other, and start DVC's workers; `dvc queue status` follows them.
+
+    Parameters
+    ----------
+    root : Path
+        Top of the checkout.
+    wanted : mapping
+        Names and settings, from `experiments`.
+    jobs : int
+        Experiments that run at once.
+
+    Yields
+    ------
+    name : str
+        Every experiment when it is queued.
 
     Raises
     ------
     ValueError
-        DVC refuses one; what was queued before it stays in the queue.
+        Some are there already, or DVC refuses one; what was queued before it stays in the queue.
     """
+    refs = command(root, "git", "for-each-ref", "--format=%(refname)", f"refs/exps/{folder_of(root)}")
+    made = {ref.split("/")[-1] for ref in refs.splitlines()}
+    if again := " ".join(name for name in wanted if name in made):
+        # Other settings may hide behind the same names, and their results would be lost.
+        raise ValueError(
+            f"this commit has these experiments already: {again}. To run them anew: dvc exp remove {again}"
+        )
     for name, settings in wanted.items():
-        _dvc(root, "exp", "run", "--queue", "--name", name, *_flags(settings))
-    _dvc(root, "queue", "start", "--jobs", str(jobs))
+        dvc(root, "exp", "run", "--queue", "--name", name, *flags(settings))
+        yield name
+    dvc(root, "queue", "start", "--jobs", str(jobs))
 
 
-def _flags(settings: Sequence[str]) -> list[str]:
+def folder_of(root: Path) -> str:
+    """Where DVC keeps the experiments of the present commit, below refs/exps/."""
+    commit = command(root, "git", "rev-parse", "HEAD").strip()
+    return f"{commit[:2]}/{commit[2:]}"
+
+
+def flags(settings: Sequence[str]) -> list[str]:
+    """Settings as options of `dvc exp run`."""
     return [word for setting in settings for word in ("-S", setting)]
 
 
-def _dvc(folder: Path, *words: str) -> None:
-    _run(folder, sys.executable, "-m", "dvc", *words)
+def dvc(folder: Path, *words: str, check: bool = True) -> str:
+    """What a dvc command prints; see `command`."""
+    return command(folder, sys.executable, "-m", "dvc", *words, check=check)
 
 
-def _run(folder: Path, *command: str) -> None:
+def command(folder: Path, *words: str, check: bool = True) -> str:
+    """What a command prints to standard output.
+
+    Raises
+    ------
+    ValueError
+        It fails and `check` is set; the message ends with what it said.
+    """
     # The stages say `python`, which must be the one that runs this.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     done = subprocess.run(
-        command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+        words, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
     )
-    if done.returncode:
+    if check and done.returncode:
         said = (done.stdout + done.stderr).strip()
-        words = " ".join(word for word in command if word not in (sys.executable, "-m"))
-        raise ValueError(f"`{words}` ends with {done.returncode}: {said[-2000:]}")
+        shown = " ".join(word for word in words if word not in (sys.executable, "-m"))
+        raise ValueError(f"`{shown}` ends with {done.returncode}: {said[-2000:]}")
+    return done.stdout
