@@ -244,9 +244,9 @@ def _sweep_on_cluster(root: Path, wanted: dict[str, list[str]], chosen: argparse
     print(f"{len(wanted)} experiments for the workers of {chosen.cluster}, one at a time each", flush=True)
     failed = []
     ends = cluster.run(root, wanted, scheduler=chosen.cluster, git_remote=chosen.git_remote, tries=chosen.tries)
-    for number, (name, error) in enumerate(ends, 1):
-        print(f"{number}/{len(wanted)} {name}: {error or 'done, ' + ' '.join(wanted[name])}", flush=True)
-        if error:
+    for number, (name, why) in enumerate(ends, 1):
+        print(f"{number}/{len(wanted)} {name}: {why or 'done, ' + ' '.join(wanted[name])}", flush=True)
+        if why:
             failed.append(name)
     if failed:
         print(f"{len(failed)} failed; the same command runs them again: {' '.join(failed)}", file=sys.stderr)
