@@ -38,10 +38,10 @@ def test_the_file_is_small_enough_for_git() -> None:
     assert WEIGHTS.stat().st_size < 20e6
 
 
-def test_unseen_scenes_come_back_at_24_db(model: VDVAE, scenes: np.ndarray) -> None:
+def test_unseen_scenes_come_back_at_30_db(model: VDVAE, scenes: np.ndarray) -> None:
     error = ((decoded(model, scenes, 64).astype(float) - scenes) ** 2).mean((1, 2, 3))
     psnr = 10 * np.log10(255**2 / error)
-    assert psnr.mean() >= 24, f"PSNR {psnr.mean():.2f} dB on average, {psnr.min():.1f} to {psnr.max():.1f}"
+    assert psnr.mean() >= 30, f"PSNR {psnr.mean():.2f} dB on average, {psnr.min():.1f} to {psnr.max():.1f}"
 
 
 def test_the_coarse_latents_alone_show_the_layout(model: VDVAE, scenes: np.ndarray) -> None:
@@ -55,4 +55,4 @@ def test_the_coarse_latents_alone_show_the_layout(model: VDVAE, scenes: np.ndarr
 
 
 def test_the_bound_is_far_below_eight_bits(model: VDVAE, scenes: np.ndarray) -> None:
-    assert model.elbo(scenes[::4], noise=image_noise(range(30))).mean() < 5.9  # 5.58 over all 118
+    assert model.elbo(scenes[::4], noise=image_noise(range(30))).mean() < 5.4  # 5.19 over all 118

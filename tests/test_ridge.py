@@ -424,6 +424,23 @@ def test_what_cannot_be_fitted_is_refused_with_its_reason(change, message):
         run(**arguments)
 
 
+@pytest.mark.parametrize("folds", ["none", "image"])
+def test_no_new_responses_have_no_predictions(folds):
+    x, y, y_row = make(6, 4, 3)
+    fit = run(x, y, y_row, folds=folds, alphas=[1.0])
+    assert predict(fit, x[:0]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("n_new", [3, 24, 90])
+def test_products_in_pieces_equal_the_whole(n_new):
+    """More targets than one piece of a product of few rows holds, and not a multiple of it."""
+    x, y, y_row = make(94, 20, 5003, dtype=np.float32)
+    fit = run(x, y, y_row, folds="none", alphas=[10.0])
+    new = np.random.default_rng(1).standard_normal((n_new, 20))
+    expected = Ridge(alpha=10.0).fit(x, y[y_row].astype(np.float64)).predict(new)
+    close(predict(fit, new), expected)
+
+
 def test_new_responses_that_do_not_fit_are_refused():
     fit = run(X, Y, Y_ROW)
     with pytest.raises(ValueError, match=r"x has shape \(9, 5\), expected \(rows, 6 units\)"):

@@ -471,7 +471,7 @@ def _apply_block(
 
 def _product(operator: np.ndarray, z: np.ndarray, out: np.ndarray) -> None:
     """operator @ z into out; for few rows in pieces, see SMALL_PRODUCT."""
-    width = SMALL_PRODUCT // operator.size // 64 * 64
+    width = SMALL_PRODUCT // max(operator.size, 1) // 64 * 64
     whole = z.shape[1] // width * width if width >= LEAST_COLUMNS else 0
     if whole:
         pieces = (array[:, :whole].reshape(len(array), -1, width).swapaxes(0, 1) for array in (z, out))
