@@ -1,10 +1,12 @@
 """Sets of experiments: what they expand to, and a run on a cluster of local workers of which one is killed."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
+from small_profile import environment
 
 from spikevaediff import sweep
 from spikevaediff.__main__ import main
@@ -58,3 +60,17 @@ def test_the_command_lists_and_prints_and_names_what_exists(
     assert "dvc exp run --name methods-1 -S regress.vdvae.method=kernel_ridge" in capsys.readouterr().out
     assert main(["sweep", "methodz"]) == 1
     assert "sweeps.yaml has no 'methodz'; there are regions, alphas, methods" in capsys.readouterr().err
+
+
+def test_names_that_exist_are_not_run_over(tmp_path: Path) -> None:
+    for words in ("init --quiet", "commit --quiet --allow-empty --message x"):
+        subprocess.run(["git", *words.split()], cwd=tmp_path, env=environment(tmp_path), check=True)
+    ref = f"refs/exps/{sweep.folder_of(tmp_path)}/s-1"
+    subprocess.run(["git", "update-ref", ref, "HEAD"], cwd=tmp_path, check=True)
+    with pytest.raises(ValueError, match=r"To run them anew: dvc exp remove s-1$"):
+        list(sweep.run_here(tmp_path, {"s-0": [], "s-1": []}, jobs=1))
+
+
+def test_a_command_that_fails_says_what_it_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`git show nothing` ends with 128: fatal"):
+        sweep.command(tmp_path, "git", "show", "nothing")
