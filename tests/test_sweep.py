@@ -1,6 +1,7 @@
-"""Sets of experiments: what they expand to, and a run on a cluster of local workers of which one is killed."""
+"""Sets of experiments: what they expand to, and what is refused."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 from small_profile import environment
 
+import spikevaediff
 from spikevaediff import sweep
 from spikevaediff.__main__ import main
 
@@ -74,3 +76,14 @@ def test_names_that_exist_are_not_run_over(tmp_path: Path) -> None:
 def test_a_command_that_fails_says_what_it_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`git show nothing` ends with 128: fatal"):
         sweep.command(tmp_path, "git", "show", "nothing")
+
+
+def test_a_cluster_without_its_package_names_the_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delitem(sys.modules, "spikevaediff.cluster", raising=False)
+    monkeypatch.delattr(spikevaediff, "cluster", raising=False)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert main(["sweep", "methods", "--cluster", "tcp://127.0.0.1:1"]) == 1
+    assert "Install it: pip install -c constraints.txt -e '.[cluster]'" in capsys.readouterr().err

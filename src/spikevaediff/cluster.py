@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from distributed import Client, as_completed, get_worker
+
 from spikevaediff.sweep import command, dvc, flags, folder_of
 
 
@@ -48,8 +50,6 @@ def run(
     ValueError
         There are uncommitted changes, the commit was not pushed, no DVC remote is set, or no scheduler answers.
     """
-    from distributed import Client, as_completed
-
     if command(root, "git", "status", "--porcelain", "--untracked-files=no"):
         raise ValueError("workers run what is committed, and there are uncommitted changes. Commit or stash them first")
     commit = command(root, "git", "rev-parse", "HEAD").strip()
@@ -92,8 +92,6 @@ def run_one(url: str, commit: str, name: str, settings: list[str], dvc_settings:
     ValueError
         A step fails; the message ends with what it said.
     """
-    from distributed import get_worker
-
     place = Path(get_worker().local_directory)
     with tempfile.TemporaryDirectory(prefix="spikevaediff-", dir=place) as scratch:
         clone = Path(scratch) / "clone"
