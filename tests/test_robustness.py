@@ -43,34 +43,53 @@ def finished(clone: Path) -> set[str]:
     return set(stages or {})
 
 
-def test_kill_9_at_twenty_random_moments_changes_no_byte(source: Path, first: Run, tmp_path: Path) -> None:
-    """Half of the kills take dvc and its stage, the others dvc alone: its stage goes on as an orphan meanwhile."""
-    clone = cloned(source, tmp_path)
-    rng = np.random.default_rng([8])
+def killed_at_random_moments(clone: Path, rng: np.random.Generator, most: int) -> int:
+    """Kill runs until `most` were killed or one was through before; how many were.
+
+    Half of the kills take dvc and its stage, the others dvc alone: its stage goes on as an orphan meanwhile.
+    """
     landed = 0
-    for i in range(KILLS):
+    while landed < most:
         before = finished(clone)
-        with (tmp_path / f"{i}.log").open("w+") as log:
+        # A file of its own: orphans of earlier runs still write to theirs, and a kill may cut off half a character.
+        with (clone.parent / f"{landed}-{time.monotonic_ns()}.log").open("w+", errors="replace") as log:
             process = start(clone, "repro", said=log)
             time.sleep(rng.uniform(1.0, 5.0))
-            if process.poll() is None:
+            found = process.poll() is None
+            if found:
                 landed += 1
                 # An orphan ends by itself: it writes to a name of its own and disturbs nobody. The next run may begin.
-                os.killpg(process.pid, signal.SIGKILL) if i % 2 else process.kill()
+                os.killpg(process.pid, signal.SIGKILL) if landed % 2 else process.kill()
             process.wait()
             log.seek(0)
-            killed = Run(process.returncode, log.read(), 0.0, {})
-        assert not before & killed.ran  # what was finished before a kill is not computed again
-    assert landed >= KILLS - 5, f"only {landed} kills found something running"
-    before = finished(clone)
-    deadline = time.monotonic() + 120
-    while (run := dvc(clone, "repro")).code and time.monotonic() < deadline:
-        assert "is busy" in run.output, run.output  # an orphan's lock, which ends with it
-        time.sleep(1)
-    assert run.code == 0, run.output
-    assert not before & run.ran
-    assert run.files == first.files  # the same bytes, and no temporary file left
-    assert succeeded(clone, "repro").ran == set()
+            run = Run(process.returncode, log.read(), 0.0, {})
+        assert not before & run.ran  # what was finished before a kill is not computed again
+        if run.code == 0:
+            break
+        assert found or "is busy" in run.output, run.output  # an orphan's lock
+    return landed
+
+
+def test_kill_9_at_twenty_random_moments_changes_no_byte(source: Path, first: Run, tmp_path: Path) -> None:
+    """In one pipeline after the other, as a fast machine is through with one before it was killed so often."""
+    rng = np.random.default_rng([8])
+    landed = 0
+    while landed < KILLS:
+        folder = tmp_path / str(landed)
+        folder.mkdir()
+        clone = cloned(source, folder)
+        of_clone = killed_at_random_moments(clone, rng, KILLS - landed)
+        assert of_clone > 0
+        landed += of_clone
+        before = finished(clone)
+        deadline = time.monotonic() + 120
+        while (run := dvc(clone, "repro")).code and time.monotonic() < deadline:
+            assert "is busy" in run.output, run.output  # an orphan's lock, which ends with it
+            time.sleep(1)
+        assert run.code == 0, run.output
+        assert not before & run.ran
+        assert run.files == first.files  # the same bytes, and no temporary file left
+        assert succeeded(clone, "repro").ran == set()
 
 
 def test_a_lock_file_that_a_kill_cut_off_is_named_and_made_again(pristine: Path, first: Run, tmp_path: Path) -> None:
