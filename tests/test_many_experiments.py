@@ -1,4 +1,4 @@
-"""A thousand experiments in one table: all are shown, and only the first look at each costs time, a quarter of a second.
+"""A thousand experiments in one table: all are shown, and only the first look costs time, a quarter of a second each.
 
 `EXPERIMENTS=50 pytest -m slow tests/test_many_experiments.py -s` shows as many as one likes and prints the time.
 """
