@@ -1,6 +1,7 @@
-"""A thousand experiments in one table: all are shown, and only the first look costs time, a quarter of a second each.
+"""Many experiments in one table: all are shown, and only the first look at each costs time.
 
-`EXPERIMENTS=50 pytest -m slow tests/test_many_experiments.py -s` shows as many as one likes and prints the time.
+The cost is the same for every experiment, a quarter of a second or more, so that the suite shows 300 of them;
+`EXPERIMENTS=1000 pytest -m slow tests/test_many_experiments.py -s` shows as many as one likes and prints the time.
 """
 
 import csv
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from small_profile import succeeded
 
-N = int(os.environ.get("EXPERIMENTS", "1000"))
+N = int(os.environ.get("EXPERIMENTS", "300"))
 
 
 def make(clone: Path, n: int) -> None:
@@ -39,7 +40,7 @@ def make(clone: Path, n: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_experiments_are_shown(pristine: Path, tmp_path: Path) -> None:
+def test_hundreds_of_experiments_are_shown(pristine: Path, tmp_path: Path) -> None:
     clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp")))
     make(clone, N)
     first = succeeded(clone, "exp", "show", "--csv")
