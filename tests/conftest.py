@@ -3,6 +3,8 @@ real recordings where this machine has it."""
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
+import small_session  # noqa: E402
 from small_profile import Run, checkout, cloned, commit, succeeded  # noqa: E402
 
 # Largest error against an independent route, relative to the largest value of that route.
@@ -77,3 +80,15 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("the folder of real recordings and golden arrays (../shared) is not on this machine")
     return folder
+
+
+@pytest.fixture
+def fixture_path(shared: Path) -> Path:
+    """A session file in the layout of the Allen Institute."""
+    return shared / "data/allen_layout_nwb_fixture/session_900000001.nwb"
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the small session with some columns changed."""
+    return partial(small_session.write, tmp_path / "session.nwb")

@@ -1,10 +1,7 @@
 """Running speed and pupil area as a session file has them."""
 
-from functools import partial
-
 import numpy as np
 import pytest
-import small_session
 
 from spikevaediff.behaviour import has_running_speed, mean_between, read_pupil, read_running_speed
 
@@ -17,17 +14,6 @@ BEHAVIOUR = {
     f"{PUPIL}/timestamps": [0.5, 1.5],
     f"{PUPIL}/data": [0.004, np.nan],
 }
-
-
-@pytest.fixture
-def session(tmp_path):
-    """Writes the small session with some columns changed."""
-    return partial(small_session.write, tmp_path / "session.nwb")
-
-
-@pytest.fixture
-def fixture_path(shared):
-    return shared / "data/allen_layout_nwb_fixture/session_900000001.nwb"
 
 
 def test_running_speed_and_pupil_are_read_as_they_are(session):

@@ -1,12 +1,10 @@
 """Spike counts against allensdk's own, against a loop, and against files that are wrong."""
 
 from dataclasses import replace
-from functools import partial
 
 import h5py
 import numpy as np
 import pytest
-import small_session
 from small_session import ELECTRODES, SCENES, SPIKES, TABLES
 
 from spikevaediff import sessions, spike_counts
@@ -20,17 +18,6 @@ LOOSE_LIMITS = Limits(isi_violations_max=np.inf, amplitude_cutoff_max=np.inf, pr
 NO_LIMITS = Limits(isi_violations_max=None, amplitude_cutoff_max=None, presence_ratio_min=None)
 OPTIONS = {"areas": ["VISp"], "windows_s": [[0.0, 0.25]], "min_units": 1, "limits": ALLENSDK_LIMITS}
 ALL_AREAS = ["VISp", "VISl", "VISal", "CA1", "DG", "LGd", "LP"]
-
-
-@pytest.fixture
-def session(tmp_path):
-    """Writes the small session with some columns changed."""
-    return partial(small_session.write, tmp_path / "session.nwb")
-
-
-@pytest.fixture
-def fixture_path(shared):
-    return shared / "data/allen_layout_nwb_fixture/session_900000001.nwb"
 
 
 @pytest.fixture

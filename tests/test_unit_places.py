@@ -1,24 +1,9 @@
 """Where units sit, joined by channel."""
 
-from functools import partial
-
 import numpy as np
-import pytest
-import small_session
 from small_session import ELECTRODES
 
 from spikevaediff.unit_places import read_places
-
-
-@pytest.fixture
-def session(tmp_path):
-    """Writes the small session with some columns changed."""
-    return partial(small_session.write, tmp_path / "session.nwb")
-
-
-@pytest.fixture
-def fixture_path(shared):
-    return shared / "data/allen_layout_nwb_fixture/session_900000001.nwb"
 
 
 def test_places_follow_the_peak_channel(session, fixture_path):
