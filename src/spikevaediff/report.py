@@ -204,7 +204,7 @@ def draw_scores(scores: dict[str, dict[str, Any]], title: str) -> bytes:
     )
     for axis in axes.flat[len(metrics) :]:
         axis.remove()
-    for axis, name in zip(axes.flat, metrics, strict=False):
+    for axis, name in zip(axes.flat[: len(metrics)], metrics, strict=True):
         metric = scores[runs[0]]["metrics"][name]
         axis.set_title(f"{name} ({'higher' if metric['larger_is_better'] else 'lower'} is better)", size=10)
         for place, run in enumerate(runs):
