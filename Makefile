@@ -16,7 +16,7 @@ test: .venv/installed
 	pytest
 
 test-slow: .venv/installed
-	OMP_NUM_THREADS=1 pytest -m slow -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed
 	ruff check .

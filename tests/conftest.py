@@ -1,6 +1,8 @@
 """What every test shares: strict JAX, one tolerance table, one finished run of the small profile, and the folder of
 real recordings where this machine has it."""
 
+import dataclasses
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "vendor"), str(ROOT)]
@@ -35,6 +38,18 @@ TOLERANCE = {
 MODEL_TOLERANCE = 1e-4  # tensors inside a network, float32
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One file that needs the finished run first, and the others last, so that a second worker need not wait for it.
+
+    Of the last, the longest tests are in files of late names: they go first, so that both workers end together.
+    """
+    needing = [item.path for item in items if "finished" in getattr(item, "fixturenames", ())]
+    if needing:
+        maker = max(needing, key=needing.count)
+        last = sorted({*needing} - {maker}, reverse=True)
+        items.sort(key=lambda item: 2 + last.index(item.path) if item.path in last else int(item.path != maker))
+
+
 def close(actual: np.ndarray, expected: np.ndarray, tolerance: float | None = None) -> None:
     """Assert that two arrays agree to the tolerance of the first one's dtype."""
     actual, expected = np.asarray(actual), np.asarray(expected)
@@ -48,18 +63,35 @@ def close(actual: np.ndarray, expected: np.ndarray, tolerance: float | None = No
 
 
 @pytest.fixture(scope="session")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The working tree as a repository of its own, with the parameters of the small profile."""
-    return checkout(tmp_path_factory.mktemp("source") / "source")
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run of pytest see."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "common"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
-    """A clone of it in which `dvc repro` ran and its results were committed, and that run."""
-    clone = cloned(source, tmp_path_factory.mktemp("a"))
-    run = succeeded(clone, "repro")
-    commit(clone, "Results")
-    return clone, run
+def source(common: Path) -> Path:
+    """The working tree as a repository of its own, with the parameters of the small profile."""
+    folder = common / "source"
+    with FileLock(common / "source.lock"):
+        if not folder.exists():
+            checkout(common / "unfinished").rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(source: Path, common: Path) -> tuple[Path, Run]:
+    """A clone of it in which `dvc repro` ran and its results were committed, and that run; one for all workers."""
+    record = common / "run.json"
+    with FileLock(common / "finished.lock"):
+        if not record.exists():
+            clone = cloned(source, common / "finished")
+            run = succeeded(clone, "repro")
+            commit(clone, "Results")
+            record.write_text(json.dumps(dataclasses.asdict(run)))
+    return common / "finished/clone", Run(**json.loads(record.read_text()))
 
 
 @pytest.fixture(scope="session")

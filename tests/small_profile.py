@@ -197,10 +197,13 @@ def cloned(source: Path, folder: Path) -> Path:
     return folder / "clone"
 
 
-def linked(pristine: Path, folder: Path) -> Path:
-    """A copy whose files are links: to change one, put another in its place."""
-    shutil.copytree(pristine, folder, copy_function=os.link)
-    return folder
+def copied(pristine: Path, folder: Path, ignore: tuple[str, ...] = ("tmp",)) -> Path:
+    """A copy to be changed. What DVC and Git protect from being written is links, as they make them themselves."""
+
+    def copy(source: str, target: str) -> None:
+        (shutil.copy2 if os.stat(source).st_mode & 0o222 else os.link)(source, target)
+
+    return Path(shutil.copytree(pristine, folder, ignore=shutil.ignore_patterns(*ignore), copy_function=copy))
 
 
 def stage(clone: Path, command: str, under: tuple[str, ...] = (), **options: Any) -> subprocess.CompletedProcess[str]:

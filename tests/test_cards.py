@@ -1,12 +1,12 @@
 """The cards say what is in the records."""
 
 import hashlib
-import shutil
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
+from small_profile import copied
 
 from spikevaediff.__main__ import main
 from spikevaediff.cards import cards
@@ -22,7 +22,7 @@ def test_without_a_run_the_command_to_make_one_is_named(tmp_path: Path) -> None:
 def test_the_cards_name_units_presentations_and_weights(
     pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp", ".git")))
+    clone = copied(pristine, tmp_path / "clone", ignore=("tmp", ".git"))
     monkeypatch.chdir(clone)
     assert main(["cards"]) == 0
     text = (clone / capsys.readouterr().out.strip()).read_text()

@@ -3,7 +3,6 @@
 import csv
 import io
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from remote_servers import free_port, running
-from small_profile import commit, environment, succeeded
+from small_profile import commit, copied, environment, succeeded
 
 from spikevaediff import cluster
 
@@ -27,7 +26,7 @@ DASK = (sys.executable, "-m", "dask")
 @pytest.fixture
 def lab(pristine: Path, tmp_path: Path) -> Path:
     """A finished clone whose Git remote and DVC remote are folders that workers share."""
-    clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp")))
+    clone = copied(pristine, tmp_path / "clone")
     (clone / "sweeps.yaml").write_text("galleries:\n  report.n_each:\n  - 1\n  - 2\n  - 3\n")
     commit(clone, "A sweep")
     subprocess.run(["git", "clone", "--quiet", "--bare", clone, tmp_path / "hub.git"], check=True)

@@ -7,7 +7,6 @@ stands for anything, and numbers, names of commits, dates and the widths of tabl
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from small_profile import environment
+from small_profile import copied, environment
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 
@@ -77,7 +76,7 @@ def test_links_of_the_pages_lead_somewhere() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.stem)
 def test_every_command_of_a_page_does_what_the_page_says(page: Path, pristine: Path, tmp_path: Path) -> None:
-    clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp")))
+    clone = copied(pristine, tmp_path / "clone")
     subprocess.run(["git", "branch", "--force", "--move", "main"], cwd=clone, check=True)
     # The Git and the DVC remote of a lab, as the pages take them for given.
     subprocess.run(["git", "clone", "--quiet", "--bare", clone, tmp_path / "hub.git"], check=True)

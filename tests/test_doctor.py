@@ -2,14 +2,13 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from small_profile import environment, results, succeeded
+from small_profile import copied, environment, results, succeeded
 
 from spikevaediff import assets, doctor
 from spikevaediff.__main__ import main
@@ -126,7 +125,7 @@ def run_doctor(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_a_byte_that_flips_in_the_cache_is_found_removed_and_made_again(pristine: Path, tmp_path: Path) -> None:
-    clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp")))
+    clone = copied(pristine, tmp_path / "clone")
     before = results(clone)
     assert "dvc.lock agrees with code, parameters and files" in run_doctor(clone).stdout
     # The same file under both names, as on a disk where DVC links instead of copying.
@@ -134,7 +133,7 @@ def test_a_byte_that_flips_in_the_cache_is_found_removed_and_made_again(pristine
     (object_path,) = (path for path in doctor.objects(clone / ".dvc/cache") if path.read_bytes() == visual.read_bytes())
     content = bytearray(visual.read_bytes())
     content[len(content) // 2] ^= 1
-    object_path.chmod(0o644)
+    object_path.unlink()
     object_path.write_bytes(bytes(content))
     object_path.chmod(0o444)  # as DVC protects it; an object that may be written is one that DVC hashes again itself
     visual.unlink()
@@ -156,7 +155,7 @@ def test_a_byte_that_flips_in_the_cache_is_found_removed_and_made_again(pristine
 def test_a_changed_parameter_is_noted(pristine: Path, tmp_path: Path) -> None:
     from small_profile import edit
 
-    clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp")))
+    clone = copied(pristine, tmp_path / "clone")
     edit(clone / "params.yaml", {"split.seed": 3})
     finding = doctor.stale_results(clone)
     assert (finding.state, finding.cure) == ("note", "dvc repro")

@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from small_profile import STAGES, Run, dvc, edit, linked, results, stage, succeeded
+from small_profile import STAGES, Run, copied, dvc, edit, results, stage, succeeded
 
 from spikevaediff.images import resize, rgb
 from spikevaediff.metrics import pixcorr
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def clone(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the finished checkout, to be changed."""
-    return Path(shutil.copytree(pristine, tmp_path_factory.mktemp("b") / "clone", ignore=shutil.ignore_patterns("tmp")))
+    return copied(pristine, tmp_path_factory.mktemp("b") / "clone")
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +113,13 @@ def test_an_edit_of_a_metric_reruns_the_scores_and_the_report(clone: Path, prist
 
 
 def test_no_stage_depends_on_how_it_is_computed(pristine: Path, tmp_path: Path) -> None:
-    copy = linked(pristine, tmp_path / "clone")
+    copy = copied(pristine, tmp_path / "clone")
     edit(copy / "params.yaml", {"compute.batch_size": 5})
     assert "up to date" in succeeded(copy, "status").output
 
 
 def test_results_do_not_depend_on_the_batch_size(pristine: Path, tmp_path: Path) -> None:
-    copy = linked(pristine, tmp_path / "clone")
+    copy = copied(pristine, tmp_path / "clone")
     edit(copy / "params.yaml", {"compute.batch_size": 5})
     for command in ("features vdvae", "decode vdvae artifacts/predicted/vdvae.npz", "evaluate vdvae"):
         done = stage(copy, command)
@@ -195,7 +195,7 @@ def test_spikes_of_visual_areas_beat_the_control_and_stay_below_the_ceiling(pris
 @pytest.fixture
 def broken(pristine: Path, tmp_path: Path) -> Iterator[Path]:
     """A finished checkout to break."""
-    yield linked(pristine, tmp_path / "clone")
+    yield copied(pristine, tmp_path / "clone")
     shutil.rmtree(tmp_path / "clone")
 
 

@@ -3,7 +3,6 @@
 The servers are real ones: moto's S3, OpenSSH's sshd, and a folder.
 """
 
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 from remote_servers import KEY_ID, SECRET, free_port, s3, ssh
-from small_profile import Run, cloned, dvc, edit, results, succeeded
+from small_profile import Run, cloned, copied, dvc, edit, results, succeeded
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +84,7 @@ def remote(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def varied(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the finished clone in which one stage ran with another parameter."""
-    clone = Path(shutil.copytree(pristine, tmp_path_factory.mktemp("varied") / "clone"))
+    clone = copied(pristine, tmp_path_factory.mktemp("varied") / "clone")
     edit(clone / "params.yaml", {"regress.vdvae.alpha_scope": "global"})
     assert "regress@vdvae" in succeeded(clone, "repro", "regress@vdvae").ran
     return clone
@@ -94,10 +93,10 @@ def varied(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pushed(remote: Remote, pristine: Path, varied: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The clone of one member of the lab: everything is pushed, and the run with one other parameter too."""
-    clone = Path(shutil.copytree(pristine, tmp_path_factory.mktemp("first") / "clone"))
+    clone = copied(pristine, tmp_path_factory.mktemp("first") / "clone")
     remote.tell(clone)
     succeeded(clone, "push", "--run-cache")
-    other = Path(shutil.copytree(varied, tmp_path_factory.mktemp("other") / "clone"))
+    other = copied(varied, tmp_path_factory.mktemp("other") / "clone")
     remote.tell(other)
     succeeded(other, "push", "--run-cache")
     return other
@@ -168,7 +167,7 @@ def responses_digest(clone: Path) -> str:
 
 
 def test_a_remote_that_is_down_is_named_and_nothing_is_lost(remote: Remote, pristine: Path, tmp_path: Path) -> None:
-    clone = Path(shutil.copytree(pristine, tmp_path / "clone"))
+    clone = copied(pristine, tmp_path / "clone")
     before = results(clone)
     port = str(free_port())
     gone = {
@@ -192,7 +191,7 @@ def test_a_full_remote_says_so_and_takes_the_rest_later(pristine: Path, tmp_path
     mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(store)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a small disk")
-    clone = Path(shutil.copytree(pristine, tmp_path / "clone"))
+    clone = copied(pristine, tmp_path / "clone")
     before = results(clone)
     try:
         succeeded(clone, "remote", "add", "--local", "--default", "lab", str(store))

@@ -4,7 +4,6 @@ In all of these nothing may be lost and a later `dvc repro` gives the bytes of a
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import IO
 
 import numpy as np
 import pytest
-from small_profile import STAGES, Run, checkout, cloned, dvc, edit, environment, stage, succeeded
+from small_profile import STAGES, Run, checkout, cloned, copied, dvc, edit, environment, stage, succeeded
 from zc.lockfile import LockFile
 
 from spikevaediff.doctor import recorded_stages, stale_results, workspace_paths
@@ -94,7 +93,7 @@ def test_kill_9_at_twenty_random_moments_changes_no_byte(source: Path, first: Ru
 
 def test_a_lock_file_that_a_kill_cut_off_is_named_and_made_again(pristine: Path, first: Run, tmp_path: Path) -> None:
     """DVC writes dvc.lock in place; every kill at that moment leaves some first part of it."""
-    clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp")))
+    clone = copied(pristine, tmp_path / "clone")
     whole = (clone / "dvc.lock").read_text()
     (clone / "dvc.lock").write_text(whole[: whole.rindex("md5: ") + 2])
     assert "dvc.lock' is invalid" in dvc(clone, "repro").output
@@ -161,7 +160,7 @@ def test_a_run_that_finds_the_repository_locked_says_so_and_goes_on_next_time(
 
 
 def test_a_full_disk_of_the_cache_is_named_and_nothing_is_lost(pristine: Path, first: Run, tmp_path: Path) -> None:
-    clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp")))
+    clone = copied(pristine, tmp_path / "clone")
     small = tmp_path / "small"
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(small)]
@@ -185,11 +184,7 @@ def test_a_full_disk_of_the_cache_is_named_and_nothing_is_lost(pristine: Path, f
 
 def test_without_git_the_pipeline_runs(pristine: Path, first: Run, tmp_path: Path) -> None:
     """As from a downloaded archive of the repository."""
-    folder = Path(
-        shutil.copytree(
-            pristine, tmp_path / "archive", ignore=lambda _, names: [n for n in names if n in (".git", "tmp")]
-        )
-    )
+    folder = copied(pristine, tmp_path / "archive", ignore=("tmp", ".git"))
     refused = dvc(folder, "repro")
     assert refused.code != 0
     assert "not a git repository" in refused.output.lower() or "no_scm" in refused.output
@@ -202,7 +197,7 @@ def test_without_git_the_pipeline_runs(pristine: Path, first: Run, tmp_path: Pat
 
 
 def test_a_checkout_that_may_only_be_read_says_so_and_can_be_looked_at(pristine: Path, tmp_path: Path) -> None:
-    clone = Path(shutil.copytree(pristine, tmp_path / "clone", ignore=shutil.ignore_patterns("tmp")))
+    clone = copied(pristine, tmp_path / "clone")
     command = ["mount", "--bind", str(clone), str(clone)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a folder read-only")
