@@ -64,8 +64,7 @@ def main(run: str, space: str, population: str) -> None:
         transform=transform,
         space=space,
         group_name=features.group_name,
-        unit_id=responses.unit_unit_id,
-        window_s=responses.window_s,
+        responses=responses,
     ).save(f"artifacts/fits/{run}_all_images.npz")
     # Many at the largest are noise, by right; many at the smallest ask for a wider grid.
     edges = ", ".join(f"{share:.0%} of targets at the {edge} penalty" for edge, share in fit.edge_share.items())

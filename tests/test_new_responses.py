@@ -32,8 +32,7 @@ def context(fit, responses, scale):
         transform="square_root",
         space="vdvae",
         group_name=np.array(["coarse", "fine"]),
-        unit_id=responses.unit_unit_id,
-        window_s=responses.window_s,
+        responses=responses,
     )
 
 
@@ -76,8 +75,34 @@ def test_a_fit_without_context_or_of_other_units_is_refused(fitted):
     with pytest.raises(ValueError, match="does not say how responses were standardised"):
         new_responses.predict_features(fit, responses)
     other = dataclasses.replace(responses, unit_unit_id=responses.unit_unit_id + 2)
-    with pytest.raises(ValueError, match=r"2 missing \[100, 101\], 2 unknown \[105, 106\]"):
+    with pytest.raises(ValueError, match=r"2 missing \['100', '101'\], 2 unknown \['105', '106'\]"):
         new_responses.predict_features(context(fit, responses, scale), other)
+
+
+def test_units_of_a_pseudo_population_are_told_apart_by_session(fitted):
+    """Sessions that count their units from 0 each: the same ids in another order are other units."""
+    responses, fit, scale = fitted
+    unit_id, session_id = np.array([0, 1, 0, 1, 2]), np.array([7, 7, 8, 8, 8])
+
+    def of_two(session_id):
+        return dataclasses.replace(
+            responses,
+            session_id=np.array([7, 8]),
+            presentation_id=np.repeat(responses.presentation_id, 2, axis=1),
+            unit_unit_id=unit_id,
+            unit_session_id=session_id,
+        )
+
+    saved = context(fit, of_two(session_id), scale)
+    assert len(new_responses.predict_features(saved, of_two(session_id)).values) == 8
+    with pytest.raises(ValueError, match=r"1 missing \['8/2'\], 1 unknown \['7/2'\]"):
+        new_responses.predict_features(saved, of_two(15 - session_id))
+
+
+def test_one_session_may_have_another_id(fitted):
+    responses, fit, scale = fitted
+    later = dataclasses.replace(responses, session_id=np.array([2]), unit_session_id=np.full(5, 2))
+    assert len(new_responses.predict_features(context(fit, responses, scale), later).values) == 8
 
 
 def test_responses_counted_in_another_window_are_refused(fitted):

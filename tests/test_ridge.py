@@ -449,3 +449,20 @@ def test_new_responses_that_do_not_fit_are_refused():
         predict(fit, spoiled(X, (4, 2), np.nan))
     with pytest.raises(ValueError, match=r"out has shape \(2, 4\), expected \(9, 4\)"):
         predict(fit, X, out=np.empty((2, 4)))
+
+
+@pytest.mark.parametrize("devices", [1, 3])
+def test_targets_that_one_given_penalty_does_not_need_are_refused_by_predict(devices, monkeypatch):
+    options = {"folds": "none", "alphas": [1.0], "devices": jax.devices()[:devices]}
+    for dtype in (np.float64, np.float16):
+        y = spoiled(spoiled(Y, (3, 1), np.inf), (5, 2), np.nan).astype(dtype)
+        fit = run(X, y, Y_ROW, **options)
+        with pytest.raises(ValueError, match=r"y is not finite in rows 3, 5 \(2 of 9\)"):
+            predict(fit, X, devices=options["devices"])
+    shown = Y_ROW != 3  # a row of y that no row of x shows is not read
+    y = spoiled(Y, (3, 1), np.inf)
+    expected = Ridge(alpha=1.0).fit(X[shown], y[Y_ROW[shown]]).predict(X)
+    close(predict(run(X[shown], y, Y_ROW[shown], **options), X, devices=options["devices"]), expected)
+    monkeypatch.setattr(smoother, "takes_long", lambda x: True)
+    with pytest.raises(ValueError, match=r"y is not finite in rows 3 \(1 of 9\)"):
+        run(X, y, Y_ROW, **options)

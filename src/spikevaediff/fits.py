@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from spikevaediff import targets
+from spikevaediff import smoother, targets
 from spikevaediff.atomic import replacing
 from spikevaediff.records import read_npz
 from spikevaediff.smoother import Design
@@ -262,14 +262,15 @@ def without_scores(
 
     coupling : (r, n_images), or empty where coordinates are (n_new, n_images), coupled already; they hold the penalty.
     """
-    n_targets, dtype = y.shape[1], targets.working_dtype(y)
+    n_targets = y.shape[1]
+    unknown = np.full(n_targets, np.nan, targets.working_dtype(y))
     return Fit(
         method=method,
         group_size=group_size,
         alphas=alphas,
         candidate=np.zeros(n_targets, np.int32),
-        loo_r2=np.full(n_targets, np.nan, dtype),
-        loo_correlation=np.full(n_targets, np.nan, dtype),
+        loo_r2=unknown,
+        loo_correlation=unknown,
         group_r2=np.full((len(group_size), 1), np.nan),
         dof=np.full(1, np.nan),
         gain=np.ones((1, 1, len(coupling))),
@@ -332,4 +333,9 @@ def predict_from_coordinates(
         # The mean is part of the operator, whose rows then add up to one: the targets are read once.
         rest = 1.0 - operator.sum(1, keepdims=True, dtype=np.float64)
         operator += (rest * fit.share).astype(operator.dtype, copy=False)
-    return targets.apply(fit.y, fit.images, operators, candidate, out=out, block_mb=block_mb, devices=devices)
+    out = targets.apply(fit.y, fit.images, operators, candidate, out=out, block_mb=block_mb, devices=devices)
+    # A target that is not finite in one image is so in every prediction: one row of them tells, and saves reading all
+    # targets once more.
+    if len(smoother.not_finite(out[:1])):
+        targets.check_finite(fit.y, fit.images, block_mb)
+    return out

@@ -23,8 +23,7 @@ def with_context(
     transform: str,
     space: str,
     group_name: np.ndarray,
-    unit_id: np.ndarray,
-    window_s: np.ndarray,
+    responses: Responses,
 ) -> Fit:
     """The fit with what is needed to apply it to Responses.
 
@@ -34,7 +33,7 @@ def with_context(
     scale : Scale, of the training rows.
     transform : str, as in preprocessing.response_matrix.
     space, group_name : of the Features it was fitted to.
-    unit_id, window_s : int64, (n_units,), and float64, (n_windows, 2), of the Responses it was fitted to, in order.
+    responses : Responses, that it was fitted to: their units and windows.
     """
     context = {
         "context_mean": scale.mean,
@@ -42,10 +41,19 @@ def with_context(
         "context_transform": np.array(transform),
         "context_space": np.array(space),
         "context_group_name": np.asarray(group_name),
-        "context_unit_id": np.asarray(unit_id),
-        "context_window_s": np.asarray(window_s),
+        "context_unit": _unit_names(responses),
+        "context_window_s": responses.window_s,
     }
     return replace(fit, parameters=fit.parameters | context)
+
+
+def _unit_names(responses: Responses) -> np.ndarray:
+    """unit_id of each unit, str (n_units,); "session_id/unit_id" in a pseudo-population, whose sessions may count from
+    0 each. One session may be recorded anew under another id."""
+    unit = responses.unit_unit_id.astype(str)
+    if len(responses.session_id) == 1:
+        return unit
+    return np.char.add(np.char.add(responses.unit_session_id.astype(str), "/"), unit)
 
 
 def predict_features(fit: Fit, responses: Responses, *, block_mb: float = 256.0) -> Features:
@@ -60,7 +68,7 @@ def predict_features(fit: Fit, responses: Responses, *, block_mb: float = 256.0)
     p = fit.parameters
     if "context_window_s" not in p:
         raise ValueError("the fit does not say how responses were standardised. Save it by new_responses.with_context.")
-    expected, found = p["context_unit_id"], responses.unit_unit_id
+    expected, found = p["context_unit"], _unit_names(responses)
     if not np.array_equal(expected, found):
         missing, extra = np.setdiff1d(expected, found), np.setdiff1d(found, expected)
         raise ValueError(

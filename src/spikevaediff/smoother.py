@@ -90,6 +90,14 @@ def on_processor() -> bool:
     return jax.default_backend() == "cpu"
 
 
+def not_finite(values: np.ndarray) -> np.ndarray:
+    """Positions of the rows that hold NaN or infinity, int64."""
+    # A sum of squares is finite only if all values are; it reads memory once where isfinite makes an array.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspects = np.flatnonzero(~np.isfinite(np.vecdot(values, values)))
+    return np.array([row for row in suspects.tolist() if not np.isfinite(values[row]).all()], np.int64)
+
+
 def _few(values: np.ndarray) -> str:
     return ", ".join(map(str, values[:8].tolist())) + (", ..." if len(values) > 8 else "")
 
@@ -123,14 +131,15 @@ def check(
     outside = np.flatnonzero((y_row < 0) | (y_row >= len(y)))
     if len(outside):
         raise ValueError(f"y_row points outside the {len(y)} rows of y in rows {_few(outside)} of x")
-    bad = np.flatnonzero(~np.isfinite(x).all(1))
+    bad = not_finite(x)
     if len(bad):
         units = np.flatnonzero(~np.isfinite(x[bad]).all(0))
         raise ValueError(
             f"x is not finite in rows {_few(bad)} ({len(bad)} of {n_rows}): units (columns) {_few(units)}, images "
             f"(rows of y) {_few(np.unique(y_row[bad]))}. Drop these rows or units."
         )
-    constant = np.flatnonzero(np.all(x == x[:1], axis=0))
+    perhaps = np.flatnonzero(x[0] == x[-1]) if n_rows else np.zeros(0, np.int64)
+    constant = perhaps[np.all(x[:, perhaps] == x[:1, perhaps], axis=0)]
     if n_rows and len(constant) == x.shape[1]:
         raise ValueError(
             "x is constant in every column: nothing can be predicted from it. Check the units and the z-scoring."
@@ -205,20 +214,28 @@ def _syrk(x: np.ndarray, scale: float = 1.0, add: np.ndarray | None = None) -> n
     return syrk(scale, a, trans=transposed, lower=1, **options)
 
 
+def _eigh_on_processor(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As _eigh, of the lower triangle of an array that is overwritten; and which eigenvalues are above zero."""
+    # "evd" (divide and conquer) takes half the time of the default.
+    eigenvalue, vectors = eigh(gram, lower=True, overwrite_a=True, check_finite=False, driver="evd")
+    positive = eigenvalue > eigenvalue[-1] * len(eigenvalue) * np.finfo(gram.dtype).eps
+    return np.where(positive, eigenvalue, 0).astype(gram.dtype), vectors, positive
+
+
+def _roots(eigenvalue: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Square roots and their reciprocals, 0 where there is no variance."""
+    root = np.sqrt(eigenvalue)
+    return root, np.divide(1.0, root, out=np.zeros_like(root), where=positive)
+
+
 def _linear_on_processor(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     primal = x.shape[1] <= x.shape[0]
-    # "evd" (divide and conquer) takes half the time of the default.
-    eigenvalue, vectors = eigh(
-        _syrk(x.T if primal else x), lower=True, overwrite_a=True, check_finite=False, driver="evd"
-    )
-    positive = eigenvalue > eigenvalue[-1] * len(eigenvalue) * np.finfo(x.dtype).eps
-    eigenvalue = np.where(positive, eigenvalue, 0).astype(x.dtype)
+    eigenvalue, vectors, positive = _eigh_on_processor(_syrk(x.T if primal else x))
     if primal:
         vectors[:, ~positive] = 0
         return eigenvalue, vectors, x @ vectors
-    root = np.sqrt(eigenvalue)
-    basis = (x.T @ vectors) * np.divide(1.0, root, out=np.zeros_like(root), where=positive)
-    return eigenvalue, basis, vectors * root
+    root, reciprocal = _roots(eigenvalue, positive)
+    return eigenvalue, (x.T @ vectors) * reciprocal, vectors * root
 
 
 @jax.jit
@@ -243,22 +260,28 @@ def weighted_mean(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.average(x.astype(np.float64), axis=0, weights=weight)
 
 
+def takes_long(x: np.ndarray) -> bool:
+    """Whether the factorisation is large: rows x units x smaller side above 10^9, a fraction of a second in float64."""
+    return x.size * min(x.shape) >= 1e9
+
+
 def centred(x: np.ndarray, mean: np.ndarray, root: np.ndarray, smallest_alpha: float) -> np.ndarray:
     """(x - mean) times the root of the weight, in float64 unless that is slow and float32 is known to be right.
 
     Centred before any product is formed: correcting a Gram matrix afterwards loses all digits when means are large.
 
-    float32 is taken where the factorisation is large (rows x units x smaller side above 10^9, where float64 costs more
-    than a fraction of a second) and the largest eigenvalue of the Gram matrix is below 10^6 times the smallest penalty.
+    float32 is taken where the factorisation `takes_long` and the largest eigenvalue of the Gram matrix is below 10^6
+    times the smallest penalty.
     Measured against float64 with z-scored spike counts: up to 10^6 losses and operators are right to 5e-6; at 4 10^6
     with dead and duplicated units to 2e-5; at 7 10^7 only to 4e-3, which is why the rule exists.
     """
-    n_rows, n_units = x.shape
     dtype: np.dtype = np.dtype(np.float64)
-    if n_rows * n_units * min(n_rows, n_units) >= 1e9:
-        direction: np.ndarray = np.random.default_rng(0).standard_normal((n_units,)).astype(x.dtype)
-        largest = 0.0
-        for _ in range(5):  # power iteration; a factor of two does not matter here
+    if takes_long(x):
+        # The sum of all eigenvalues is a bound on the largest. Where that leaves it open, power iteration; a factor of
+        # two does not matter here.
+        largest = float(np.sum(np.vecdot(x, x) * root**2))
+        direction: np.ndarray = np.random.default_rng(0).standard_normal((x.shape[1],)).astype(x.dtype)
+        for _ in range(5 if largest >= 1e6 * smallest_alpha else 0):
             there = (x @ direction - mean.astype(x.dtype) @ direction) * root**2
             back = there.astype(x.dtype) @ x - mean * np.sum(there)
             largest = float(np.linalg.norm(back))
@@ -266,7 +289,8 @@ def centred(x: np.ndarray, mean: np.ndarray, root: np.ndarray, smallest_alpha: f
         dtype = np.dtype(np.float32 if largest < 1e6 * smallest_alpha else np.float64)
     out = np.empty(x.shape, dtype)
     np.subtract(x, mean, out=out, dtype=np.float64, casting="same_kind")
-    out *= root[:, None].astype(dtype)
+    if np.any(root != 1):
+        out *= root[:, None].astype(dtype)
     return out
 
 
@@ -352,6 +376,23 @@ def _centred_kernel(kernel: jax.Array, root: jax.Array) -> tuple[jax.Array, jax.
     return eigenvalue, vectors_of_rows, vectors * square_root[None, :], root**2 / jnp.sum(root**2) @ kernel
 
 
+def _centred_kernel_on_processor(
+    kernel: np.ndarray, root: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    share = root**2 / np.sum(root**2)
+    mean = share @ kernel
+    centred = kernel - mean
+    centred -= (mean - share @ mean)[:, None]
+    centred *= root
+    centred *= root[:, None]
+    eigenvalue, vectors, positive = _eigh_on_processor(centred.T)  # symmetric, and in the order of LAPACK
+    square_root, reciprocal = _roots(eigenvalue, positive)
+    coordinates = np.multiply(vectors, square_root, order="C")
+    vectors *= reciprocal
+    vectors *= root[:, None]
+    return eigenvalue, vectors, coordinates, mean
+
+
 def centred_kernel(kernel: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Diagonalise a kernel, centred in its feature space on the weighted mean of the rows (the free intercept).
 
@@ -368,6 +409,8 @@ def centred_kernel(kernel: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np
     coordinates : (n_rows, n_rows), of the rows themselves, times the root of their weight.
     column_mean : (n_rows,), weighted mean over rows of the kernel.
     """
+    if on_processor():
+        return _centred_kernel_on_processor(kernel, root)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         eigenvalue, vectors, coordinates, mean = _centred_kernel(jnp.asarray(kernel), jnp.asarray(root))
         return np.asarray(eigenvalue), np.asarray(vectors), np.asarray(coordinates), np.asarray(mean)
@@ -423,25 +466,36 @@ def _held_out_on_processor(u: np.ndarray, gain: np.ndarray, design: Design) -> n
     """As _held_out for folds of several rows, fold by fold: none is padded, and products give one triangle."""
     n, n_images = len(u), len(design.images)
     potrf, potrs = (lapack.spotrf, lapack.spotrs) if u.dtype == np.float32 else (lapack.dpotrf, lapack.dpotrs)
-    root, g = design.root.astype(u.dtype), design.targets_of_rows.astype(u.dtype)
-    total, image_root = np.sum(design.root**2), np.sqrt(design.image_weight).astype(u.dtype)
-    coupling, mean_of_targets = u.T @ g, (design.root @ design.targets_of_rows / total).astype(u.dtype)
+    order = np.argsort(design.fold, kind="stable")
+    folds = [slice(*edges) for edges in itertools.pairwise(np.searchsorted(design.fold[order], np.arange(n + 1)))]
+    folds = [rows for rows in folds if rows.start < rows.stop]
+    root, g = design.root[order].astype(u.dtype), design.targets_of_rows[order].astype(u.dtype)
+    to_mean = (g / np.sqrt(design.image_weight).astype(u.dtype)).T
+    # The intercept is one more orthonormal coordinate, without penalty.
+    with_intercept = np.empty((n, u.shape[1] + 1), u.dtype)
+    with_intercept[:, 0] = root / np.linalg.norm(root)
+    np.take(u, order, axis=0, out=with_intercept[:, 1:])
+    coupling = with_intercept.T @ g
+    gain = np.pad(gain, ((0, 0), (1, 0)), constant_values=1.0).astype(u.dtype)
     mean = np.zeros((len(gain), n_images, n_images))
     squares = np.zeros_like(mean)
-    for rows in design.rows_of_folds:
-        rows = rows[rows < n]
-        of_fold, g_of_fold, root_of_fold = u[rows], g[rows], root[rows]
-        without = g_of_fold - root_of_fold[:, None] * mean_of_targets
-        rest = np.eye(len(rows), dtype=u.dtype) - root_of_fold[:, None] * (root_of_fold / u.dtype.type(total))
-        to_mean = (g_of_fold / image_root).T
-        for a, half in enumerate(np.sqrt(gain).astype(u.dtype)):
-            weighted = of_fold * half
-            factor, failed = potrf(_syrk(weighted, -1.0, np.array(rest, order="F")), lower=1, overwrite_a=1, clean=0)
-            if failed:
-                return np.full((len(gain), n_images, n_images), np.nan)
-            residual, _ = potrs(factor, without - weighted @ (half[:, None] * coupling), lower=1)
-            mean[a] += to_mean @ residual
-            squares[a] += residual.T @ residual
+    weighted = np.empty((max(rows.stop - rows.start for rows in folds), with_intercept.shape[1]), u.dtype)
+    together = max(1, 1024 // n_images)  # penalties whose columns make one product, wide enough to be quick
+    for first in range(0, len(gain), together):
+        gains = gain[first : first + together]
+        fitted = with_intercept @ (gains.T[:, :, None] * coupling[:, None, :]).reshape(len(coupling), -1)
+        for a, one in enumerate(gains):
+            error, half = g - fitted[:, a * n_images : (a + 1) * n_images], np.sqrt(one)
+            for rows in folds:
+                n_of_fold = rows.stop - rows.start
+                of_fold = np.multiply(with_intercept[rows], half, out=weighted[:n_of_fold])
+                kept = _syrk(of_fold, -1.0, np.eye(n_of_fold, dtype=u.dtype, order="F"))
+                factor, failed = potrf(kept, lower=1, overwrite_a=1, clean=0)
+                if failed:
+                    return np.full((len(gain), n_images, n_images), np.nan)
+                residual, _ = potrs(factor, error[rows], lower=1)
+                mean[first + a] += to_mean[:, rows] @ residual
+                squares[first + a] += residual.T @ residual
     if n == n_images:
         return mean.astype(u.dtype)
     # The mean error of an image times the root of its weight, and a square root of what its rows scatter about it.

@@ -19,6 +19,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from spikevaediff import smoother
+
 TILE = 1024  # columns; see above
 # Up to this many rows, predicting with every candidate and picking is cheaper than sorting targets by candidate.
 FEW_ROWS = 64
@@ -92,19 +94,16 @@ def check_finite(y: np.ndarray, images: np.ndarray, block_mb: float) -> None:
     ValueError
         Names the rows of y that hold NaN or infinity; or see `check_file`.
     """
-    width = _width(y, len(images), block_mb, 1)
-    bad = set()
-    for start in range(0, y.shape[1], width):
+    step = max(1, int(block_mb * 2**19 / max(1, y.shape[1] * working_dtype(y).itemsize)))
+    bad: list[int] = []
+    for start in range(0, len(images), step):
         check_file(y)
-        for row in images.tolist():
-            piece = y[row, start : start + width].astype(working_dtype(y), copy=False)
-            # The sum of squares is finite only if all values are; it reads memory once where isfinite makes an array.
-            with np.errstate(over="ignore", invalid="ignore"):
-                fine = np.isfinite(piece @ piece)
-            if not fine and not np.isfinite(piece).all():
-                bad.add(row)
+        rows = images[start : start + step]
+        together = rows[-1] - rows[0] == len(rows) - 1
+        z = (y[rows[0] : rows[-1] + 1] if together else y[rows]).astype(working_dtype(y), copy=False)
+        bad += rows[smoother.not_finite(z)].tolist()
     if bad:
-        names = ", ".join(map(str, sorted(bad)[:8])) + (", ..." if len(bad) > 8 else "")
+        names = ", ".join(map(str, bad[:8])) + (", ..." if len(bad) > 8 else "")
         raise ValueError(
             f"y is not finite in rows {names} ({len(bad)} of {len(images)}). Extract these features again."
         )
@@ -487,6 +486,8 @@ def _apply_on_processor(
     every_row = np.array_equal(images, np.arange(len(y)))
     if len(operators) > 1:
         width = min(width, SORTED_TILE)  # stays in a processor's cache
+    elif every_row and y.dtype == out.dtype == dtype and not isinstance(y, np.memmap):
+        width = n_targets  # nothing is copied, so that one product needs no memory
     for first in range(0, n_targets, width):
         check_file(y)
         columns = slice(first, min(first + width, n_targets))

@@ -84,7 +84,10 @@ def fit(
         seed=seed,
         sample_weight=sample_weight,
     )
-    targets.check_finite(y, design.images, block_mb)
+    # One given penalty needs nothing of the targets: `predict` is the first to read them, and the one to refuse them,
+    # unless that would be after long work.
+    if folds != "none" or smoother.takes_long(x):
+        targets.check_finite(y, design.images, block_mb)
 
     mean = smoother.weighted_mean(x, design.root**2)
     centred = smoother.centred(x, mean, design.root, alphas[0])
@@ -163,7 +166,7 @@ def predict(
     Raises
     ------
     ValueError
-        x has another number of units than the fit, or is not finite.
+        x has another number of units than the fit, or is not finite; or see spikevaediff.targets.check_finite.
     """
     x = fits.check_new(fit, x, n_units=len(fit.parameters["mean"]))
     p = fit.parameters
