@@ -31,12 +31,13 @@ def written(kind: str, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
-@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("reader", "kind"),
+    # networks reads files of torch only.
+    [(r, k) for r in READERS for k in ("zip", "legacy", "safetensors") if (r, k) != ("networks", "safetensors")],
+)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, about versions that the changed bytes claim
 def test_a_changed_file_is_refused_or_read(reader: str, kind: str, tmp_path: Path) -> None:
-    if kind == "safetensors" and reader == "networks":
-        pytest.skip("it reads files of torch only")
     path, rng = written(kind, tmp_path), np.random.default_rng([7])
     whole, refused = path.read_bytes(), 0
     for _ in range(150):
@@ -55,10 +56,9 @@ def test_a_changed_file_is_refused_or_read(reader: str, kind: str, tmp_path: Pat
     assert refused > 30
 
 
-@pytest.mark.parametrize("reader", READERS)
+# CLIP's reader knows archives by a member that only the published ones have; see test_clip.py.
+@pytest.mark.parametrize("reader", sorted(READERS.keys() - {"clip"}))
 def test_a_whole_file_is_read(reader: str, tmp_path: Path) -> None:
-    if reader == "clip":
-        pytest.skip("it knows archives by a member that only zip files have; see test_clip.py")
     for kind in ("zip", "legacy"):
         found = READERS[reader](written(kind, tmp_path))
         assert found["a.weight"].tolist() == torch.arange(12.0).reshape(3, 4).tolist()
