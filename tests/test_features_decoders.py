@@ -6,50 +6,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+import tiny_vdvae
 from conftest import MODEL_TOLERANCE, close
-from safetensors.torch import save_file
 
 from spikevaediff.decoders import vdvae as decoder
 from spikevaediff.features import vdvae as features
 from spikevaediff.images import resize, rgb
 from spikevaediff.records import Features, Stimuli
-from vdvae.config import CONFIGS, Config
-from vdvae.model import VDVAE
+from vdvae.config import CONFIGS
 
 N_LAYERS = 3  # of 5
 SHAPES = [(3, 1, 1), (3, 4, 4), (3, 8, 8)]
 IDS = np.array([8, 1, 40, 3, 12, 7, 0])
 
 
-def tiny(channels: int) -> Config:
-    return Config(
-        enc_blocks="16x1,16d2,8x1,8d2,4d4,1x1",
-        dec_blocks="1x1,4m1,8m4,16m8,16x1",
-        image_size=16,
-        image_channels=channels,
-        width=16,
-        zdim=3,
-        no_bias_above=8,
-        num_mixtures=2,
-        shift=-120.0,
-        scale=1 / 64,
-    )
-
-
 @pytest.fixture(scope="module", params=[1, 3], ids=["grey", "colour"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Random weights, all of which matter, of a configuration that is known as `tiny` while these tests run."""
-    torch.manual_seed(0)
-    model = VDVAE(tiny(request.param))
-    for parameter in model.parameters():
-        if parameter.ndim > 1 and not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.1)
-    path = tmp_path_factory.mktemp("weights") / f"tiny_{request.param}.safetensors"
-    save_file(dict(model.state_dict()), path)
-    CONFIGS["tiny"] = model.config
-    yield path
-    del CONFIGS["tiny"]
+    with tiny_vdvae.checkpoint(tmp_path_factory.mktemp("weights"), request.param) as path:
+        yield path
 
 
 @pytest.fixture

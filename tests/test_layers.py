@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+import tiny_vdvae
 from PIL import Image
-from safetensors.torch import save_file
 
 from spikevaediff import layer_plots
 from spikevaediff.decoders import vdvae as decoder
@@ -17,37 +16,15 @@ from spikevaediff.images import resize
 from spikevaediff.layers import evenly, study
 from spikevaediff.records import Features, LayerStudy, Stimuli
 from vdvae import weights
-from vdvae.config import CONFIGS, Config
-from vdvae.model import VDVAE
+from vdvae.config import CONFIGS
 
 N_LAYERS, IDS = 3, np.array([8, 1, 40, 3, 12, 7, 0])
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["grey", "colour"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Random weights of a small configuration, known as `tiny` while these tests run."""
-    config = Config(
-        enc_blocks="16x1,16d2,8x1,8d2,4d4,1x1",
-        dec_blocks="1x1,4m1,8m4,16m8,16x1",
-        image_size=16,
-        image_channels=request.param,
-        width=16,
-        zdim=3,
-        no_bias_above=8,
-        num_mixtures=2,
-        shift=-120.0,
-        scale=1 / 64,
-    )
-    torch.manual_seed(0)
-    model = VDVAE(config)
-    for parameter in model.parameters():
-        if parameter.ndim > 1 and not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.1)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_file(dict(model.state_dict()), path)
-    CONFIGS["tiny"] = config
-    yield path
-    del CONFIGS["tiny"]
+    with tiny_vdvae.checkpoint(tmp_path_factory.mktemp("weights"), request.param) as path:
+        yield path
 
 
 def stimuli() -> Stimuli:

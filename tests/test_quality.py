@@ -101,6 +101,17 @@ def test_published_numbers_are_those_of_their_tables(shared: Path) -> None:
 
 
 LIMITS = Limits(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95)
+JUDGING = {
+    "window_s": (0.0, 0.25),
+    "limits": LIMITS,
+    "n_draws": 2,
+    "seed": 0,
+    "n_blocks": 4,
+    "n_folds": 2,
+    "shrinkage": 0.1,
+    "running_cm_per_s": 1.0,
+    "anchor_window_s": [0.0, 0.25],
+}
 
 
 def test_running_speed_is_that_of_each_presentation_and_may_be_unknown(shared: Path, tmp_path: Path) -> None:
@@ -119,16 +130,8 @@ def test_running_speed_is_that_of_each_presentation_and_may_be_unknown(shared: P
     session, rows = stage.judged(
         path,
         areas=["VISp", "LGd", "nowhere"],
-        window_s=(0.0, 0.25),
-        limits=LIMITS,
-        n_draws=2,
-        seed=0,
-        n_blocks=4,
-        n_folds=2,
-        shrinkage=0.1,
-        running_cm_per_s=1.0,
         anchor_area="VISp",
-        anchor_window_s=[0.0, 0.25],
+        **JUDGING,
     )
     assert list(session["areas"]) == ["VISp", "LGd"]
     assert session["running"]["share"] is None
@@ -154,16 +157,8 @@ def test_means_over_presentations_are_judged_by_what_they_tell(tmp_path: Path) -
     session, rows = stage.judged(
         tmp_path / "1.npz",
         areas=["V4"],
-        window_s=(0.0, 0.25),
-        limits=LIMITS,
-        n_draws=2,
-        seed=0,
-        n_blocks=4,
-        n_folds=2,
-        shrinkage=0.1,
-        running_cm_per_s=1.0,
         anchor_area="V4",
-        anchor_window_s=[0.0, 0.25],
+        **JUDGING,
     )
     area = session["areas"]["V4"]
     nothing = ("rate_hz", "fano", "reliability", "reliable_share", "area_reliability", "identity", "running_ratio")
