@@ -13,7 +13,7 @@ repro: .venv/installed
 	dvc repro
 
 test: .venv/installed
-	pytest
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
 
 test-slow: .venv/installed
 	OMP_NUM_THREADS=1 pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder

@@ -117,6 +117,13 @@ def test_a_sweep_finishes_though_a_worker_is_killed(lab: Path, tmp_path: Path) -
     assert (again.returncode, again.stdout.count("done")) == (0, 3), again.stderr
 
 
+def behind_the_branch_without_a_remote(lab: Path) -> None:
+    commands = ("commit --allow-empty -qm later", "push -q origin HEAD", "checkout -q --detach HEAD~1")
+    for command in commands:
+        subprocess.run(["git", *command.split()], cwd=lab, env=environment(lab.parent), check=True)
+    (lab / ".dvc/config.local").unlink()
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -128,6 +135,7 @@ def test_a_sweep_finishes_though_a_worker_is_killed(lab: Path, tmp_path: Path) -
             r"commit \w{7} is not on origin. Push it first: git push origin",
         ),
         (lambda lab: (lab / ".dvc/config.local").unlink(), r"no default DVC remote is set"),
+        (behind_the_branch_without_a_remote, r"no default DVC remote is set"),  # an older commit will do
     ],
 )
 def test_what_workers_could_not_run_is_refused_first(lab: Path, spoil: Callable[[Path], object], message: str) -> None:

@@ -22,8 +22,8 @@ def run(
 ) -> Iterator[tuple[str, str | None]]:
     """Run the experiments on the workers of a Dask cluster, one at a time on each thread of a worker.
 
-    The commit must be where `git_remote` points, and the DVC remote must be reachable from every worker; its settings,
-    credentials included, travel with the task and are never written to Git.
+    The commit must be on a branch of `git_remote`, and the DVC remote must be reachable from every worker; its
+    settings, credentials included, travel with the task and are never written to Git.
 
     Parameters
     ----------
@@ -54,10 +54,11 @@ def run(
         raise ValueError("workers run what is committed, and there are uncommitted changes. Commit or stash them first")
     commit = command(root, "git", "rev-parse", "HEAD").strip()
     url = command(root, "git", "remote", "get-url", git_remote).strip()
-    refs = command(root, "git", "ls-remote", git_remote)
-    if commit not in refs:
+    command(root, "git", "fetch", "--quiet", git_remote)
+    if not command(root, "git", "branch", "--remotes", "--contains", commit, "--list", f"{git_remote}/*"):
         raise ValueError(f"commit {commit[:7]} is not on {git_remote}. Push it first: git push {git_remote}")
     # An interrupted sweep goes on: names at a commit mean what its sweeps.yaml says.
+    refs = command(root, "git", "ls-remote", git_remote)
     made = {line.split("/")[-1] for line in refs.splitlines() if f"refs/exps/{folder_of(root)}/" in line}
     local = root / ".dvc/config.local"
     settings = local.read_text() if local.is_file() else ""
