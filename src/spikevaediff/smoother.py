@@ -310,7 +310,9 @@ def cholesky(x: np.ndarray, alpha: float) -> np.ndarray:
     if on_processor():
         gram = _syrk(x)
         gram[np.diag_indices(len(gram))] += alpha
-        lower, failed = (lapack.spotrf if x.dtype == np.float32 else lapack.dpotrf)(gram, lower=1, overwrite_a=1)
+        # Above the diagonal `_syrk` left zeros, which need not be written again.
+        potrf = lapack.spotrf if x.dtype == np.float32 else lapack.dpotrf
+        lower, failed = potrf(gram, lower=1, overwrite_a=1, clean=0)
     else:
         with jax.enable_x64(True), jax.default_matmul_precision("highest"):
             lower = np.asarray(_cholesky(jnp.asarray(x), jnp.asarray(alpha, x.dtype)))
