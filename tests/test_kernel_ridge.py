@@ -111,6 +111,23 @@ def test_linear_kernel_is_ridge_with_weights_and_folds():
     close(kernel_ridge.predict(a, x, devices=ONE), ridge.predict(b, x, devices=ONE))
 
 
+@pytest.mark.parametrize("name", kernel_ridge.KERNELS)
+def test_lapack_on_a_processor_and_the_program_for_accelerators_agree(name, monkeypatch):
+    x, y, y_row = make(10, 6, 4, 5)
+    options = {"kernel": name, "widths": WIDTHS if name != "linear" else [1.0], "folds": 3}
+    options["sample_weight"] = np.random.default_rng(2).uniform(0.5, 2, len(x))
+    monkeypatch.setattr(smoother, "LONG_FOLD", 2)
+    results = []
+    for on_processor in (True, False):
+        monkeypatch.setattr(smoother, "on_processor", lambda on_processor=on_processor: on_processor)
+        fit = run(x, y, y_row, **options)
+        predicted = kernel_ridge.predict(fit, x[:3] + 1, devices=ONE)
+        results.append((fit.candidate, fit.loo_r2, fit.loo_correlation, fit.dof, predicted))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    for a, b in zip(results[0][1:], results[1][1:], strict=True):
+        close(a, b, 1e-9)  # condition numbers of 10^7, as above
+
+
 def curved(n_images=40):
     """Targets that are even functions of responses: nothing for a line to find."""
     rng = np.random.default_rng(0)

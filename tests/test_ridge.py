@@ -229,6 +229,7 @@ def test_lapack_on_a_processor_and_the_program_for_accelerators_agree(folds, n_u
     options = {"folds": folds, "sample_weight": np.random.default_rng(2).uniform(0.5, 2, len(x))}
     options["alphas"] = [3.0] if folds == "none" else ALPHAS
     monkeypatch.setattr(smoother, "LONG_FOLD", 2)
+    monkeypatch.setattr(smoother, "WIDE", 45)  # four of the six penalties in one product, then two
     results = []
     for on_processor in (True, False):
         monkeypatch.setattr(smoother, "on_processor", lambda on_processor=on_processor: on_processor)

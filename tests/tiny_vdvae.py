@@ -38,5 +38,7 @@ def checkpoint(folder: Path, channels: int) -> Iterator[Path]:
     path = folder / f"tiny_{channels}.safetensors"
     save_file(dict(model.state_dict()), path)
     CONFIGS["tiny"] = model.config
-    yield path
-    del CONFIGS["tiny"]
+    try:
+        yield path
+    finally:
+        del CONFIGS["tiny"]

@@ -66,7 +66,7 @@ def predict_features(fit: Fit, responses: Responses, *, block_mb: float = 256.0)
         counted in other windows.
     """
     p = fit.parameters
-    if "context_window_s" not in p:
+    if "context_unit" not in p:
         raise ValueError("the fit does not say how responses were standardised. Save it by new_responses.with_context.")
     expected, found = p["context_unit"], _unit_names(responses)
     if not np.array_equal(expected, found):

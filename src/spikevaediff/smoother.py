@@ -43,6 +43,7 @@ from scipy.linalg import blas, eigh, lapack
 
 SCOPES = ("target", "group", "global")
 LONG_FOLD = 64  # rows; shorter folds are quicker in one program than one by one
+WIDE = 1024  # columns that a product needs to be quick
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def check(
             f"x is not finite in rows {_few(bad)} ({len(bad)} of {n_rows}): units (columns) {_few(units)}, images "
             f"(rows of y) {_few(np.unique(y_row[bad]))}. Drop these rows or units."
         )
-    perhaps = np.flatnonzero(x[0] == x[-1]) if n_rows else np.zeros(0, np.int64)
+    perhaps = np.flatnonzero(np.all(x[:1] == x[-1:], axis=0))  # most columns need no further look
     constant = perhaps[np.all(x[:, perhaps] == x[:1, perhaps], axis=0)]
     if n_rows and len(constant) == x.shape[1]:
         raise ValueError(
@@ -482,7 +483,7 @@ def _held_out_on_processor(u: np.ndarray, gain: np.ndarray, design: Design) -> n
     mean = np.zeros((len(gain), n_images, n_images))
     squares = np.zeros_like(mean)
     weighted = np.empty((max(rows.stop - rows.start for rows in folds), with_intercept.shape[1]), u.dtype)
-    together = max(1, 1024 // n_images)  # penalties whose columns make one product, wide enough to be quick
+    together = max(1, WIDE // n_images)  # penalties that make one product
     for first in range(0, len(gain), together):
         gains = gain[first : first + together]
         fitted = with_intercept @ (gains.T[:, :, None] * coupling[:, None, :]).reshape(len(coupling), -1)

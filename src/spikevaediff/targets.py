@@ -92,9 +92,9 @@ def check_finite(y: np.ndarray, images: np.ndarray, block_mb: float) -> None:
     Raises
     ------
     ValueError
-        Names the rows of y that hold NaN or infinity; or see `check_file`.
+        Names the rows of y that hold NaN or infinity; block_mb is not positive; or see `check_file`.
     """
-    step = max(1, int(block_mb * 2**19 / max(1, y.shape[1] * working_dtype(y).itemsize)))
+    step = max(1, int(_bytes(block_mb) / (2 * working_dtype(y).itemsize * y.shape[1])))
     bad: list[int] = []
     for start in range(0, len(images), step):
         check_file(y)
@@ -109,12 +109,17 @@ def check_finite(y: np.ndarray, images: np.ndarray, block_mb: float) -> None:
         )
 
 
-def _width(y: np.ndarray, n_rows: int, block_mb: float, n_devices: int) -> int:
-    """Columns a block, so that two blocks in flight with n_rows rows of input and output stay below block_mb."""
+def _bytes(block_mb: float) -> float:
+    """Bytes of the blocks in flight."""
     if not block_mb > 0:
         raise ValueError(f"block_mb is {block_mb}, expected a positive number of megabytes")
+    return block_mb * 2**20
+
+
+def _width(y: np.ndarray, n_rows: int, block_mb: float, n_devices: int) -> int:
+    """Columns a block, so that two blocks in flight with n_rows rows of input and output stay below block_mb."""
     step = TILE * n_devices
-    width = max(1, int(block_mb * 2**20 / (2 * working_dtype(y).itemsize * (n_rows + 16))) // step) * step
+    width = max(1, int(_bytes(block_mb) / (2 * working_dtype(y).itemsize * (n_rows + 16))) // step) * step
     return min(width, -(-y.shape[1] // n_devices) * n_devices)
 
 
