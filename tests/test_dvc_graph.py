@@ -10,18 +10,20 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = {
     "spikevaediff": ROOT / "src",
+    "loading": ROOT / "vendor",
     "vdvae": ROOT / "vendor",
     "versatile_diffusion": ROOT / "vendor",
     "stages": ROOT,
 }
-# Unable to change a number: how files are renamed, how parameters are read, how bytes of a known hash are fetched, and
-# what lets a library be imported.
+# Unable to change a number: how files are renamed, how parameters are read, how bytes of a known hash are fetched, what
+# lets a library be imported, and what a machine has.
 PLUMBING = {
     "stages/__init__.py",
     "src/spikevaediff/__init__.py",
     "src/spikevaediff/atomic.py",
     "src/spikevaediff/download.py",
     "src/spikevaediff/torchvision_ops.py",
+    "vendor/loading/machine.py",
 }
 
 

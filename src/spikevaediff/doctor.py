@@ -7,7 +7,6 @@ are not there, locks of processes that are gone, results older than the code, a 
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Any, Literal
 import psutil
 from rich.progress import Progress
 
+from loading.machine import processors, total_memory
 from spikevaediff import assets
 from spikevaediff.download import size_text
 
@@ -113,8 +113,8 @@ def gpu() -> Finding:
         query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
         listed = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
     except (FileNotFoundError, subprocess.CalledProcessError):
-        memory = size_text(psutil.virtual_memory().total)
-        return Finding("gpu", "fine", f"none; {os.cpu_count()} processors and {memory} of memory")
+        usable = f"{processors()} processors and {size_text(total_memory())} of memory"
+        return Finding("gpu", "fine", f"none; this process may use {usable}")
     import torch
 
     jax = any(distribution.name.startswith("jax-cuda") for distribution in metadata.distributions())

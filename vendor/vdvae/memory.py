@@ -5,9 +5,9 @@ is still in the cache. Larger tensors also come from the operating system page b
 than the arithmetic of a GELU. Results do not depend on any of this beyond rounding.
 """
 
-import psutil
 import torch
 
+from loading.machine import free_memory
 from vdvae.config import Config
 from vdvae.mixture import n_parameters
 
@@ -37,7 +37,7 @@ def free_bytes(device: str) -> int:
     if torch.device(device).type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    return psutil.virtual_memory().available
+    return free_memory()
 
 
 def images_at_once(batch_size: int | str, config: Config, device: str) -> int:

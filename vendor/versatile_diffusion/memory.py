@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import psutil
 import torch
 from torch import nn
 
+from loading.machine import free_memory
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AutoencoderConfig, UNetConfig
 from versatile_diffusion.unet import UNet, attention_blocks
@@ -79,7 +79,7 @@ def free_bytes(device: str) -> int:
     if torch.device(device).type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    return psutil.virtual_memory().available
+    return free_memory()
 
 
 def plan(
