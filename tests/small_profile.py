@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {
     "models.mini.vdvae.n_layers": 4,
     **{f"regress.{space}.alphas": [10.0, 100.0, 1000.0, 10000.0] for space in ("vdvae", "text", "vision")},
     "layers.n_images": 4,
-    "decode.diffusion.steps": 4,
+    "models.mini.diffusion.steps": 4,
     "evaluate.size_px": 32,
     "evaluate.metrics": ["pixcorr"],
     "curves.latency.step_s": 0.1,

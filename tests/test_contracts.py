@@ -113,7 +113,7 @@ def test_params_name_modules_and_their_options() -> None:
     for model, spaces in params["models"].items():
         for space, options in spaces.items():
             if space == "diffusion":
-                continue  # a decoder and no feature space; its options stand with those of decode.diffusion below
+                continue  # a decoder and no feature space; checked with decode.diffusion below
             options = {"module": space} | options
             extract = stages.module("features", options["module"]).extract
             shared = {"stage": ("module",), "passed": ("batch_size", "device")}

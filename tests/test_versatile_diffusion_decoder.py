@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
+from ruamel.yaml import YAML
 
 from spikevaediff.decoders import versatile_diffusion as decoder
 from spikevaediff.decoders.versatile_diffusion import Guides
@@ -56,6 +58,7 @@ EMPTY = Guides(np.array([0]), None, np.zeros((1, 5, 12), np.float32), np.ones((1
 def generate(files: dict[str, Path]) -> Generate:
     def call(some: Guides, **changes: Any) -> np.ndarray:
         options: dict[str, Any] = {"unet": "tiny", "autoencoder": "tiny", "unconditional": EMPTY, "strength": 0.6}
+        options |= {"protocol": "strict"}
         options |= {"mixing": 0.6, "guidance": 2.0, "steps": 5, "eta": 0.0, "n_samples": 1, "seed": 0, "kept": None}
         return decoder.samples(some, **options | {"batch_size": 2, "device": "cpu"} | files | changes)
 
@@ -100,6 +103,7 @@ def test_the_seed_the_image_and_the_sample_decide_what_is_drawn(generate: Genera
 def test_decode_gives_the_first_sample_by_id(files: dict[str, Path], generate: Generate) -> None:
     options = {"unet": "tiny", "autoencoder": "tiny", "unconditional": EMPTY, "strength": 0.6, "mixing": 0.6}
     options |= {"guidance": 2.0, "steps": 5, "eta": 0.0, "n_samples": 2, "seed": 0, "kept": None, "batch_size": 2}
+    options["protocol"] = "strict"
     found = decoder.decode(guides(), device="cpu", **options | files)
     np.testing.assert_array_equal(found.image_id, IDS)
     assert grey_levels(found.pixels, generate(guides())[:, 0]) <= ROUNDING
@@ -145,6 +149,62 @@ def test_a_context_that_is_not_given_is_the_unconditional_one(generate: Generate
     nothing = guides(start=None, vision=np.repeat(vision, n, 0), text=np.repeat(text, n, 0))
     assert grey_levels(prior, generate(nothing, guidance=1.0)) <= ROUNDING
     assert grey_levels(prior, generate(guides(start=None, vision=None, text=None), guidance=5.0)) == 0
+
+
+def test_brain_diffuser_is_repeated_step_by_step(
+    generate: Generate, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the published steps written out in float64: the draw from the posterior, the noise of the step before the
+    first one, the schedule as float16 holds it, 37 of 50 steps, and grey levels that are cut off."""
+    network, _ = weights.load_unet(files["unet_weights"], UNETS["tiny"])
+    coder, _ = weights.load_autoencoder(files["autoencoder_weights"], AUTOENCODERS["tiny"])
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    stored = torch.cumprod(1 - betas, 0).half()
+    names = weights.unet_names(network, "deprecated")
+    whole = {names[name]: value for name, value in network.state_dict().items()} | {"alphas_cumprod": stored}
+    torch.save(whole, tmp_path / "whole.pth")
+    changes = PUBLISHED | {"unet_weights": tmp_path / "whole.pth", "seed": 4}
+    seen: list[torch.Tensor] = []
+    decode = Autoencoder.decode
+    monkeypatch.setattr(Autoencoder, "decode", lambda self, x, **rest: (seen.append(x), decode(self, x, **rest))[1])
+    some = guides(IDS[:2])
+    found = generate(some, **changes)[:, 0]
+    monkeypatch.undo()
+
+    generators = [torch.Generator().manual_seed(decoder.sample_seed(4, i, 0)) for i in IDS[:2].tolist()]
+    drawn = [torch.stack([torch.randn(4, 8, 8, generator=g) for g in generators]) for _ in range(2)]
+    assert some.start is not None
+    grey = some.start if coder.config.image_channels == 3 else np.stack([luma(x) for x in some.start])[..., None]
+    alpha, times = stored.double(), list(range(1, 1000, 20))
+    with torch.no_grad():
+        given = [(np.repeat(EMPTY.vision, 2, 0), np.repeat(EMPTY.text, 2, 0)), (some.vision, some.text)]
+        empty, contexts = (network.contexts(*(torch.tensor(context) for context in pair)) for pair in given)
+        posterior = coder.posterior(coder.network_input(grey))
+        x0 = posterior.mean.double() + torch.exp(posterior.log_variance.double() / 2) * drawn[0]
+        noised = alpha[times[37]]
+        x = noised.sqrt() * coder.config.scale * x0 + (1 - noised).sqrt() * drawn[1]
+        for i in reversed(range(37)):
+            now, then = alpha[times[i]], alpha[times[i - 1]] if i else alpha[0]
+            t = torch.tensor([float(times[i])])
+            without, towards = (network(x.float(), t, c, mixed_ratio=0.6).double() for c in (empty, contexts))
+            e = without + 7.5 * (towards - without)
+            x = then.sqrt() * (x - (1 - now).sqrt() * e) / now.sqrt() + (1 - then).sqrt() * e
+    assert torch.cat(seen).shape == x.shape
+    assert float((torch.cat(seen) - x).abs().max() / x.abs().max()) < 1e-4
+    with torch.no_grad():
+        shades = (coder.pixels(torch.cat(seen)).clamp(-1, 1) + 1) / 2 * 255
+    expected = np.broadcast_to(shades.permute(0, 2, 3, 1).numpy(), found.shape)
+    assert ((found <= expected + 1e-3) & (found > expected - 1 - 1e-3)).all()  # cut off
+    assert grey_levels(found, generate(some, **changes | {"protocol": "strict"})[:, 0]) > 3
+
+
+def test_settings_stand_with_their_model_and_the_published_ones_are_those_of_the_protocol() -> None:
+    models = YAML(typ="safe").load(ROOT / "params.yaml")["models"]
+    options = {name: model["diffusion"] for name, model in models.items()}
+    numbers = decoder.PROTOCOLS["brain_diffuser_2023"].numbers
+    assert {name: options["published"][name] for name in numbers} == numbers
+    assert {name: options["mini"][name] for name in numbers} != numbers
+    assert {one["protocol"] for one in options.values()} == {"strict"}
 
 
 def test_guidance_away_from_one_changes_the_image(generate: Generate) -> None:
@@ -193,6 +253,7 @@ def nan_at(row: int) -> np.ndarray:
     return vision
 
 
+PUBLISHED = {"protocol": "brain_diffuser_2023", "strength": 0.75, "mixing": 0.6, "guidance": 7.5, "steps": 50}
 BAD = [
     ({}, {"strength": 1.2}, "strength is 1.2, expected 0 to 1"),
     ({}, {"strength": -0.1}, "strength is -0.1, expected"),
@@ -210,6 +271,10 @@ BAD = [
     ({"start": np.zeros((5, 16, 16, 3))}, {}, "start images are float64"),
     ({}, {"unet_weights": Path("absent.safetensors")}, "absent.safetensors does not exist"),
     ({}, {"unet": "huge"}, "unet configuration 'huge' is unknown; there are four_flow, mini"),
+    ({}, {"protocol": "published"}, "no diffusion protocol 'published'; there are strict, brain_diffuser_2023"),
+    ({}, PUBLISHED | {"mixing": 0.4}, "protocol brain_diffuser_2023: mixing is 0.4, not 0.6. Set the numbers of the"),
+    ({}, PUBLISHED | {"steps": 20, "eta": 1.0}, "steps is 20, not 50; eta is 1.0, not 0.0"),
+    ({}, PUBLISHED, r"holds no schedule \(alphas_cumprod\): use the formula, .* \(protocol: strict\), or a whole"),
 ]
 
 

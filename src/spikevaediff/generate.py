@@ -96,6 +96,7 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     if wish.mixing is None and not wish.mean and (shown is None) != (wish.text is None):
         asked["mixing"] = 0.0 if shown is None else 1.0  # one context alone
     chosen |= {name: value for name, value in asked.items() if value is not None}
+    chosen["protocol"] = "strict"  # no publication is repeated without spikes
     for name in ("unet_weights", "autoencoder_weights"):
         chosen[name] = assets.weights(chosen[name], root)
     pixels = diffusion.samples(

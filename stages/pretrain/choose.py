@@ -39,7 +39,7 @@ def main(*which: str) -> None:
         text=Features.load("artifacts/predicted/text.npz"),
     )
     weights = {k: stages.weights_path(v) for k, v in params["models"][model]["diffusion"].items() if "weights" in k}
-    options = params["models"][model]["diffusion"] | {"eta": 0.0, "n_samples": 1, "seed": params["seed"]} | weights
+    options = params["models"][model]["diffusion"] | {"n_samples": 1, "seed": params["seed"]} | weights
     del options["module"]
     options |= {"unconditional": unconditional(params, model), "kept": None} | stages.compute()
     metrics = ["pixcorr", "ssim", "alexnet2", "alexnet5", "efficientnet_lite0", "lpips"]
@@ -54,7 +54,8 @@ def main(*which: str) -> None:
     show("first stage", start.rows(ids))
     grid = [tuple(map(float, one.split(","))) for one in which] or GRID
     for strength, mixing, guidance, steps in grid:
-        pixels = samples(guides, strength=strength, mixing=mixing, guidance=guidance, steps=int(steps), **options)
+        options |= {"strength": strength, "mixing": mixing, "guidance": guidance, "steps": int(steps)}
+        pixels = samples(guides, **options)
         show(f"{strength:g} {mixing:g} {guidance:g} {steps:g}", pixels[:, 0])
 
 

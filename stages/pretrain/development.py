@@ -1,9 +1,9 @@
 """A second simulated session for choosing settings of the second stage: python -m stages.pretrain.development FOLDER
 
-The settings of decode.diffusion in params.yaml must not be chosen by the scores of the scenes that are reported. This
-writes the boxes and captions of a data set that shares no photograph's crop with them: its 118 "scenes" are training
-crops, the first 32 of them those that the UNet has been validated on and not trained. Put them in the place of
-data/simulated in another clone, run the pipeline there, and score the images 0 to 31.
+The settings of models.mini.diffusion in params.yaml must not be chosen by the scores of the scenes that are reported.
+This writes the boxes and captions of a data set that shares no photograph's crop with them: its 118 "scenes" are
+training crops, the first 32 of them those that the UNet has been validated on and not trained. Put them in the place
+of data/simulated in another clone, run the pipeline there, and score the images 0 to 31.
 """
 
 import csv

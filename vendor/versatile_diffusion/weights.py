@@ -394,7 +394,10 @@ def load_schedule(path: str | Path) -> Schedule:
     """
     tensors = read(path)
     if "alphas_cumprod" not in tensors:
-        raise ValueError(f"{path} holds no schedule (alphas_cumprod): use the formula, Schedule.published()")
+        raise ValueError(
+            f"{path} holds no schedule (alphas_cumprod): use the formula, Schedule.published() (protocol: strict), or "
+            "a whole checkpoint, vd-four-flow-v1-0[-fp16]-deprecated.pth"
+        )
     return Schedule.from_buffer(tensors["alphas_cumprod"])
 
 

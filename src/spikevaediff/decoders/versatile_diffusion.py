@@ -13,7 +13,7 @@ pixels. Finished images can be kept under a hash of all that decides them; a run
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +32,37 @@ from versatile_diffusion.config import AUTOENCODERS, UNETS
 from versatile_diffusion.memory import plan
 from versatile_diffusion.sampler import Schedule, Steps, denoise, image_noise
 from versatile_diffusion.unet import UNet
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a start image becomes the first latent, and the last latent an image.
+
+    stored_schedule : bool; the schedule is what the checkpoint holds, rounded to float16 there, and not the formula.
+    published_noising : bool; the start is noised for one step more than is taken; see sampler.denoise.
+    drawn_latents : bool; the latents of the start are drawn from the autoencoder's posterior; else its mean.
+    cut_off : bool; grey levels are cut off; else rounded.
+    numbers : dict of option to value; those that belong to it. Another number is another protocol.
+    """
+
+    stored_schedule: bool = False
+    published_noising: bool = False
+    drawn_latents: bool = False
+    cut_off: bool = False
+    numbers: dict[str, float] = field(default_factory=dict, hash=False)
+
+
+PROTOCOLS = {
+    "strict": Protocol(),
+    # The reconstruction script of Ozcelik & VanRullen 2023. Its flag --mix is 0.4, the weight of text.
+    "brain_diffuser_2023": Protocol(
+        stored_schedule=True,
+        published_noising=True,
+        drawn_latents=True,
+        cut_off=True,
+        numbers={"strength": 0.75, "mixing": 0.6, "guidance": 7.5, "steps": 50, "eta": 0.0},
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -87,6 +118,7 @@ def decode(
     autoencoder: str,
     autoencoder_weights: str | Path,
     unconditional: Guides,
+    protocol: str,
     strength: float,
     mixing: float,
     guidance: float,
@@ -104,8 +136,8 @@ def decode(
     ----------
     guides : Guides
         From spikes, or from images and words.
-    unet, unet_weights, autoencoder, autoencoder_weights, unconditional, strength, mixing, guidance, steps, eta, \
-n_samples, seed, kept, batch_size, device
+    unet, unet_weights, autoencoder, autoencoder_weights, unconditional, protocol, strength, mixing, guidance, steps, \
+eta, n_samples, seed, kept, batch_size, device
         As in samples.
 
     Returns
@@ -130,6 +162,7 @@ def samples(
     autoencoder: str,
     autoencoder_weights: str | Path,
     unconditional: Guides,
+    protocol: str,
     strength: float,
     mixing: float,
     guidance: float,
@@ -151,10 +184,12 @@ def samples(
     unet_weights, autoencoder_weights : str or Path
     unconditional : Guides
         One row: the contexts of no image and of the empty caption.
+    protocol : str
+        A key of PROTOCOLS.
     strength : float
         In [0, 1]: 0 keeps the start, but for the autoencoder; 1 forgets it. Without a start it has no effect.
     mixing : float
-        Weight of the vision context, in [0, 1]; text has 1 - mixing.
+        Weight of the vision context, in [0, 1]; text has 1 - mixing. Brain-Diffuser's flag is the weight of text.
     guidance : float
         1 follows the contexts, more exaggerates them.
     steps : int
@@ -176,9 +211,10 @@ def samples(
     Raises
     ------
     KeyError
-        An unknown configuration; the message lists those there are.
+        An unknown configuration or protocol; the message lists those there are.
     FileNotFoundError, ValueError
-        Weights that are missing, damaged or of another model; options out of range; contexts of another shape, or NaN.
+        A number that the protocol does not have, or a checkpoint without the schedule that it needs; weights that are
+        missing, damaged or of another model; options out of range; contexts of another shape, or NaN.
     MemoryError
         Not one image fits, or not as many as asked for; the message says what would.
     """
@@ -186,7 +222,9 @@ def samples(
         if kind not in there:
             raise KeyError(f"{name} configuration {kind!r} is unknown; there are {', '.join(there)}")
     _check(guides, unconditional, strength=strength, mixing=mixing, n_samples=n_samples)
-    grid = Steps.ddim(Schedule.published(), steps, eta)
+    chosen = _protocol(protocol, strength=strength, mixing=mixing, guidance=guidance, steps=steps, eta=eta)
+    schedule = checkpoints.load_schedule(unet_weights) if chosen.stored_schedule else Schedule.published()
+    grid = Steps.ddim(schedule, steps, eta)
     if guides.start is not None:
         grid.n_taken(strength)
     size = UNETS[unet].latent_size * AUTOENCODERS[autoencoder].factor
@@ -209,6 +247,7 @@ def samples(
     empty = _contexts(network, unconditional, 1, mixing, unconditional)
     decisive = {"unet": asdict(UNETS[unet]), "autoencoder": asdict(AUTOENCODERS[autoencoder]), "mixing": mixing}
     decisive |= {"strength": strength, "guidance": guidance, "steps": steps, "eta": eta, "seed": seed}
+    decisive |= {"protocol": asdict(chosen)}
     decisive |= {
         "weights": [_hash_of(unet_weights), _hash_of(autoencoder_weights)],
         "empty": _content(unconditional),
@@ -237,20 +276,25 @@ def samples(
         ids = some.image_id.tolist()
         seeds = [sample_seed(seed, i, number) for i, number in zip(ids, numbers[batch].tolist(), strict=True)]
         contexts = _contexts(network, some, len(batch), mixing, unconditional)
-        latents = None if some.start is None else coder.encode(_network_size(some.start, coder, size))
+        noise, latents = image_noise(seeds), None
+        if some.start is not None:
+            latent = (len(batch), network.config.latent_channels, *(network.config.latent_size,) * 2)
+            drawn = noise(latent).to(network.weight.device) if chosen.drawn_latents else None
+            latents = coder.encode(_network_size(some.start, coder, size), noise=drawn)
         trajectory = denoise(
             network,
             contexts,
             empty,
-            noise=image_noise(seeds),
+            noise=noise,
             start=latents,
             steps=grid,
             strength=strength,
             guidance=guidance,
             mixed_ratio=mixing,
+            published_noising=chosen.published_noising,
         )
         *_, (last, _) = trajectory
-        made = coder.decode(last)
+        made = coder.decode(last, round_up=not chosen.cut_off)
         made = made if made.shape[3] == 3 else rgb(made[..., 0])
         for i, image in zip(batch.tolist(), made, strict=True):
             pixels[i] = image
@@ -308,6 +352,17 @@ def sample_seed(seed: int, image_id: int, number: int) -> int:
     # Ids of rows without an image are negative, which no seed may be.
     words = np.random.SeedSequence([seed, image_id % 2**32, number]).generate_state(1, np.uint64)
     return int(words[0])
+
+
+def _protocol(name: str, **numbers: float) -> Protocol:
+    """The protocol of this name, if these are its numbers."""
+    if name not in PROTOCOLS:
+        raise KeyError(f"there is no diffusion protocol {name!r}; there are {', '.join(PROTOCOLS)}")
+    own = PROTOCOLS[name].numbers
+    other = [f"{key} is {numbers[key]!r}, not {value!r}" for key, value in own.items() if numbers[key] != value]
+    if other:
+        raise ValueError(f"protocol {name}: {'; '.join(other)}. Set the numbers of the protocol, or protocol strict")
+    return PROTOCOLS[name]
 
 
 def _check(guides: Guides, unconditional: Guides, *, strength: float, mixing: float, n_samples: int) -> None:
