@@ -1,41 +1,57 @@
 # make repro: set up and run the pipeline.  make test: set up and run the tests.
+# PYTHON=python3.12 chooses another Python; TORCH=cpu insists on PyTorch without CUDA.
 PYTHON ?= python3
+TORCH ?=
 BIN := .venv/bin
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # CLIP's network. Without their dependencies, which come with ours: torchvision asks for one build of torch,
 # and would replace the one that is there.
 CLIP := open_clip_torch timm torchvision
 
+# On Linux the builds without CUDA are named 2.13.0+cpu and stand in an index of their own, which pip must know. On macOS
+# there is no other build.
+CPU_TORCH = torch==$(shell sed -n 's/^torch==//p' constraints.txt)$(if $(filter Linux,$(shell uname)),+cpu)
+NO_CPU_TORCH := no index that pip knows has it. Set PIP_EXTRA_INDEX_URL to the address that PyTorch names for CPU builds.
+
+ifneq ($(filter-out cpu,$(TORCH)),)
+$(error TORCH is $(TORCH), expected cpu or nothing)
+endif
+
 .PHONY: repro test test-slow lint audit bench clean
 
+# The one program is named by its path: the make of macOS (3.81) looks for others in its own PATH, whatever a Makefile
+# exports; and the scripts in bin/ hold the path that the checkout had when it was set up. The stages say `python`.
 repro: .venv/installed
-	dvc repro
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dvc repro
 
 test: .venv/installed
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: .venv/installed
-	OMP_NUM_THREADS=1 pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed
-	ruff check .
-	ruff format --check .
-	mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 
 # Known vulnerabilities of the pinned packages. An index without that data is said to be unaudited, package by package.
 audit: .venv/installed
-	pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+	$(BIN)/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 
 bench: .venv/installed
-	python benchmarks/bench_ridge.py
-	python benchmarks/bench_vdvae.py
+	$(BIN)/python benchmarks/bench_ridge.py
+	$(BIN)/python benchmarks/bench_vdvae.py
 
 # Stamped, so that a second run of any target sets up nothing.
 .venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:3]; (3, 11) <= v < (3, 15) and v != (3, 14, 1) or sys.exit( \
+	"Python %d.%d.%d cannot run this: 3.11 to 3.14 can, but for 3.14.1. Choose one: make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv .venv
-	pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,lint]"
-	pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps $(CLIP)
+	$(if $(TORCH),$(PIP) "$(CPU_TORCH)" || { echo "$(CPU_TORCH): $(NO_CPU_TORCH)" >&2; exit 1; })
+	$(PIP) --editable ".[test,lint]"
+	$(PIP) --no-deps $(CLIP)
 	touch $@
 
 clean:
