@@ -103,6 +103,27 @@ def test_sixteen_bit_pictures_keep_their_greys(folder: Path, tmp_path: Path) -> 
     np.testing.assert_array_equal(Stimuli.load(tmp_path / "out/images.npz").pixels[0].ravel(), np.arange(256))
 
 
+def test_what_was_done_to_pictures_is_told_and_the_turned_one_is_acquired(folder: Path, tmp_path: Path) -> None:
+    exif, picture = Image.Exif(), np.random.default_rng(5).integers(0, 256, (16, 16), np.uint8)
+    exif[274] = 6
+    for name in ("a.png", "d.png"):
+        Image.fromarray(picture).save(folder / "images" / name, exif=exif)
+    found = plain_folder.examine(folder)
+    assert found.problems == []
+    assert "images/: a.png, d.png: turned as its orientation tag says" in found.notes
+    plain.acquire(folder, tmp_path / "out", **OPTIONS)
+    np.testing.assert_array_equal(Stimuli.load(tmp_path / "out/images.npz").pixels[0], picture[::-1].T)
+
+
+def test_pictures_that_mean_nothing_certain_are_refused_by_name(folder: Path) -> None:
+    Image.fromarray(np.full((20, 20), 90, np.uint8)).save(folder / "images/a.png")
+    Image.fromarray(np.linspace(0, 4095, 256).astype(np.uint16).reshape(16, 16)).save(folder / "images/d.png")
+    (problem,) = plain_folder.examine(folder).problems
+    assert "a.png (all of it is grey level 90; a blank screen is image_id -1)" in problem
+    assert "d.png (its numbers of 16 bit lie between 0 and 4095, of 0 to 65535" in problem
+    assert problem.endswith("cannot be used as a picture; save it again as PNG of 8 bit, as it was shown")
+
+
 def test_responses_that_are_no_counts_are_kept_and_several_windows_too(folder: Path, tmp_path: Path) -> None:
     for session_id in (1, 2):
         made = arrays(session_id)

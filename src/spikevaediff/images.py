@@ -1,11 +1,16 @@
 """Pictures: how a file becomes grey, and the one resize rule. Scores and features depend on it, so there is one and it
-is named in the results."""
+is named in the results.
 
+A file that can be read in two ways is read by a rule, with a note, or refused: docs/pictures.md has the table.
+"""
+
+import io
 import struct
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 RESIZE_RULE = "Pillow bicubic, antialiased, 8 bit"
 # What Pillow's readers raise for files that are damaged or no picture; which it is depends on the kind and the damage.
@@ -13,31 +18,121 @@ _UNREADABLE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError),
     *(struct.error, Image.DecompressionBombError),
 )
+# Kinds of pixels whose grey is known: Pillow's modes. Not among them: whole numbers of 32 bit or with a sign (I),
+# floating-point numbers (F), inks (CMYK) and LAB.
+_KNOWN = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr")
+_BITS, _MEANING_OF_ZERO, _PLANES = 258, 262, 284  # tags of TIFF
+_TURNED = "turned as its orientation tag says"
+_FIRST = "of several pictures in the file the first is taken"
+_INVERTED = "inverted, since 0 is white in the file"
+_PROFILE = "has a colour profile other than sRGB, which is not applied"
 
 
-def read_grey(path: str | Path) -> np.ndarray:
-    """A picture file as grey levels: ITU-R 601 luma in 8 bit.
+class Picture(NamedTuple):
+    """A picture as grey levels.
 
-    Pictures of 16 bit are scaled: Pillow's own conversion would cut them off at 255.
+    grey : uint8, (height, width); ITU-R 601 luma.
+    notes : tuple of str; what was done to it that its owner should know.
+    """
 
-    Returns
-    -------
-    uint8, (height, width)
+    grey: np.ndarray
+    notes: tuple[str, ...]
+
+
+def read_picture(path: str | Path) -> Picture:
+    """A picture file as grey levels, and what was done on the way.
+
+    Numbers of 16 bit are divided by 257: Pillow's own conversion would cut them off at 255. They must reach the upper
+    half of their range and span an eighth of it: those of a camera of 12 bit do not, and would become black.
 
     Raises
     ------
     ValueError
-        It is no picture, or damaged; or its numbers have a point, and nobody knows which of them is white.
+        It is no picture, or damaged, or nobody knows which grey levels are meant; the message says why.
     """
     try:
-        with Image.open(path) as image:
-            if image.mode == "F":
-                raise ValueError("its pixels are floating-point numbers, whose range is not known")
-            if image.mode.startswith("I"):
-                return (np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8)
-            return np.asarray(image.convert("L"))
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"it cannot be opened: {error.strerror}") from error
+    try:
+        # From memory: Pillow maps uncompressed TIFF files, and scrambles those whose tag swaps rows and columns.
+        with Image.open(io.BytesIO(content)) as image:
+            return _picture(image)
     except _UNREADABLE as error:
         raise ValueError(str(error)) from error
+
+
+def read_grey(path: str | Path) -> np.ndarray:
+    """As `read_picture`, the grey levels alone: uint8 (height, width)."""
+    return read_picture(path).grey
+
+
+def _picture(image: Image.Image) -> Picture:
+    n_frames = getattr(image, "n_frames", 1)
+    if n_frames > 1 and image.format != "MPO":  # a JPEG with previews behind it
+        raise ValueError(f"it holds {n_frames} pictures; save the one that was shown")
+    tags = getattr(image, "tag_v2", {})
+    bits = max(tags.get(_BITS, (8,)))
+    deep = bits == 16 or any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
+    inverted = tags.get(_MEANING_OF_ZERO) == 0
+    if deep and tags.get(_PLANES) == 2:
+        raise ValueError("its colours of 16 bit lie in separate planes, which cannot be read")
+    profile = image.info.get("icc_profile") or b""
+    srgb = not profile or any("sRGB".encode(coding) in profile for coding in ("ascii", "utf-16-be"))
+    notes = {
+        _TURNED: image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9),
+        _FIRST: n_frames > 1,
+        _INVERTED: inverted,
+        _PROFILE: not srgb,
+    }
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        grey = _from_16_bit(image, white=4095 if bits == 12 else 65535, inverted=inverted)
+    elif image.mode in _KNOWN:
+        grey = _from_8_bit(image, deep)
+    else:
+        what = {
+            "I": "whole numbers of 32 bit or with a sign, and which of them is white is not known",
+            "F": "floating-point numbers, and which of them is white is not known",
+            "CMYK": "amounts of four inks, and their grey depends on the paper",
+        }
+        raise ValueError(f"its pixels are {what.get(image.mode, f'of the kind {image.mode}')}")
+    return Picture(grey, tuple(note for note, holds in notes.items() if holds))
+
+
+def _from_16_bit(image: Image.Image, *, white: int, inverted: bool) -> np.ndarray:
+    values = np.asarray(image).astype(np.int64)
+    transparent = image.info.get("transparency")
+    if transparent is not None and np.any(values == transparent):
+        raise ValueError(_TRANSPARENT)
+    if white == 65535:
+        _check_range(int(values.min()), int(values.max()))
+    grey = values * (255 / white)
+    return (255 - grey if inverted else grey).round().clip(0, 255).astype(np.uint8)
+
+
+def _from_8_bit(image: Image.Image, deep: bool) -> np.ndarray:
+    # Premultiplied by their opacity; convert knows no other way to grey.
+    image = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode))
+    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+        raise ValueError(_TRANSPARENT)
+    if deep:  # Pillow keeps the upper byte
+        colours = np.asarray(image.convert("RGB"))
+        _check_range(256 * int(colours.min()), 256 * int(colours.max()) + 255)
+    return np.asarray(image.convert("L"))
+
+
+_TRANSPARENT = "some of it is transparent, and what was behind it is not known; put it on the background that was shown"
+
+
+def _check_range(low: int, high: int) -> None:
+    """Refuse numbers of 16 bit that fill so little of 0 to 65535 that they must be meant otherwise."""
+    if high < 2**15 or high - low < 2**13:
+        raise ValueError(
+            f"its numbers of 16 bit lie between {low} and {high}, of 0 to 65535: of a camera of fewer bits? Scale them "
+            f"so that white is 255, and save 8 bit"
+        )
 
 
 def check_size(size_px: int) -> None:

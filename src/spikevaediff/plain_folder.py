@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from spikevaediff import nwb, response_tables, spike_counts
-from spikevaediff.images import read_grey
+from spikevaediff.images import read_picture
 from spikevaediff.records import BLANK
 from spikevaediff.response_tables import Findings, Table, few, whole_number
 
@@ -138,6 +138,7 @@ def _images(folder: Path, found: Examination) -> None:
         rows = rows and [row | {"file": ""} for row in rows]
     bad, named, absent, broken, outside = [], Counter[int](), [], [], []
     captions = {}
+    done: dict[str, list[str]] = {}
     for row in rows or []:
         image_id = whole_number(row["image_id"])
         if image_id is None or image_id < 0:
@@ -156,11 +157,18 @@ def _images(folder: Path, found: Examination) -> None:
             absent.append(row["file"])
         else:
             try:
-                height, width = read_grey(path).shape
-                if min(height, width) < 8:
-                    broken.append(f"{row['file']} (only {width} x {height} pixels)")
+                grey, notes = read_picture(path)
             except ValueError as error:
                 broken.append(f"{row['file']} ({error})")
+                continue
+            if min(grey.shape) < 8:
+                broken.append(f"{row['file']} (only {grey.shape[1]} x {grey.shape[0]} pixels)")
+            elif np.ptp(grey) == 0:
+                broken.append(
+                    f"{row['file']} (all of it has the grey level {grey[0, 0]}; image_id -1 is a blank screen)"
+                )
+            for note in notes:
+                done.setdefault(note, []).append(row["file"])
     if bad:
         found.problems.append(f"images.csv: expected a whole number from 0 on and a file name in {few(bad)}")
     if repeated := [image_id for image_id, n in named.items() if n > 1]:
@@ -172,7 +180,10 @@ def _images(folder: Path, found: Examination) -> None:
         like = f"; images/ holds {few(sorted(listed))}" if listed else "; images/ is empty"
         found.problems.append(f"images/: {few(absent)} is named in images.csv and not there{like}")
     if broken:
-        found.problems.append(f"images/: {few(broken)} cannot be used as a picture; save it again as PNG")
+        found.problems.append(
+            f"images/: {few(broken)} cannot be used as a picture; save it again as PNG of 8 bit, as it was shown"
+        )
+    found.notes += [f"images/: {few(names)}: {note}" for note, names in done.items()]
     if rows and "caption" in rows[0]:
         found.captions = {image_id: caption or "" for image_id, caption in captions.items()}
         if empty := [i for i, caption in found.captions.items() if not caption]:
