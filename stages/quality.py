@@ -82,9 +82,7 @@ def judged(
     speed = running_speed(path, found)
     runs = speed > running_cm_per_s  # NaN, unknown, is neither
     still = speed <= running_cm_per_s
-    of_units["running_ratio"] = (
-        ratio(x[runs].mean(0), x[still].mean(0)) if runs.any() and still.any() else (np.full(x.shape[1], np.nan))
-    )
+    of_units["running_ratio"] = quality.running_ratio(x, runs, still)
 
     by_area: dict[str, Any] = {}
     for area in here:
@@ -99,7 +97,7 @@ def judged(
             "reliable_share": share(of_units["reliability"][columns] >= 0.8, of_units["reliability"][columns]),
             "area_reliability": quality.area_reliability(common[:, :, columns]),
             "correlations": quality.pair_correlations(x[:, columns], shown, seed=seed),
-            "course": np.nanmean(quality.course(x[:, columns], n_blocks), axis=1).tolist(),
+            "course": mean_course(quality.course(x[:, columns], n_blocks)),
             "identity": None if correct is None else float(correct.mean()),
             "identity_running": float(correct[runs].mean()) if correct is not None and runs.any() else None,
             "identity_still": float(correct[still].mean()) if correct is not None and still.any() else None,
@@ -151,9 +149,10 @@ def running_speed(path: Path, found: Responses) -> np.ndarray:
     return behaviour.mean_between(speed.start_s, speed.cm_per_s, shown.start_s, shown.stop_s)
 
 
-def ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a / b, NaN where b is 0."""
-    return np.divide(a, b, out=np.full(len(a), np.nan), where=b != 0)
+def mean_course(course: np.ndarray) -> list[float] | None:
+    """Mean over the units that have a course, float64 (n_blocks, n_units) with NaN; None where none has."""
+    known = np.isfinite(course[0])
+    return course[:, known].mean(1).tolist() if known.any() else None
 
 
 def share(met: np.ndarray, of: np.ndarray) -> float | None:

@@ -85,6 +85,28 @@ def test_a_unit_that_is_constant_in_training_becomes_zero_and_is_counted():
     assert np.isfinite(standardise(test, scale)).all()
 
 
+def test_one_response_averaged_over_unequally_many_presentations_is_constant():
+    """Means of 0.1 over 3 and over 4 presentations differ by rounding: z-scored, they would be a signal of size one."""
+    n_shown = np.arange(1, 30)
+    image_id = np.repeat(np.arange(len(n_shown)), n_shown)
+    x = np.column_stack([np.full(len(image_id), 0.1), np.random.default_rng(0).normal(size=len(image_id))])
+    means = mean_over_presentations(x, image_id, np.arange(len(n_shown)))
+    assert len(np.unique(means[:, 0])) > 1
+    scale = scale_of(means)
+    assert scale.n_constant == 1
+    np.testing.assert_array_equal(standardise(means, scale)[:, 0], 0)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-6, 1.0, 1e200])
+@pytest.mark.parametrize("pedestal", [0.0, 1e8])
+def test_z_scores_do_not_depend_on_the_unit_of_the_responses(size, pedestal):
+    """At 1e-200 and 1e200 squares are 0 and infinite; at a pedestal of 1e8 float32 would hold nothing."""
+    z = np.random.default_rng(1).normal(size=(40, 3))
+    z = (z - z.mean(0)) / z.std(0)
+    x = (z + pedestal) * size
+    np.testing.assert_allclose(standardise(x, scale_of(x)), z, atol=1e-12 + pedestal * 1e-15)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import close
 
-from spikevaediff import behaviour, quality
+from spikevaediff import behaviour, quality, recording_plots
 from spikevaediff.nwb import read_presentations
 from spikevaediff.records import BLANK, Responses, UnitTable
 from spikevaediff.spike_counts import read_responses
@@ -85,6 +85,28 @@ def test_drift_is_the_change_over_the_session() -> None:
     assert np.all(np.diff(course[:, 0]) > 0)
 
 
+def test_what_falls_below_0_has_no_size_to_be_relative_to() -> None:
+    """z-scored activity has a mean of rounding: relative to it, a change of 0.1 was one of 1e8."""
+    x = RNG.standard_normal((300, 3))
+    x = (x - x.mean(0)) / x.std(0)
+    x[:, 2] = np.abs(x[:, 2])
+    runs = np.arange(300) % 3 == 0
+    for found in (quality.drift(x), *quality.course(x, 5), quality.running_ratio(x, runs, ~runs)):
+        assert np.isnan(found).tolist() == [True, True, False]
+    assert abs(quality.drift(x)[2]) <= 3
+
+
+def test_the_running_ratio_is_that_of_the_means_and_never_by_nearly_nothing() -> None:
+    runs, still = np.arange(300) < 100, np.arange(300) >= 150
+    x = np.zeros((300, 4))
+    x[runs], x[100:150] = [4.0, 1.0, 0.0, 5.0], 77.0  # of the middle the speed is not known
+    x[still] = [2.0, 2.0, 0.0, 0.049]
+    np.testing.assert_array_equal(quality.running_ratio(x, runs, still), [2.0, 0.5, np.nan, np.nan])
+    x[still, 3] = 0.0625
+    assert quality.running_ratio(x, runs, still)[3] == 80
+    assert np.isnan(quality.running_ratio(x, runs, np.zeros(300, bool))).all()
+
+
 def test_percentiles_leave_out_what_is_not_known() -> None:
     assert quality.percentiles(np.array([np.nan])) is None
     found = quality.percentiles(np.array([np.nan, *range(101)]))
@@ -139,6 +161,27 @@ def test_running_speed_is_that_of_each_presentation_and_may_be_unknown(shared: P
     assert len(session["identity"]["anchor"]["folds"]) == 2
     assert {row["area"] for row in rows} == {"VISp", "LGd"}
     assert rows[0]["running_ratio"] is None
+
+
+def test_activity_below_0_has_no_course_and_is_judged_all_the_same(tmp_path: Path) -> None:
+    unknown = np.full(3, np.nan)
+    Responses.make(
+        counts=RNG.standard_normal((20, 3, 1)),
+        image_id=np.repeat(np.arange(10), 2),
+        presentation_id=np.arange(20)[:, None],
+        session_id=np.array([1]),
+        window_s=np.array([[0.05, 0.15]]),
+        units=UnitTable(np.arange(3), np.full(3, 1), np.array(["V4"] * 3), *([unknown] * 5)),
+    ).save(tmp_path / "1.npz")
+    session, rows = stage.judged(tmp_path / "1.npz", areas=["V4"], anchor_area="V4", **JUDGING)
+    assert [session["areas"]["V4"][name] for name in ("drift", "course", "running_ratio", "fano")] == [None] * 4
+    assert session["areas"]["V4"]["reliability"] is not None
+    assert rows[0]["drift"] is None
+    session["filters"] = {"V4": {"recorded": 3, "in an area": 3}}
+    judged = {"source": "a test", "sessions": {"1": session}}
+    assert recording_plots.quality_rows(judged)[0]["drift_median"] == ""
+    units = [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
+    assert recording_plots.draw_quality(judged, units, "a test").startswith(b"\x89PNG")
 
 
 def test_means_over_presentations_are_judged_by_what_they_tell(tmp_path: Path) -> None:

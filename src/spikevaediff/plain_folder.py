@@ -164,9 +164,7 @@ def _images(folder: Path, found: Examination) -> None:
             if min(grey.shape) < 8:
                 broken.append(f"{row['file']} (only {grey.shape[1]} x {grey.shape[0]} pixels)")
             elif np.ptp(grey) == 0:
-                broken.append(
-                    f"{row['file']} (all of it has the grey level {grey[0, 0]}; image_id -1 is a blank screen)"
-                )
+                broken.append(f"{row['file']} (all of it is grey level {grey[0, 0]}; a blank screen is image_id -1)")
             for note in notes:
                 done.setdefault(note, []).append(row["file"])
     if bad:

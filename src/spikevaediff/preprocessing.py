@@ -10,6 +10,8 @@ import numpy as np
 
 from spikevaediff.records import Responses, rows_of
 
+ROUNDING = 64 * np.finfo(np.float64).eps  # of the largest response of a column: what sums and means may err by
+
 
 def response_matrix(responses: Responses, *, transform: str) -> np.ndarray:
     """One row a presentation, all units of the first window, then of the next.
@@ -82,7 +84,7 @@ def mean_over_presentations(x: np.ndarray, image_id: np.ndarray, wanted: np.ndar
 class Scale:
     """Mean and standard deviation of every column over training rows.
 
-    mean, deviation : float64, (n_columns,); the deviation of a constant column is 0.
+    mean, deviation : float64, (n_columns,); the deviation of a column that is constant but for rounding is 0.
     n_constant : int; columns that never vary, units that tell nothing.
     """
 
@@ -109,10 +111,14 @@ def scale_of(x_train: np.ndarray) -> Scale:
     if not np.isfinite(x_train).all():
         raise ValueError(f"responses are not finite in {np.sum(~np.isfinite(x_train))} of {x_train.size} places")
     x_train = np.asarray(x_train, np.float64)
-    mean = x_train.mean(0)
-    # Compared exactly: rounding in the mean leaves a constant column a deviation of 1e-17 and would blow it up.
-    constant = (x_train == x_train[:1]).all(0)
-    return Scale(mean, np.where(constant, 0.0, x_train.std(0)), int(constant.sum()))
+    largest = np.abs(x_train).max(0)
+    # Means over unequally many presentations of one and the same response differ by rounding, and so does the mean of a
+    # column from its entries: a deviation of 1e-17 would be blown up to noise of full size.
+    constant = np.ptp(x_train, axis=0) <= ROUNDING * largest
+    # A power of two changes no digit, and keeps the squares of the largest and smallest numbers numbers.
+    size = np.ldexp(1.0, np.frexp(largest)[1] - 1)
+    deviation = (x_train / size[None]).std(0) * size
+    return Scale(x_train.mean(0), np.where(constant, 0.0, deviation), int(constant.sum()))
 
 
 def standardise(x: np.ndarray, scale: Scale) -> np.ndarray:

@@ -154,18 +154,53 @@ def course(x: np.ndarray, n_blocks: int) -> np.ndarray:
 
     Returns
     -------
-    float64, (n_blocks, n_units); NaN for a unit without responses.
+    float64, (n_blocks, n_units)
+        From 0 to n_blocks. NaN for a unit without responses, and for one with a response below 0: its mean (near 0 in
+        z-scored activity) is no size that changes could be relative to.
     """
     x = np.asarray(x, np.float64)
-    mean = x.mean(0)
+    mean = np.where(x.min(0) < 0, 0.0, x.mean(0))
     blocks = np.stack([part.mean(0) for part in np.array_split(x, n_blocks)])
     return np.divide(blocks, mean[None], out=np.full(blocks.shape, np.nan), where=mean[None] != 0)
 
 
 def drift(x: np.ndarray) -> np.ndarray:
-    """Change of the mean response from the first to the last third of a session, relative to the whole: (n_units,)."""
+    """Change of the mean response from the first to the last third of a session, relative to the whole.
+
+    Parameters
+    ----------
+    x : real, (n_presentations, n_units)
+
+    Returns
+    -------
+    float64, (n_units,)
+        From -3 to 3; NaN as in `course`.
+    """
     first, _, last = course(x, 3)
     return last - first
+
+
+def running_ratio(x: np.ndarray, runs: np.ndarray, still: np.ndarray) -> np.ndarray:
+    """Mean response while the mouse runs, relative to that while it sits still.
+
+    Parameters
+    ----------
+    x : real, (n_presentations, n_units)
+    runs, still : bool, (n_presentations,)
+        Neither where the speed is not known.
+
+    Returns
+    -------
+    float64, (n_units,)
+        Less than 100. NaN where the mouse never did one of the two, for a unit with a response below 0, and where the
+        mean at rest is less than 1 % of that while running: too near 0 to divide by.
+    """
+    x = np.asarray(x, np.float64)
+    ratio = np.full(x.shape[1], np.nan)
+    if not runs.any() or not still.any():
+        return ratio
+    running, resting = x[runs].mean(0), x[still].mean(0)
+    return np.divide(running, resting, out=ratio, where=(x.min(0) >= 0) & (resting > running / 100))
 
 
 def area_reliability(common: np.ndarray) -> float | None:

@@ -124,12 +124,16 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
 
     panel = axes[1, 1]
     for area, colour in zip(areas, colours, strict=True):
-        course: np.ndarray = np.mean([s["areas"][area]["course"] for s in sessions if area in s["areas"]], axis=0)
-        panel.plot(np.arange(1, len(course) + 1), course, color=colour, label=area)
+        if courses := [s["areas"][area]["course"] for s in sessions if s["areas"].get(area, {}).get("course")]:
+            course: np.ndarray = np.mean(courses, axis=0)
+            panel.plot(np.arange(1, len(course) + 1), course, color=colour, label=area)
     panel.axhline(1, color=_GREY, lw=1)
     panel.set_title("Response over the session, relative to its mean", size=10)
     panel.set_xlabel("part of the session", size=9)
-    panel.legend(fontsize=7, ncols=3)
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend(fontsize=7, ncols=3)
+    else:
+        panel.text(0.5, 0.5, "not known: responses fall below 0", ha="center", transform=panel.transAxes)
 
     panel = axes[1, 2]
     panel.bar(place, [mean_of(a, "identity") for a in areas], color=colours)

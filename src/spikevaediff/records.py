@@ -145,8 +145,8 @@ class UnitTable:
 class Responses(_Npz):
     """Spike counts of every unit to every presentation, in one or several time windows.
 
-    counts : uint16, (n_presentations, n_units, n_windows); float32 where responses are no counts (the activity of
-        two-photon imaging, a mean count over presentations).
+    counts : uint16, (n_presentations, n_units, n_windows); float32 or float64 where responses are no counts (the
+        activity of two-photon imaging, a mean count over presentations).
     image_id : int64, (n_presentations,); BLANK (-1) is the grey screen.
     presentation_id : int64, (n_presentations, n_sessions); row of the stimulus table of each session. With several
         sessions a row pairs presentations of the same image (a pseudo-population).
@@ -172,8 +172,8 @@ class Responses(_Npz):
     def __post_init__(self) -> None:
         _require(self.counts.ndim == 3, f"Responses: counts has shape {self.counts.shape}, expected 3 axes")
         _require(
-            np.issubdtype(self.counts.dtype, np.integer) or self.counts.dtype == np.float32,
-            f"Responses: counts is {self.counts.dtype}, not whole numbers (float32 for other responses)",
+            np.issubdtype(self.counts.dtype, np.integer) or self.counts.dtype in (np.float32, np.float64),
+            f"Responses: counts is {self.counts.dtype}, not whole numbers (float32 or float64 for other responses)",
         )
         bad = np.flatnonzero(~np.isfinite(self.counts).all((1, 2)))
         _require(

@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from spikevaediff import precision
 from spikevaediff.records import BLANK
 
 LARGEST = 2**53  # whole numbers below it are exact in every type that they may come in
@@ -32,7 +33,7 @@ class Findings:
 class Table:
     """Responses of one session that were counted elsewhere.
 
-    responses : (n_presentations, n_units, n_windows), uint16 or float32.
+    responses : (n_presentations, n_units, n_windows), uint16, float32 or float64 (spikevaediff.precision).
     image_id : int64, (n_presentations,).
     unit_id : int64, (n_units,).
     window_s : float64, (n_windows, 2), or None where the file does not say.
@@ -175,7 +176,6 @@ def _checked(
     values, n = np.unique(unit_id, return_counts=True)
     if np.any(n > 1):
         found.problems.append(f"{name}: unit_id {few(values[n > 1].tolist())} stands there more than once")
-    responses = responses.astype(np.float64)
     finite = np.isfinite(responses)
     if not finite.all():
         of_units, of_rows = ~finite.all((0, 2)), ~finite.all((1, 2))
@@ -184,21 +184,34 @@ def _checked(
             f"{len(responses)} presentations and of unit {few(unit_id[of_units].tolist())}. Leave out presentations "
             f"that are missing: images may be shown unequally often"
         )
-    else:
-        if silent := unit_id[np.ptp(responses, axis=(0, 2)) == 0].tolist():
-            found.notes.append(f"{name}: unit {few(silent)} never changes and tells nothing")
-        if len(silent) == len(unit_id):
-            found.problems.append(f"{name}: all responses of every unit are the same; is this the right array?")
+        return Table(responses, image_id, unit_id, window_s)
+    if (wrapped := precision.wrapped(responses)).any():
+        low, high = responses[:, wrapped].min(), responses[:, wrapped].max()
+        found.problems.append(
+            f"{name}: responses of unit {few(unit_id[wrapped].tolist())} are from {low:g} to {high:g}, as negative numbers "
+            f"are that were written into a type without a sign, or large ones into a small type. Write them as float64; "
+            f"if they are right, divided by 100"
+        )
+    if coarse := unit_id[precision.too_coarse(responses)].tolist():
+        found.problems.append(
+            f"{name}: responses of unit {few(coarse)} change by less than a step of {responses.dtype}. Take their mean "
+            f"away before they are written, or write them as float64"
+        )
+    silent = unit_id[(responses == responses[:1, :, :1]).all((0, 2))].tolist()
+    if silent:
+        found.notes.append(f"{name}: unit {few(silent)} never changes and tells nothing")
+    if len(silent) == len(unit_id):
+        found.problems.append(f"{name}: all responses of every unit are the same; is this the right array?")
     shown = image_id[image_id != BLANK]
     if len(np.unique(shown)) < len(shown) and np.all(np.diff(shown) >= 0):
         found.notes.append(
             f"{name}: rows are sorted by image. Only in the order of the session do they tell of drift and of the "
             f"identity of images"
         )
-    counts = finite.all() and bool(np.all((responses >= 0) & (responses == np.round(responses)) & (responses < 2**16)))
-    if finite.all() and not counts:
+    kept = precision.kept(responses)
+    if kept.dtype.kind == "f":
         found.notes.append(
-            f"{name}: responses are not all whole numbers from 0 on, so they are taken as activity and not as spike "
-            f"counts: no Fano factor, and transform square_root only where none is below 0"
+            f"{name}: responses are not all whole numbers from 0 to 32767, so they are taken as activity and not as "
+            f"spike counts: no Fano factor, and transform square_root only where none is below 0"
         )
-    return Table(responses.astype(np.uint16 if counts else np.float32), image_id, unit_id, window_s)
+    return Table(kept, image_id, unit_id, window_s)
