@@ -70,7 +70,8 @@ def test_a_unit_that_never_changes_decides_nothing(tmp_path: Path) -> None:
     assert any("unit 5 never changes" in note for note in found.notes)
 
 
-NEGATIVE = np.where(COUNTS > COUNTS.min(), COUNTS, -1)
+LEAST = COUNTS.min()
+NEGATIVE = np.where(COUNTS > LEAST, COUNTS, -1)
 
 
 @pytest.mark.parametrize(

@@ -188,9 +188,9 @@ def _checked(
     if (wrapped := precision.wrapped(responses)).any():
         low, high = responses[:, wrapped].min(), responses[:, wrapped].max()
         found.problems.append(
-            f"{name}: responses of unit {few(unit_id[wrapped].tolist())} are from {low:g} to {high:g}, as negative numbers "
-            f"are that were written into a type without a sign, or large ones into a small type. Write them as float64; "
-            f"if they are right, divided by 100"
+            f"{name}: responses of unit {few(unit_id[wrapped].tolist())} are from {low:g} to {high:g}, as negative "
+            f"numbers are that were written into a type without a sign, or large ones into a small type. Write them as "
+            f"float64; if they are right, divided by 100"
         )
     if coarse := unit_id[precision.too_coarse(responses)].tolist():
         found.problems.append(
