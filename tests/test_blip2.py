@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,37 @@ def test_weights_that_are_missing_are_not_drawn_at_random(network: Path, stimuli
     (folder / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"weights of .* cannot be loaded"):
         blip2.describe(stimuli, folder=folder, unfinished=tmp_path, batch_size=1, **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("change", "dtype", "message"),
+    [
+        (
+            lambda x: x.fill_(torch.nan),
+            "float32",
+            "as float32: 1 tensors hold NaN or infinity, first language",
+        ),
+        (
+            lambda x: x.fill_(1e6),
+            "float16",
+            "as float16: 1 tensors hold NaN or infinity, first language",
+        ),
+        (lambda x: x.long(), "float32", r"not floating point \(16 to 64 bits\), language_projection.bias is I64"),
+    ],
+)
+def test_weights_that_no_network_computes_with_are_refused(
+    network: Path, stimuli: Stimuli, tmp_path: Path, change: Callable, dtype: str, message: str
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "copy"
+    shutil.copytree(network, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["language_projection.bias"] = change(weights["language_projection.bias"])
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    options = OPTIONS | {"dtype": dtype}
+    with pytest.raises(ValueError, match=message):
+        blip2.describe(stimuli, folder=folder, unfinished=tmp_path, batch_size=1, **options)
 
 
 def test_a_folder_without_a_network_and_another_network_are_refused(

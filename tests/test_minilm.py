@@ -112,5 +112,5 @@ def test_weights_that_are_not_these_are_refused(weights: Path, tmp_path: Path) -
             if member == "config.json":
                 content = content.replace(b'hidden_layers": 6', b'hidden_layers": 7')
             deeper.writestr(member, content)
-    with pytest.raises(ValueError, match=r"deeper.zip is of another network than its config.json: .*Missing key"):
+    with pytest.raises(ValueError, match=r"deeper.zip is not the network of its config.json: .*Missing key"):
         contexts(["cat"], tmp_path / "deeper.zip")

@@ -208,8 +208,8 @@ def test_a_pickle_that_names_anything_but_arrays_is_refused_and_not_run(tmp_path
 def test_weights_with_a_tensor_missing_or_left_over_are_refused(tmp_path, lite0):
     state = {f"_{name}": tensor for name, tensor in lite0.state_dict().items()}
     torch.save({name: tensor for name, tensor in state.items() if name != "_fc.bias"}, tmp_path / "short.pth")
-    with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"fc.bias\""):
+    with pytest.raises(ValueError, match=r"Missing key\(s\) in state_dict: \"fc.bias\""):
         networks.efficientnet_lite0(tmp_path / "short.pth")
     torch.save({**state, "_se.weight": torch.zeros(1)}, tmp_path / "long.pth")
-    with pytest.raises(RuntimeError, match=r"Unexpected key\(s\) in state_dict: \"se.weight\""):
+    with pytest.raises(ValueError, match=r"Unexpected key\(s\) in state_dict: \"se.weight\""):
         networks.efficientnet_lite0(tmp_path / "long.pth")

@@ -416,7 +416,7 @@ def test_checkpoints_cannot_run_code(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "run",))
 
     torch.save({"decoder.gain": Command()}, tmp_path / "a.th")
-    with pytest.raises(ValueError, match="is damaged or of another format"):
+    with pytest.raises(ValueError, match=r"a.th holds more than tensors \(getattr\). It was not run; do not use it"):
         weights.read(tmp_path / "a.th")
     assert not (tmp_path / "run").exists()
 
@@ -530,7 +530,7 @@ def test_checkpoints_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"decoder.gain \(1, 4, 1, 1\) instead of \(1, 16, 1, 1\)"):
         weights.load(path, model.config)
     torch.save(state | {"decoder.gain": torch.ones(1, 16, 1, 1, dtype=torch.int64)}, path)
-    with pytest.raises(ValueError, match=r"1 tensors are not floating point, decoder.gain is torch.int64"):
+    with pytest.raises(ValueError, match=r"1 tensors are not floating point .*, decoder.gain is torch.int64"):
         weights.load(path, model.config)
     torch.save(state | {"decoder.gain": torch.full((1, 16, 1, 1), math.nan)}, path)
     with pytest.raises(ValueError, match=r"1 tensors hold NaN or infinity, first decoder\.gain"):

@@ -1,6 +1,14 @@
-"""Weight files with changed bytes: every reader refuses them in words, whatever the bytes lead the unpickler to."""
+"""Weight files that no network should be filled with: every loader refuses them in one line that names file and cure.
 
-from collections.abc import Callable
+Changed bytes, code, other types than floating point, NaN, lists, archives of another kind, files that are cut off.
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +16,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_vdvae import config as vdvae_config
 
-from spikevaediff import clip, networks
+import spikevaediff.torchvision_ops  # noqa: F401, before torchvision
+from loading import weights as of_all
+from spikevaediff import clip, literature_networks, networks
 from vdvae import weights as of_vdvae
+from vdvae.model import VDVAE
 from versatile_diffusion import weights as of_diffusion
+from versatile_diffusion.autoencoder import Autoencoder
+from versatile_diffusion.config import AutoencoderConfig
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    "networks": networks.read_tensors,
+    "all": of_all.read,
     "clip": clip._tensors,
     "vdvae": of_vdvae.read,
     "versatile_diffusion": of_diffusion.read,
@@ -33,8 +47,7 @@ def written(kind: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("reader", "kind"),
-    # networks reads files of torch only.
-    [(r, k) for r in READERS for k in ("zip", "legacy", "safetensors") if (r, k) != ("networks", "safetensors")],
+    [(r, k) for r in READERS for k in ("zip", "legacy", "safetensors")],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, about versions that the changed bytes claim
 def test_a_changed_file_is_refused_or_read(reader: str, kind: str, tmp_path: Path) -> None:
@@ -56,9 +69,175 @@ def test_a_changed_file_is_refused_or_read(reader: str, kind: str, tmp_path: Pat
     assert refused > 30
 
 
-# CLIP's reader knows archives by a member that only the published ones have; see test_clip.py.
-@pytest.mark.parametrize("reader", sorted(READERS.keys() - {"clip"}))
+@pytest.mark.parametrize("reader", sorted(READERS))
 def test_a_whole_file_is_read(reader: str, tmp_path: Path) -> None:
-    for kind in ("zip", "legacy"):
+    for kind in ("zip", "legacy", "safetensors"):
         found = READERS[reader](written(kind, tmp_path))
         assert found["a.weight"].tolist() == torch.arange(12.0).reshape(3, 4).tolist()
+
+
+# ---- Values that no network computes with, and files that are none of it, at every loader
+
+VAE = AutoencoderConfig(width=8, multipliers=(1, 2), n_blocks=1, image_size=16, scale=0.5, groups=4)
+CLIP_SIZES: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 28, "layers": 1, "width": 32, "head_width": 16, "patch_size": 14},
+    "text_cfg": {"context_length": 77, "vocab_size": 100, "width": 16, "heads": 1, "layers": 1},
+}
+
+
+def clip_state() -> dict[str, torch.Tensor]:
+    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
+    parts = CLIPVisionCfg(**CLIP_SIZES["vision_cfg"]), CLIPTextCfg(**CLIP_SIZES["text_cfg"])
+    return CLIP(CLIP_SIZES["embed_dim"], *parts, quick_gelu=True).state_dict()
+
+
+def heads() -> dict[str, torch.Tensor]:
+    sizes = (64, 192, 384, 256, 256)
+    return {f"lin{i}.model.1.weight": torch.rand(1, n, 1, 1) for i, n in enumerate(sizes)}
+
+
+# What a whole file holds, and the loader of it.
+LOADERS: dict[str, tuple[Callable[[], dict[str, torch.Tensor]], Callable[[Path], Any]]] = {
+    "clip": (clip_state, lambda path: clip.load(path, "small")),
+    "vdvae": (lambda: VDVAE(vdvae_config(1)).state_dict(), lambda path: of_vdvae.load(path, vdvae_config(1))),
+    "autoencoder": (lambda: Autoencoder(VAE).state_dict(), lambda path: of_diffusion.load_autoencoder(path, VAE)),
+    "efficientnet_lite0": (
+        lambda: {f"_{name}": value for name, value in networks.EfficientNetLite0().state_dict().items()},
+        networks.efficientnet_lite0,
+    ),
+    "lpips_heads": (heads, networks.lpips_heads),
+    "efficientnet_b1": (
+        lambda: literature_networks.architecture("efficientnet_b1").state_dict(),
+        lambda path: literature_networks.load("efficientnet_b1", path),
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def small_clip() -> Iterator[None]:
+    clip.CONFIGS["small"] = CLIP_SIZES
+    yield
+    del clip.CONFIGS["small"]
+
+
+class Command:
+    """A pickle that runs a command when an ordinary unpickler reads it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+VALUES: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
+    "nan": (lambda x: x.clone().fill_(torch.nan), r"1 tensors hold NaN or infinity, first \S+\. Fetch or restore it"),
+    "infinity": (lambda x: x.clone().fill_(-torch.inf), r"1 tensors hold NaN or infinity, first \S+\. Fetch or"),
+    "int64": (lambda x: x.long(), r"1 tensors are not floating point \(.*float32.*\), \S+ is torch.int64"),
+    "complex64": (lambda x: x.to(torch.complex64), r"not floating point \(.*\), \S+ is torch.complex64"),
+    "float8": (lambda x: x.to(torch.float8_e4m3fn), r"not floating point \(.*\), \S+ is torch.float8_e4m3fn"),
+    "beyond float32": (
+        lambda x: x.double().fill_(1e300),
+        r"1 tensors hold NaN or infinity, first|not floating point \(.*\), \S+ is torch.float64",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", list(VALUES))
+@pytest.mark.parametrize("loader", list(LOADERS))
+def test_values_that_no_network_computes_with_are_refused(loader: str, damage: str, tmp_path: Path) -> None:
+    state, load = LOADERS[loader]
+    change, message = VALUES[damage]
+    tensors = dict(state())
+    name = next(name for name, value in reversed(tensors.items()) if value.is_floating_point() and value.numel() > 1)
+    torch.save(tensors | {name: change(tensors[name])}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=rf"w\.pth.*{message}"):
+        load(tmp_path / "w.pth")
+    torch.save(tensors, tmp_path / "w.pth")
+    load(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("kind", ["code", "old code", "list", "checkpoint", "archive", "page", "pointer", "program"])
+@pytest.mark.parametrize("loader", list(LOADERS))
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_files_that_are_no_weights_are_refused_and_not_run(loader: str, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    state, load = LOADERS[loader]
+    if kind == "program":
+        torch.jit.script(torch.nn.Linear(2, 2)).save(path)
+    elif kind == "archive":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("arrays.npy", b"0")
+    elif kind in ("page", "pointer"):
+        text = "<!DOCTYPE html>" if kind == "page" else "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+        path.write_text(text)
+    else:
+        content: Any = {"w": Command(tmp_path / "ran")}
+        content = {"list": [torch.zeros(2)], "checkpoint": {"epoch": 3, "model": dict(state())}}.get(kind, content)
+        torch.save(content, path, _use_new_zipfile_serialization=kind != "old code")
+    message = {
+        "code": r"holds more than tensors \(\w+\.mkdir\). It was not run; do not use it",
+        "old code": r"holds more than tensors \(\w+\.mkdir\). It was not run; do not use it",
+        "list": "holds list, expected a bare state dict of tensors",
+        "checkpoint": "holds dict of epoch, model, expected a bare state dict of tensors",
+        "archive": r"damaged or of another format \(.*(Get|Fetch)",
+        "page": "a web page",
+        "pointer": "a pointer of Git LFS and not the weights: git lfs pull",
+        "program": "holds no CLIP" if loader == "clip" else r"holds more than tensors \(TorchScript\)",
+    }[kind]
+    with pytest.raises(ValueError, match=rf"w\.pth.*({message})") as caught:
+        load(path)
+    assert "weights_only" not in str(caught.value), "the advice to switch the safety off is not passed on"
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_every_cut_of_alexnet_is_refused_with_the_cure(tmp_path: Path) -> None:
+    shapes = [(11, 11, 3, 64), (5, 5, 64, 192), (3, 3, 192, 384), (3, 3, 384, 256), (3, 3, 256, 256)]
+    layers = {
+        f"Conv_{i}": {"kernel": np.zeros(shape, np.float32), "bias": np.zeros(shape[3], np.float32)}
+        for i, shape in enumerate(shapes)
+    }
+    path = tmp_path / "alexnet.ckpt"
+
+    def dumped(content: object) -> bytes:
+        """As an older NumPy, which the published file is of, would have written it."""
+        return pickle.dumps(content, protocol=3).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+
+    def loads(content: bytes) -> networks.AlexNet:
+        path.write_bytes(content)
+        return networks.alexnet(path)
+
+    whole = dumped({"AlexNet_0": layers})
+    assert not loads(whole).training
+    cure = r"alexnet\.ckpt is damaged or holds no convolutions of AlexNet .* assets fetch alexnet_convolutions --again"
+    for kept in (0, 1, 40, len(whole) // 2, len(whole) - 1):
+        with pytest.raises(ValueError, match=cure):
+            loads(whole[:kept])
+    for other in ({}, {"AlexNet_0": {}}, {"AlexNet_0": layers | {"Conv_3": {"bias": layers["Conv_3"]["bias"]}}}, [1]):
+        with pytest.raises(ValueError, match=cure):
+            loads(dumped(other))
+    with pytest.raises(FileNotFoundError, match=r"weight file .*none\.ckpt does not exist"):
+        networks.alexnet(tmp_path / "none.ckpt")
+
+
+LITERATURE = """
+import sys
+from spikevaediff import literature_networks
+import torch
+for name in sys.argv[1:]:
+    extract = literature_networks.cut(name, literature_networks.architecture(name))
+    with torch.inference_mode():
+        print(tuple(extract(torch.zeros(1, 3, 96, 96)).shape))
+"""
+
+
+def test_a_fresh_process_builds_the_networks_of_the_literature() -> None:
+    """Beside a CPU build of torch, torchvision can be imported only after its operators have been described."""
+    command = [sys.executable, "-W", "error", "-c", LITERATURE, "inception", "efficientnet_b1", "swav"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:3] == ["(1, 2048)", "(1, 1280)", "(1, 2048)"]

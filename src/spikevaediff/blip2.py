@@ -31,6 +31,7 @@ import spikevaediff.torchvision_ops  # noqa: F401, before transformers imports t
 # isort: split
 from transformers import AutoConfig, Blip2ForConditionalGeneration
 
+from loading import weights
 from spikevaediff import tokenizer
 from spikevaediff.images import resize, rgb
 from spikevaediff.networks import CLIP_MEAN, CLIP_STD, scaled
@@ -155,6 +156,8 @@ def _load(folder: Path, prompt: str, dtype: str, device: str) -> tuple[Any, Toke
             f"{folder}/config.json is of model_type {config.model_type!r}, expected blip-2 with an image_token_index"
         )
     try:
+        for file in sorted(folder.glob("*.safetensors")):
+            weights.check_types(file)
         loaded: Any = Blip2ForConditionalGeneration.from_pretrained(
             folder,
             config=config,
@@ -170,6 +173,7 @@ def _load(folder: Path, prompt: str, dtype: str, device: str) -> tuple[Any, Toke
     wrong = {name: sorted(map(str, loading[name])) for name in ("missing_keys", "mismatched_keys") if loading[name]}
     if wrong:
         raise ValueError(f"the weights of {folder} do not fit its config.json: {wrong}. Fetch or restore them again")
+    weights.check(model.state_dict(), f"the weights of {folder} as {dtype}")
     words.no_padding()
     words.no_truncation()
     before = words.encode(prompt).ids if prompt else [config.text_config.bos_token_id]

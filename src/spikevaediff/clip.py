@@ -15,21 +15,17 @@ pickle of an ordinary checkpoint can; its bytes were compared with the sha256 be
 tensors are kept. Other files must be safetensors or load with weights_only=True.
 """
 
-import pickle
 import re
-import struct
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 import spikevaediff.torchvision_ops  # noqa: F401, before open_clip imports torchvision
+from loading import weights as files
 
 # The shape of open_clip's network; quick_gelu, x sigmoid(1.702 x), is the activation of the published weights.
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -105,11 +101,7 @@ def load(weights: str | Path, config: str) -> Any:
             text_cfg=CLIPTextCfg(**sizes["text_cfg"]),
             quick_gelu=True,
         )
-    try:
-        network.load_state_dict(state, strict=True, assign=True)
-    except RuntimeError as error:
-        said = " ".join(str(error).split())[:400]
-        raise ValueError(f"weight file {weights} is not CLIP {config}: {said}") from error
+    files.fill(network, state, weights, f"CLIP {config}")
     # Not among the weights: a token sees those before it.
     length = network.context_length
     network.register_buffer("attn_mask", torch.full((length, length), -torch.inf).triu(1), persistent=False)
@@ -129,7 +121,8 @@ def open_clip_names(state: Mapping[str, Tensor], source: str) -> dict[str, Tenso
     Raises
     ------
     ValueError
-        A name that belongs to none of the layouts, or q, k and v of which one is missing.
+        A name that belongs to none of the layouts, q, k and v of which one is missing, or values that are not finite
+        or not floating point.
     """
     inside = {
         name.removeprefix(_VERSATILE_DIFFUSION): tensor
@@ -137,13 +130,15 @@ def open_clip_names(state: Mapping[str, Tensor], source: str) -> dict[str, Tenso
         if name.startswith(_VERSATILE_DIFFUSION)
     }
     state = {name: tensor for name, tensor in (inside or state).items() if not _UNUSED.fullmatch(name)}
-    if "visual.conv1.weight" in state:
-        return {name: tensor.float() for name, tensor in state.items()}
-    if "vision_model.embeddings.patch_embedding.weight" not in state:
+    is_open_clip = "visual.conv1.weight" in state
+    if not is_open_clip and "vision_model.embeddings.patch_embedding.weight" not in state:
         raise ValueError(
             f"weight file {source} holds no CLIP: {', '.join(sorted(state)[:4])}, ... Expected the names of OpenAI, of "
             f"Hugging Face, or those behind {_VERSATILE_DIFFUSION} in a Versatile Diffusion checkpoint"
         )
+    files.check(state, f"weight file {source}")
+    if is_open_clip:
+        return {name: tensor.float() for name, tensor in state.items()}
     renamed: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}  # of joint matrices: their name, and which of q, k and v is what
     for name, tensor in state.items():
@@ -169,27 +164,14 @@ def open_clip_names(state: Mapping[str, Tensor], source: str) -> dict[str, Tenso
 
 
 def _tensors(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise FileNotFoundError(f"weight file {path} does not exist")
+    cure = "Get it again with: python -m spikevaediff assets fetch clip_vit_l14 --again"
+    if not (path.is_file() and files.is_torchscript(path)):
+        return files.read(path, cure=cure)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with zipfile.ZipFile(path) as archive:
-            is_torchscript = any(name.endswith("/constants.pkl") for name in archive.namelist())
-        if is_torchscript:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", r".*torch\.jit\.load. is deprecated", DeprecationWarning)
-                return torch.jit.load(path, map_location="cpu").state_dict()
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"weight file {path} holds more than tensors. It was not run; do not use it") from error
-    # torch raises all of these for files that are cut off, changed or of another kind.
-    except (
-        *(zipfile.BadZipFile, SafetensorError, RuntimeError, OSError, EOFError, ValueError),
-        *(LookupError, AttributeError, TypeError, AssertionError, struct.error),
-    ) as error:
-        said = " ".join(str(error).split())[:200]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r".*torch\.jit\.load. is deprecated", DeprecationWarning)
+            return torch.jit.load(path, map_location="cpu").state_dict()
+    except files.DAMAGED as error:
         raise ValueError(
-            f"weight file {path} is damaged or of another format ({said}). "
-            f"Get it again with: python -m spikevaediff assets fetch clip_vit_l14"
+            f"weight file {path} is damaged or of another format ({files.reason(error)}). {cure}"
         ) from error

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from spikevaediff.networks import read_tensors
+import spikevaediff.torchvision_ops  # noqa: F401, before torchvision, which the functions below import
+from loading import weights
 
 # Where a file has tensors that the cut network lacks, they are these and no others.
 _UNUSED = {"swav": ("projection_head.", "prototypes.")}
@@ -41,23 +42,23 @@ def load(name: str, path: str | Path) -> Extractor:
     ------
     ModuleNotFoundError
         torchvision or open_clip is not installed; `make` installs both.
-    ValueError
-        The file is damaged or holds other tensors.
+    FileNotFoundError, ValueError
+        As loading.weights.read and fill: the file is not there, damaged, holds code or other tensors.
     """
     if name == "clip":
         from spikevaediff import clip
 
         return clip.load(path, "vit_l14").encode_image
     network = architecture(name)
+    what = f"{name} as published"
     try:
-        state = read_tensors(path)
-        if name == "swav":
-            state = {key.removeprefix("module."): value for key, value in state.items()}
-        state = {key: value for key, value in state.items() if not key.startswith(_UNUSED.get(name, ()))}
-        network.load_state_dict(state, strict=True)
-    except (RuntimeError, ValueError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise ValueError(f"weight file {path} is not {name} as published: {said}") from error
+        state = weights.read(path)
+    except ValueError as error:
+        raise ValueError(f"weight file {path} is not {what}: {error}") from error
+    if name == "swav":
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = {key: value for key, value in state.items() if not key.startswith(_UNUSED.get(name, ()))}
+    weights.fill(network, state, path, what)
     return cut(name, network)
 
 
@@ -70,8 +71,6 @@ def architecture(name: str) -> nn.Module:
         There is no such network; the message lists those there are.
     """
     from torchvision import models
-
-    import spikevaediff.torchvision_ops  # noqa: F401, before torchvision
 
     if name == "inception":
         network = models.inception_v3(weights=None, transform_input=_TRANSFORM_INPUT, init_weights=False)

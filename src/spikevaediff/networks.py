@@ -10,7 +10,6 @@ lite0 still works, 10 points less accurate (0.80 instead of 0.90 on 250 ImageNet
 
 import pickle
 import re
-import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from numpy._core.multiarray import _reconstruct
 from torch import Tensor, nn
 from torch.nn import functional
 
+from loading import weights
 from spikevaediff import images
 
 INPUT_PX = 224
@@ -181,27 +181,6 @@ class EfficientNetLite0(nn.Module):
         return self.fc(grid.mean(dim=(2, 3)))
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a torch file by name, read without executing pickled code.
-
-    Raises
-    ------
-    ValueError
-        The file is damaged, of another kind, or holds more than tensors.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    # The unpickler of a damaged file raises whatever the changed bytes lead to.
-    except (
-        *(pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError),
-        *(AttributeError, TypeError, AssertionError, struct.error),
-    ) as error:
-        raise ValueError(f"it is damaged or holds more than tensors ({' '.join(str(error).split())[:200]})") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"it holds {type(state).__name__}, expected a bare state dict of tensors")
-    return state
-
-
 class _ArraysOnly(pickle.Unpickler):
     """Unpickles NumPy arrays and nothing else: a pickle can call any name it resolves, and these three are harmless."""
 
@@ -226,19 +205,27 @@ def alexnet(path: str | Path) -> AlexNet:
 
     Raises
     ------
-    ValueError
-        The file asks for anything but NumPy arrays.
-    KeyError, RuntimeError
-        A convolution is missing or has another shape.
+    FileNotFoundError, ValueError
+        No file; one that is damaged, asks for anything but NumPy arrays, or holds other ones than these convolutions.
     """
-    with open(path, "rb") as file:
-        arrays = _ArraysOnly(file).load()["AlexNet_0"]
     state = {}
-    for i, position in enumerate((0, 3, 6, 8, 10)):
-        state[f"features.{position}.weight"] = torch.tensor(arrays[f"Conv_{i}"]["kernel"]).permute(3, 2, 0, 1)
-        state[f"features.{position}.bias"] = torch.tensor(arrays[f"Conv_{i}"]["bias"])
+    try:
+        with open(path, "rb") as file:
+            arrays = _ArraysOnly(file).load()["AlexNet_0"]
+        for i, position in enumerate((0, 3, 6, 8, 10)):
+            state[f"features.{position}.weight"] = torch.tensor(arrays[f"Conv_{i}"]["kernel"]).permute(3, 2, 0, 1)
+            state[f"features.{position}.bias"] = torch.tensor(arrays[f"Conv_{i}"]["bias"])
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"weight file {path} does not exist") from error
+    except weights.DAMAGED as error:
+        if str(error).startswith("the weight file names"):
+            raise
+        raise ValueError(
+            f"weight file {path} is damaged or holds no convolutions of AlexNet ({weights.reason(error)}). "
+            f"Get it again with: python -m spikevaediff assets fetch alexnet_convolutions --again"
+        ) from error
     network = AlexNet()
-    network.load_state_dict(state, strict=True)
+    weights.fill(network, state, path, "AlexNet")
     return network.eval()
 
 
@@ -252,12 +239,12 @@ def efficientnet_lite0(path: str | Path) -> EfficientNetLite0:
 
     Raises
     ------
-    ValueError, RuntimeError
-        As read_tensors; a tensor is missing, left over or of another shape.
+    FileNotFoundError, ValueError
+        As loading.weights.read and fill.
     """
-    state = read_tensors(path)
     network = EfficientNetLite0()
-    network.load_state_dict({re.sub(r"(^|\.)_", r"\1", name): tensor for name, tensor in state.items()}, strict=True)
+    state = {re.sub(r"(^|\.)_", r"\1", name): tensor for name, tensor in weights.read(path).items()}
+    weights.fill(network, state, path, "EfficientNet-lite0")
     return network.eval()
 
 
@@ -275,15 +262,16 @@ def lpips_heads(path: str | Path) -> list[np.ndarray]:
 
     Raises
     ------
-    ValueError
-        As read_tensors; the file holds other tensors.
+    FileNotFoundError, ValueError
+        As loading.weights.read and check; the file holds other tensors.
     """
-    state = read_tensors(path)
+    state = weights.read(path)
     shapes = {f"lin{i}.model.1.weight": (1, n, 1, 1) for i, n in enumerate((64, 192, 384, 256, 256))}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if found != shapes:
         raise ValueError(f"{path} holds {found}, expected the linear heads of LPIPS with AlexNet: {shapes}")
-    return [state[name].flatten().numpy() for name in shapes]
+    weights.check(state, f"weight file {path}")
+    return [state[name].float().flatten().numpy() for name in shapes]
 
 
 def run(

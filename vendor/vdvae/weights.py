@@ -7,28 +7,19 @@ TARGET` writes a published file as safetensors.
 """
 
 import argparse
-import pickle
-import struct
 import sys
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from loading import weights
 from vdvae.config import CONFIGS, Config
 from vdvae.model import VDVAE
-
-# What readers of tensors raise for damaged files: the unpickler whatever the changed bytes lead to.
-_DAMAGED = (
-    *(SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError),
-    *(LookupError, AttributeError, TypeError, AssertionError, struct.error),
-)
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
@@ -42,22 +33,9 @@ def read(path: str | Path) -> dict[str, Tensor]:
     Raises
     ------
     FileNotFoundError, ValueError
-        No such file, or one that is truncated or not a bare state dict.
+        See `loading.weights.read`.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"weight file {path} does not exist")
-    try:
-        if path.suffix == ".safetensors":
-            tensors = load_file(path)
-        else:  # files of torch before 1.6 are no zip archives and cannot be mapped into memory
-            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except _DAMAGED as error:
-        raise ValueError(
-            f"weight file {path} is damaged or of another format ({error}). Fetch or restore it again"
-        ) from error
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise ValueError(f"weight file {path} holds {type(tensors).__name__}, expected a bare state dict of tensors")
+    tensors = weights.read(path)
     if tensors and all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     return tensors
@@ -96,15 +74,7 @@ def check(tensors: dict[str, Tensor], config: Config, source: str) -> None:
                 else " Choose the configuration it was trained with."
             )
         )
-    wrong = {name: value.dtype for name, value in tensors.items() if not value.is_floating_point()}
-    if wrong:
-        name, dtype = next(iter(wrong.items()))
-        raise ValueError(
-            f"{source}: {len(wrong)} tensors are not floating point, {name} is {dtype}. Convert the original file anew"
-        )
-    bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
-    if bad:
-        raise ValueError(f"{source}: {len(bad)} tensors hold NaN or infinity, first {bad[0]}. Restore the file")
+    weights.check(tensors, source)
 
 
 def fitting(tensors: dict[str, Tensor]) -> str | None:

@@ -13,20 +13,17 @@ autoencoder, and the data layers of the text UNet write captions: they are never
 """
 
 import os
-import pickle
 import re
-import struct
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from loading import weights
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AutoencoderConfig, UNetConfig
 from versatile_diffusion.sampler import Schedule
@@ -47,6 +44,7 @@ BUFFERS = (
     "posterior_mean_coef1",
     "posterior_mean_coef2",
 )
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 TEXT_DATA = "data layers of the text UNet: they write captions"
 _TEXT_LAYERS = (
     r"((input|output)_blocks\.\d+\.\d+\.(weight|bias|(in_layers|emb_layers|out_layers|skip_connection)\..+)"
@@ -83,11 +81,6 @@ _RESIDUAL = {
     "out_layers.3": "conv2",
     "skip_connection": "conv_shortcut",
 }
-# What readers of tensors raise for damaged files: the unpickler whatever the changed bytes lead to.
-_DAMAGED = (
-    *(SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError),
-    *(LookupError, AttributeError, TypeError, AssertionError, struct.error),
-)
 _VAE_ATTENTION = {"norm": "group_norm", "q": "query", "k": "key", "v": "value", "proj_out": "proj_attn"}
 
 
@@ -234,13 +227,10 @@ def layout_of(names: Iterable[str]) -> tuple[str, str]:
 def read(path: str | Path) -> dict[str, Tensor]:
     """Tensors of a checkpoint by name; from a folder of diffusers with `image_unet.` and `text_unet.` before them.
 
-    Torch files are read without executing pickled code, and mapped into memory, so that parts that are not used are not
-    read.
-
     Raises
     ------
     FileNotFoundError, ValueError
-        No such file, or one that is truncated or not a bare state dict.
+        See `loading.weights.read`; a folder that lacks a part.
     """
     path = Path(path)
     if path.is_dir():
@@ -251,21 +241,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
         if missing:
             raise FileNotFoundError(f"folder {path} holds {parts[0]} and lacks {missing.pop()}: both are needed")
         return {f"{part}.{name}": x for part in parts for name, x in read(_weight_file(path / part)).items()}
-    if not path.is_file():
-        raise FileNotFoundError(f"weight file {path} does not exist")
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        # Files from before torch 1.6 are no archives and cannot be mapped.
-        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except _DAMAGED as error:
-        raise ValueError(
-            f"weight file {path} is damaged or of another format ({error}). Fetch or restore it again"
-        ) from error
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise ValueError(f"weight file {path} holds {type(tensors).__name__}, expected a bare state dict of tensors")
-    return tensors
+    return weights.read(path)
 
 
 def _weight_file(folder: Path) -> Path:
@@ -283,8 +259,8 @@ def select(tensors: Mapping[str, Tensor], model: UNet | Autoencoder, source: str
     Raises
     ------
     ValueError
-        A checkpoint of another model; missing, unexpected or misshapen tensors; a type that is not float16, bfloat16 or
-        float32.
+        A checkpoint of another model; missing, unexpected or misshapen tensors; a type that is not one of DTYPES; a
+        value that is not finite.
     """
     part = "unet" if isinstance(model, UNet) else "autoencoder"
     layout, what = layout_of(tensors)
@@ -328,13 +304,7 @@ def select(tensors: Mapping[str, Tensor], model: UNet | Autoencoder, source: str
             f"{len(unexpected)} unexpected {sorted(unexpected)[:3]}, {len(shapes)} of another shape {shapes[:3]}. "
             "Choose the configuration it was trained with, or restore the file"
         )
-    wrong = [
-        f"{names[name]} is {value.dtype}"
-        for name, value in found.items()
-        if value.dtype not in (torch.float16, torch.bfloat16, torch.float32)
-    ]
-    if wrong:
-        raise ValueError(f"{source}: {len(wrong)} tensors are not float16, bfloat16 or float32: {wrong[:3]}")
+    weights.check({names[name]: value for name, value in found.items()}, source, dtypes=DTYPES)
     n_values = sum(value.numel() for value in found.values())
     left = [(label, why, n) for (label, why), n in counts.items() if n]
     return found, Report(layout, len(found), n_values, left)
@@ -344,8 +314,6 @@ def _load(path: str | Path, model: UNet | Autoencoder, device: str | torch.devic
     found, report = select(read(path), model, str(path))
     loaded = {}
     for name, value in found.items():
-        if not torch.isfinite(value).all():
-            raise ValueError(f"{path}: {name} holds NaN or infinity. Fetch or restore the file again")
         value = value.to(device, dtype)
         if not torch.isfinite(value).all():
             raise ValueError(f"{path}: {name} is beyond the range of {dtype}: load it as bfloat16 or float32")
@@ -364,7 +332,7 @@ def load_unet(
     Raises
     ------
     FileNotFoundError, ValueError
-        See `read` and `select`; also where a weight is not finite.
+        See `read` and `select`; also where a weight is beyond the range of `dtype`.
     """
     with torch.device("meta"):
         model = UNet(config)

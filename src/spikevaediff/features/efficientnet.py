@@ -68,8 +68,8 @@ def contexts(pixels: np.ndarray, *, weights: str | Path, batch_size: int | str, 
     """
     try:
         network = efficientnet_lite0(weights).to(device)
-    except (RuntimeError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
+    except ValueError as error:
+        said = " ".join(str(error).removeprefix(f"weight file {weights} ").split())[:200]
         raise ValueError(
             f"weight file {weights} is not EfficientNet-lite0 ({said}). "
             f"Get it with: python -m spikevaediff assets fetch efficientnet_lite0"

@@ -28,6 +28,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 import spikevaediff.torchvision_ops  # noqa: F401, before transformers imports torchvision
+from loading import weights as files
 from spikevaediff import tokenizer
 from spikevaediff.captions import Captions
 from spikevaediff.records import Features
@@ -132,11 +133,8 @@ def _load(weights: str | Path, n_tokens: int) -> tuple[Tokenizer, nn.Module]:
     words.enable_truncation(n_tokens)
     words.enable_padding(length=n_tokens, pad_id=words.token_to_id("[PAD]"))
     network = BertModel(config, add_pooling_layer=False)
-    try:
-        network.load_state_dict({name: t for name, t in state.items() if name not in UNUSED}, strict=True)
-    except RuntimeError as error:
-        said = " ".join(str(error).split())[:400]
-        raise ValueError(f"weight file {path} is of another network than its config.json: {said}") from error
+    kept = {name: tensor for name, tensor in state.items() if name not in UNUSED}
+    files.fill(network, kept, path, "the network of its config.json")
     if config.hidden_size != WIDTH:
         raise ValueError(f"weight file {path} has {config.hidden_size} numbers a token, expected {WIDTH}")
     return words, network.eval()
