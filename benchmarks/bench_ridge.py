@@ -313,7 +313,7 @@ def gflop_rate() -> float:
 
 def memory_mb(field: str) -> float:
     """VmRSS or VmHWM of this process."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
     return int(lines[field].split()[0]) / 1024
 
 
@@ -400,7 +400,9 @@ def measure(name: str, solver: str, n_targets: int, scale: float | None, kept: s
     command = [sys.executable, __file__, "--one", name, solver, str(n_targets)]
     command += ([] if scale is None else ["--scale", str(scale)]) + ["--gpu"] * GPU
     environment = os.environ | ({"JAX_COMPILATION_CACHE_DIR": kept} if kept else {})
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", check=False, env=environment
+    )
     if done.returncode:
         raise RuntimeError(f"{name} with {solver} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -471,19 +473,19 @@ def keep(rows: list[dict]) -> None:
     path, new = HERE / "ridge.csv", {row["workload"] for row in rows}
     words = {"workload", "solver", "kernel"}
     if path.exists():
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             old = [row for row in csv.DictReader(file) if row["workload"] not in new]
         for row in old:
             numbers = {k: float(v) for k, v in row.items() if v and k not in words | {"estimated"}}
             rows.append(row | numbers | {"estimated": row["estimated"] == "True"})
     rows.sort(key=lambda row: list(WORKLOADS).index(row["workload"]))
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(
             {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items() if k in COLUMNS} for row in rows
         )
-    (HERE / "ridge.md").write_text(table(rows, None))
+    (HERE / "ridge.md").write_text(table(rows, None), encoding="utf-8")
 
 
 def main() -> None:

@@ -159,7 +159,7 @@ def peak_of_this_process() -> float:
     """Bytes. Not ru_maxrss where it can be avoided: on Linux a child starts with that of its parent."""
     status = Path("/proc/self/status")
     if status.exists():
-        return 1024 * float(status.read_text().split("VmHWM:")[1].split()[0])
+        return 1024 * float(status.read_text(encoding="utf-8").split("VmHWM:")[1].split()[0])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -192,7 +192,7 @@ def on_processor(config: Config, images: np.ndarray, n_runs: int, *, batched: bo
         for _ in range(n_runs):
             for name in names:
                 command = [sys.executable, __file__, "--child", name, "--images", str(len(images)), "--out", folder]
-                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8", errors="replace")
                 runs[name].append(json.loads(done.stdout))
         expected, found = (torch.load(Path(folder) / f"{name}.pt") for name in ("eager", "vdvae"))
     for run in (run for own in runs.values() for run in own):  # the sum of both tasks, as a third one

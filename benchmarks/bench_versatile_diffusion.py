@@ -100,7 +100,7 @@ def peak_of_this_process() -> float:
     """Bytes. Not ru_maxrss where it can be avoided: on Linux a child starts with that of its parent."""
     status = Path("/proc/self/status")
     if status.exists():
-        return 1024 * float(status.read_text().split("VmHWM:")[1].split()[0])
+        return 1024 * float(status.read_text(encoding="utf-8").split("VmHWM:")[1].split()[0])
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

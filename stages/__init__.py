@@ -4,8 +4,11 @@ The checkout's own src/ and vendor/ come first on the path: an installed copy of
 experiment run the code of another working tree.
 """
 
+import importlib.util
 import inspect
+import io
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -14,11 +17,45 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+# A DVC that was called by its path runs the stages with another Python, the first one of PATH.
+if lacking := [name for name in ("dvc", "jax", "torch") if importlib.util.find_spec(name) is None]:
+    sys.exit(
+        f"{sys.executable} lacks {', '.join(lacking)}: it is not this project's Python, and stages run with the first "
+        "`python` of PATH. Activate the environment (. .venv/bin/activate) and try again, or run: make repro"
+    )
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "vendor")]
 # A stage holds one framework that uses all cores itself; a second pool of threads beside it only gets in its way.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+for _stream in (sys.stdout, sys.stderr):
+    if isinstance(_stream, io.TextIOWrapper):
+        _stream.reconfigure(errors="replace")  # what a terminal cannot show is no reason to fail
 
 _STARTED = time.monotonic()
+
+
+def refuse_experiment_that_would_be_lost(root: Path) -> None:
+    """End a run in a folder of DVC (`dvc exp run --temp`, a queue) whose experiment DVC could not keep.
+
+    In a shallow clone it computes, cannot walk the commit's history, and drops the experiment without a word.
+
+    Raises
+    ------
+    SystemExit
+        `root` is below .dvc/tmp/exps of a shallow clone.
+    """
+    parts = root.parts
+    for depth in range(len(parts) - 3, 0, -1):
+        if parts[depth : depth + 3] == (".dvc", "tmp", "exps"):
+            clone = Path(*parts[:depth])
+            asked = ["git", "rev-parse", "--is-shallow-repository"]
+            if subprocess.run(asked, cwd=clone, capture_output=True, check=False).stdout.strip() == b"true":
+                sys.exit(
+                    f"{clone} is a shallow clone, in which DVC would compute this experiment and keep nothing of it. "
+                    "Fetch the history first: git fetch --unshallow; or run it in place: dvc exp run without --temp"
+                )
+
+
+refuse_experiment_that_would_be_lost(ROOT)
 
 
 def declared(stage: str) -> dict[str, Any]:
@@ -101,8 +138,6 @@ def module(folder: str, name: str) -> ModuleType:
     KeyError
         There is no such module; the message lists those that exist.
     """
-    import importlib
-
     if name not in modules(folder):
         there = ", ".join(modules(folder))
         raise KeyError(f"params.yaml asks for {name!r}, which is not in src/spikevaediff/{folder}; there are {there}")

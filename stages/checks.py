@@ -47,7 +47,7 @@ def main(run: str, ceiling: str) -> None:
     if failed:
         raise ValueError(f"{run} is not reported, since a check failed. {' | '.join(failed)}")
     with replacing(f"artifacts/checks/{run}.json") as temporary:
-        temporary.write_text(json.dumps(checks.to_json(findings), indent=1) + "\n")
+        temporary.write_text(json.dumps(checks.to_json(findings), indent=1) + "\n", encoding="utf-8")
     stages.done(f"{run}: {len(findings)} checks passed")
 
 
@@ -60,7 +60,7 @@ def renormalised(space: str, split: ImageSplit) -> checks.Finding:
 
 def read(path: str) -> dict[str, Any]:
     """The metrics of a file of scores."""
-    return json.loads(Path(path).read_text())["metrics"]
+    return json.loads(Path(path).read_text(encoding="utf-8"))["metrics"]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main(run: str) -> None:
     options |= {name: n for name, n in stages.compute().items() if name == "batch_size" and n != "auto"}
     if run == "halves":
         first, second = (decoded(f"half_{half}", split) for half in "ab")
-        reason = json.loads(Path("artifacts/noise_ceiling/vdvae.json").read_text())["absent"]
+        reason = json.loads(Path("artifacts/noise_ceiling/vdvae.json").read_text(encoding="utf-8"))["absent"]
         looking = {name: value for name, value in options.items() if name not in ("n_draws", "seed")}
         result = ceilings.of_halves(first, second, split, source=shown.source, reason=reason, **looking)
     else:

@@ -72,7 +72,7 @@ def main(run: str, space: str, population: str) -> None:
     for name, half in zip("ab", decodable, strict=True):
         half.save(f"artifacts/predicted/{run}_half_{name}.npz")
     with replacing(f"artifacts/noise_ceiling/{run}.json") as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n")
+        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     stages.done(f"{run}: {says}")
 
 

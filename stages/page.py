@@ -49,7 +49,7 @@ def main() -> None:
     params = stages.declared("page")
     model = stages.section(params, "model")
     shown = Stimuli.load("artifacts/images.npz")
-    ((name, evidence),) = json.loads(Path("metrics/statistics.json").read_text()).items()
+    ((name, evidence),) = json.loads(Path("metrics/statistics.json").read_text(encoding="utf-8")).items()
     sections = [
         page.Section("What was run", what_was_run(params, evidence)),
         page.Section("Scores", score_table(evidence)),
@@ -81,7 +81,7 @@ def main() -> None:
     )
     text = page.page(title, lead[0].upper() + lead[1:], sections)
     with replacing("plots/report.html") as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
     stages.done(f"plots/report.html: {len(text) / 1e6:.1f} MB")
 
 
@@ -180,7 +180,9 @@ def checks(evidence: dict[str, Any]) -> str:
 def every_image(shown: Stimuli) -> str:
     """All images with both stages, best first."""
     correlation = {
-        run: json.loads(Path(f"artifacts/scores/{run}.json").read_text())["metrics"]["pixcorr"]["scores"]
+        run: json.loads(Path(f"artifacts/scores/{run}.json").read_text(encoding="utf-8"))["metrics"]["pixcorr"][
+            "scores"
+        ]
         for run in STAGES
     }
     first, last = correlation.values()

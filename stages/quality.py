@@ -40,7 +40,7 @@ def main() -> None:
             f"{found['n_classes']} conditions (chance {found['chance']:.4f}): {says}"
         )
     with replacing("artifacts/quality/quality.json") as temporary:
-        temporary.write_text(json.dumps(rounded(result), indent=1) + "\n")
+        temporary.write_text(json.dumps(rounded(result), indent=1) + "\n", encoding="utf-8")
     tables.write("artifacts/quality/units.csv", rows)
 
 

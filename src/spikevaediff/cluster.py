@@ -61,7 +61,7 @@ def run(
     refs = command(root, "git", "ls-remote", git_remote)
     made = {line.split("/")[-1] for line in refs.splitlines() if f"refs/exps/{folder_of(root)}/" in line}
     local = root / ".dvc/config.local"
-    settings = local.read_text() if local.is_file() else ""
+    settings = local.read_text(encoding="utf-8") if local.is_file() else ""
     if not dvc(root, "config", "core.remote", check=False).strip():
         raise ValueError("no default DVC remote is set, so workers could not share results: dvc remote add --local -d")
     yield from ((name, None) for name in wanted if name in made)
@@ -100,7 +100,7 @@ def run_one(url: str, commit: str, name: str, settings: list[str], dvc_settings:
         command(clone, "git", "checkout", "--quiet", "--detach", commit)
         # Written with the rights of its owner alone: it may hold credentials.
         descriptor = os.open(clone / ".dvc/config.local", os.O_WRONLY | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(dvc_settings)
         if not dvc(clone, "config", "cache.dir", check=False).strip():
             # Kept as long as the worker lives, so that its next experiment fetches only what is new.

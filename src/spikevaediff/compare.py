@@ -65,7 +65,7 @@ def stale(root: Path) -> list[str]:
         DVC cannot read the pipeline.
     """
     command = [sys.executable, "-m", "dvc", "repro", "--dry", "--allow-missing", "--keep-going"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
     said = done.stdout + done.stderr
     # A changed stage "runs" where its inputs are present and "fails to reproduce" where they are not.
     found = re.findall(r"^Running stage '([^']+)'", said, re.MULTILINE)
@@ -78,7 +78,7 @@ def stale(root: Path) -> list[str]:
 
 def _commit(revision: str, root: Path) -> str:
     query = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
-    done = subprocess.run(query, cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(query, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise ValueError(
             f"Git does not know the revision {revision!r}. In a shallow clone fetch it first: git fetch --unshallow"
@@ -87,7 +87,14 @@ def _commit(revision: str, root: Path) -> str:
 
 
 def _dvc(root: Path, *words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *words],
+        cwd=root,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
     if done.returncode:
         raise ValueError(f"dvc {' '.join(words)} fails: {done.stderr.strip()}")
     return done.stdout.strip()
@@ -102,7 +109,7 @@ def _rows(table: str, commits: dict[str, str]) -> str:
 
 def _changed_pictures(root: Path, base: str, head: str) -> list[str]:
     names = ["git", "diff", "--name-only", "-z", base, head, "--", "plots"]
-    done = subprocess.run(names, cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run(names, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=True)
     return sorted(name for name in done.stdout.split("\0") if name.endswith((".png", ".jpg", ".svg")))
 
 

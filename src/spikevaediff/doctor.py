@@ -66,7 +66,7 @@ def examine(root: Path, *, cache: bool = True) -> Iterator[Finding]:
 def versions(root: Path) -> Finding:
     """Installed packages against constraints.txt; a package that is not installed is fine, it may be an extra."""
     wrong = []
-    for line in (root / "constraints.txt").read_text().splitlines():
+    for line in (root / "constraints.txt").read_text(encoding="utf-8").splitlines():
         name, _, pinned = line.partition("==")
         if not pinned:
             continue
@@ -111,7 +111,9 @@ def gpu() -> Finding:
     """What `nvidia-smi` lists and whether torch and JAX can use it; nothing here needs one."""
     try:
         query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-        listed = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+        listed = subprocess.run(
+            query, capture_output=True, encoding="utf-8", errors="replace", check=True
+        ).stdout.strip()
     except (FileNotFoundError, subprocess.CalledProcessError):
         usable = f"{processors()} processors and {size_text(total_memory())} of memory"
         return Finding("gpu", "fine", f"none; this process may use {usable}")
@@ -129,7 +131,7 @@ def locks(root: Path) -> Finding:
     """Locks of DVC that processes hold which no longer run; DVC itself clears most of them."""
     path = root / ".dvc/tmp/rwlock"
     try:
-        held = json.loads(path.read_text() or "{}")
+        held = json.loads(path.read_text(encoding="utf-8") or "{}")
     except FileNotFoundError:
         held = {}
     except ValueError:
@@ -153,7 +155,12 @@ def stale_results(root: Path) -> Finding:
         cure = "rm dvc.lock && dvc repro, which takes finished stages from the run-cache"
         return Finding("results", "broken", "dvc.lock cannot be read: a dvc command was killed while it wrote", cure)
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", "status", "--json"], cwd=root, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "dvc", "status", "--json"],
+        cwd=root,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -181,7 +188,12 @@ def recorded_stages(root: Path) -> dict[str, Any] | None:
 def cache_folder(root: Path) -> Path:
     """Where DVC keeps objects, as configured for this checkout."""
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", "cache", "dir"], cwd=root, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "dvc", "cache", "dir"],
+        cwd=root,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
     return root / done.stdout.strip() if done.returncode == 0 and done.stdout.strip() else root / ".dvc/cache"
 
@@ -246,7 +258,7 @@ def workspace_paths(root: Path) -> dict[str, list[Path]]:
         listing = cache / "files/md5" / digest[:2] / digest[2:]
         if digest.endswith(".dir") and listing.is_file():
             try:
-                members = json.loads(listing.read_text())
+                members = json.loads(listing.read_text(encoding="utf-8"))
             except ValueError:
                 continue
             for member in members:

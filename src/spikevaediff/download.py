@@ -190,7 +190,7 @@ def _fetch(file: File, report: Callable[[int, int | None], None], stop: threadin
             pause = max(_PAUSE_S * 2 ** (barren - 1), error.after_s) if isinstance(error, _BusyError) else _PAUSE_S
             if stop.wait(min(pause, _LONGEST_PAUSE_S)):
                 raise _StoppedError(f"{file.url} was not fetched to its end") from error
-    stated = tag.read_text() if tag.exists() else ""
+    stated = tag.read_text(encoding="utf-8") if tag.exists() else ""
     tag.unlink(missing_ok=True)
     wrong = None
     if file.sha256 is not None:
@@ -251,7 +251,7 @@ def _receive(
     if have:
         request.add_header("Range", f"bytes={have}-")
         if tag.exists():
-            request.add_header("If-Range", tag.read_text().removeprefix("s3:"))
+            request.add_header("If-Range", tag.read_text(encoding="utf-8").removeprefix("s3:"))
     try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
@@ -291,7 +291,7 @@ def _receive(
             plain_s3 = response.headers.get("Server") == "AmazonS3" and "kms" not in response.headers.get(
                 "x-amz-server-side-encryption", ""
             )
-            tag.write_text(f"s3:{etag}" if plain_s3 else etag)
+            tag.write_text(f"s3:{etag}" if plain_s3 else etag, encoding="utf-8")
         elif not resumed:
             tag.unlink(missing_ok=True)
         # What has come is written as it comes, so that a process that is killed loses nothing of it.

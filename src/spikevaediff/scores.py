@@ -423,7 +423,8 @@ def save(scores: dict[str, Any], path: str | Path) -> None:
         A score is not finite.
     """
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(_rounded(scores), indent=1, sort_keys=True, allow_nan=False) + "\n")
+        text = json.dumps(_rounded(scores), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _rounded(value: Any) -> Any:

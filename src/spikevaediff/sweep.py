@@ -123,7 +123,13 @@ def command(folder: Path, *words: str, check: bool = True) -> str:
     # The stages say `python`, which must be the one that runs this.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     done = subprocess.run(
-        words, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+        words,
+        cwd=folder,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
     if check and done.returncode:
         said = (done.stdout + done.stderr).strip()

@@ -55,8 +55,8 @@ def free_memory(root: Path = Path("/")) -> int:
 def _groups(root: Path, controller: str) -> Iterator[Path]:
     """Folders of the control groups that bound this process, its own first, then those that it lies in."""
     try:
-        own = (root / "proc/self/cgroup").read_text().splitlines()
-        mounts = (root / "proc/self/mountinfo").read_text().splitlines()
+        own = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        mounts = (root / "proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return  # not Linux
     # hierarchy:controllers:path; version 2 is hierarchy 0 and names no controllers.
@@ -117,6 +117,6 @@ def _address_space() -> tuple[int, int] | tuple[()]:
 
 def _words(path: Path) -> list[str]:
     try:
-        return path.read_text().split()
+        return path.read_text(encoding="utf-8").split()
     except OSError:
         return []

@@ -247,7 +247,7 @@ def _by_allensdk(manifest: dict[str, Any], numbers: list[int], cache: Path) -> N
     script = Path(__file__).resolve().parents[1] / "by_allensdk.py"
     words = ["fetch", str(cache), str(manifest["templates"]["n_images"]), *map(str, numbers)]
     command = [uv, "run", "--quiet", "--no-project", "--script", str(script), *words]
-    run = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    run = subprocess.run(command, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", check=False)
     if run.returncode:
         said = [line for line in run.stderr.strip().splitlines() if line.strip()]
         raise OSError(f"allensdk ended with {run.returncode} and said: {said[-1].strip() if said else 'nothing'}")
@@ -264,7 +264,7 @@ def _check(item: _Item) -> None:
             f"command"
         )
     found = sha256_of(item.path)
-    expected = item.sha256 or (item.noted.read_text().strip() if item.noted.is_file() else found)
+    expected = item.sha256 or (item.noted.read_text(encoding="utf-8").strip() if item.noted.is_file() else found)
     if found != expected:
         since = "the manifest says" if item.sha256 else "when it was fetched it had"
         raise ValueError(
@@ -273,7 +273,7 @@ def _check(item: _Item) -> None:
         )
     if not item.noted.is_file():
         with replacing(item.noted) as temporary:
-            temporary.write_text(found + "\n")
+            temporary.write_text(found + "\n", encoding="utf-8")
 
 
 # ---- what the pipeline gets
@@ -335,4 +335,4 @@ def _write_sources(manifest: dict[str, Any], items: Sequence[_Item], path: Path)
     }
     content = {"licence": manifest["licence"], "citation": manifest["citation"], "files": files}
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
