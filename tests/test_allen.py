@@ -1,6 +1,9 @@
 """The Allen data set against a server on this machine: what is fetched, what is refused, and what the pipeline gets."""
 
+import errno
+import fcntl
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -222,6 +225,29 @@ def test_files_that_a_user_has_already_are_taken_as_they_are(
     allen.acquire(data, tmp_path / "out", **OPTIONS)
     assert bucket.asked == []
     assert sorted(published.rglob("*")) == before
+
+
+def test_files_of_a_folder_without_locks_in_which_nothing_can_be_noted_are_used(
+    data: Path,
+    cache: Path,
+    published: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(published, cache)
+    (cache.parent / "allen_sha256").write_text("a file, so that nothing can be put below it")
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    allen.acquire(data, tmp_path / "out", **OPTIONS)
+    assert Stimuli.load(tmp_path / "out/images.npz").image_id.tolist() == list(range(N_IMAGES))
+    assert "so its next use is not compared with this one" in capsys.readouterr().err
+    (cache / NWB).unlink()
+    with pytest.raises(OSError, match=rf"^{cache.parent} is no place where this user can put files \(.*No locks"):
+        allen.acquire(data, tmp_path / "again", **OPTIONS)
 
 
 def test_a_refusal_of_allensdk_is_reported_with_its_last_words(

@@ -23,9 +23,11 @@ def test_the_cards_name_units_presentations_and_weights(
     pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clone = copied(pristine, tmp_path / "clone", ignore=("tmp", ".git"))
+    published = (clone / "docs/cards.md").read_bytes()
     monkeypatch.chdir(clone)
     assert main(["cards"]) == 0
     text = (clone / capsys.readouterr().out.strip()).read_text()
+    assert (clone / "docs/cards.md").read_bytes() == published
     visual = Responses.load(clone / "artifacts/responses/visual.npz")
     assert f"- Presentations: {len(visual.image_id)}, of which" in text
     for area in set(visual.unit_area.tolist()):
@@ -40,4 +42,6 @@ def test_the_cards_of_the_repository_are_of_the_weights_that_it_ships() -> None:
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     assert f"# Data card: {params['dataset']}" in text
     for path in (ROOT / "vendor/data/weights").glob("*.safetensors"):
-        assert hashlib.sha256(path.read_bytes()).hexdigest() in text, f"{path.name}: run `spikevaediff cards`"
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in text, (
+            f"{path.name}: run `spikevaediff cards --out docs/cards.md`"
+        )

@@ -1,6 +1,8 @@
 """The page that a reviewer reads: two real commits compared, from Git alone."""
 
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -79,6 +81,24 @@ def test_a_revision_that_a_shallow_clone_lacks_is_named_with_the_cure(two: Path)
 def test_a_revision_cannot_be_an_option(two: Path) -> None:
     with pytest.raises(ValueError, match=r"does not know the revision '--output=x'"):
         compare.page("--output=x", "HEAD", two)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_checkout_of_another_user_is_not_taken_for_a_shallow_clone(
+    two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "checkout"
+    shutil.copytree(two, folder)
+    for path in (folder, folder / ".git"):
+        os.chown(path, 65534, 65534)
+    says = rf"^Git cannot read {folder}: fatal: detected dubious ownership .* --add safe.directory {folder}$"
+    with pytest.raises(ValueError, match=says):
+        compare.page("HEAD~1", "HEAD", folder)
+
+
+def test_where_there_is_no_repository_git_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"^Git cannot read {tmp_path}: fatal: not a git repository"):
+        compare.page("HEAD~1", "HEAD", tmp_path)
 
 
 def test_the_command_writes_a_file_or_prints(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from small_profile import copied, environment, results, succeeded
+from small_profile import commit, copied, environment, results, succeeded
 
 from spikevaediff import assets, doctor
 from spikevaediff.__main__ import main
@@ -160,3 +160,71 @@ def test_a_changed_parameter_is_noted(pristine: Path, tmp_path: Path) -> None:
     finding = doctor.stale_results(clone)
     assert (finding.state, finding.cure) == ("note", "dvc repro")
     assert "split" in finding.text
+
+
+def repository(folder: Path, *commits: str) -> Path:
+    folder.mkdir()
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    for message in commits:
+        (folder / message).touch()
+        commit(folder, message)
+    return folder
+
+
+def test_a_shallow_clone_is_noted_with_the_cure(tmp_path: Path) -> None:
+    full = repository(tmp_path / "full", "one", "two")
+    assert doctor.git(full).state == "fine"
+    shallow = tmp_path / "shallow"
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", full.as_uri(), shallow], check=True)
+    finding = doctor.git(shallow)
+    assert (finding.state, finding.cure) == ("note", "git fetch --unshallow")
+    assert "`dvc exp run --temp` and `--queue` would keep nothing" in finding.text
+    subprocess.run([*finding.cure.split(), "--quiet"], cwd=shallow, check=True)
+    assert doctor.git(shallow).state == "fine"
+
+
+def test_a_folder_that_is_no_clone_is_noted(tmp_path: Path) -> None:
+    finding = doctor.git(tmp_path)
+    assert finding.state == "note"
+    assert "not a git repository" in finding.text
+    assert finding.cure.endswith("dvc config --local core.no_scm true")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_checkout_of_another_user_is_named_with_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = repository(tmp_path / "a checkout", "one")
+    monkeypatch.setenv("HOME", str(tmp_path))  # the cure writes Git's settings of the user
+    for path in (folder, folder / ".git"):
+        os.chown(path, 65534, 65534)
+    finding = doctor.git(folder)
+    assert finding.state == "broken"
+    assert "belongs to another user" in finding.text
+    subprocess.run(finding.cure, shell=True, check=True)
+    assert doctor.git(folder).state == "fine"
+
+
+def test_the_python_of_stages_is_compared_with_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", str(here))
+    assert doctor.python_of_stages().state == "fine"
+    (tmp_path / "python").symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{here}")
+    finding = doctor.python_of_stages()
+    assert (finding.state, finding.cure) == ("broken", f". {here}/activate")
+    assert finding.text == f"stages would run with {tmp_path / 'python'}, not with {sys.executable}"
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert "PATH has none" in doctor.python_of_stages().text
+
+
+def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path / "cache"))
+    assert doctor.folders(tmp_path).state == "fine"
+    (tmp_path / "cache").write_text("a file")  # below which not even root can write
+    finding = doctor.folders(tmp_path)
+    assert (finding.state, finding.cure) == ("note", "export SPIKEVAEDIFF_CACHE=FOLDER")
+    (tmp_path / "state").write_text("a file")
+    finding = doctor.folders(tmp_path)
+    assert finding.state == "broken"
+    assert finding.text == f"this user may not write DVC's state ({tmp_path / 'state'})"
+    assert "export DVC_SITE_CACHE_DIR=FOLDER" in finding.cure

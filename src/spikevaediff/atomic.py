@@ -2,7 +2,8 @@
 
 A reader never meets half a file: everything is written beside its destination under a name of its own (two
 writers of one file must not share a temporary name, since a killed pipeline leaves its stage running) and then renamed.
-What a killed writer left is removed by the next one: a lock, which ends with its process, tells dead from living.
+What a killed writer left is removed by the next one: a lock, which ends with its process, tells dead from living. A
+lock also keeps two processes from fetching the same file.
 """
 
 import fcntl
@@ -13,6 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock
 
 
 @contextmanager
@@ -60,6 +63,30 @@ def replacing(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Hold the lock file of a user's cache while the block runs; of two processes, the second waits.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written, the lock is another user's, or the file system has no locks.
+    """
+    held = FileLock(lock)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire()
+    except (OSError, NotImplementedError) as error:
+        raise OSError(
+            f"{lock.parent} is no place where this user can put files ({error}). Files that are there are used as they "
+            "are; for others choose a folder of your own: export SPIKEVAEDIFF_CACHE=FOLDER"
+        ) from error
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _locked(scratch: Path) -> int | None:

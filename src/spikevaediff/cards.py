@@ -1,4 +1,6 @@
-"""A data card and model cards of the run that lies in artifacts/: `spikevaediff cards`, written to docs/cards.md.
+"""A data card and model cards of the run that lies in artifacts/: `spikevaediff cards` writes artifacts/cards.md.
+
+docs/cards.md, which Git keeps, is of the run whose metrics it keeps, and is written only where --out says so.
 
 Who finds a number in a figure wants to know which units, presentations and weights are behind it. The cards are made
 from the records themselves, so they cannot say something else than what ran.

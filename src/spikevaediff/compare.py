@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from spikevaediff.sweep import cause
+
 MARK = "<!-- spikevaediff compare -->"  # by which the one comment is found again
 
 
@@ -28,7 +30,7 @@ def page(base: str, head: str, root: Path, *, url: str | None = None) -> str:
     Raises
     ------
     ValueError
-        A revision is not known (a shallow clone has only its last commit), or DVC cannot read one of them.
+        A revision is not known (a shallow clone has only its last commit), or Git or DVC cannot read one of them.
     """
     commits = {name: _commit(name, root) for name in (base, head)}
     short = {name: commit[:7] for name, commit in commits.items()}
@@ -72,13 +74,15 @@ def stale(root: Path) -> list[str]:
     for line in re.findall(r"^ERROR: failed to reproduce (.*)$", said, re.MULTILINE):
         found += re.findall(r"'([^']+)'", line)
     if not found and done.returncode:
-        raise ValueError(f"dvc repro --dry fails: {said.strip().splitlines()[-1] if said.strip() else 'no message'}")
+        raise ValueError(f"dvc repro --dry fails: {cause(said)}")
     return found
 
 
 def _commit(revision: str, root: Path) -> str:
     query = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
     done = subprocess.run(query, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    if said := done.stderr.strip():  # it says nothing of a revision that it does not know
+        raise ValueError(f"Git cannot read {root}: {' '.join(said.split())}")
     if done.returncode:
         raise ValueError(
             f"Git does not know the revision {revision!r}. In a shallow clone fetch it first: git fetch --unshallow"
@@ -96,7 +100,7 @@ def _dvc(root: Path, *words: str) -> str:
         check=False,
     )
     if done.returncode:
-        raise ValueError(f"dvc {' '.join(words)} fails: {done.stderr.strip()}")
+        raise ValueError(f"dvc {' '.join(words)} fails: {cause(done.stderr)}")
     return done.stdout.strip()
 
 

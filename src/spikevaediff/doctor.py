@@ -6,7 +6,10 @@ are not there, locks of processes that are gone, results older than the code, a 
 """
 
 import hashlib
+import importlib.util
 import json
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,11 +20,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
+from dvc.dirs import site_cache_dir
 from rich.progress import Progress
 
 from loading.machine import processors, total_memory
 from spikevaediff import assets
 from spikevaediff.download import size_text
+from spikevaediff.sweep import cause
 
 FREE_BYTES = 5 * 10**9  # the embedded run needs about one, a published model or a real session several
 
@@ -54,6 +59,9 @@ def examine(root: Path, *, cache: bool = True) -> Iterator[Finding]:
     if not (root / "dvc.yaml").is_file():
         raise FileNotFoundError(f"{root} has no dvc.yaml. Run this at the top of a checkout of SpikeVAEDiff")
     yield versions(root)
+    yield python_of_stages()
+    yield git(root)
+    yield folders(root)
     yield missing_assets()
     yield free_disk(root)
     yield gpu()
@@ -81,6 +89,57 @@ def versions(root: Path) -> Finding:
         cure = "rm .venv/installed && make .venv/installed"
         return Finding("versions", "note", f"Python {python}; {', '.join(wrong)}: results may differ", cure)
     return Finding("versions", "fine", f"Python {python}, packages as in constraints.txt")
+
+
+def python_of_stages() -> Finding:
+    """Whether stages, which say `python`, run with the Python that runs this; and whether it has pip, for assets."""
+    ours = Path(sys.executable)
+    first = shutil.which("python")
+    if first is None or not Path(first).parent.samefile(ours.parent):
+        text = f"stages would run with {first or 'no python, as PATH has none'}, not with {ours}"
+        return Finding("python", "broken", text, f". {shlex.quote(str(ours.parent / 'activate'))}")
+    if importlib.util.find_spec("pip") is None:
+        return Finding("python", "note", f"{ours} has no pip, which fetches assets", f"{ours} -m ensurepip")
+    return Finding("python", "fine", f"stages run with {ours}")
+
+
+def git(root: Path) -> Finding:
+    """Whether Git reads this checkout, and all of its history."""
+    asked = ["git", "rev-parse", "--is-shallow-repository"]
+    try:
+        done = subprocess.run(asked, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    except FileNotFoundError:
+        return Finding("git", "broken", "it is not installed, and DVC keeps experiments with it", "install git")
+    said = " ".join(done.stderr.split())
+    if "dubious ownership" in said:
+        text = f"{root} belongs to another user, so Git and `dvc exp` refuse it"
+        return Finding("git", "broken", text, f"git config --global --add safe.directory {shlex.quote(str(root))}")
+    if done.returncode:
+        cure = "clone it instead of unpacking it; to run it as it is: dvc config --local core.no_scm true"
+        return Finding("git", "note", said, cure)
+    if done.stdout.strip() == "true":
+        text = "a shallow clone: sweeps, `dvc exp run --temp` and `--queue` would keep nothing and are refused"
+        return Finding("git", "note", text, "git fetch --unshallow")
+    return Finding("git", "fine", "a clone with its history")
+
+
+def folders(root: Path) -> Finding:
+    """Whether this user may write where a run writes."""
+    places = {"checkout": root, "DVC cache": cache_folder(root), "DVC's state": Path(site_cache_dir())}
+    refused = [f"{name} ({place})" for name, place in places.items() if not _writable(place)]
+    if refused:
+        cure = "take the folder over, or choose another: dvc cache dir --local FOLDER, export DVC_SITE_CACHE_DIR=FOLDER"
+        return Finding("folders", "broken", f"this user may not write {', '.join(refused)}", cure)
+    if not _writable(assets.cache_dir()):
+        text = f"this user may not write {assets.cache_dir()}: what is there is used, and nothing is fetched"
+        return Finding("folders", "note", text, "export SPIKEVAEDIFF_CACHE=FOLDER")
+    return Finding("folders", "fine", "all that a run writes to may be written")
+
+
+def _writable(place: Path) -> bool:
+    while not place.exists():
+        place = place.parent
+    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
 
 
 def missing_assets() -> Finding:
@@ -163,8 +222,7 @@ def stale_results(root: Path) -> Finding:
         check=False,
     )
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return Finding("results", "broken", f"dvc status fails: {last}", "mend what it names")
+        return Finding("results", "broken", f"dvc status fails: {cause(done.stderr)}", "mend what it names")
     changed = json.loads(done.stdout or "{}")
     if changed:
         names = sorted(changed)

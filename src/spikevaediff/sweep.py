@@ -81,8 +81,13 @@ def run_here(root: Path, wanted: Mapping[str, Sequence[str]], *, jobs: int) -> I
     Raises
     ------
     ValueError
-        Some are there already, or DVC refuses one; what was queued before it stays in the queue.
+        The clone is shallow; some are there already; or DVC refuses one, and what was queued before it stays queued.
     """
+    if is_shallow(root):
+        raise ValueError(
+            f"{root} is a shallow clone, in which DVC would compute queued experiments and keep nothing of them. Fetch "
+            "the history first: git fetch --unshallow"
+        )
     refs = command(root, "git", "for-each-ref", "--format=%(refname)", f"refs/exps/{folder_of(root)}")
     made = {ref.split("/")[-1] for ref in refs.splitlines()}
     if again := " ".join(name for name in wanted if name in made):
@@ -94,6 +99,11 @@ def run_here(root: Path, wanted: Mapping[str, Sequence[str]], *, jobs: int) -> I
         dvc(root, "exp", "run", "--queue", "--name", name, *flags(settings))
         yield name
     dvc(root, "queue", "start", "--jobs", str(jobs))
+
+
+def is_shallow(root: Path) -> bool:
+    """Whether the clone holds only the last commits of its history (`git clone --depth`)."""
+    return command(root, "git", "rev-parse", "--is-shallow-repository").strip() == "true"
 
 
 def folder_of(root: Path) -> str:
@@ -110,6 +120,13 @@ def flags(settings: Sequence[str]) -> list[str]:
 def dvc(folder: Path, *words: str, check: bool = True) -> str:
     """What a dvc command prints; see `command`."""
     return command(folder, sys.executable, "-m", "dvc", *words, check=check)
+
+
+def cause(said: str) -> str:
+    """Of what a dvc command said, the line with the reason; an invitation to DVC's support may come behind it."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines or ["no message"])[-1]
 
 
 def command(folder: Path, *words: str, check: bool = True) -> str:

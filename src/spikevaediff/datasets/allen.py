@@ -22,12 +22,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 
 from spikevaediff import nwb_extract
 from spikevaediff.assets import cache_dir
-from spikevaediff.atomic import replacing
+from spikevaediff.atomic import alone, replacing
 from spikevaediff.captions import Captions
 from spikevaediff.download import File, download_all, sha256_of, size_text
 from spikevaediff.images import check_size, resize
@@ -91,12 +90,13 @@ def acquire(
                 file=sys.stderr,
             )
     cache = cache_dir() / "allen"
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache_dir() / "allen.lock"):  # of two runs, the second waits and then finds the files
-        wanted = _wanted(manifest, chosen, cache)
-        _fetch(manifest, [item for item in wanted if not item.path.is_file()], cache, fetch)
-        for item in wanted:
-            _check(item)
+    wanted = _wanted(manifest, chosen, cache)
+    if not all(item.path.is_file() for item in wanted):
+        with alone(cache_dir() / "allen.lock"):  # of two runs, the second waits and then finds the files
+            cache.mkdir(exist_ok=True)
+            _fetch(manifest, [item for item in wanted if not item.path.is_file()], cache, fetch)
+    for item in wanted:
+        _check(item)
     templates = [item for item in wanted if item.image_id is not None]
     stimuli = read_templates(manifest, templates, size_px)
     with replacing(out_dir / "sessions", folder=True) as folder:
@@ -272,8 +272,14 @@ def _check(item: _Item) -> None:
             f"fetched again by the same command; or, if you replaced it on purpose, delete {item.noted}"
         )
     if not item.noted.is_file():
-        with replacing(item.noted) as temporary:
-            temporary.write_text(found + "\n", encoding="utf-8")
+        try:
+            with replacing(item.noted) as temporary:
+                temporary.write_text(found + "\n", encoding="utf-8")
+        except OSError as error:
+            print(
+                f"the sha256 of {item.path} cannot be noted ({error}), so its next use is not compared with this one",
+                file=sys.stderr,
+            )
 
 
 # ---- what the pipeline gets
