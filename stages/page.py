@@ -173,7 +173,9 @@ def checks(evidence: dict[str, Any]) -> str:
         for run, findings in evidence["checks"].items()
         for finding in findings
     ]
-    note = page.paragraphs("A check that fails stops the pipeline, so a page like this one is not written.")
+    note = page.paragraphs(
+        "A check that fails stops the pipeline, so a page like this is not written. What is noted may be accident."
+    )
     return note + page.table(["run", "check", "status", "what it found"], rows)
 
 

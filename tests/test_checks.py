@@ -1,11 +1,16 @@
 """Each check finds what it is for, in results that were spoilt on purpose, and passes honest ones."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import real_data
+from PIL import Image
+from scipy import stats
 
 from spikevaediff import checks, images
+from spikevaediff.metrics.pixcorr import correlation, grey
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli
 
 IDS = np.arange(24) + 3
@@ -122,6 +127,131 @@ def test_training_images_shown_again_are_memorised(shown: Stimuli) -> None:
     assert "image_id 3, 4, 5, 6, 7, 8" in found.says
 
 
+def test_the_chance_of_standing_out_is_uniform_where_the_tail_is_exponential() -> None:
+    """Of Fisher's z; at the top of a normal distribution, where the tail falls off faster, it is never too small."""
+    rng = np.random.default_rng([10])
+    drawn = np.sort(rng.exponential(0.2, (4000, 60)))
+    p = np.array([checks.standing_out(np.tanh(z)) for z in drawn])
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+    normal = np.array([checks.standing_out(np.tanh(z)) for z in rng.normal(0, 0.3, (4000, 400))])
+    assert all(np.mean(normal < level) <= level for level in (0.1, 0.01, 0.001))
+
+
+@pytest.mark.parametrize(
+    ("likeness", "p"),
+    [
+        # z = 0.5, 0.4, 0.3, 0.2, 0.1: spacings 0.1, 0.2, 0.3, 0.4, so that G = 1 / 3 and m = 4.
+        (np.tanh([0.2, 0.5, 0.1, 0.4, 0.3]), (1 + 1 / 9) ** -3),
+        (np.array([0.1, 0.9, 0.2]), 1.0),
+        (np.zeros(50), 1.0),
+        (np.array([1.0, 0.1, 0.05, 0.02, 0.01, 0.0]), 0.0),
+    ],
+)
+def test_the_chance_of_standing_out_by_hand(likeness: np.ndarray, p: float) -> None:
+    assert checks.standing_out(likeness) == pytest.approx(p, abs=1e-3 if p == 0 else 1e-12)
+
+
+def by_ridge(pixels: np.ndarray, x: np.ndarray, n_folds: int, side: int = 16) -> tuple[Reconstructions, ImageSplit]:
+    """Out-of-fold images of `side` px by ridge regression, enlarged to 64 px: honest, blurred and near to the mean."""
+    n = len(pixels)
+    y, fold = images.resize(pixels, side).reshape(n, -1).astype(float), np.arange(n) % n_folds
+    predicted = np.empty_like(y)
+    for k in range(n_folds):
+        train, test = fold != k, fold == k
+        z = (x - x[train].mean(0)) / x[train].std(0)
+        gram = z[train].T @ z[train] + 100 * np.eye(x.shape[1])
+        predicted[test] = y[train].mean(0) + z[test] @ np.linalg.solve(gram, z[train].T @ (y[train] - y[train].mean(0)))
+    small = np.clip(np.rint(predicted), 0, 255).astype(np.uint8).reshape(n, side, side)
+    return Reconstructions(np.arange(n), images.rgb(images.resize(small, 64))), ImageSplit(np.arange(n), fold)
+
+
+def with_copies(
+    honest: Reconstructions, shown: Stimuli, split: ImageSplit, n_copies: int, *, blur: float = 0.0, noise: float = 0.0
+) -> Reconstructions:
+    """Some of the reconstructions replaced by different training images of their fold, or what is left of them."""
+    from scipy.ndimage import gaussian_filter
+
+    rng, pixels = np.random.default_rng([11]), honest.pixels.copy()
+    partner = np.roll(np.arange(len(split.fold)), 1)  # of the next fold, as folds alternate
+    assert (split.fold[partner] != split.fold).all()
+    for row in rng.choice(len(pixels), n_copies, replace=False):
+        left = gaussian_filter(shown.pixels[partner[row]].astype(float), blur) + rng.normal(0, noise, (64, 64))
+        pixels[row] = images.rgb(np.clip(left, 0, 255).astype(np.uint8)[None])[0]
+    return Reconstructions(honest.image_id, pixels)
+
+
+def copies_are_found_and_accidents_are_not(pixels: np.ndarray, x: np.ndarray) -> None:
+    n = len(pixels)
+    shown = Stimuli("photographs", np.arange(n), pixels)
+    honest, split = by_ridge(pixels, x, 10)
+    found = checks.memorised(honest, shown, split, honest)
+    assert found.status == "passed", found.says
+    assert found.value is not None
+    assert found.value <= 0.01
+    assert f" different ones ({n / 100:.1f} would by accident, chance" in found.says
+    assert f" of {n} to one that their fit had not seen" in found.says
+    assert f"{found.value * n:.0f} of the control to a training image" in found.says
+    for spoilt in (
+        with_copies(honest, shown, split, n),
+        with_copies(honest, shown, split, n, blur=1.5),
+        with_copies(honest, shown, split, n, noise=40.0),
+        with_copies(honest, shown, split, n // 20),
+        with_copies(honest, shown, split, n // 20, blur=1.0),
+    ):
+        recalled = checks.memorised(spoilt, shown, split)
+        assert recalled.status == "failed", recalled.says
+        assert "The decoder recalls what it was trained on" in recalled.says
+        assert recalled.value is not None
+        assert recalled.limit is not None
+    # One copy may be an accident, and is told.
+    one = checks.memorised(with_copies(honest, shown, split, 1), shown, split)
+    assert one.status in ("passed", "noted")
+    assert one.value == pytest.approx(found.value + 1 / n, abs=1.01 / n)
+
+
+def test_blurred_reconstructions_of_photographs_are_near_to_training_images_by_accident(
+    shared: Path, tmp_path: Path
+) -> None:
+    """400 photographs from 33 units of macaque V4: dozens correlate above 0.9 with some training image."""
+    folder = real_data.macaque_v4(shared, tmp_path / "v4", n_images=400)
+    with np.load(next((folder / "sessions").glob("*.npz"))) as file:
+        responses, image_id = file["responses"][:, :33].astype(float), file["image_id"]
+    x = np.stack([responses[image_id == i].mean(0) for i in range(400)])
+    pixels = np.stack(
+        [np.asarray(Image.open(path).convert("L").resize((64, 64))) for path in sorted((folder / "images").iterdir())]
+    )
+    honest, split = by_ridge(pixels, x, 10)
+    likeness = correlation(pixels.reshape(400, -1), grey(honest.pixels).reshape(400, -1))
+    nearest = np.where(split.fold[:, None] != split.fold, likeness, -1).max(0)
+    assert np.sum(nearest > np.maximum(0.9, likeness.diagonal())) > 30
+    copies_are_found_and_accidents_are_not(pixels, x)
+
+
+def clouds(n: int) -> np.ndarray:
+    """Pictures with the spectrum of photographs, amplitudes 1 / f, uint8 (n, 64, 64)."""
+    rng = np.random.default_rng([12])
+    f = np.hypot(np.fft.fftfreq(64)[:, None], np.fft.rfftfreq(64)[None, :]).clip(1 / 64)
+    drawn = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(n, 64, 64))) / f**1.5, (64, 64))
+    return np.clip(128 + 45 * (drawn - drawn.mean()) / drawn.std(), 0, 255).astype(np.uint8)
+
+
+def test_copies_are_found_among_blurred_reconstructions() -> None:
+    pixels = clouds(200)
+    rng = np.random.default_rng([13])
+    x = images.resize(pixels, 4).reshape(200, -1) @ rng.normal(size=(16, 30)) + rng.normal(0, 150, (200, 30))
+    copies_are_found_and_accidents_are_not(pixels, x)
+
+
+def test_one_picture_near_to_one_training_image_is_one_accident() -> None:
+    """A decoder that shows nearly the same for all images is near to the same training image with all of them."""
+    pixels = clouds(60)
+    shown, split = Stimuli("clouds", np.arange(60), pixels), ImageSplit(np.arange(60), np.arange(60) % 6)
+    one = np.repeat(images.rgb(pixels[:1]), 60, axis=0)
+    found = checks.memorised(Reconstructions(np.arange(60), one), shown, split)
+    assert found.status == "noted", found.says
+    assert checks.collapsed(Reconstructions(np.arange(60), one), shown).status == "failed"
+
+
 def test_a_perfect_reconstruction_is_not_taken_for_a_copy_of_an_image_like_it(shown: Stimuli) -> None:
     assert checks.memorised(Reconstructions(IDS, images.rgb(shown.pixels)), shown, SPLIT).value == 0
 
@@ -134,6 +264,30 @@ def test_one_picture_for_all_is_collapsed(shown: Stimuli) -> None:
         found = checks.collapsed(Reconstructions(IDS, np.clip(pixels, 0, 255).astype(np.uint8)), shown)
         assert found.status == "failed", change
     assert "nearly one picture" in found.says
+
+
+def test_differences_that_nobody_sees_are_one_picture(shown: Stimuli) -> None:
+    """Noise of a grey level differs in 23 directions."""
+    pixels = noisy(shown).pixels[:1].astype(float) + np.random.default_rng([8]).normal(0, 1, (24, 64, 64, 3))
+    found = checks.collapsed(Reconstructions(IDS, np.clip(np.rint(pixels), 0, 255).astype(np.uint8)), shown)
+    assert found.value is not None
+    assert found.value > 5
+    assert found.status == "failed"
+
+
+def test_few_directions_are_noted_and_do_not_stop(shown: Stimuli) -> None:
+    """Two patterns, as strong penalties leave them: 2 of 20 directions, which is no fault of the decoder."""
+    rng = np.random.default_rng([9])
+    patterns = images.resize(rng.integers(0, 256, (2, 4, 4), dtype=np.uint8), 64).astype(float) - 128
+    pixels = 128 + np.tensordot(rng.normal(0, 0.3, (24, 2)), patterns, 1)
+    some = Reconstructions(IDS, images.rgb(np.clip(pixels, 0, 255).astype(np.uint8)))
+    found = checks.collapsed(some, shown, noisy(shown))
+    assert found.status == "noted"
+    assert found.value is not None
+    assert found.value == pytest.approx(checks.effective_rank(grey(some.pixels).reshape(24, -1)))
+    assert found.value > 1.5
+    assert f"differ in {found.value:.1f} directions (effective rank), shown images in" in found.says
+    assert "reconstructions from true features in" in found.says
 
 
 def test_the_effective_rank_of_equal_directions_is_their_number() -> None:
@@ -159,3 +313,32 @@ def test_scores_above_a_ceiling_by_more_than_their_interval_fail(mean: float, lp
     found = checks.above_ceiling(scores, ceilings, {"pixcorr": True, "lpips": False, "clip": True})
     assert found.status == status, found.says
     assert ("its noise ceiling" in found.says) == (status == "failed")
+
+
+def test_many_comparisons_with_a_ceiling_are_allowed_for() -> None:
+    """A score above its ceiling by a little more than its interval: once in 40 by accident, but not once of twenty."""
+    scores = {f"metric {i}": score(0.5 + 0.055 * (i == 0), 0.05) for i in range(20)}
+    ceilings = [("with true features", dict.fromkeys(scores, 0.5))]
+    better = dict.fromkeys(scores, True)
+    assert checks.above_ceiling(scores, ceilings, better).status == "passed"
+    alone = {"metric 0": scores["metric 0"]}
+    assert checks.above_ceiling(alone, [("with true features", {"metric 0": 0.5})], better).status == "failed"
+    scores["metric 0"] = score(0.6, 0.05)
+    assert checks.above_ceiling(scores, ceilings, better).status == "failed"
+
+
+def test_what_true_features_allow_is_counted_from_wrong_pairings() -> None:
+    """A blurred run has an SSIM of 0.29 without knowing anything, where a sharp decoder has 0.22 for wrong images."""
+
+    def of(mean: float, chance: float | None, *, larger: bool = True) -> dict[str, Any]:
+        return {"absent": None, "mean": mean, "chance": chance, "larger_is_better": larger}
+
+    ceiling = {
+        "ssim": of(0.31, 0.22),
+        "pixcorr": of(0.8, 0.02),
+        "lpips": of(0.5, 0.7, larger=False),
+        "one": of(0.9, None),
+    }
+    run = {"ssim": of(0.33, 0.29), "pixcorr": of(0.3, 0.01), "lpips": of(0.6, 0.65, larger=False), "one": of(0.8, None)}
+    found = checks.beyond_chance(ceiling | {"clip": {"absent": "no network"}}, run | {"clip": {"absent": "no network"}})
+    assert found == pytest.approx({"ssim": 0.38, "pixcorr": 0.8, "lpips": 0.45, "one": 0.9})
