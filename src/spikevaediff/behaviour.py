@@ -6,10 +6,11 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from spikevaediff import nwb
+from spikevaediff.session_file import has, numbers, opened, times
 
 _RUNNING = "processing/running/running_speed"
 _PUPIL = "processing/filtered_gaze_mapping/pupil_area"
+_CM_PER_S = {"cm/s": 1.0, "cm/sec": 1.0, "m/s": 100.0, "m/sec": 100.0, "mm/s": 0.1}
 
 
 class RunningSpeed(NamedTuple):
@@ -26,27 +27,43 @@ class RunningSpeed(NamedTuple):
 
 def has_running_speed(path: str | Path) -> bool:
     """Whether a session knows how fast the mouse ran; those of the Allen Institute do, others may not."""
-    with nwb.opened(path) as file:
-        return _RUNNING in file
+    with opened(path) as file:
+        return has(file, _RUNNING)
 
 
 def read_running_speed(path: str | Path) -> RunningSpeed:
     """Running speed over the session.
 
+    A file that does not say when samples end is taken to measure until the next sample.
+
     Raises
     ------
     FileNotFoundError, ValueError
         There is no such file; it is damaged or has no running speed (every session of the data set has); the columns
-        differ in length; time is not finite or falls.
+        differ in length; time is not finite or falls; the unit is no speed.
     """
-    with nwb.opened(path) as file:
-        start = _rising(file, _RUNNING)
-        stop = _rising(file, f"{_RUNNING}_end_times")
-        speed = nwb.numbers(file, _RUNNING, "data")
-        lengths = {"start": len(start), "end": len(stop), "speed": len(speed)}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"{file.filename}: columns of /{_RUNNING} differ in length: {lengths}")
-    return RunningSpeed(start, stop, speed)
+    with opened(path) as file:
+        start = times(file, _RUNNING)
+        speed = numbers(file, _RUNNING, "data") * _cm_per_s(file)
+        stop = times(file, f"{_RUNNING}_end_times") if has(file, f"{_RUNNING}_end_times") else None
+    if stop is None and len(start) == len(speed) > 1:
+        stop = np.append(start[1:], 2 * start[-1] - start[-2])
+    lengths = {"start": len(start), "end": len(start if stop is None else stop), "speed": len(speed)}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{path}: columns of /{_RUNNING} differ in length: {lengths}")
+    return RunningSpeed(start, start if stop is None else stop, speed)
+
+
+def _cm_per_s(file: h5py.File) -> float:
+    """What a stored number of running speed is worth, in cm/s."""
+    stored = file[f"{_RUNNING}/data"].attrs
+    unit = "".join(str(stored.get("unit", "cm/s")).casefold().split())
+    if unit not in _CM_PER_S:
+        raise ValueError(
+            f"{file.filename}: /{_RUNNING}/data is in {stored['unit']!r}, expected {', '.join(_CM_PER_S)}. Convert it, "
+            f"or leave running speed out"
+        )
+    return _CM_PER_S[unit] * float(stored.get("conversion", 1.0))
 
 
 class Pupil(NamedTuple):
@@ -68,20 +85,13 @@ def read_pupil(path: str | Path) -> Pupil | None:
     FileNotFoundError, ValueError
         There is no such file; it is damaged; the columns differ in length; time is not finite or falls.
     """
-    with nwb.opened(path) as file:
-        if _PUPIL not in file:
+    with opened(path) as file:
+        if not has(file, _PUPIL):
             return None
-        time, area = _rising(file, _PUPIL), nwb.numbers(file, _PUPIL, "data")
+        time, area = times(file, _PUPIL), numbers(file, _PUPIL, "data")
         if len(time) != len(area):
             raise ValueError(f"{file.filename}: /{_PUPIL} has {len(time)} times and {len(area)} areas")
     return Pupil(time, area)
-
-
-def _rising(file: h5py.File, series: str) -> np.ndarray:
-    time = nwb.numbers(file, series, "timestamps")
-    if not np.isfinite(time).all() or np.any(time[1:] < time[:-1]):
-        raise ValueError(f"{file.filename}: /{series}/timestamps must be finite and rise, but does not")
-    return time
 
 
 def mean_between(time_s: np.ndarray, values: np.ndarray, start_s: np.ndarray, stop_s: np.ndarray) -> np.ndarray:

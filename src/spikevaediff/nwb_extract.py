@@ -18,8 +18,11 @@ import h5py
 import numpy as np
 from rich.progress import track
 
+from spikevaediff import behaviour, session_file, spike_trains
 from spikevaediff.atomic import replacing
 from spikevaediff.nwb import KEPT, read_presentations, read_units
+from spikevaediff.session_file import NOT_OF_THE_FILE, has, opened
+from spikevaediff.spike_trains import Clock
 
 _TABLES = ("natural_scenes_presentations", "spontaneous_presentations", "invalid_times")
 _SERIES = (
@@ -73,8 +76,8 @@ def check_margin(margin_s: float) -> None:
         raise ValueError(f"margin_s is {margin_s}, expected seconds, 0 or more")
 
 
-def extract(source: str | Path, path: str | Path, *, margin_s: float) -> None:
-    """Write the extract of a session file.
+def extract(source: str | Path, path: str | Path, *, margin_s: float) -> float:
+    """Write the extract of a session file, once its tables agree with each other (spike_trains.Clock).
 
     Parameters
     ----------
@@ -85,21 +88,50 @@ def extract(source: str | Path, path: str | Path, *, margin_s: float) -> None:
     margin_s : float
         Spikes, running speed and pupil are kept from this many seconds before each presentation to as many after it.
 
+    Returns
+    -------
+    float
+        Mean rate in Hz of the units that some choice of limits could let pass.
+
     Raises
     ------
     FileNotFoundError, ValueError
-        As spike_counts.read_responses; the margin is negative or not finite.
+        As spike_counts.read_responses and spike_trains.Clock.check, for all units that could pass; no unit could; the
+        margin is negative or not finite; running speed or pupil cannot be read; the file is of another layout.
     OSError
-        No right to write, or the disk is full.
+        No right to read or write, or the disk is full.
     """
     check_margin(margin_s)
-    _, criteria = read_units(source)
+    try:
+        return _extract(Path(source), Path(path), margin_s)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # On a full disk HDF5 can neither write nor close the file, and the second error hides the reason.
+        cause = error.__context__
+        if isinstance(cause, OSError) and cause.errno in NOT_OF_THE_FILE:
+            raise OSError(cause.errno, cause.strerror, str(path)) from error
+        if isinstance(error, ValueError) and str(source) in str(error):
+            raise
+        raise ValueError(
+            f"{source} cannot be taken over ({type(error).__name__}: {error}): a part of it is not laid out as in an "
+            f"Allen Visual Coding Neuropixels session (NWB 2). Convert it, or count the spikes yourself: sessions/1.npz"
+        ) from error
+
+
+def _extract(source: Path, path: Path, margin_s: float) -> float:
+    units, criteria = read_units(source)
     usable = np.logical_and.reduce(list(criteria.values()))
+    if not usable.any():
+        failed = ", ".join(f"{np.sum(~passes)} not {name}" for name, passes in criteria.items())
+        raise ValueError(f"{source}: none of {len(units)} units can be used ({failed}). Correct these columns")
     presentations = read_presentations(source)
     if not len(presentations.start_s):
         raise ValueError(f"{source} has no valid presentation of a natural scene; nothing can be decoded from it")
+    if behaviour.has_running_speed(source):
+        behaviour.read_running_speed(source)
+    behaviour.read_pupil(source)
     intervals = kept_intervals(presentations.start_s, presentations.stop_s, margin_s)
-    with replacing(path) as temporary, h5py.File(source, "r") as old, h5py.File(temporary, "w") as new:
+    clock = Clock(presentations)
+    with replacing(path) as temporary, opened(source) as old, h5py.File(temporary, "w") as new:
         _copy_attributes(old, new)
         for name in _WHOLE:
             if name in old:
@@ -112,18 +144,22 @@ def extract(source: str | Path, path: str | Path, *, margin_s: float) -> None:
         for name in ("processing/running", "processing/filtered_gaze_mapping"):
             if name in old:
                 _copy_attributes(old[name], new.require_group(name))
-        times = "processing/running/running_speed/timestamps"
-        running_s = old[times][:] if times in old else None
+        running_s = session_file.times(old, _SERIES[0]) if has(old, _SERIES[0]) else None
         for name in _SERIES:
-            if name in old:
+            if has(old, name):
                 # Running speed has its ends in a series of their own: all three are cut by the same samples.
                 together = running_s if name.startswith("processing/running/") else None
-                _copy_series(old[name], new.create_group(name), intervals, together)
-        _copy_units(old, new, usable, intervals)
+                time_s = session_file.times(old, name) if together is None else together
+                _copy_series(old[name], new.create_group(name), intervals, time_s)
+        _copy_units(old, new, units.unit_id, usable, intervals, clock)
+        kept_s = float(np.ptp(old[KEPT][:], axis=1).sum()) if has(old, KEPT) else None
+        mean_hz = clock.check(str(source), units.firing_rate[usable], kept_s)
         kept = new.create_dataset(KEPT, data=intervals)
         kept.attrs["notes"] = "seconds from and to which the spikes of the recording were kept"
         _typed(kept, "ScratchData", "core")
         _renew_references(old, new)
+        _replace_broken_links(old, new)
+    return mean_hz
 
 
 def _copy_attributes(old: h5py.Group | h5py.Dataset, new: h5py.Group | h5py.Dataset) -> None:
@@ -132,26 +168,30 @@ def _copy_attributes(old: h5py.Group | h5py.Dataset, new: h5py.Group | h5py.Data
             new.attrs.create(name, value, dtype=old.attrs.get_id(name).dtype)
 
 
-def _copy_series(old: h5py.Group, new: h5py.Group, intervals: np.ndarray, time_s: np.ndarray | None) -> None:
-    """The samples of a time series within the intervals; `time_s` decides in place of its own timestamps."""
+def _copy_series(old: h5py.Group, new: h5py.Group, intervals: np.ndarray, time_s: np.ndarray) -> None:
+    """The samples of a time series, taken at `time_s`, within the intervals."""
     _copy_attributes(old, new)
-    time = old["timestamps"][:] if time_s is None else time_s
-    spans = np.column_stack([np.searchsorted(time, intervals[:, 0]), np.searchsorted(time, intervals[:, 1])])
+    spans = np.column_stack([np.searchsorted(time_s, intervals[:, 0]), np.searchsorted(time_s, intervals[:, 1])])
     for name, dataset in old.items():
-        if isinstance(dataset, h5py.Dataset) and dataset.ndim and len(dataset) == len(time):
+        if name == "starting_time":  # a start and a rate do not tell when samples with gaps were taken
+            stamps = new.create_dataset("timestamps", data=np.concatenate([time_s[a:b] for a, b in spans]))
+            stamps.attrs["interval"], stamps.attrs["unit"] = 1, "seconds"
+        elif isinstance(dataset, h5py.Dataset) and dataset.ndim and len(dataset) == len(time_s):
             kept = new.create_dataset(name, data=np.concatenate([dataset[a:b] for a, b in spans]))
             _copy_attributes(dataset, kept)
         else:
             old.copy(dataset, new, name=name)
 
 
-def _copy_units(old: h5py.File, new: h5py.File, usable: np.ndarray, intervals: np.ndarray) -> None:
+def _copy_units(
+    old: h5py.File, new: h5py.File, unit_id: np.ndarray, usable: np.ndarray, intervals: np.ndarray, clock: Clock
+) -> None:
     units = new.create_group("units")
     _copy_attributes(old["units"], units)
     columns = ["spike_times", *(name for name in _EMPTIED if name in old["units"])]
     ours = {*columns, *(f"{name}_index" for name in columns)}
     for name in old["units"]:
-        if name not in ours:
+        if name not in ours and has(old, f"units/{name}"):
             old.copy(old[f"units/{name}"], units, name=name)
     for name in columns[1:]:
         whole = old[f"units/{name}"]
@@ -159,16 +199,14 @@ def _copy_units(old: h5py.File, new: h5py.File, usable: np.ndarray, intervals: n
         _index(units, name, np.zeros(len(usable), np.int64))
 
     spikes_s = []
-    first = 0
-    ends = old["units/spike_times_index"][:].astype(np.int64)
-    for unit in track(range(len(ends)), description="keeping spikes around the scenes"):
+    starts, stops = spike_trains.bounds(old, len(usable))
+    for unit in track(range(len(usable)), description="keeping spikes around the scenes"):
         if usable[unit]:
-            all_s = old["units/spike_times"][first : ends[unit]]
-            cuts = np.searchsorted(all_s, intervals)
-            spikes_s.append(np.concatenate([all_s[a:b] for a, b in cuts]))
+            all_s = spike_trains.spikes(old, int(unit_id[unit]), starts[unit], stops[unit])
+            clock.add(all_s)
+            spikes_s.append(np.concatenate([all_s[a:b] for a, b in np.searchsorted(all_s, intervals)]))
         else:
             spikes_s.append(np.empty(0))
-        first = ends[unit]
     end = np.cumsum([len(spikes) for spikes in spikes_s])
     column = units.create_dataset("spike_times", shape=(end[-1],), dtype=np.float64)
     for spikes, stop in zip(spikes_s, end, strict=True):
@@ -221,3 +259,14 @@ def _renew_references(old: h5py.File, new: h5py.File) -> None:
     for key in old.attrs:
         if isinstance(old.attrs[key], h5py.Reference):
             new.attrs[key] = renewed(old.attrs[key])
+
+
+def _replace_broken_links(old: h5py.File, new: h5py.File) -> None:
+    """Put what a link led to in the original in its place, where the extract holds the link and not its target."""
+    links = []
+    new.visititems_links(lambda name, link: None if isinstance(link, h5py.HardLink) else links.append((name, link)))
+    for name, link in links:
+        if isinstance(link, h5py.ExternalLink) or not has(new, name):
+            del new[name]
+            if has(old, name):
+                old.copy(old[name], new[str(Path("/", name).parent)], name=Path(name).name)

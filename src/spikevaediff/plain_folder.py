@@ -1,21 +1,26 @@
 """A folder of the plain format (datasets.plain), read and judged: pictures, units, sessions, and whether they belong
 together.
 
-`examine` reads everything, and says everything that is wrong at once.
+`examine` reads everything, tries what acquisition does with it, and says everything that is wrong at once.
 """
 
-import csv
+import tempfile
+import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from spikevaediff import nwb, response_tables, spike_counts
+from spikevaediff import csv_file, nwb, nwb_extract, response_tables
+from spikevaediff.csv_file import whole_number
 from spikevaediff.images import read_picture
-from spikevaediff.records import BLANK
-from spikevaediff.response_tables import Findings, Table, few, whole_number
+from spikevaediff.records import BLANK, Responses, UnitTable
+from spikevaediff.response_tables import Findings, Table, few
+from spikevaediff.session_file import LARGEST
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 METRICS = ("snr", "isi_violations", "amplitude_cutoff", "presence_ratio", "firing_rate")
@@ -39,6 +44,7 @@ class Examination:
     files, captions : dict of image_id to path and to sentence (None: no column of captions).
     units : dict of (session_id, unit_id) to a row of units.csv.
     tables, recordings : dict of session_id to Table and to the path of an NWB file.
+    rates_hz : dict of session_id to the mean rate of the units of a recording.
     shared : int64, sorted; images that every session shows.
     """
 
@@ -49,30 +55,88 @@ class Examination:
     units: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     tables: dict[int, Table] = field(default_factory=dict)
     recordings: dict[int, Path] = field(default_factory=dict)
+    rates_hz: dict[int, float] = field(default_factory=dict)
     shared: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
-def examine(folder: Path) -> Examination:
+def examine(folder: Path, *, rehearse: bool = True) -> Examination:
     """Read everything in a folder of the plain format.
 
     Never raises for what is in the folder: every problem is collected, so that one look is enough to mend all.
+
+    Parameters
+    ----------
+    folder : Path
+    rehearse : bool
+        Take the sessions over as acquisition does, into a temporary folder: minutes for a recording of gigabytes.
+        Without it, the spikes of recordings are not read.
     """
     folder, found = Path(folder), Examination()
     if not folder.is_dir():
         found.problems.append(f"{folder} is no folder")
         return found
-    _images(folder, found)
-    _sessions(folder, found)
+    _try(found, "images.csv", _images, folder, found)
+    _try(found, "sessions/", _sessions, folder, found)
     if found.tables or (folder / "units.csv").exists():
-        _units(folder, found)
+        _try(found, "units.csv", _units, folder, found)
     shown: dict[int, np.ndarray] = {}
     for session_id, table in found.tables.items():
         shown[session_id] = np.unique(table.image_id)
     for session_id, path in found.recordings.items():
-        if (ids := _recording(path, found)) is not None:
+        if (ids := _recording(session_id, path, found, rehearse)) is not None:
             shown[session_id] = ids
     _join(found, shown)
+    if not found.problems:
+        for session_id, table in found.tables.items():
+            window_s = np.array([0.0, 1.0])  # any: params.yaml says which
+            _try(found, f"session {session_id}", responses_of, session_id, table, found, window_s)
     return found
+
+
+_Result = TypeVar("_Result")
+
+
+def _try(found: Examination, name: str, function: Callable[..., _Result], *arguments: Any) -> _Result | None:
+    """What a function gives; None, and one problem, where it raises: nothing in a folder ends the look at the rest."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        expected = isinstance(error, ValueError | OSError)  # these say themselves what is wrong
+        text = " ".join(str(error).split()) if expected else f"{type(error).__name__}: {error}. Write it as below"
+        before, there, behind = text.partition(name)
+        says = f"{name}{behind}" if there and before in ("", f"{before.rstrip('/')}/") else f"{name}: {text}"
+        if says not in found.problems:
+            found.problems.append(says)
+        return None
+
+
+def responses_of(session_id: int, table: Table, found: Examination, window_s: np.ndarray) -> Responses:
+    """The responses of a table to the images that all sessions show, and to blanks.
+
+    Parameters
+    ----------
+    session_id : int
+    table : Table
+    found : Examination, without problems.
+    window_s : float64, (2,)
+        In which a table was counted that does not say so itself.
+    """
+    rows = [found.units[session_id, unit_id] for unit_id in table.unit_id.tolist()]
+    kept = np.isin(table.image_id, [BLANK, *found.shared])
+    units = UnitTable(
+        unit_id=table.unit_id,
+        session_id=np.full(len(rows), session_id, np.int64),
+        area=np.array([row["area"] for row in rows]),
+        **{name: np.array([row[name] for row in rows]) for name in METRICS},
+    )
+    return Responses.make(
+        counts=table.responses[kept],
+        image_id=table.image_id[kept],
+        presentation_id=np.flatnonzero(kept)[:, None],
+        session_id=np.array([session_id]),
+        window_s=window_s[None] if table.window_s is None else table.window_s.astype(np.float64),
+        units=units,
+    )
 
 
 def summary(folder: Path, found: Examination) -> str:
@@ -84,6 +148,11 @@ def summary(folder: Path, found: Examination) -> str:
     parts += [f"{len(found.shared)} images"]
     parts += [f"units {', '.join(f'{area} {n}' for area, n in sorted(areas.items()))}"] * bool(areas)
     parts += [f"{sum(n_presentations)} presentations"] * bool(n_presentations)
+    if found.tables:
+        mean = np.mean([table.responses.mean(dtype=np.float64) for table in found.tables.values()])
+        parts.append(f"mean response {mean:.3g} per unit and presentation")
+    if found.rates_hz:
+        parts.append(f"mean rate {np.mean(list(found.rates_hz.values())):.3g} Hz per unit")
     return f"{folder} is ready: {', '.join(parts)}"
 
 
@@ -99,13 +168,14 @@ def _csv(
         found.problems.append(f"{path.name} is missing. Write a table that begins with: {example}")
         return None
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            lines = [(reader.line_num, values) for values in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        found.problems.append(f"{path.name} is no CSV in UTF-8 ({error})")
+        header, lines, has_index = csv_file.read(path, path.name)
+    except (ValueError, PermissionError) as error:
+        found.problems.append(str(error))
         return None
-    header = [name.strip() for name in lines[0][1]] if lines else []
+    if has_index:
+        found.notes.append(
+            f"{path.name}: the first column has no name and is not used (an index, as pandas and R write)"
+        )
     missing = [name for name in needed if name not in header]
     unknown = [name for name in header if name not in (*needed, *optional)]
     repeated = [name for name, n in Counter(header).items() if n > 1]
@@ -114,14 +184,14 @@ def _csv(
         found.problems.append(f"{path.name} {what}: it begins with {','.join(header)!r}, expected {example}")
         return None
     if unknown:
-        found.notes.append(f"{path.name}: column {few(unknown)} is not used; known are {', '.join(needed + optional)}")
-    rows, ragged = [], []
-    for number, values in lines[1:]:
-        if len(values) == len(header):
-            rows.append(dict(zip(header, map(str.strip, values), strict=True)) | {"line": str(number)})
-        elif any(value.strip() for value in values):
-            ragged.append(number)
-    if ragged:
+        unused = few(name or "(no name)" for name in unknown)
+        found.notes.append(f"{path.name}: column {unused} is not used; known are {', '.join(needed + optional)}")
+    rows = [
+        dict(zip(header, values, strict=True)) | {"line": str(number)}
+        for number, values in lines
+        if len(values) == len(header)
+    ]
+    if ragged := [number for number, values in lines if len(values) != len(header)]:
         found.problems.append(
             f"{path.name}: line {few(ragged)} does not have {len(header)} values ({','.join(header)}). Put a value "
             f'that holds commas in "double quotes"'
@@ -139,6 +209,9 @@ def _images(folder: Path, found: Examination) -> None:
     bad, named, absent, broken, outside = [], Counter[int](), [], [], []
     captions = {}
     done: dict[str, list[str]] = {}
+    # macOS takes letters and their accents apart in the names of files, and tables have them in one.
+    there = (folder / "images").rglob("*")
+    composed = {unicodedata.normalize("NFC", p.relative_to(folder / "images").as_posix()): p for p in there}
     for row in rows or []:
         image_id = whole_number(row["image_id"])
         if image_id is None or image_id < 0:
@@ -147,6 +220,8 @@ def _images(folder: Path, found: Examination) -> None:
         named[image_id] += 1
         captions[image_id] = row.get("caption")
         path = folder / "images" / row["file"]
+        if not path.exists():
+            path = composed.get(unicodedata.normalize("NFC", row["file"]), path)
         found.files[image_id] = path
         if not row["file"]:
             if (folder / "images").is_dir():
@@ -206,7 +281,7 @@ def _sessions(folder: Path, found: Examination) -> None:
     for path in paths:
         if path.suffix not in (".npz", ".csv", ".nwb") or not path.is_file():
             found.problems.append(f"sessions/{path.name}: expected a file .npz, .csv or .nwb")
-        elif not path.stem.isdecimal():
+        elif not path.stem.isdecimal() or int(path.stem[:20]) >= LARGEST:
             found.problems.append(f"sessions/{path.name}: name it by the number of the session, as in 1{path.suffix}")
         elif int(path.stem) in numbers:
             found.problems.append(
@@ -232,9 +307,9 @@ def _units(folder: Path, found: Examination) -> None:
         session_id, unit_id = whole_number(row["session_id"]), whole_number(row["unit_id"])
         metrics: dict[str, float] = {}
         for name in METRICS:
-            try:
-                metrics[name] = float(row.get(name) or "nan")
-            except ValueError:
+            value = csv_file.number(row.get(name) or "nan")
+            metrics[name] = np.nan if value is None else value
+            if value is None:
                 bad.append(f"line {row['line']}: {name} is {row[name]!r}")
         if session_id is None or unit_id is None or not row["area"]:
             bad.append(f"line {row['line']}: {row['session_id']},{row['unit_id']},{row['area']}")
@@ -263,19 +338,17 @@ def _units(folder: Path, found: Examination) -> None:
         found.notes.append(f"units.csv: there is no file of session {few(extra)}")
 
 
-def _recording(path: Path, found: Examination) -> np.ndarray | None:
+def _recording(session_id: int, path: Path, found: Examination, rehearse: bool) -> np.ndarray | None:
     """The images that a recording shows; problems of its tables and spikes are added."""
-    shown = None
-    for look in (nwb.read_presentations, _check_number, spike_counts.check):
-        try:
-            seen = look(path)
-        except (ValueError, OSError, KeyError) as error:
-            says = f"sessions/{str(error).removeprefix(f'{path.parent}/')}"
-            if says not in found.problems:
-                found.problems.append(says)
-        else:
-            shown = np.unique(seen.image_id) if isinstance(seen, nwb.Presentations) else shown
-    return shown
+    name = f"sessions/{path.name}"
+    shown = _try(found, name, nwb.read_presentations, path)
+    _try(found, name, _check_number, path)
+    if rehearse:
+        with tempfile.TemporaryDirectory() as folder:
+            rate_hz = _try(found, name, partial(nwb_extract.extract, margin_s=0.0), path, Path(folder) / path.name)
+        if rate_hz is not None:
+            found.rates_hz[session_id] = rate_hz
+    return None if shown is None else np.unique(shown.image_id)
 
 
 def _check_number(path: Path) -> None:

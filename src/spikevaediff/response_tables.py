@@ -3,7 +3,6 @@
 What is wrong with a file is collected and not raised, so that one look at a folder is enough to mend all of it.
 """
 
-import csv
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,10 +11,13 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from spikevaediff import precision
+from spikevaediff import csv_file, precision
+from spikevaediff.csv_file import whole_number
 from spikevaediff.records import BLANK
+from spikevaediff.session_file import LARGEST
 
-LARGEST = 2**53  # whole numbers below it are exact in every type that they may come in
+_LONGEST_S = 60.0  # of a time window
+_MARKS = (-1.0, -9.0, -99.0, -999.0, -9999.0)  # that people and programs put where a value is missing
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Findings:
 class Table:
     """Responses of one session that were counted elsewhere.
 
-    responses : (n_presentations, n_units, n_windows), uint16, float32 or float64 (spikevaediff.precision).
+    responses : (n_presentations, n_units, n_windows), uint16, float32 or float64.
     image_id : int64, (n_presentations,).
     unit_id : int64, (n_units,).
     window_s : float64, (n_windows, 2), or None where the file does not say.
@@ -51,12 +53,6 @@ def few(values: Iterable[object]) -> str:
     return ", ".join(map(str, values[:5])) + (f", ... ({len(values)})" if len(values) > 5 else "")
 
 
-def whole_number(text: str) -> int | None:
-    """The whole number that a text is, None where it is none or too large for an id."""
-    number = int(text) if text.removeprefix("-").isdecimal() else LARGEST
-    return number if abs(number) < LARGEST else None
-
-
 def read(path: Path, found: Findings) -> Table | None:
     """The table in a file .npz or .csv; None where it is no table. Problems and notes are added to `found`."""
     return _npz(path, found) if path.suffix == ".npz" else _csv(path, found)
@@ -67,6 +63,9 @@ def _npz(path: Path, found: Findings) -> Table | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
+    except PermissionError:
+        found.problems.append(f"{name} may not be read by this user. Give the right to: chmod u+r {path}")
+        return None
     # As in records.read_npz; AttributeError: a single array, as np.save writes it.
     except (BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         found.problems.append(f"{name} is no npz of plain arrays, or damaged ({error}). Write it by np.savez")
@@ -78,6 +77,11 @@ def _npz(path: Path, found: Findings) -> Table | None:
     if unknown := [key for key in arrays if key not in (*needed, "window_s")]:
         found.notes.append(f"{name}: array {few(unknown)} is not used")
     window_s = arrays.get("window_s")
+    if window_s is not None and window_s.shape == (2,):
+        window_s = window_s[None]
+    for key in ("image_id", "unit_id"):
+        if arrays[key].ndim == 2 and 1 in arrays[key].shape:  # rows and columns, as Matlab has them
+            arrays[key] = arrays[key].ravel()
     before = len(found.problems)
     responses = arrays["responses"]
     if responses.ndim not in (2, 3) or responses.dtype.kind not in "uifb" or 0 in responses.shape:
@@ -91,10 +95,11 @@ def _npz(path: Path, found: Findings) -> Table | None:
             window_s.shape != (n, 2)
             or window_s.dtype.kind not in "uif"
             or not np.all(window_s[:, 0] < window_s[:, 1])
-            or not np.isfinite(window_s).all()
+            or not np.all(np.abs(window_s) <= _LONGEST_S)
         ):
             found.problems.append(
-                f"{name}: window_s is {window_s.tolist()}, expected {n} row(s) [start, stop] in seconds after onset"
+                f"{name}: window_s is {window_s.tolist()}, expected {n} row(s) [start, stop] in seconds after onset, "
+                f"up to {_LONGEST_S:g} s from it"
             )
     elif responses.ndim == 3 and responses.shape[2] > 1:
         found.problems.append(f"{name}: responses has {responses.shape[2]} windows; add window_s, a row each")
@@ -120,36 +125,36 @@ def _npz(path: Path, found: Findings) -> Table | None:
 def _csv(path: Path, found: Findings) -> Table | None:
     name = f"sessions/{path.name}"
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            numbered = [(reader.line_num, line) for line in reader if line]
-    except (UnicodeDecodeError, csv.Error) as error:
-        found.problems.append(f"{name} is no CSV in UTF-8 ({error})")
+        sheet = csv_file.read(path, name)
+    except (ValueError, PermissionError) as error:
+        found.problems.append(str(error))
         return None
-    header = [value.strip() for value in numbered[0][1]] if numbered else []
+    if sheet.has_index:
+        found.notes.append(f"{name}: the first column has no name and is not used (an index, as pandas and R write it)")
+    header = sheet.header
     if len(header) < 2 or header[0] != "image_id" or any(whole_number(value) is None for value in header[1:]):
         wrong = next((value for value in header[1:] if whole_number(value) is None), ",".join(header[:5]))
         found.problems.append(
             f"{name} begins with {wrong!r}, expected image_id and the numbers of the units: image_id,17,18"
         )
         return None
-    if ragged := [number for number, line in numbered if len(line) != len(header)]:
+    if ragged := [number for number, line in sheet.rows if len(line) != len(header)]:
         found.problems.append(f"{name}: line {few(ragged)} does not have {len(header)} values as the header has")
         return None
-    if len(numbered) < 2:
+    if not sheet.rows:
         found.problems.append(f"{name} has no presentation below its header")
         return None
-    values = np.empty((len(numbered) - 1, len(header)))
-    wrong_cells = []
-    for row, (number, line) in enumerate(numbered[1:]):
-        for column, text in enumerate(line):
-            try:
-                values[row, column] = float(text)
-            except ValueError:
-                wrong_cells.append(f"line {number}, column {header[column]}: {text!r}")
+    read = [[csv_file.number(text) for text in line] for _, line in sheet.rows]
+    wrong_cells = [
+        f"line {number}, column {column}: {text!r}"
+        for (number, line), row in zip(sheet.rows, read, strict=True)
+        for column, text, value in zip(header, line, row, strict=True)
+        if value is None
+    ]
     if wrong_cells:
         found.problems.append(f"{name}: expected numbers in {few(wrong_cells)}")
         return None
+    values = np.array(read, np.float64)
     unit_id = np.array([int(value) for value in header[1:]])
     return _checked(name, values[:, 1:, None], values[:, 0], unit_id, None, found)
 
@@ -197,6 +202,11 @@ def _checked(
             f"{name}: responses of unit {few(coarse)} change by less than a step of {responses.dtype}. Take their mean "
             f"away before they are written, or write them as float64"
         )
+    if (mark := _fill_value(responses)) is not None:
+        found.problems.append(
+            f"{name}: responses are {mark:g} in {int((responses == mark).sum())} places and never below 0 "
+            f"elsewhere: a mark of missing values? Leave these presentations out"
+        )
     silent = unit_id[(responses == responses[:1, :, :1]).all((0, 2))].tolist()
     if silent:
         found.notes.append(f"{name}: unit {few(silent)} never changes and tells nothing")
@@ -215,3 +225,12 @@ def _checked(
             f"spike counts: no Fano factor, and transform square_root only where none is below 0"
         )
     return Table(kept, image_id, unit_id, window_s)
+
+
+def _fill_value(responses: np.ndarray) -> float | None:
+    """The number that marks missing values, where one does: -1 among counts, -999 among any numbers from 0 on."""
+    values = np.unique(responses)
+    if len(values) < 2 or values[0] not in _MARKS or values[1] < 0:
+        return None
+    counts = bool(np.all(values == np.round(values)))
+    return float(values[0]) if counts or 10 * values[-1] < -values[0] else None

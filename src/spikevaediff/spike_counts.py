@@ -10,8 +10,9 @@ import h5py
 import numpy as np
 from rich.progress import track
 
-from spikevaediff import nwb, unit_filter
+from spikevaediff import nwb, spike_trains, unit_filter
 from spikevaediff.records import Responses
+from spikevaediff.session_file import opened
 from spikevaediff.unit_filter import Limits
 
 
@@ -23,29 +24,6 @@ def _checked_windows(windows_s: np.ndarray) -> np.ndarray:
     if len(wrong):
         raise ValueError(f"windows_s: {wrong[0].tolist()} must start before it stops (seconds after onset)")
     return windows
-
-
-def _ends(file: h5py.File, n_units: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the spike times of each unit begin and end."""
-    starts, ends = nwb.ends(file, "units", "spike_times")
-    if len(ends) != n_units:
-        raise ValueError(f"{file.filename}: /units/spike_times_index lists {len(ends)} units, /units/id {n_units}")
-    return starts, ends
-
-
-def _spikes_of(file: h5py.File, unit_id: int, start: int, stop: int) -> np.ndarray:
-    spikes = file["units/spike_times"][start:stop]
-    if not np.isfinite(spikes).all():
-        raise ValueError(
-            f"{file.filename}: unit {unit_id} has {np.sum(~np.isfinite(spikes))} spike times that are not finite"
-        )
-    falls = np.flatnonzero(spikes[1:] < spikes[:-1])
-    if len(falls):
-        raise ValueError(
-            f"{file.filename}: the spike times of unit {unit_id} are not sorted "
-            f"({spikes[falls[0]]:g} s is followed by {spikes[falls[0] + 1]:g} s). Sort them within the unit"
-        )
-    return spikes
 
 
 def _check_kept(file: h5py.File, edges: np.ndarray) -> None:
@@ -113,11 +91,11 @@ def read_responses(
     shown = nwb.read_presentations(path)
     edges = shown.start_s[:, None, None] + windows[None]
     counts = np.empty((len(edges), len(chosen), len(windows)), np.uint16)
-    with nwb.opened(path) as file:
-        starts, ends = _ends(file, len(units))
+    with opened(path) as file:
+        starts, ends = spike_trains.bounds(file, len(units))
         _check_kept(file, edges)
         for column, unit in enumerate(track(chosen, description="counting spikes")):
-            spikes = _spikes_of(file, int(units.unit_id[unit]), starts[unit], ends[unit])
+            spikes = spike_trains.spikes(file, int(units.unit_id[unit]), starts[unit], ends[unit])
             before = np.searchsorted(spikes, edges, side="left")
             counted = before[..., 1] - before[..., 0]
             if counted.size and counted.max() > np.iinfo(np.uint16).max:
@@ -134,19 +112,3 @@ def read_responses(
         window_s=windows,
         units=units.take(chosen),
     )
-
-
-def check(path: str | Path) -> None:
-    """Refuse a session with units or spike times that `read_responses` could stumble over, for whatever areas.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As `read_responses`.
-    """
-    units, criteria = nwb.read_units(path)
-    usable = np.logical_and.reduce(list(criteria.values()))
-    with nwb.opened(path) as file:
-        starts, ends = _ends(file, len(units))
-        for unit in track(np.flatnonzero(usable), description="checking spikes"):
-            _spikes_of(file, int(units.unit_id[unit]), starts[unit], ends[unit])

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spikevaediff import nwb
+from spikevaediff import nwb, session_file
 
 
 class UnitPlaces(NamedTuple):
@@ -38,14 +38,14 @@ def read_places(path: str | Path) -> UnitPlaces:
         As spike_counts.read_responses.
     """
     units, _ = nwb.read_units(path)
-    with nwb.opened(path) as file:
+    with session_file.opened(path) as file:
         peak, row, listed = nwb.peak_channels(file)
-        ccf = np.stack([nwb.numbers(file, nwb.ELECTRODES, axis) for axis in "xyz"], axis=1)
+        ccf = np.stack([session_file.numbers(file, session_file.ELECTRODES, axis) for axis in "xyz"], axis=1)
         # What lies outside the brain, or was not registered, has coordinates below 0.
         ccf[(ccf < 0).any(1)] = np.nan
-        depth = nwb.numbers(file, nwb.ELECTRODES, "probe_vertical_position")
-        probe = nwb.texts(file, nwb.ELECTRODES, "group_name").astype(str)
-        probe_id = nwb.numbers(file, nwb.ELECTRODES, "probe_id").astype(np.int64)
+        depth = session_file.numbers(file, session_file.ELECTRODES, "probe_vertical_position")
+        probe = session_file.texts(file, session_file.ELECTRODES, "group_name").astype(str)
+        probe_id = session_file.whole(file, session_file.ELECTRODES, "probe_id")
     return UnitPlaces(
         unit_id=units.unit_id,
         channel_id=peak,

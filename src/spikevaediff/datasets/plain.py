@@ -23,9 +23,7 @@ from spikevaediff import nwb_extract, plain_folder
 from spikevaediff.atomic import replacing
 from spikevaediff.captions import Captions
 from spikevaediff.images import check_size, read_grey, resize
-from spikevaediff.plain_folder import METRICS, Examination
-from spikevaediff.records import BLANK, Responses, Stimuli, UnitTable
-from spikevaediff.response_tables import Table
+from spikevaediff.records import Stimuli
 
 
 def acquire(
@@ -62,7 +60,7 @@ def acquire(
         raise ValueError(f"window_s is {window_s}, expected a start and a later stop in seconds after onset")
     nwb_extract.check_margin(margin_s)
     check_size(size_px)
-    found = plain_folder.examine(data_dir)
+    found = plain_folder.examine(data_dir, rehearse=False)
     if found.problems:
         n = len(found.problems)
         raise ValueError(
@@ -72,29 +70,10 @@ def acquire(
     pixels = [resize(read_grey(found.files[image_id])[None], size_px)[0] for image_id in found.shared.tolist()]
     with replacing(out_dir / "sessions", folder=True) as folder:
         for session_id, table in found.tables.items():
-            _responses(session_id, table, found, window).save(folder / f"{session_id}.npz")
+            plain_folder.responses_of(session_id, table, found, window).save(folder / f"{session_id}.npz")
         for session_id, path in found.recordings.items():
             nwb_extract.extract(path, folder / f"{session_id}.nwb", margin_s=margin_s)
     Stimuli(source, found.shared, np.stack(pixels)).save(out_dir / "images.npz")
     given = {} if found.captions is None else {i: found.captions[i] for i in found.shared.tolist()}
     sentences = tuple((sentence,) * bool(sentence) for sentence in given.values())
     Captions(np.array(list(given), np.int64), sentences).save(out_dir / "captions_given.csv")
-
-
-def _responses(session_id: int, table: Table, found: Examination, window_s: np.ndarray) -> Responses:
-    rows = [found.units[session_id, unit_id] for unit_id in table.unit_id.tolist()]
-    kept = np.isin(table.image_id, [BLANK, *found.shared])
-    units = UnitTable(
-        unit_id=table.unit_id,
-        session_id=np.full(len(rows), session_id, np.int64),
-        area=np.array([row["area"] for row in rows]),
-        **{name: np.array([row[name] for row in rows]) for name in METRICS},
-    )
-    return Responses.make(
-        counts=table.responses[kept],
-        image_id=table.image_id[kept],
-        presentation_id=np.flatnonzero(kept)[:, None],
-        session_id=np.array([session_id]),
-        window_s=window_s[None] if table.window_s is None else table.window_s.astype(np.float64),
-        units=units,
-    )
