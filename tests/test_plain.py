@@ -371,7 +371,7 @@ def test_all_that_is_wrong_is_said_at_once(folder: Path, capsys: pytest.CaptureF
 
 
 def test_recordings_are_not_cut_to_the_images_that_all_sessions_show(folder: Path) -> None:
-    recording, columns = folder / "sessions/700000001.nwb", ("id", "start_time", "stop_time")
+    recording, columns = folder / "sessions/700000001.nwb", {"id": 0.0, "start_time": 0.0, "stop_time": 0.25}
     small_session.write(recording, {f"{small_session.SCENES}/frame": [0.0, 1.0, 2.0, 3.0]})
     found = plain_folder.examine(folder)
     assert found.problems == []  # the tables are cut to the four images
@@ -379,7 +379,7 @@ def test_recordings_are_not_cut_to_the_images_that_all_sessions_show(folder: Pat
     made = arrays()
     kept = made["image_id"] != 3
     np.savez(folder / "sessions/1.npz", **{n: v if n == "unit_id" else v[kept] for n, v in made.items()})
-    five = {f"{small_session.SCENES}/{name}": np.arange(5.0) + 1 for name in columns}
+    five = {f"{small_session.SCENES}/{name}": np.arange(5.0) + 1 + behind for name, behind in columns.items()}
     small_session.write(recording, five | {f"{small_session.SCENES}/frame": np.arange(5.0)})
     (problem,) = plain_folder.examine(folder).problems
     assert problem.startswith("session 700000001 shows image_id 3, which not every session shows. Tables are cut to")

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from small_session import ELECTRODES, SCENES, SPIKES, TABLES
 
-from spikevaediff import sessions, spike_counts
+from spikevaediff import sessions
 from spikevaediff.nwb import read_presentations
+from spikevaediff.nwb_extract import extract
 from spikevaediff.records import BLANK
 from spikevaediff.spike_counts import read_responses
 from spikevaediff.unit_filter import Limits
@@ -330,10 +331,13 @@ def test_presentations_are_the_rows_of_the_responses(session, fixture_path):
     assert np.median(found.stop_s - found.start_s) == pytest.approx(0.25021, abs=1e-4)
 
 
-def test_units_and_spikes_that_no_area_asks_for_are_checked_too(session):
-    spike_counts.check(session())
+def test_units_and_spikes_that_no_area_asks_for_are_checked_too(session, tmp_path):
+    def check(path):
+        return extract(path, tmp_path / "extract.nwb", margin_s=0.5)
+
+    assert check(session()) == pytest.approx(16 / 4 / 4.0)  # spikes of four units in the four seconds of 0.5 to 4.5 s
     spoiled = {"units/spike_times": [*SPIKES[0], *SPIKES[1], *SPIKES[3][::-1]]}
     with pytest.raises(ValueError, match="spike times of unit 14 are not sorted"):
-        spike_counts.check(session(spoiled))
+        check(session(spoiled))
     judged_noise = spoiled | {"units/quality": ["good", "good", "good", "noise"]}
-    spike_counts.check(session(judged_noise))  # no limits let this unit pass
+    check(session(judged_noise))  # no limits let this unit pass

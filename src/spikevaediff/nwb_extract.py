@@ -11,6 +11,8 @@ has a column for it, obs_intervals, which allensdk cannot read). The same file a
 DVC knows a result.
 """
 
+import os
+import re
 import uuid
 from pathlib import Path
 
@@ -105,10 +107,10 @@ def extract(source: str | Path, path: str | Path, *, margin_s: float) -> float:
     try:
         return _extract(Path(source), Path(path), margin_s)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        # On a full disk HDF5 can neither write nor close the file, and the second error hides the reason.
-        cause = error.__context__
-        if isinstance(cause, OSError) and cause.errno in NOT_OF_THE_FILE:
-            raise OSError(cause.errno, cause.strerror, str(path)) from error
+        # On a full disk HDF5 can neither write nor close the file, and says so as an error of its own.
+        number = re.search(r"errno = (\d+)", str(error))
+        if number and int(number[1]) in NOT_OF_THE_FILE:
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
         if isinstance(error, ValueError) and str(source) in str(error):
             raise
         raise ValueError(

@@ -13,7 +13,7 @@ from spikevaediff import nwb, session_file
 
 _TIMES = "spike_times"
 _LONGEST_S = 2 * 86400.0  # no session lasts two days
-_SLOWEST_HZ, _FASTEST_HZ = 0.05, 1000.0  # mean over units
+_SLOWEST_HZ, _FASTEST_HZ = 0.2, 1000.0  # mean over units; frames of a monitor in place of seconds are 60 times fewer
 _OF_OWN_RATE = 10.0  # by how much rates may differ from those that the file states
 _SPIKES_OF_A_GAP = 20  # Poisson spikes leave so long a gap, in mean intervals, with a probability of 2e-9
 _SILENT_S = 30.0  # no anaesthetised cortex pauses as long
@@ -107,7 +107,7 @@ class Clock:
         Raises
         ------
         ValueError
-            There are no spikes; they last days; units fire less than 0.05 or more than 1,000 times a second on average,
+            There are no spikes; they last days; units fire less than 0.2 or more than 1,000 times a second on average,
             or not within a factor of 10 of the rates that the file states (median over units); presentations lie before
             the first or after the last spike, or half a minute of them without any spike lies in between.
         """
