@@ -207,7 +207,7 @@ def check_positive(section: str, **values: Any) -> None:
 
 
 def weights_path(value: str) -> Path:
-    """A weight file: a path below data/, or the name of an asset, which is fetched when it is not there."""
+    """A weight file: a path below vendor/, or the name of an asset, which is fetched when it is not there."""
     from spikevaediff import assets
 
     return assets.weights(value, ROOT)

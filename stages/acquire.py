@@ -14,7 +14,7 @@ def main() -> None:
     dataset = stages.module("datasets", options["module"])
     stages.check_options(dataset.acquire, options, f"datasets.{name}", stage=("module",))
     del options["module"]
-    dataset.acquire(Path("data") / name, Path("artifacts"), **options)
+    dataset.acquire(Path("vendor/data") / name, Path("artifacts"), **options)
     stimuli = Stimuli.load("artifacts/images.npz")
     sessions = sorted(path.name for path in Path("artifacts/sessions").iterdir() if path.suffix in (".nwb", ".npz"))
     stages.done(f"{stimuli.source}: {len(sessions)} session(s) {', '.join(sessions)}, images {stimuli.pixels.shape}")

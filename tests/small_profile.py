@@ -41,6 +41,7 @@ SMALL: dict[str, Any] = {
     "seed_errors.n_draws": 200,
 }
 STAGES = {
+    "start",
     "acquire",
     "captions",
     "responses@visual",

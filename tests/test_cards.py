@@ -32,7 +32,7 @@ def test_the_cards_name_units_presentations_and_weights(
     assert f"- Presentations: {len(visual.image_id)}, of which" in text
     for area in set(visual.unit_area.tolist()):
         assert f"| visual | {area} | {int((visual.unit_area == area).sum())} |" in text
-    weights = clone / "data/weights/vdvae_mini.safetensors"
+    weights = clone / "vendor/data/weights/vdvae_mini.safetensors"
     assert hashlib.sha256(weights.read_bytes()).hexdigest() in text
     assert "the spikes are **simulated**" in text
 

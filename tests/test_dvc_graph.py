@@ -1,6 +1,9 @@
 """dvc.yaml tells the truth: every module a stage reaches is a dependency, and every parameter it reads is declared."""
 
 import ast
+import hashlib
+import json
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -86,11 +89,11 @@ def modules_of(stage: str, command: str) -> set[str]:
 
 
 def with_code_of_folders(deps: set[str]) -> set[str]:
-    """The dependencies, and for a folder of vendored code the modules in it."""
+    """The dependencies, and for a folder of code the modules in it."""
     inside = {
         path.relative_to(ROOT).as_posix()
         for dep in deps
-        if dep.startswith("vendor/")
+        if dep.startswith(("vendor", "src", "stages"))
         for path in (ROOT / dep).rglob("*.py")
     }
     return deps | {path for path in inside if not is_docstring_only(ROOT / path)}
@@ -109,6 +112,7 @@ def stages() -> dict[str, dict]:
         return {
             stage.addressing: {
                 "cmd": stage.cmd if isinstance(stage.cmd, str) else stage.cmd[0],
+                "outs": {str(out) for out in stage.outs},
                 "deps": with_code_of_folders({str(dep) for dep in stage.deps if not str(dep).endswith(".yaml")}),
             }
             for stage in repo.index.stages
@@ -129,10 +133,63 @@ def test_every_module_that_a_stage_reaches_is_a_dependency() -> None:
 def test_every_module_among_the_dependencies_is_reached() -> None:
     idle = {}
     for name, stage in stages().items():
+        if name == "start":  # depends on all, see the next tests
+            continue
         listed = {dep for dep in stage["deps"] if dep.endswith(".py")}
         if extra := listed - modules_of(name, stage["cmd"]):
             idle[name] = sorted(extra)
     assert not idle, f"these dependencies rerun a stage for nothing; remove from dvc.yaml: {idle}"
+
+
+def test_every_run_begins_with_start() -> None:
+    """Whatever is asked of DVC: what it does not compute again has been withdrawn before."""
+    maker = {out: name for name, stage in stages().items() for out in stage["outs"]}
+
+    def begins(name: str) -> bool:
+        return name == "start" or any(begins(maker[dep]) for dep in stages()[name]["deps"] if dep in maker)
+
+    others = [name for name in stages() if not begins(name)]
+    assert not others, f"these may run without it; let them depend on artifacts/started: {others}"
+
+
+def test_start_is_run_by_every_change_of_a_parameter_or_of_code_that_a_result_depends_on() -> None:
+    pipeline = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+    start = pipeline["start"]
+    sections = {name.split(".")[0] for name in start["params"]}
+    assert sections == set(YAML(typ="safe").load(ROOT / "params.yaml")) - {"compute"}
+    files = {dep for name, stage in stages().items() if name != "start" for dep in stage["deps"]}
+    outside = {dep for dep in files if not dep.startswith(("artifacts", *start["deps"]))}
+    assert not outside - {"metrics/statistics.json"} - {dep for dep in outside if dep.startswith("plots/")}
+    # What no stage reaches is in .dvcignore, or an edit of it would run start.
+    from dvc.repo import Repo
+
+    with Repo(str(ROOT)) as repo:
+        for path in sorted((ROOT / "src/spikevaediff").rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            if path.stem != "__init__" and path.parent.name != "regression":  # those are chosen by name
+                assert repo.dvcignore.is_ignored_file(str(path)) == (name not in files), f"{name}: see .dvcignore"
+
+
+def test_start_writes_what_dvc_never_takes_from_the_run_cache() -> None:
+    pipeline = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert pipeline["start"]["outs"] == [{"artifacts/started": {"persist": True}}]  # see dvc.stage.cache._can_hash
+
+
+def test_what_data_dvc_imports_is_the_folder_that_git_keeps() -> None:
+    """An edit of vendor/data followed by `dvc exp run` leaves data.dvc with the new checksum and the old copy."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "vendor/data"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    files = [
+        {"md5": hashlib.md5((ROOT / name).read_bytes()).hexdigest(), "relpath": name.removeprefix("vendor/data/")}
+        for name in names
+        if name
+    ]
+    listing = json.dumps(sorted(files, key=lambda file: file["relpath"]), sort_keys=True).encode()
+    imported = YAML(typ="safe").load(ROOT / "data.dvc")
+    expected = f"{hashlib.md5(listing).hexdigest()}.dir"
+    assert imported["deps"][0]["md5"] == expected, "renew the copy: dvc repro -f data.dvc"
+    assert imported["outs"][0]["md5"] == expected, "renew the copy: dvc repro -f data.dvc"
 
 
 def test_the_chosen_regression_is_a_dependency() -> None:

@@ -19,8 +19,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout with the mini weights, one scene as a picture, and features of two images."""
     folder = tmp_path_factory.mktemp("checkout")
     shutil.copy(ROOT / "params.yaml", folder)
-    (folder / "data").symlink_to(ROOT / "vendor" / "data")
-    _, scenes = simulated.crops(folder / "data" / "simulated", "scene")
+    (folder / "vendor").symlink_to(ROOT / "vendor")
+    _, scenes = simulated.crops(folder / "vendor/data/simulated", "scene")
     Image.fromarray(scenes[16]).save(folder / "scene.png")
     (folder / "damaged.png").write_bytes(b"damaged")
     for space, n_tokens, width in (("vision", 49, 1280), ("text", 24, 384)):

@@ -281,7 +281,7 @@ def renamed(old: str, new: str) -> Callable[[Path], None]:
     return rename
 
 
-WEIGHTS = "data/weights/vdvae_mini.safetensors"
+WEIGHTS = "vendor/data/weights/vdvae_mini.safetensors"
 VISUAL, REGRESS, DECODE = "responses visual", "regress vdvae vdvae visual", "decode vdvae artifacts/predicted/vdvae.npz"
 BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "a truncated session": (

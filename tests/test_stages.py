@@ -107,10 +107,10 @@ def test_declared_parameters_are_those_of_dvc_yaml_and_no_others(monkeypatch: py
     assert set(stages.declared("decode@control")) == {"model", "models", "decode", "seed"}
 
 
-def test_weights_are_a_path_below_data_or_an_asset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_a_path_below_vendor_or_an_asset(monkeypatch: pytest.MonkeyPatch) -> None:
     from spikevaediff import assets
 
-    assert stages.weights_path("data/weights/a.safetensors") == stages.ROOT / "data/weights/a.safetensors"
+    assert stages.weights_path("vendor/data/weights/a.safetensors") == stages.ROOT / "vendor/data/weights/a.safetensors"
     monkeypatch.setattr(assets, "fetch", lambda name: Path("/cache") / name)
     assert stages.weights_path("vdvae_imagenet64_ema") == Path("/cache/vdvae_imagenet64_ema")
 

@@ -318,14 +318,14 @@ def fetch(name: str) -> Path:
 
 
 def weights(value: str, root: Path) -> Path:
-    """The weight file that params.yaml names: a path below data/ of the checkout `root`, or an asset, fetched first.
+    """The weight file that params.yaml names: a path below vendor/ of the checkout `root`, or an asset, fetched first.
 
     Raises
     ------
     KeyError, FileNotFoundError, ValueError
         As `fetch`.
     """
-    return root / value if value.startswith("data/") else fetch(value)
+    return root / value if value.startswith("vendor/") else fetch(value)
 
 
 def fetch_folder(folder: str) -> Path:

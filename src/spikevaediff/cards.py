@@ -88,7 +88,7 @@ def _span(numbers: np.ndarray) -> str:
 
 def _model_cards(root: Path, params: Mapping[str, Any]) -> str:
     lines = [f"# Model cards: {params['model']}", ""]
-    for path in sorted((root / "data/weights").glob("*.safetensors")):
+    for path in sorted((root / "vendor/data/weights").glob("*.safetensors")):
         with safe_open(path, framework="np") as file:
             shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118 it is no dict
         n_values = sum(int(np.prod(shape)) for shape in shapes)

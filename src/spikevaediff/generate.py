@@ -56,7 +56,7 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     ----------
     wish : Wish
     root : Path
-        The checkout: params.yaml says which models there are, data/ holds the mini weights.
+        The checkout: params.yaml says which models there are, vendor/data holds the mini weights.
     out : Path
         A folder, replaced whole.
 
@@ -154,7 +154,7 @@ def read_image(path: Path) -> np.ndarray:
 
 def training_crops(root: Path) -> np.ndarray:
     """Photographs that the mini models were trained on, whole and in four quarters each: uint8 (n, 256, 256)."""
-    _, crops = simulated.crops(root / "data" / "simulated", "train")
+    _, crops = simulated.crops(root / "vendor/data/simulated", "train")
     found = []
     for crop in crops:
         half = len(crop) // 2
@@ -165,6 +165,6 @@ def training_crops(root: Path) -> np.ndarray:
 
 def usual_nearest(root: Path, crops: np.ndarray) -> np.ndarray:
     """The correlation of each scene, none of them trained on, with the nearest training photograph; float64 (118,)."""
-    _, scenes = simulated.crops(root / "data" / "simulated", "scene")
+    _, scenes = simulated.crops(root / "vendor/data/simulated", "scene")
     small = np.concatenate([images.resize(scene[None], NEAREST_PX) for scene in scenes])
     return diffusion.nearest(images.rgb(small), images.resize(crops, NEAREST_PX))[1]

@@ -1,6 +1,6 @@
 """Anybody's recordings, as a folder of plain files: `module: plain` in its section of `datasets`, and no code.
 
-    data/<name>/
+    vendor/data/<name>/
       images.csv            image_id,file,caption
       images/               the pictures: PNG, JPEG, TIFF or BMP of any size; colour becomes grey
       units.csv             session_id,unit_id,area   (and quality metrics, where they are known)

@@ -1,0 +1,83 @@
+"""Before anything else, look at what is given and withdraw the numbers of the last run: python -m stages.start"""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+import stages
+from spikevaediff.atomic import replacing
+
+# Git's results that show numbers. A run that ends at an earlier stage, because it was told to or failed, must not leave
+# them beside parameters and data that they were not computed from.
+SHOWN = ("report", "page")
+
+
+def main() -> None:
+    """Refuse what cannot be meant; then remove what report and page wrote, which they will write again."""
+    dataset = stages.section(stages.declared("start"), "dataset")
+    check_data(Path("vendor/data"), dataset)
+    withdrawn = [path for path in shown(_yaml("dvc.yaml")) if path.is_file()]
+    for path in withdrawn:
+        path.unlink()
+    if withdrawn:
+        print(f"{len(withdrawn)} files of the last run in metrics/ and plots/ are withdrawn until `report` is reached")
+    with replacing("artifacts/started") as temporary:
+        temporary.write_text("A run has begun.\n")  # always the same, or everything would run again
+    stages.done(f"data set {dataset}{older_copy(_yaml('data.dvc'))}")
+
+
+def check_data(folder: Path, name: str) -> None:
+    """Refuse a data set that is not there, or of which a run beside the workspace would see only a part.
+
+    Raises
+    ------
+    FileNotFoundError
+        The message says what is missing, why, and how to go on.
+    """
+    cure = f"git add {folder / name} (or, when it is large: dvc add {folder / name})"
+    workspace = Path(os.environ.get("DVC_ROOT", "."))
+    # A run of `--temp` or `--queue` has a copy of what Git tracks. Files that Git does not know would be left out in
+    # silence.
+    if workspace.resolve() != Path().resolve():
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--others", "--", folder / name],
+            cwd=workspace,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        left_out = [path for path in listed.stdout.split("\0") if path and not Path(path).exists()]
+        if left_out:
+            some = ", ".join(sorted(left_out)[:3]) + (", ..." if len(left_out) > 3 else "")
+            raise FileNotFoundError(
+                f"Git does not track {some}, so that a run outside the workspace (--temp, --queue) lacks it. {cure}"
+            )
+    if not (folder / name).is_dir():
+        there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "weights"))
+        raise FileNotFoundError(
+            f"params.yaml: dataset is {name}, but there is no folder {folder / name}; there {there}"
+        )
+
+
+def shown(pipeline: dict[str, Any]) -> list[Path]:
+    """The outputs of the stages that show numbers, as dvc.yaml lists them."""
+    kinds = [pipeline["stages"][name].get(kind, []) for name in SHOWN for kind in ("metrics", "plots", "outs")]
+    return [Path(out if isinstance(out, str) else next(iter(out))) for outs in kinds for out in outs]
+
+
+def older_copy(imported: dict[str, Any]) -> str:
+    """What to say when data/ is not vendor/data: `dvc exp run` notes the checksum of the folder without copying it."""
+    if imported["deps"][0].get("md5") == imported["outs"][0].get("md5"):
+        return ""
+    return "; data/ is an older copy of vendor/data, which is what this run reads. To renew it: dvc repro -f data.dvc"
+
+
+def _yaml(path: str) -> dict[str, Any]:
+    return YAML(typ="safe").load(Path(path))
+
+
+if __name__ == "__main__":
+    main()
