@@ -57,6 +57,20 @@ def test_the_list_of_a_folder_is_hashed_too(tmp_path: Path) -> None:
     assert doctor.damage(tmp_path)[0] == [path]
 
 
+def test_an_object_that_cannot_be_read_is_named(cache: Path) -> None:
+    (cache / "files/md5/ab").mkdir()
+    (cache / "files/md5/ab/cd").mkdir()
+    finding = doctor.damaged_objects(cache, {})
+    assert finding.state == "broken"
+    assert finding.text == f"{cache / 'files/md5/ab/cd'} cannot be read (Is a directory)"
+
+
+def test_a_damaged_dvc_file_does_not_end_the_examination(tmp_path: Path) -> None:
+    (tmp_path / "data.dvc").write_text("outs: [\n")
+    (tmp_path / "more.dvc").write_text("outs:\n- md5: 0123\n  path: more\n")
+    assert doctor.workspace_paths(tmp_path) == {"0123": [Path("more")]}
+
+
 def test_half_written_files_are_counted(cache: Path) -> None:
     (doctor.objects(cache)[0].parent / ".x.tmp").write_bytes(b"half")
     assert doctor.damaged_objects(cache, {}).text.endswith("1 half-written files of killed runs")

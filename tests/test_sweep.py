@@ -1,11 +1,13 @@
 """Sets of experiments: what they expand to, and what is refused."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 from ruamel.yaml import YAML
 from small_profile import environment
 
@@ -30,6 +32,39 @@ def test_lists_are_written_as_dvc_reads_them() -> None:
     assert sweep.experiments("s", {"a.names": [["VISp", "LP"]]}, PARAMS) == {"s-0": ["a.names=[VISp,LP]"]}
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "VISp",
+            "",
+            "x,y",
+            "true",
+            "Null",
+            "1e-6",
+            "12",
+            "a b",
+            "it's",
+            "a=b",
+            "#x",
+            "a\\",
+            "a\\'b",
+            "[x]",
+            "nan",
+            "d/w.pt",
+        ),
+        *(1, -1, 1e-07, 0.5, True, None, ["x,y", "b", [1, "2"]], {"a": 1, "b": ["x", "y,z"]}),
+    ],
+)
+def test_dvc_reads_every_value_back_as_it_is(tmp_path: Path, value: object) -> None:
+    ((setting,),) = sweep.experiments("s", {"c": [value]}, PARAMS).values()
+    (tmp_path / "params.yaml").write_text("c: 0\n")
+    apply_overrides(tmp_path / "params.yaml", [setting])
+    assert YAML(typ="safe").load(tmp_path / "params.yaml") == {"c": value}
+    # With --queue, DVC would make several experiments of what it takes for several values.
+    assert len(list(get_hydra_sweeps({"params.yaml": [setting]}))) == 1
+
+
 def test_a_path_that_params_yaml_lacks_is_refused() -> None:
     with pytest.raises(KeyError, match=r"sweep s: params.yaml has no a.bb"):
         sweep.experiments("s", {"a.bb": [1]}, PARAMS)
@@ -45,6 +80,44 @@ def test_a_sweep_without_values_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sweeps.yaml").write_text("s:\n  a.b: 1\n")
     with pytest.raises(ValueError, match=r"s must be paths of params.yaml, each with a list of values; got"):
         sweep.load(tmp_path / "sweeps.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("s: {}\n", r"s must be paths of params.yaml, each with a list of values; got {}"),
+        ("s: 3\n", r"s must be paths of params.yaml, each with a list of values; got 3"),
+        ("- s\n", r"sweeps.yaml must be names of sets, each with paths of params.yaml; got \['s'\]"),
+        ("s: [1\n", r"^no YAML: .*sweeps.yaml\", line 2, column 1$"),
+        ("s: {a: [1]}\ns: {a: [2]}\n", r"^no YAML: .*sweeps.yaml\".*duplicate key \"s\""),
+    ],
+)
+def test_sweeps_of_another_form_are_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, says: str
+) -> None:
+    (tmp_path / "sweeps.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", "s"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(says, line)
+
+
+def test_parameters_that_are_no_yaml_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sweeps.yaml").write_text("s: {a: [1]}\n")
+    (tmp_path / "params.yaml").write_text("a: [\n")
+    monkeypatch.chdir(tmp_path)
+    for command in (["sweep", "s"], ["cards"]):
+        assert main(command) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert re.search(r'^no YAML: .*params.yaml", line 2, column 1$', line)
+
+
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_a_queue_that_nothing_would_run_is_refused(tmp_path: Path, jobs: int) -> None:
+    with pytest.raises(ValueError, match=rf"--jobs is {jobs}: with fewer than 1 at a time nothing would run"):
+        list(sweep.run_here(tmp_path, {"s-0": []}, jobs=jobs))
 
 
 def test_a_folder_without_sweeps_is_named(tmp_path: Path) -> None:

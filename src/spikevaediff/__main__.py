@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from ruamel.yaml.error import YAMLError
 
 from spikevaediff import assets
 from spikevaediff.download import size_text
@@ -99,9 +100,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         return chosen.run(chosen)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, YAMLError) as error:
         if os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
             raise
+        if isinstance(error, YAMLError):  # several lines, in which the file and the place are named
+            error = ValueError(f"no YAML: {' '.join(str(error).split())}")
         print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
         return 1
 

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -266,7 +267,11 @@ def damaged_objects(cache: Path, where: dict[str, list[Path]]) -> Finding:
 
     A workspace file may be a link to the object and is then damaged as well.
     """
-    damaged, size = damage(cache)
+    try:
+        damaged, size = damage(cache)
+    except OSError as error:
+        cure = "have its owner give the right to read it (docs/sharing.md), or remove it"
+        return Finding("cache", "broken", f"{error.filename} cannot be read ({error.strerror})", cure)
     litter = [path for path in (cache / "files/md5").rglob(".*.tmp") if path.is_file()]
     left = f"; {len(litter)} half-written files of killed runs" if litter else ""
     if damaged:
@@ -301,6 +306,7 @@ def damage(cache: Path) -> tuple[list[Path], int]:
 def workspace_paths(root: Path) -> dict[str, list[Path]]:
     """Where in the workspace every object of dvc.lock and of the .dvc files stands, by MD5."""
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     reader, cache = YAML(typ="safe"), cache_folder(root)
     outs: list[dict[str, Any]] = []
@@ -308,7 +314,8 @@ def workspace_paths(root: Path) -> dict[str, list[Path]]:
         outs += stage.get("outs", [])
     for path in root.glob("*.dvc"):
         if path.is_file():
-            outs += (reader.load(path) or {}).get("outs", [])
+            with suppress(YAMLError):  # of which `dvc status` has said why
+                outs += (reader.load(path) or {}).get("outs", [])
     where: dict[str, list[Path]] = {}
     for out in outs:
         digest = str(out.get("md5", ""))

@@ -6,6 +6,7 @@ cluster.py runs the same sets on many machines.
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,20 +15,27 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+_NO_TEXT = {"true", "false", "null", "nan", "inf"}
+
 
 def load(path: Path) -> dict[str, dict[str, list[Any]]]:
     """The sets of experiments of sweeps.yaml: name -> path in params.yaml -> values.
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        The file is absent or of another form.
+    FileNotFoundError, ValueError, YAMLError
+        The file is absent, of another form, or no YAML.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. Run this at the top of a checkout of SpikeVAEDiff")
     content = YAML(typ="safe").load(path) or {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must be names of sets, each with paths of params.yaml; got {content!r}")
     for name, grid in content.items():
-        if not isinstance(grid, dict) or not all(isinstance(values, list) and values for values in grid.values()):
+        wanted = (
+            isinstance(grid, dict) and grid and all(isinstance(values, list) and values for values in grid.values())
+        )
+        if not wanted:
             raise ValueError(f"{path}: {name} must be paths of params.yaml, each with a list of values; got {grid!r}")
     return content
 
@@ -58,7 +66,15 @@ def _text(value: Any) -> str:
     """A value as `dvc exp run -S` reads it."""
     if isinstance(value, list):
         return f"[{','.join(map(_text, value))}]"
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_text(one)}' for key, one in value.items())}}}"
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if re.fullmatch(r"[A-Za-z_][\w./-]*", value) and value.lower() not in _NO_TEXT:
+        return value
+    # Bare, x,y would be two experiments and true no text. Backslashes count before a quote only.
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
 
 
 def run_here(root: Path, wanted: Mapping[str, Sequence[str]], *, jobs: int) -> Iterator[str]:
@@ -81,8 +97,11 @@ def run_here(root: Path, wanted: Mapping[str, Sequence[str]], *, jobs: int) -> I
     Raises
     ------
     ValueError
-        The clone is shallow; some are there already; or DVC refuses one, and what was queued before it stays queued.
+        `jobs` is less than 1; the clone is shallow; some are there already; or DVC refuses one, and what was queued
+        before it stays queued.
     """
+    if jobs < 1:
+        raise ValueError(f"--jobs is {jobs}: with fewer than 1 at a time nothing would run")
     if is_shallow(root):
         raise ValueError(
             f"{root} is a shallow clone, in which DVC would compute queued experiments and keep nothing of them. Fetch "
