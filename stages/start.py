@@ -25,7 +25,7 @@ def main() -> None:
     if withdrawn:
         print(f"{len(withdrawn)} files of the last run in metrics/ and plots/ are withdrawn until `report` is reached")
     with replacing("artifacts/started") as temporary:
-        temporary.write_text("A run has begun.\n")  # always the same, or everything would run again
+        temporary.write_text("A run has begun.\n", encoding="utf-8")  # always the same, or everything would run again
     stages.done(f"data set {dataset}{older_copy(_yaml('data.dvc'))}")
 
 
@@ -46,7 +46,8 @@ def check_data(folder: Path, name: str) -> None:
             ["git", "ls-files", "-z", "--others", "--", folder / name],
             cwd=workspace,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
         )
         left_out = [path for path in listed.stdout.split("\0") if path and not Path(path).exists()]
