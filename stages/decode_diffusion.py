@@ -3,16 +3,20 @@
 START is a folder of artifacts/decoded, VISION and TEXT are files of features. Without them nothing of an image is
 known: `prior_no_spikes` draws from the generator with empty contexts, `prior_mean_spikes` with what the regression says
 of mean spikes, the mean of the training images' contexts. What these show, no brain has said.
+
+Where no image has a caption, the text context is left out: all of the guidance is by vision, whatever `mixing` says.
 """
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import stages
+from spikevaediff.captions import Captions
 from spikevaediff.decoders.versatile_diffusion import Guides, samples, spread
 from spikevaediff.records import Features, ImageSplit, Reconstructions
 
@@ -41,6 +45,9 @@ def main(run: str, start: str = "", vision: str = "", text: str = "") -> None:
             vision=Features.load(vision),
             text=Features.load(text),
         )
+    if not len(Captions.load("artifacts/captions.csv").described):
+        guides, options["mixing"] = replace(guides, text=None), 1.0
+        stages.done(f"{run}: no image has a caption, so the text context is left out (mixing 1)")
     options |= {"seed": stages.section(params, "seed"), "unconditional": unconditional(params, model)}
     for weights in ("unet_weights", "autoencoder_weights"):
         options[weights] = stages.weights_path(options[weights])

@@ -35,12 +35,19 @@ def main(space: str) -> None:
 
     features = extracted(stimuli.image_id)
     stages.done(f"{space}: {features.values.shape} (image, dim) in {len(features.group_name)} groups")
+    path = f"artifacts/features/{space}.npz"
+    described = captions.described if reads_words else stimuli.image_id
+    if not len(described):
+        features.save(path)
+        stages.done(f"{space}: no image has a caption, so that its context is that of the empty one and tells nothing")
+        return
     # Some images again, in another batch: a network that is not loaded, or that draws its latents, is found here.
-    few = np.sort(stimuli.image_id)[:: max(1, len(stimuli.image_id) // 8)]
+    bare = np.setdiff1d(stimuli.image_id, described)
+    few = np.sort([*np.sort(described)[:: max(1, len(described) // 8)], *bare[:1]])
     again = extracted(few, batch_size=3)
     first = Features(space, few, features.rows(few), features.group_name, features.group_size)
     found = split.check_repeatable(first, again, tolerance=TOLERANCE)
-    features.save(f"artifacts/features/{space}.npz")
+    features.save(path)
     stages.done(
         f"{space}: extracted again, largest difference {found.difference:.1e}, {found.n_constant} constant dims"
     )

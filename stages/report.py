@@ -84,9 +84,13 @@ def main() -> None:
     for space in ("text", "vision"):
         context = Features.load(f"artifacts/features/{space}.npz")
         for run in (space, f"control_{space}"):
+            means[run] = {}
+            if features[run]["mean"] is None:
+                continue
             raw = Features.load(f"artifacts/predicted/{run}_raw.npz")
             told = report.identification_in_folds(context, raw, split)
-            means[run] = {"context_identification": round(told, report.DIGITS)} if np.isfinite(told) else {}
+            if np.isfinite(told):
+                means[run]["context_identification"] = round(told, report.DIGITS)
             means[run]["latent_r2"] = round(features[run]["mean"], report.DIGITS)
     study = LayerStudy.load("artifacts/layers.npz")
     layers_title = f"{shown.source}, {len(study.image_id)} images"
@@ -180,7 +184,8 @@ def read_fit(run: str) -> dict[str, np.ndarray]:
 
 
 def marks_of(scores: dict[str, dict[str, Any]]) -> list[str]:
-    """What must be said wherever these scores are shown: another protocol than the strict one, legacy statistics.
+    """What must be said wherever these scores are shown: another protocol than the strict one, legacy statistics, no
+    captions.
 
     Raises
     ------
@@ -193,6 +198,9 @@ def marks_of(scores: dict[str, dict[str, Any]]) -> list[str]:
     marks = [f"protocol {found[0]}"] if found[0] != "strict" else []
     if str(read_fit("vdvae")["renormalise"][0]) == "test_legacy":
         marks.append("legacy: renormalised with statistics of the test images")
+    text = Features.load("artifacts/features/text.npz").values
+    if np.array_equal(text, np.broadcast_to(text[:1], text.shape)):
+        marks.append("no captions: guided by vision alone")
     return marks
 
 

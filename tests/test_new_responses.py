@@ -25,7 +25,7 @@ def recording(seed):
     )
 
 
-def context(fit, responses, scale):
+def context(fit, responses, scale, how="none", image_id=range(8)):
     return new_responses.with_context(
         fit,
         scale=scale,
@@ -33,12 +33,16 @@ def context(fit, responses, scale):
         space="vdvae",
         group_name=np.array(["coarse", "fine"]),
         responses=responses,
+        how=how,
+        image_id=np.array(image_id),
     )
 
 
 @pytest.fixture
 def fitted():
-    responses, y = recording(0), np.random.default_rng(1).standard_normal((8, 12)).astype(np.float32)
+    responses, rng = recording(0), np.random.default_rng(1)
+    # The rate rises with image_id, and half of every target with it.
+    y = (rng.standard_normal((8, 12)) + np.outer(np.linspace(-2, 2, 8), rng.choice([-1, 1], 12))).astype(np.float32)
     x = preprocessing.response_matrix(responses, transform="square_root")
     x = preprocessing.mean_over_presentations(x, responses.image_id, np.arange(8))
     scale = preprocessing.scale_of(x)
@@ -62,6 +66,60 @@ def test_a_saved_fit_predicts_features_of_a_new_recording_from_the_command_line(
     np.testing.assert_array_equal(features.group_name, ["coarse", "fine"])
     expected = ridge.predict(fit, (x - scale.mean) / scale.deviation)
     np.testing.assert_allclose(features.values, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_predictions_have_the_spread_that_left_out_images_lack(fitted, tmp_path):
+    """Against ridge regression spelled out: every training image left out once, one factor a group of targets."""
+    responses, fit, scale = fitted
+    context(fit, responses, scale, how="train").save(tmp_path / "fit.npz")
+    other = recording(5)
+    found = new_responses.predict_features(fits.load(tmp_path / "fit.npz"), other)
+
+    def means(of):
+        x = np.sqrt(of.counts[:, :, 0].astype(np.float64))
+        return (np.array([x[of.image_id == i].mean(0) for i in range(8)]) - scale.mean) / scale.deviation
+
+    def prediction(x, y, alpha, new):
+        centred = x - x.mean(0)
+        weights = np.linalg.solve(centred.T @ centred + alpha * np.eye(x.shape[1]), centred.T @ (y - y.mean(0)))
+        return (new - x.mean(0)) @ weights
+
+    x, y = means(responses), fit.y.astype(np.float64)
+    alpha = fit.alphas[fit.candidate[0] % len(fit.alphas)]
+    kept = [np.delete(np.arange(8), i) for i in range(8)]
+    deviation = np.array([prediction(x[k], y[k], alpha, x[i]) for i, k in enumerate(kept)])
+    expected = prediction(x, y, alpha, means(other))
+    for dims in (slice(0, 4), slice(4, 12)):
+        factor = np.sqrt(np.sum((y - y.mean(0))[:, dims] ** 2) / np.sum(deviation[:, dims] ** 2))
+        assert factor > 1.05  # ridge shrinks, or there is nothing to see here
+        np.testing.assert_allclose(
+            found.values[:, dims], y.mean(0)[dims] + factor * expected[:, dims], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_images_that_trained_the_fit_are_counted(fitted, tmp_path):
+    responses, fit, scale = fitted
+    context(fit, responses, scale, how="train", image_id=[0, 1, 2, 20, 21, 22, 23, 24]).save(tmp_path / "fit.npz")
+    responses.save(tmp_path / "responses.npz")
+    said = new_responses.predict_file(*(tmp_path / name for name in ("fit.npz", "responses.npz", "out.npz")))
+    assert said.endswith(
+        "for 8 images, renormalise train; 3 of them trained the fit and look better than they are: "
+        "score only the others"
+    )
+    context(fit, responses, scale, image_id=range(20, 28)).save(tmp_path / "fit.npz")
+    said = new_responses.predict_file(*(tmp_path / name for name in ("fit.npz", "responses.npz", "out.npz")))
+    assert said.endswith("for 8 images, renormalise none")
+
+
+def test_a_fit_of_an_earlier_version_and_blanks_alone_are_refused(fitted):
+    responses, fit, scale = fitted
+    saved = context(fit, responses, scale)
+    without = {name: value for name, value in saved.parameters.items() if name != "context_renormalise"}
+    with pytest.raises(ValueError, match="does not say how predictions were renormalised"):
+        new_responses.predict_features(dataclasses.replace(saved, parameters=without), responses)
+    blank = dataclasses.replace(responses, image_id=np.full_like(responses.image_id, BLANK))
+    with pytest.raises(ValueError, match=r"the responses are to blanks alone \(image_id -1\)"):
+        new_responses.predict_features(saved, blank)
 
 
 def test_the_command_line_says_what_is_wrong(tmp_path, capsys):

@@ -40,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predicting = commands.add_parser("predict", help="apply a saved fit to new responses of the same units")
     predicting.add_argument("fit", metavar="FIT", help="npz of spikevaediff.new_responses.with_context(...).save")
     predicting.add_argument("responses", metavar="RESPONSES", help="npz of Responses, as in artifacts/responses/")
-    predicting.add_argument("out", metavar="OUT", help="npz of Features to write, as in artifacts/predicted/")
+    predicting.add_argument(
+        "out", metavar="OUT", help="npz of Features to write, renormalised as those of artifacts/predicted/"
+    )
     predicting.set_defaults(run=_predict)
     checking = commands.add_parser(
         "check-data",

@@ -2,7 +2,8 @@
 
 A data set writes them as captions.csv (image_id,caption). A file of several observers repeats an image_id, one line a
 sentence. A caption may be empty: nothing is known of the image, and a text feature space then gives the context that
-guidance takes as unconditional.
+guidance takes as unconditional. Where all of them are empty, nothing can be learnt of texts, and the second stage is
+guided by vision alone.
 """
 
 import csv
@@ -33,6 +34,11 @@ class Captions:
             raise ValueError(f"Captions: {len(self.image_id)} image_id, {len(self.sentences)} lists of sentences")
         if len(np.unique(self.image_id)) != len(self.image_id):
             raise ValueError("Captions: image_id must be unique; several sentences of an image stand together")
+
+    @property
+    def described(self) -> np.ndarray:
+        """The images that have a sentence, int64 (n_described,)."""
+        return self.image_id[[bool(of_image) for of_image in self.sentences]]
 
     def of(self, image_ids: np.ndarray) -> Self:
         """The captions of these images, in their order; KeyError names the ids that are not there."""

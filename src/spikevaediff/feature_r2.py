@@ -54,11 +54,16 @@ def summary(true: Features, predicted: Features, split: ImageSplit, *, n_draws: 
     -------
     dict
         mean, interval, chance, p as scores.summary; groups : list of dict with group and r2, None for a constant one.
+        None everywhere for a space that is the same for every image (texts where no image has a caption).
     """
     error, deviation = squares(true, predicted, split)
     fold = split.fold_of(split.test_ids)
     total = deviation.sum(1)
     used = total > 1e-9 * max(float(total.max()), 1e-300)  # a constant group (a padded token) has no R2
+    names = predicted.group_name.tolist()
+    if not used.any():
+        unknown = {"mean": None, "interval": [None, None], "chance": None, "p": None}
+        return unknown | {"groups": [{"group": name, "r2": None} for name in names]}
     weight = np.where(used, 1 / np.where(used, total, 1), 0) / max(int(used.sum()), 1)
     matrix, below = np.einsum("g,gij->ij", weight, error), weight @ deviation
     above = matrix.diagonal()
@@ -74,6 +79,6 @@ def summary(true: Features, predicted: Features, split: ImageSplit, *, n_draws: 
         "p": statistics.p_value(matrix, fold, drawn, larger_is_better=False),
         "groups": [
             {"group": name, "r2": float(value) if there else None}
-            for name, value, there in zip(predicted.group_name.tolist(), own.tolist(), used.tolist(), strict=True)
+            for name, value, there in zip(names, own.tolist(), used.tolist(), strict=True)
         ],
     }

@@ -259,7 +259,12 @@ def _images(folder: Path, found: Examination) -> None:
     found.notes += [f"images/: {few(names)}: {note}" for note, names in done.items()]
     if rows and "caption" in rows[0]:
         found.captions = {image_id: caption or "" for image_id, caption in captions.items()}
-        if empty := [i for i, caption in found.captions.items() if not caption]:
+        empty = [i for i, caption in found.captions.items() if not caption]
+        if len(empty) == len(found.captions):
+            found.notes.append(
+                "images.csv: no image has a caption; the second stage leaves the text context out (mixing 1)"
+            )
+        elif empty:
             found.notes.append(f"images.csv: no caption for {few(empty)}; a text feature space then knows nothing")
     elif rows:
         found.notes.append("images.csv has no column caption: the stage `captions` would describe the images by BLIP-2")
