@@ -213,7 +213,8 @@ def _invalid_times(file: h5py.File) -> list[tuple[float, float]]:
     if "tags" not in file[_INVALID]:
         return list(zip(start.tolist(), stop.tolist(), strict=True))
     tags = texts(file, _INVALID, "tags")
-    first, last = ends(file, _INVALID, "tags")
+    each = np.arange(len(tags) + 1)  # without an index, one tag per row
+    first, last = ends(file, _INVALID, "tags") if "tags_index" in file[_INVALID] else (each[:-1], each[1:])
     same_length(file, _INVALID, start_time=start, tags=first)
     # Times tagged for one probe spoil its local field potential; allensdk keeps the presentations too.
     of_stimulus = [a == b or "stimulus" in tags[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True)]

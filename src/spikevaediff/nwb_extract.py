@@ -201,6 +201,7 @@ def _copy_units(
         _index(units, name, np.zeros(len(usable), np.int64))
 
     spikes_s = []
+    spike_trains.check_observed(old, unit_id, usable, clock.shown)
     starts, stops = spike_trains.bounds(old, len(usable))
     for unit in track(range(len(usable)), description="keeping spikes around the scenes"):
         if usable[unit]:

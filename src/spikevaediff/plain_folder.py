@@ -34,6 +34,7 @@ sessions/1.npz        np.savez("1.npz", responses=counts,   # (presentation, uni
 or sessions/1.csv     image_id,17,18,23           0,3,0,1   (a line a presentation, a column a unit)
 or sessions/1.nwb     layout of Allen Visual Coding Neuropixels"""
 _FEWEST_IMAGES = 4
+_OF_OWN_RATE = 10.0  # by how much counts may differ from the rates that units.csv states
 
 
 @dataclass
@@ -88,8 +89,7 @@ def examine(folder: Path, *, rehearse: bool = True) -> Examination:
     _join(found, shown)
     if not found.problems:
         for session_id, table in found.tables.items():
-            window_s = np.array([0.0, 1.0])  # any: params.yaml says which
-            _try(found, f"session {session_id}", responses_of, session_id, table, found, window_s)
+            _try(found, f"session {session_id}", responses_of, session_id, table, found, None)
     return found
 
 
@@ -110,7 +110,7 @@ def _try(found: Examination, name: str, function: Callable[..., _Result], *argum
         return None
 
 
-def responses_of(session_id: int, table: Table, found: Examination, window_s: np.ndarray) -> Responses:
+def responses_of(session_id: int, table: Table, found: Examination, window_s: np.ndarray | None) -> Responses:
     """The responses of a table to the images that all sessions show, and to blanks.
 
     Parameters
@@ -118,9 +118,18 @@ def responses_of(session_id: int, table: Table, found: Examination, window_s: np
     session_id : int
     table : Table
     found : Examination, without problems.
-    window_s : float64, (2,)
+    window_s : float64, (2,), or None where it is not known
         In which a table was counted that does not say so itself.
+
+    Raises
+    ------
+    ValueError
+        The units of units.csv have a firing_rate, and counts are more than ten times as many, or as few.
     """
+    if table.window_s is not None:
+        window_s = table.window_s.astype(np.float64)
+    elif window_s is not None:
+        window_s = window_s[None]
     rows = [found.units[session_id, unit_id] for unit_id in table.unit_id.tolist()]
     kept = np.isin(table.image_id, [BLANK, *found.shared])
     units = UnitTable(
@@ -129,12 +138,21 @@ def responses_of(session_id: int, table: Table, found: Examination, window_s: np
         area=np.array([row["area"] for row in rows]),
         **{name: np.array([row[name] for row in rows]) for name in METRICS},
     )
+    known = np.isfinite(units.firing_rate) & (units.firing_rate > 0)
+    if window_s is not None and table.responses.dtype == np.uint16 and known.any():
+        rate_hz = table.responses.mean((0, 2), dtype=np.float64) / np.ptp(window_s, axis=1).mean()
+        ratio = float(np.median(rate_hz[known] / units.firing_rate[known]))
+        if not 1 / _OF_OWN_RATE <= ratio <= _OF_OWN_RATE:
+            raise ValueError(
+                f"session {session_id}: spikes counted in {window_s.tolist()} s are {ratio:.3g} times as many as "
+                f"firing_rate of units.csv says (median of {known.sum()} units). Write counts, seconds and Hz"
+            )
     return Responses.make(
         counts=table.responses[kept],
         image_id=table.image_id[kept],
         presentation_id=np.flatnonzero(kept)[:, None],
         session_id=np.array([session_id]),
-        window_s=window_s[None] if table.window_s is None else table.window_s.astype(np.float64),
+        window_s=np.array([[0.0, 1.0]] * table.responses.shape[2]) if window_s is None else window_s,
         units=units,
     )
 
@@ -206,7 +224,7 @@ def _images(folder: Path, found: Examination) -> None:
     if not (folder / "images").is_dir():
         found.problems.append("images/ is missing: the folder of the pictures that images.csv names")
         rows = rows and [row | {"file": ""} for row in rows]
-    bad, named, absent, broken, outside = [], Counter[int](), [], [], []
+    bad, named, absent, broken, outside, closed = [], Counter[int](), [], [], [], []
     captions = {}
     done: dict[str, list[str]] = {}
     # macOS takes letters and their accents apart in the names of files, and tables have them in one.
@@ -234,7 +252,10 @@ def _images(folder: Path, found: Examination) -> None:
             try:
                 grey, notes = read_picture(path)
             except ValueError as error:
-                broken.append(f"{row['file']} ({error})")
+                if isinstance(error.__cause__, PermissionError):
+                    closed.append(row["file"])
+                else:
+                    broken.append(f"{row['file']} ({error})")
                 continue
             if min(grey.shape) < 8:
                 broken.append(f"{row['file']} (only {grey.shape[1]} x {grey.shape[0]} pixels)")
@@ -252,6 +273,10 @@ def _images(folder: Path, found: Examination) -> None:
         listed = [path.name for path in (folder / "images").iterdir()] if (folder / "images").is_dir() else []
         like = f"; images/ holds {few(sorted(listed))}" if listed else "; images/ is empty"
         found.problems.append(f"images/: {few(absent)} is named in images.csv and not there{like}")
+    if closed:
+        found.problems.append(
+            f"images/: {few(closed)} may not be read by this user. Give the right to: chmod -R u+r images"
+        )
     if broken:
         found.problems.append(
             f"images/: {few(broken)} cannot be used as a picture; save it again as PNG of 8 bit, as it was shown"
@@ -338,6 +363,11 @@ def _units(folder: Path, found: Examination) -> None:
             )
         if extra := sorted(listed - set(table.unit_id.tolist())):
             found.notes.append(f"units.csv: unit_id {few(extra)} of session {session_id} has no responses")
+    spelt: dict[str, set[str]] = {}
+    for row in found.units.values():
+        spelt.setdefault(row["area"].casefold(), set()).add(row["area"])
+    if alike := [" and ".join(sorted(names)) for names in spelt.values() if len(names) > 1]:
+        found.notes.append(f"units.csv: {few(alike)} are areas of their own; did you mean the same?")
     known = {int(path.stem) for path in (folder / "sessions").glob("*.*") if path.stem.isdecimal()}
     if extra := sorted({session for session, _ in found.units} - known):
         found.notes.append(f"units.csv: there is no file of session {few(extra)}")
@@ -371,7 +401,7 @@ def _join(found: Examination, shown: dict[int, np.ndarray]) -> None:
                 f"session {session_id} shows image_id {few(unknown)}, which images.csv does not list (it has "
                 f"{known[0]} to {known[-1]})"
             )
-    if not shown:
+    if not shown or not found.files:
         return
     shared = set(known.tolist())
     for ids in shown.values():

@@ -16,7 +16,7 @@ from spikevaediff.csv_file import whole_number
 from spikevaediff.records import BLANK
 from spikevaediff.session_file import LARGEST
 
-_LONGEST_S = 60.0  # of a time window
+LONGEST_S = 60.0  # of a time window
 _MARKS = (-1.0, -9.0, -99.0, -999.0, -9999.0)  # that people and programs put where a value is missing
 
 
@@ -95,11 +95,11 @@ def _npz(path: Path, found: Findings) -> Table | None:
             window_s.shape != (n, 2)
             or window_s.dtype.kind not in "uif"
             or not np.all(window_s[:, 0] < window_s[:, 1])
-            or not np.all(np.abs(window_s) <= _LONGEST_S)
+            or not np.all(np.abs(window_s) <= LONGEST_S)
         ):
             found.problems.append(
                 f"{name}: window_s is {window_s.tolist()}, expected {n} row(s) [start, stop] in seconds after onset, "
-                f"up to {_LONGEST_S:g} s from it"
+                f"up to {LONGEST_S:g} s from it"
             )
     elif responses.ndim == 3 and responses.shape[2] > 1:
         found.problems.append(f"{name}: responses has {responses.shape[2]} windows; add window_s, a row each")
@@ -202,6 +202,7 @@ def _checked(
             f"{name}: responses of unit {few(coarse)} change by less than a step of {responses.dtype}. Take their mean "
             f"away before they are written, or write them as float64"
         )
+    _check_sense(name, responses, image_id, unit_id, found)
     if (mark := _fill_value(responses)) is not None:
         found.problems.append(
             f"{name}: responses are {mark:g} in {int((responses == mark).sum())} places and never below 0 "
@@ -225,6 +226,29 @@ def _checked(
             f"spike counts: no Fano factor, and transform square_root only where none is below 0"
         )
     return Table(kept, image_id, unit_id, window_s)
+
+
+def _check_sense(name: str, responses: np.ndarray, image_id: np.ndarray, unit_id: np.ndarray, found: Findings) -> None:
+    """Refuse columns that are no units, and presentations that are none: each would decode too well."""
+    values = responses.astype(np.float64)
+    if len(np.unique(image_id)) > 2:
+        ids = unit_id[(values == image_id[:, None, None]).all((0, 2))]
+        rows = unit_id[(np.diff(values, axis=0) == 1).all((0, 2))]
+        if no_units := [*ids.tolist(), *np.setdiff1d(rows, ids).tolist()]:
+            found.problems.append(
+                f"{name}: the responses of unit {few(no_units)} are the image_id, or count the rows. Leave out what is "
+                f"no unit"
+            )
+    _, first, image = np.unique(image_id, return_index=True, return_inverse=True)
+    repeats = np.setdiff1d(np.arange(len(image_id)), first)
+    same = len(repeats) > 2 and bool(np.all(values[repeats] == values[first[image[repeats]]]))
+    if same and (values != values[:1]).any():
+        found.problems.append(
+            f"{name}: all presentations of an image have the same responses, as if a mean were repeated. Write one row "
+            f"for each image, or the responses to each presentation"
+        )
+    if len(image_id) == len(unit_id) > 1:
+        found.notes.append(f"{name}: as many presentations as units; rows must be presentations, and columns units")
 
 
 def _fill_value(responses: np.ndarray) -> float | None:

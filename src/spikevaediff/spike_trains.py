@@ -11,7 +11,8 @@ import numpy as np
 
 from spikevaediff import nwb, session_file
 
-_TIMES = "spike_times"
+_TIMES, _OBSERVED = "spike_times", "obs_intervals"
+_STEP_S = 1e-3  # no type that is coarser may hold times
 _LONGEST_S = 2 * 86400.0  # no session lasts two days
 _SLOWEST_HZ, _FASTEST_HZ = 0.2, 1000.0  # mean over units; frames of a monitor in place of seconds are 60 times fewer
 _OF_OWN_RATE = 10.0  # by how much rates may differ from those that the file states
@@ -39,15 +40,23 @@ def spikes(file: h5py.File, unit_id: int, start: int, stop: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        They are no numbers, not finite, not sorted, or filled up with -1.
+        They are no numbers, not in seconds, not finite, not sorted, filled up with -1, written twice, or too large for
+        their type to hold to the millisecond.
     """
     column = file[f"units/{_TIMES}"]
     if column.dtype.kind not in "uif":
         raise ValueError(f"{file.filename}: /units/{_TIMES} holds {column.dtype}, expected numbers, in seconds")
+    if (unit := str(column.attrs.get("unit", "seconds"))) not in ("seconds", "second", "s"):
+        raise ValueError(f"{file.filename}: /units/{_TIMES} is in {unit}, expected seconds. Convert it")
     found = session_file.flat(column[start:stop])
     if found.ndim != 1:
         raise ValueError(
             f"{file.filename}: /units/{_TIMES} has shape {column.shape}, expected one value for each spike"
+        )
+    if found.dtype.kind == "f" and len(found) and np.spacing(np.abs(found).max()) > _STEP_S:
+        raise ValueError(
+            f"{file.filename}: /units/{_TIMES} is {column.dtype}, in which {found.max():g} s are exact to "
+            f"{np.spacing(np.abs(found).max()):g} s only. Write it as float64, or from a later zero"
         )
     found = found.astype(np.float64)
     if n := np.sum(~np.isfinite(found)):
@@ -62,7 +71,40 @@ def spikes(file: h5py.File, unit_id: int, start: int, stop: int) -> np.ndarray:
             f"{file.filename}: the spike times of unit {unit_id} are not sorted "
             f"({found[falls[0]]:g} s is followed by {found[falls[0] + 1]:g} s). Sort them within the unit"
         )
+    if 2 * (n := np.sum(found[1:] == found[:-1])) >= len(found) > 20:
+        raise ValueError(f"{file.filename}: unit {unit_id} has {n} of {len(found)} spike times twice. Write each once")
     return found
+
+
+def check_observed(file: h5py.File, unit_id: np.ndarray, usable: np.ndarray, shown: nwb.Presentations) -> None:
+    """Refuse presentations during which a unit was not observed, where a file says so (obs_intervals of NWB): counts
+    would be 0.
+
+    Parameters
+    ----------
+    file : h5py.File
+    unit_id, usable : int64 and bool, (n_units,)
+    shown : Presentations
+
+    Raises
+    ------
+    ValueError
+        Such a presentation, of a usable unit; or the column cannot be read.
+    """
+    if not session_file.has(file, f"units/{_OBSERVED}"):
+        return
+    starts, ends = session_file.ends(file, "units", _OBSERVED)
+    intervals = file[f"units/{_OBSERVED}"]
+    if intervals.ndim != 2 or intervals.shape[1] != 2 or intervals.dtype.kind not in "uif" or len(ends) != len(unit_id):
+        raise ValueError(f"{file.filename}: /units/{_OBSERVED} is no column of [start, stop] for each unit")
+    for unit in np.flatnonzero(usable):
+        of_unit = intervals[starts[unit] : ends[unit]]
+        seen = (shown.start_s[:, None] >= of_unit[None, :, 0]) & (shown.stop_s[:, None] <= of_unit[None, :, 1])
+        if not seen.any(1).all():
+            raise ValueError(
+                f"{file.filename}: unit {unit_id[unit]} was not observed in {np.sum(~seen.any(1))} of {len(seen)} "
+                f"presentations (/units/{_OBSERVED}). Leave out the unit, or list the time in /intervals/invalid_times"
+            )
 
 
 @dataclass
