@@ -1,8 +1,11 @@
 """Recordings as plain files: what is right is read, and all that is wrong is said at once."""
 
 import csv
+import os
 import re
 import shutil
+import tempfile
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,8 +44,12 @@ def units(*sessions: int) -> list[list[Any]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    return folder_of(tmp_path)
+
+
+def folder_of(place: Path) -> Path:
     """A folder of six images, one session as npz and one as CSV."""
-    folder = tmp_path / "mine"
+    folder = place / "mine"
     for name in ("images", "sessions"):
         (folder / name).mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -385,6 +392,213 @@ def test_recordings_are_not_cut_to_the_images_that_all_sessions_show(folder: Pat
     assert problem.startswith("session 700000001 shows image_id 3, which not every session shows. Tables are cut to")
 
 
+# ---- What programs and people do without being asked
+
+
+def as_spreadsheets_write(folder: Path) -> None:
+    for name in ("images.csv", "units.csv", "sessions/2.csv"):
+        lines = (folder / name).read_text().splitlines()
+        (folder / name).write_text("".join(f"{line},,\n" for line in [*lines, ""]))
+
+
+def as_pandas_writes(folder: Path) -> None:
+    for name in ("images.csv", "units.csv", "sessions/2.csv"):
+        lines = (folder / name).read_text().splitlines()
+        (folder / name).write_text("".join(f"{i - 1 if i else ''},{line}\n" for i, line in enumerate(lines)))
+
+
+def as_matlab_keeps(folder: Path) -> None:
+    """Every array has two axes, and every number is a double."""
+    made = {name: np.atleast_2d(value).astype(float) for name, value in arrays().items()}
+    np.savez(folder / "sessions/1.npz", **made, __globals__=np.empty(0), window_s=np.array([[0.05, 0.15]]))
+    made = {name: np.atleast_2d(value).astype(float) for name, value in arrays(1).items()}
+    np.savez(folder / "sessions/2.npz", **made | {"image_id": made["image_id"].T}, window_s=np.array([0.05, 0.15]))
+    (folder / "sessions/2.csv").unlink()
+
+
+def as_macos_names_files(folder: Path) -> None:
+    composed = unicodedata.normalize("NFC", "plage d\u2019été.png")
+    (folder / "images/a.png").rename(folder / "images" / unicodedata.normalize("NFD", composed))
+    change("images.csv", "a.png", composed)(folder)
+
+
+@pytest.mark.parametrize("habit", [as_spreadsheets_write, as_pandas_writes, as_matlab_keeps, as_macos_names_files])
+def test_what_programs_do_without_being_asked_changes_nothing(
+    folder: Path, tmp_path: Path, habit: Callable[[Path], None]
+) -> None:
+    plain.acquire(folder, tmp_path / "before", **OPTIONS)
+    habit(folder)
+    assert plain_folder.examine(folder).problems == []
+    plain.acquire(folder, tmp_path / "after", **OPTIONS)
+    for name in ("sessions/1.npz", "sessions/2.npz", "images.npz", "captions_given.csv"):
+        assert (tmp_path / "after" / name).read_bytes() == (tmp_path / "before" / name).read_bytes()
+
+
+def test_the_line_of_readiness_states_mean_responses_and_rates(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = {f"{small_session.SCENES}/frame": [0.0, 1.0, 2.0, 3.0]}
+    small_session.write(folder / "sessions/700000001.nwb", frames)
+    assert __main__.main(["check-data", str(folder)]) == 0
+    said = capsys.readouterr().out
+    mean = np.mean([arrays(seed)["responses"].mean() for seed in (0, 1)])
+    assert (
+        f"mean response {mean:.3g} per unit and presentation, mean rate 1 Hz per unit" in said
+    )  # 16 spikes, 4 units, 4 s
+
+
+def test_a_recording_is_taken_over_before_it_is_called_ready(folder: Path, tmp_path: Path) -> None:
+    """What only the reading of spikes or of running speed tells."""
+    path, frames = folder / "sessions/700000001.nwb", {f"{small_session.SCENES}/frame": [0.0, 1.0, 2.0, 3.0]}
+    running = "processing/running/running_speed"
+    for changes, message in (
+        (
+            {"units/spike_times": [*small_session.TABLES["units/spike_times"][:15], np.nan]},
+            "1 spike times that are not",
+        ),
+        (
+            {"units/spike_times": 1000 * np.array(small_session.TABLES["units/spike_times"])},
+            "4 units fire 0.001 times a second on average",
+        ),
+        ({f"{running}/data": [1.0, 2.0], f"{running}/timestamps": [2.0, 1.0]}, "must be finite and rise"),
+        ({f"{running}/data": [1.0, 2.0]}, "has no /processing/running/running_speed/timestamps"),
+    ):
+        small_session.write(path, frames | changes)
+        (problem,) = plain_folder.examine(folder).problems
+        assert problem.startswith("sessions/700000001.nwb")
+        assert message in problem
+        with pytest.raises(ValueError, match=message):
+            plain.acquire(folder, tmp_path / "out", **OPTIONS)
+        assert not (tmp_path / "out/sessions").exists()
+
+
+def test_whatever_is_done_to_a_file_ends_in_lines_and_never_in_a_traceback(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bytes changed, cut off and put twice: check-data judges, and what it calls ready is acquired."""
+    rng = np.random.default_rng(3)
+    small_session.write(folder / "sessions/700000001.nwb", {f"{small_session.SCENES}/frame": [0.0, 1.0, 2.0, 3.0]})
+    ready = 0
+    files = [path for path in sorted(folder.rglob("*.*")) if path.is_file()]
+    for trial in range(44):
+        path = files[trial % len(files)]
+        whole = path.read_bytes()
+        spoilt = bytearray(whole)
+        for at in rng.integers(0, len(whole), rng.integers(1, 4)):
+            spoilt[at] = rng.integers(256)
+        cut = int(rng.integers(len(whole)))
+        path.write_bytes([spoilt, whole[:cut], whole[:cut] + whole[cut // 2 :]][trial % 3])
+        status = __main__.main(["check-data", str(folder)])
+        said = capsys.readouterr().out
+        assert ("is ready" in said) == (status == 0)
+        if status == 0:
+            ready += 1
+            plain.acquire(folder, tmp_path / "out", **OPTIONS)
+        else:
+            assert re.search(r"^1\. \S", said, re.MULTILINE)
+            with pytest.raises(ValueError, match=r"see all with: spikevaediff check-data|sessions/700000001.nwb"):
+                plain.acquire(folder, tmp_path / "out", **OPTIONS)
+        path.write_bytes(whole)
+    assert 2 < ready < 42
+
+
+def test_a_file_that_may_not_be_read_is_named_with_its_cure() -> None:
+    with tempfile.TemporaryDirectory() as name:  # which every user may look into, unlike those of pytest
+        folder = folder_of(Path(name))
+        for path in (Path(name), *folder.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        closed = ("images/b.jpg", "images.csv", "units.csv", "sessions/1.npz", "sessions/2.csv")
+        for path in closed:
+            (folder / path).chmod(0)
+            if root := os.geteuid() == 0:
+                os.seteuid(65534)
+            try:
+                problems = plain_folder.examine(folder).problems
+            finally:
+                if root:
+                    os.seteuid(0)
+            (folder / path).chmod(0o644)
+            told = [
+                problem for problem in problems if "may not be read by this user. Give the right to: chmod" in problem
+            ]
+            assert len(told) == 1
+            assert Path(path).name in told[0]
+            assert not any("elete" in problem or "damaged" in problem for problem in problems)
+
+
+def test_a_session_with_a_number_that_no_program_can_hold_is_refused(folder: Path) -> None:
+    (folder / "sessions/1.npz").rename(folder / f"sessions/{'9' * 20}.npz")
+    assert f"sessions/{'9' * 20}.npz: name it by the number of the session" in plain_folder.examine(folder).problems[0]
+
+
+def repeated_means() -> np.ndarray:
+    made = arrays()
+    return np.array([made["responses"][made["image_id"] == i].mean(0) for i in made["image_id"]])
+
+
+SENSELESS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "the image_id among the units": (
+        npz(responses=np.column_stack([arrays()["responses"][:, :2], arrays()["image_id"]])),
+        "the responses of unit 15 are the image_id, or count the rows",
+    ),
+    "a counter among the units": (
+        npz(responses=np.column_stack([arrays()["responses"][:, :2], np.arange(21) + 1])),
+        "the responses of unit 15 are the image_id, or count the rows",
+    ),
+    "means written once for each presentation": (
+        npz(responses=repeated_means()),
+        "all presentations of an image have the same responses, as if a mean were repeated. Write one row for each",
+    ),
+    "a window in milliseconds": (
+        npz(window_s=np.array([[50.0, 150.0]])),
+        r"window_s is \[\[50.0, 150.0\]\], expected 1 row.* in seconds after onset, up to 60 s from it",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SENSELESS)
+def test_what_would_decode_too_well_or_in_other_units_is_refused(case: str, folder: Path) -> None:
+    spoil, message = SENSELESS[case]
+    spoil(folder)
+    problem, *_ = plain_folder.examine(folder).problems
+    assert re.search(message, problem), problem
+
+
+def test_counts_are_compared_with_the_rates_that_units_csv_states(folder: Path, tmp_path: Path) -> None:
+    def rates(hz: float) -> None:
+        listed = [[*row, hz] for row in units(1, 2)]
+        write_csv(folder / "units.csv", ["session_id", "unit_id", "area", "firing_rate"], *listed)
+
+    for session_id in (1, 2):
+        (folder / f"sessions/{session_id}.csv").unlink(missing_ok=True)
+        np.savez(folder / f"sessions/{session_id}.npz", **arrays(session_id), window_s=np.array([[0.05, 0.15]]))
+    rates(50.0)  # 5 spikes in 0.1 s
+    assert plain_folder.examine(folder).problems == []
+    rates(4.0)
+    problems = plain_folder.examine(folder).problems
+    assert re.match(
+        r"session 1: spikes counted in \[\[0.05, 0.15\]\] s are 1[12].\d* times as many as firing_rate", problems[0]
+    )
+    for session_id in (1, 2):
+        np.savez(folder / f"sessions/{session_id}.npz", **arrays(session_id))
+    assert plain_folder.examine(folder).problems == []  # the window stands in params.yaml
+    with pytest.raises(ValueError, match=r"session 1: spikes counted in .* times as many as firing_rate of units.csv"):
+        plain.acquire(folder, tmp_path / "out", **OPTIONS)
+    assert not (tmp_path / "out/sessions").exists()
+
+
+def test_a_square_table_and_areas_that_differ_in_case_are_noted(folder: Path) -> None:
+    made = arrays()
+    rows = np.flatnonzero(made["image_id"] >= 0)[:3]
+    np.savez(
+        folder / "sessions/1.npz", responses=made["responses"][rows], image_id=np.arange(3), unit_id=made["unit_id"]
+    )
+    change("units.csv", "1,11,V1", "1,11,v1")(folder)
+    notes = plain_folder.examine(folder).notes
+    assert "sessions/1.npz: as many presentations as units; rows must be presentations, and columns units" in notes
+    assert "units.csv: V1 and v1 are areas of their own; did you mean the same?" in notes
+
+
 def test_options_out_of_range_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     for option, message in (({"margin_s": -1.0}, "margin_s is -1.0"), ({"size_px": 0}, "size_px must be at least 1")):
         with pytest.raises(ValueError, match=message):
@@ -396,7 +610,7 @@ def test_a_folder_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFi
     assert "nowhere is no folder" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("window", [[0.1], [0.2, 0.1], [0.1, 0.1]])
+@pytest.mark.parametrize("window", [[0.1], [0.2, 0.1], [0.1, 0.1], [50.0, 150.0]])
 def test_a_window_that_is_none_is_refused(folder: Path, tmp_path: Path, window: list[float]) -> None:
     with pytest.raises(ValueError, match=r"window_s is .*, expected a start and a later stop"):
         plain.acquire(folder, tmp_path / "out", **OPTIONS | {"window_s": window})

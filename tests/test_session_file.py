@@ -199,6 +199,8 @@ def test_invalid_times_without_tags_are_invalid_for_all(session: Any) -> None:
     assert read_responses(session(times), **OPTIONS).presentation_id[:, 0].tolist() == [0, 3]
     tagged = times | {f"{INVALID}/tags": [b"EcephysProbe"], f"{INVALID}/tags_index": np.array([0, 1])}
     assert read_responses(session(tagged), **OPTIONS).presentation_id[:, 0].tolist() == [0, 2, 3]
+    without_index = times | {f"{INVALID}/tags": [b"EcephysProbe", b"stimulus"]}
+    assert read_responses(session(without_index), **OPTIONS).presentation_id[:, 0].tolist() == [0, 1, 3]
     with pytest.raises(ValueError, match=r"stop_time is 2.1 s where start_time is 2.5 s \(row 0\). Expected an end"):
         read_responses(session(times | {f"{INVALID}/start_time": [2.5, 3.1]}), **OPTIONS)
 

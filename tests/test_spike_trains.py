@@ -188,6 +188,66 @@ def test_spike_times_that_would_be_counted_wrongly_are_refused_in_an_extract_too
     assert not (recording.parent / "extract.nwb").exists()
 
 
+def shifted_in(dtype: type, offset: float) -> Callable[[h5py.File], None]:
+    """All times on another zero, and spikes in another type."""
+
+    def spoil(file: h5py.File) -> None:
+        for column in (SPIKES, START, STOP):
+            values = file[column][:] + offset
+            del file[column]
+            file[column] = values.astype(dtype) if column == SPIKES else values
+
+    return spoil
+
+
+def test_a_type_that_cannot_hold_milliseconds_is_refused(recording: Path) -> None:
+    """Seconds since 1970 in float32 are exact to two minutes."""
+    with pytest.raises(
+        ValueError, match=r"spike_times is float32, in which 1.6e\+09 s are exact to 128 s only. Write it"
+    ):
+        take(spoiled(recording, shifted_in(np.float32, 1.6e9), rates=True))
+
+
+@pytest.mark.parametrize(("dtype", "offset"), [(np.float64, 1.6e9), (np.float32, 0.0)])
+def test_times_that_are_exact_to_the_millisecond_are_taken(recording: Path, dtype: type, offset: float) -> None:
+    take(spoiled(recording, shifted_in(dtype, offset), rates=True))
+
+
+@pytest.mark.parametrize(
+    ("unit", "refused"), [("milliseconds", True), ("samples", True), ("seconds", False), ("s", False)]
+)
+def test_the_unit_that_a_file_states_is_heard(recording: Path, unit: str, refused: bool) -> None:
+    with h5py.File(recording, "r+") as file:
+        file[SPIKES].attrs["unit"] = unit
+    if refused:
+        with pytest.raises(ValueError, match=f"/units/spike_times is in {unit}, expected seconds. Convert it"):
+            take(recording)
+    else:
+        take(recording)
+
+
+def test_spikes_that_stand_twice_are_refused(recording: Path) -> None:
+    with pytest.raises(ValueError, match=r"unit 0 has (\d+) of \d+ spike times twice. Write each once"):
+        take(spoiled(recording, trains(lambda part: np.repeat(part, 2)), rates=True))
+
+
+def test_presentations_during_which_a_unit_was_not_observed_are_refused(recording: Path) -> None:
+    def observed(file: h5py.File) -> None:
+        intervals = [[[0.0, 600.0]]] * 4 + [[[0.0, 230.0], [260.0, 600.0]]] + [[[0.0, 600.0]]]
+        file["units/obs_intervals"] = np.concatenate(intervals)
+        file["units/obs_intervals_index"] = np.cumsum([len(of_unit) for of_unit in intervals])
+
+    spoiled(recording, observed, rates=True)
+    with pytest.raises(
+        ValueError, match=r"unit 4 was not observed in 120 of 400 presentations \(/units/obs_intervals\)"
+    ):
+        take(recording)
+    with h5py.File(recording, "r+") as file:
+        file["intervals/invalid_times/start_time"] = [229.9]
+        file["intervals/invalid_times/stop_time"] = [260.0]
+    take(recording)
+
+
 def test_counts_of_an_extract_are_those_of_a_loop(recording: Path) -> None:
     take(recording)
     options: dict[str, Any] = {"areas": ["VISp"], "windows_s": [[0.0, 0.25], [0.04, 0.29]], "min_units": 1}

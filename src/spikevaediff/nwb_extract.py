@@ -244,7 +244,7 @@ def _renew_references(old: h5py.File, new: h5py.File) -> None:
             return
         for key in old[name].attrs:
             if isinstance(old[name].attrs[key], h5py.Reference) and not (
-                key in item.attrs and name.startswith("units/")
+                item.attrs.get(key) and name.startswith("units/")
             ):
                 item.attrs[key] = renewed(old[name].attrs[key])
         if not isinstance(item, h5py.Dataset):

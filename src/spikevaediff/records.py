@@ -413,6 +413,8 @@ class Reconstructions:
             try:
                 with Image.open(path) as image:
                     pixels.append(np.asarray(image.convert("RGB")))
+            except PermissionError:
+                raise  # it is not damaged
             except (OSError, SyntaxError, ValueError) as error:
                 raise ValueError(f"{path} is damaged ({error}). Delete {folder} and run: dvc repro") from error
         sizes = {p.shape for p in pixels}

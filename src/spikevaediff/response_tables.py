@@ -61,7 +61,8 @@ def read(path: Path, found: Findings) -> Table | None:
 def _npz(path: Path, found: Findings) -> Table | None:
     name = f"sessions/{path.name}"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # np.load leaves a damaged file open that it opened itself.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except PermissionError:
         found.problems.append(f"{name} may not be read by this user. Give the right to: chmod u+r {path}")

@@ -299,6 +299,8 @@ def read_templates(manifest: dict[str, Any], items: Sequence[_Item], size_px: in
         try:
             with Image.open(item.path) as image:
                 mode, size, whole = image.mode, image.size, np.asarray(image)
+        except PermissionError:
+            raise  # it is not damaged
         except (OSError, SyntaxError, ValueError) as error:
             raise ValueError(
                 f"{item.path} is no image or damaged ({error}). Delete it, and it is fetched again by the same command"
