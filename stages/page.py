@@ -174,7 +174,8 @@ def checks(evidence: dict[str, Any]) -> str:
         for finding in findings
     ]
     note = page.paragraphs(
-        "A check that fails stops the pipeline, so a page like this is not written. What is noted may be accident."
+        "A check that fails stops the pipeline, so a page like this one is not written.",
+        "What is noted may be an accident.",
     )
     return note + page.table(["run", "check", "status", "what it found"], rows)
 

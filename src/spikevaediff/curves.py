@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from spikevaediff import identity, preprocessing
-from spikevaediff.metrics.two_way import identification
+from spikevaediff.metrics import two_way
 from spikevaediff.records import BLANK, ImageSplit, rows_of
 from spikevaediff.regression import ridge
 
@@ -109,7 +109,8 @@ def pixel_scores(
     Returns
     -------
     two of float64, (n_test_images,), in the order of split.test_ids
-        Pearson correlation over pixels of predicted and shown, and two-way identification by it among all test images.
+        Pearson correlation over pixels of predicted and shown, and two-way identification by it among all test images,
+        as what each image adds to it (two_way.projection): bands and tests are over pairs of images.
     """
     test_ids = split.test_ids
     predicted, shown = np.zeros((len(test_ids), y.shape[1])), np.zeros((len(test_ids), y.shape[1]))
@@ -140,7 +141,7 @@ def pixel_scores(
         norm = np.linalg.norm(centred, axis=1, keepdims=True)
         unit.append(np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0))
     likeness = unit[0] @ unit[1].T
-    return likeness.diagonal().copy(), identification(likeness)
+    return likeness.diagonal().copy(), two_way.projection(two_way.wins(likeness))
 
 
 def over_units(

@@ -70,7 +70,7 @@ def summary(true: Features, predicted: Features, split: ImageSplit, *, n_draws: 
     wrong = statistics.chance(matrix, fold)
     drawn = statistics.pairings(fold, n_draws=n_draws, seed=seed)
     counts = statistics.resampled(len(fold), n_draws=n_draws, seed=seed)
-    spread = statistics.spread_of_folds(fold)
+    spread = statistics.spread_of_intervals(fold)
     own = 1 - np.einsum("gjj->g", error) / np.where(used, total, 1)
     return {
         "mean": float(1 - above.sum() / below.sum()),

@@ -97,15 +97,15 @@ def common_units(x: Mapping[str, np.ndarray], n_units: int) -> int:
 def curve_rows(
     scores: Mapping[str, Mapping[int, np.ndarray]], split: ImageSplit, *, n_resamples: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Mean and 95 % interval over images for every area and number of units; scores are means over draws."""
+    """Mean and 95 % interval, in [0, 1], for every area and number of units; scores are means over draws."""
     fold = split.fold_of(split.test_ids)
     counts = statistics.resampled(len(fold), n_draws=n_resamples, seed=seed)
-    spread = statistics.spread_of_folds(fold)
+    spread = statistics.spread_of_intervals(fold)
     rows = []
     for area, by_count in scores.items():
         for n, drawn in sorted(by_count.items()):
             of_image = drawn.mean(0)
-            low, high = statistics.interval_of_mean(of_image, counts, spread)
+            low, high = np.clip(statistics.interval_of_mean(of_image, counts, spread), 0, 1).tolist()
             rows.append(
                 {"area": area, "n_units": n, "n_draws": len(drawn), "score": of_image.mean(), "low": low, "high": high}
             )

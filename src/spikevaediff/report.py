@@ -10,7 +10,13 @@ from spikevaediff.metrics import two_way
 from spikevaediff.metrics.pixcorr import correlation
 from spikevaediff.records import Features, ImageSplit
 from spikevaediff.reliability import correlation_of_groups
-from spikevaediff.statistics import holm, interval_of_mean, resampled, spread_of_folds
+from spikevaediff.statistics import (
+    holm,
+    interval_of_mean,
+    interval_of_paired_proportions,
+    resampled,
+    spread_of_intervals,
+)
 
 DIGITS = 4  # beyond these another processor may differ
 
@@ -116,21 +122,27 @@ def differences(
     Returns
     -------
     dict of "run - other" to dict of metric to mean, low, high
-        Mean over images of the difference of their scores, joined by id, and its 95 % interval (bootstrap over images,
-        which are the same draws for both runs). Images that compete in identification are those there are.
+        Mean over images of the difference of their scores, joined by id, and its 95 % interval: bootstrap over images,
+        the same draws for both runs, of what an image adds as the one shown and as a competitor where the score is
+        identification; for retrieval that of paired proportions.
     """
     first = next(iter(scores.values()))
     n, settings = first["n_images"], first["settings"]
     counts = resampled(n, n_draws=settings["n_draws"], seed=settings["seed"])
-    spread = spread_of_folds(np.arange(first["n_folds"]))
+    spread = spread_of_intervals(np.arange(first["n_folds"]))
     found: dict[str, dict[str, dict[str, float | None]]] = {}
     for run, other in compared:
         ours, theirs = scores[run]["metrics"], scores[other]["metrics"]
         found[f"{run} - {other}"] = of_pair = {}
         for name in ours:
             if ours[name]["absent"] is None and theirs[name]["absent"] is None:
-                value = np.array([score - theirs[name]["scores"][i] for i, score in ours[name]["scores"].items()])
-                low, high = interval_of_mean(value, counts, spread)
+                pairs = ours[name].get("projection") is not None
+                one, two = (side[name]["projection" if pairs else "scores"] for side in (ours, theirs))
+                value = np.array([score - two[i] for i, score in one.items()])
+                if ours[name].get("proportion") and not pairs:
+                    low, high = interval_of_paired_proportions(value, spread)
+                else:
+                    low, high = interval_of_mean(value, counts, spread)
                 of_pair[name] = {"mean": _digits(value.mean()), "low": _digits(low), "high": _digits(high)}
     return found
 

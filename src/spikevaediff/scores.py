@@ -341,7 +341,8 @@ def summed_up(
         if name in absent:
             results[name] = about | {"larger_is_better": better, "absent": absent[name]} | dict.fromkeys(EMPTY)
         else:
-            found = summary(compared[name], ids, fold, drawn, counts, larger_is_better=better)
+            bounds = METRICS[name].RANGE
+            found = summary(compared[name], ids, fold, drawn, counts, larger_is_better=better, bounds=bounds)
             results[name] = about | {"larger_is_better": better, "absent": None} | found
     return {
         "protocol": protocol.name,
@@ -366,23 +367,37 @@ def summary(
     counts: np.ndarray,
     *,
     larger_is_better: bool,
+    bounds: tuple[float, float],
 ) -> dict[str, Any]:
     """Scores and what they are worth.
 
     Returns
     -------
     dict
-        scores, image_id -> float; mean, of the scores; interval, [low, high], 95 % over images; chance, mean over the
-        wrong images of the fold; p, of the pairing, one-sided. The last two are None where every fold tests one image.
+        scores, image_id -> float; projection, image_id -> float, of identification (see two_way.projection), else None;
+        proportion, whether it is one, with bounds of 0 and 1; mean, of the scores; interval, [low, high], 95 % over
+        images, within the bounds; chance, mean over the wrong images of the fold; p, of the pairing, one-sided. The
+        last two are None where every fold tests one image.
     """
-    matrix, spread = compared.matrix, statistics.spread_of_folds(fold)
-    scores = matrix.diagonal()
-    if compared.wins is None:
-        interval = statistics.interval_of_mean(scores, counts, spread)
+    matrix, spread, projection = compared.matrix, statistics.spread_of_intervals(fold), None
+    scores, proportion = matrix.diagonal(), bounds == (0, 1)
+    if compared.wins is not None:
+        # The bootstrap over pairs, which fails where nearly all are won; n images are at least n / 2 independent pairs.
+        projection = two_way.projection(compared.wins)
+        of_both = (
+            statistics.interval_of_pairs(compared.wins, counts, spread),
+            statistics.interval_of_proportion(projection, len(ids) // 2, spread),
+        )
+        interval = min(low for low, _ in of_both), max(high for _, high in of_both)
+    elif proportion:
+        interval = statistics.interval_of_proportion(scores, len(ids), spread)
     else:
-        interval = statistics.interval_of_pairs(compared.wins, counts, spread)
+        interval = statistics.interval_of_mean(scores, counts, spread)
+    interval = float(np.clip(interval[0], *bounds)), float(np.clip(interval[1], *bounds))
     return {
         "scores": dict(zip(ids.tolist(), scores.tolist(), strict=True)),
+        "projection": None if projection is None else dict(zip(ids.tolist(), projection.tolist(), strict=True)),
+        "proportion": proportion,
         "mean": float(scores.mean()),
         "interval": list(interval),
         "chance": statistics.chance(matrix, fold),

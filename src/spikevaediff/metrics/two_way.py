@@ -95,6 +95,30 @@ def wins(similarity: np.ndarray, *, tie: float = 0.5) -> np.ndarray:
     return (similarity < own) + tie * (similarity == own)
 
 
+def projection(wins: np.ndarray) -> np.ndarray:
+    """What each image adds to the identification of all, as the one shown and as a competitor.
+
+    h_i = mean_j w[j, i] + mean_j w[i, j] - mean(w) over j != i. The mean over images is the identification, and their
+    scatter that of a mean over pairs to first order: scores alone know nothing of another pool of competitors.
+
+    Parameters
+    ----------
+    wins : float64, (n_images, n_images)
+        As of `wins`; the diagonal is ignored.
+
+    Returns
+    -------
+    float64, (n_images,)
+
+    References
+    ----------
+    Hajek 1968, Annals of Mathematical Statistics 39, 325; Hoeffding 1948, the same 19, 293.
+    """
+    n = len(wins)
+    won = wins * (1 - np.eye(n))
+    return (won.sum(0) + won.sum(1) - won.sum() / n) / (n - 1)
+
+
 def within(similarity: np.ndarray, k: int) -> np.ndarray:
     """Retrieval: whether each shown image would be among the k most like each reconstruction.
 
