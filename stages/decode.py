@@ -5,13 +5,14 @@ import sys
 import numpy as np
 
 import stages
+from spikevaediff.atomic import replacing
 from spikevaediff.records import Features, ImageSplit
 
 DECODER = "vdvae"
 
 
 def main(run: str, path: str) -> None:
-    """Write artifacts/decoded/RUN with one PNG for every test image."""
+    """Write artifacts/decoded/RUN with one PNG for every test image, or absent.txt where nothing was predicted."""
     params = stages.declared(f"decode@{run}")
     model = stages.section(params, "model")
     options = stages.section(params, "models", model, DECODER) | stages.section(params, "decode", DECODER)
@@ -23,6 +24,11 @@ def main(run: str, path: str) -> None:
     options["weights"] = stages.weights_path(options["weights"])
     split = ImageSplit.load("artifacts/split.npz")
     features = Features.load(path)
+    if not len(features.image_id):  # halves of what was shown once
+        with replacing(f"artifacts/decoded/{run}", folder=True) as temporary:
+            (temporary / "absent.txt").write_text(f"{path} predicts no image.\n", encoding="utf-8")
+        stages.done(f"{run}: {path} predicts no image, so that none is decoded")
+        return
     wanted = Features(
         features.space, split.test_ids, features.rows(split.test_ids), features.group_name, features.group_size
     )

@@ -56,8 +56,10 @@ def main(run: str, space: str, population: str) -> None:
     if n_shown.min() < 2:
         result["absent"] = "images were shown once, or only the mean over presentations is known: no two halves"
         says = f"absent: {result['absent']}"
-        # The decoder wants something; the scores of these say that there are no halves, too.
-        decodable = [Features.load(f"artifacts/predicted/{run}.npz")] * 2
+        # Of no image: nothing must be decoded and shown as if it came from a half.
+        none = np.empty((0, features.values.shape[1]), np.float32)
+        no_image = Features(space, split.test_ids[:0], none, features.group_name, features.group_size)
+        decodable = [no_image, no_image]
     else:
         x = preprocessing.response_matrix(responses, transform=transform)
         pairs, of_all, true, decodable = predicted_from_halves(

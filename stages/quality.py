@@ -25,11 +25,13 @@ def main() -> None:
     stages.check_positive("quality", **{name: options[name] for name in ("n_draws", "n_blocks", "n_folds")})
     responses = stages.section(params, "responses")
     limits = Limits.of(responses)
-    window_s = (responses["start_s"], responses["start_s"] + responses["duration_s"])
+    paths = sessions.paths(Path("artifacts/sessions"))
+    windows = sessions.windows(paths, **{name: responses[name] for name in ("start_s", "duration_s", "n_bins")})
+    window_s = (float(windows[0, 0]), float(windows[-1, 1]))
     areas = sessions.areas_of(stages.section(params, "areas"))
     result: dict[str, Any] = {"source": Stimuli.load("artifacts/images.npz").source, "sessions": {}}
     rows: list[dict[str, Any]] = []
-    for path in sessions.paths(Path("artifacts/sessions")):
+    for path in paths:
         session, units = judged(path, areas=areas, window_s=window_s, limits=limits, **options)
         result["sessions"][path.stem] = session
         rows += units

@@ -17,18 +17,19 @@ def main(population: str) -> None:
     window = ("start_s", "duration_s", "n_bins")
     passed = ("areas", "windows_s", "limits")
     stages.check_options(sessions.read_population, options, "responses", stage=(*window, *LIMITS), passed=passed)
-    start, duration, n_bins = (options[name] for name in window)
-    if not isinstance(n_bins, int) or n_bins < 1:
-        raise ValueError(f"params.yaml: responses.n_bins is {n_bins!r}, expected a whole number, 1 or more")
-    edges = np.linspace(start, start + duration, n_bins + 1)
+    paths = sessions.paths(Path("artifacts/sessions"))
+    windows_s = sessions.windows(paths, **{name: options[name] for name in window})
     areas = stages.section(params, "areas")
     responses = sessions.read_population(
-        sessions.paths(Path("artifacts/sessions")),
+        paths,
         areas=sessions.areas_of(areas, population),
-        windows_s=np.column_stack([edges[:-1], edges[1:]]),
+        windows_s=windows_s,
         limits=Limits.of(options),
         min_units=options["min_units"],
     )
+    unknown = [name for name in LIMITS if np.isnan(getattr(responses.units, name.rpartition("_")[0])).all()]
+    if unknown:
+        print(f"{', '.join(unknown)} of responses limit nothing: nobody measured that of these units")
     if areas[population] == sessions.SHUFFLED:
         responses = sessions.shuffled(responses)
     responses.save(f"artifacts/responses/{population}.npz")

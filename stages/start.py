@@ -8,6 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 import stages
+from spikevaediff import sessions
 from spikevaediff.atomic import replacing
 
 # Git's results that show numbers. A run that ends at an earlier stage, because it was told to or failed, must not leave
@@ -17,7 +18,9 @@ SHOWN = ("report", "page")
 
 def main() -> None:
     """Refuse what cannot be meant; then remove what report and page wrote, which they will write again."""
-    dataset = stages.section(stages.declared("start"), "dataset")
+    params = stages.declared("start")
+    check_names(params)
+    dataset = params["dataset"]
     check_data(Path("vendor/data"), dataset)
     withdrawn = [path for path in shown(_yaml("dvc.yaml")) if path.is_file()]
     for path in withdrawn:
@@ -29,6 +32,24 @@ def main() -> None:
     stages.done(f"data set {dataset}{older_copy(_yaml('data.dvc'))}")
 
 
+def check_names(params: dict[str, Any]) -> None:
+    """Refuse names that params.yaml gives and that nothing has: DVC would only miss a file, perhaps after hours.
+
+    Raises
+    ------
+    KeyError, ValueError
+        The message lists the names there are.
+    """
+    dataset = stages.section(params, "dataset")
+    stages.check_module("datasets", stages.section(params, "datasets", dataset).get("module", dataset))
+    spaces = stages.section(params, "models", stages.section(params, "model"))
+    for space, options in spaces.items():
+        stages.check_module("decoders" if space == "diffusion" else "features", options.get("module", space))
+    for space in stages.section(params, "regress"):
+        stages.check_module("regression", stages.section(params, "regress", space, "method"))
+    sessions.areas_of(stages.section(params, "areas"))
+
+
 def check_data(folder: Path, name: str) -> None:
     """Refuse a data set that is not there, or of which a run beside the workspace would see only a part.
 
@@ -37,7 +58,7 @@ def check_data(folder: Path, name: str) -> None:
     FileNotFoundError
         The message says what is missing, why, and how to go on.
     """
-    cure = f"git add {folder / name} (or, when it is large: dvc add {folder / name})"
+    cure = f"Let it: git add {folder / name}; or, when it is large, dvc add {folder / name}"
     workspace = Path(os.environ.get("DVC_ROOT", "."))
     # A run of `--temp` or `--queue` has a copy of what Git tracks. Files that Git does not know would be left out in
     # silence.

@@ -185,6 +185,53 @@ def repository(folder: Path, *commits: str) -> Path:
     return folder
 
 
+def test_a_copy_of_the_data_that_is_older_than_the_data_is_noted(tmp_path: Path) -> None:
+    for folder in ("vendor/data", "data"):
+        (tmp_path / folder / "mine").mkdir(parents=True)
+        (tmp_path / folder / "mine/images.csv").write_text("1")
+    assert doctor.imported_data(tmp_path).state == "fine"
+    (tmp_path / "vendor/data/mine/images.csv").write_text("2")  # as long as before
+    (tmp_path / "vendor/data/mine/units.csv").touch()
+    found = doctor.imported_data(tmp_path)
+    assert (found.state, found.cure) == ("note", "dvc repro -f data.dvc")
+    assert found.text.endswith("2 files differ: mine/images.csv, mine/units.csv")
+
+
+def test_data_that_git_does_not_know_is_noted(tmp_path: Path) -> None:
+    root = repository(tmp_path / "root", "one")
+    (root / "vendor/data/mine/sessions").mkdir(parents=True)
+    assert doctor.untracked_data(root).state == "fine"
+    (root / "vendor/data/mine/sessions/1.csv").touch()
+    (root / "vendor/data/mine/units.csv").touch()
+    found = doctor.untracked_data(root)
+    assert found.text.startswith("vendor/data/mine/sessions/1.csv and 1 more not in Git")
+    assert found.cure.startswith("git add vendor/data/mine ")
+
+
+def test_experiments_that_show_numbers_of_another_run_are_noted(tmp_path: Path) -> None:
+    root = repository(tmp_path / "root", "one")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True).stdout
+    entry = "    {}:\n    - path: artifacts/scores/vdvae.json\n      hash: md5\n      md5: {}\n      size: 1\n"
+
+    def experiment(name: str, written: str, read: str, shown: bool = True) -> None:
+        lock = "  evaluate@vdvae:\n    cmd: a\n" + entry.format("outs", written)
+        lock += "  report:\n    cmd: b\n" + entry.format("deps", read)
+        (root / "dvc.lock").write_text(f"schema: '2.0'\nstages:\n{lock}")
+        (root / "metrics").mkdir(exist_ok=True)
+        (root / "metrics/metrics.json").write_text("{}") if shown else (root / "metrics/metrics.json").unlink()
+        commit(root, name)
+        ref = f"refs/exps/{head[:2]}/{head.strip()[2:]}/{name}"
+        subprocess.run(["git", "update-ref", ref, "HEAD"], cwd=root, check=True)
+
+    experiment("whole", "a" * 32, "a" * 32)
+    experiment("partial", "b" * 32, "a" * 32)
+    experiment("withdrawn", "b" * 32, "a" * 32, shown=False)
+    subprocess.run(["git", "reset", "--quiet", "--hard", head.strip()], cwd=root, check=True)
+    found = doctor.stale_experiments(root)
+    assert (found.state, found.text) == ("note", "metrics were not computed in, but left over in: partial")
+    assert found.cure == "dvc exp remove partial, and run them without a target"
+
+
 def test_a_shallow_clone_is_noted_with_the_cure(tmp_path: Path) -> None:
     full = repository(tmp_path / "full", "one", "two")
     assert doctor.git(full).state == "fine"

@@ -36,6 +36,9 @@ def decoded(folder: Path, name: str, areas: list[str], section: dict[str, Any], 
             "areas.visual": areas,
             "areas.control": "shuffled",
             "models.mini.vdvae.n_layers": 6,
+            # A table says when it was counted, and params.yaml must not say otherwise.
+            "responses.start_s": section["window_s"][0],
+            "responses.duration_s": section["window_s"][1] - section["window_s"][0],
             "curves.counts.units": [10],
         },
     )

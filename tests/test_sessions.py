@@ -1,7 +1,9 @@
 """Tables of responses beside recordings, read by the same calls."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,6 +160,78 @@ def test_a_shuffled_population_has_the_areas_of_the_others() -> None:
         sessions.areas_of(areas | {"control": "shufled"}, "visual")
     with pytest.raises(ValueError, match="all of areas is shuffled"):
         sessions.areas_of({"visual": "shuffled"}, "visual")
+    with pytest.raises(ValueError, match=r"areas.visual names V4 twice; name it once"):
+        sessions.areas_of({"visual": ["V4", "IT", "V4"], "control": "shuffled"}, "visual")
+    with pytest.raises(ValueError, match=r"areas.visual is \['V4', 3\], expected a list of areas, or shuffled"):
+        sessions.areas_of({"visual": ["V4", 3], "control": "shuffled"}, "visual")
+
+
+def test_a_control_holds_no_area_that_it_is_the_control_of() -> None:
+    with pytest.raises(ValueError, match=r"IT stands in areas.visual and in areas.control.* -S areas.control=shuffled"):
+        sessions.areas_of({"visual": ["V4", "IT"], "control": ["IT"]}, "visual")
+    assert sessions.areas_of({"visual": ["V4"], "control": ["IT"]}, "control") == ["IT"]
+
+
+RESPONSES = {"start_s": 0.05, "duration_s": 0.1, "n_bins": 1}
+
+
+def test_the_windows_of_a_recording_are_equal_bins(session: Callable[..., Path]) -> None:
+    found = sessions.windows([session()], start_s=0.25, duration_s=0.75, n_bins=3)
+    assert found.tolist() == [[0.25, 0.5], [0.5, 0.75], [0.75, 1.0]]
+    np.testing.assert_array_equal(
+        sessions.windows([session()], start_s=-0.5, duration_s=2, n_bins=1), [[-0.5, 1.5]]
+    )  # two images long
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        # Images follow one another after 1 s.
+        (
+            {"duration_s": 5.0},
+            r"responses.duration_s is 5, but in .*nwb one image follows another after 1 s.* at most 2",
+        ),
+        ({"duration_s": 0.0}, r"responses.duration_s is 0.0, expected seconds, more than 0"),
+        ({"duration_s": "long"}, r"responses.duration_s is 'long', expected a number of seconds"),
+        ({"start_s": None}, r"responses.start_s is None, expected a number of seconds"),
+        ({"start_s": float("nan")}, r"responses.start_s is nan, expected a number of seconds"),
+        ({"start_s": None, "duration_s": None, "n_bins": None}, r"responses.start_s is None, expected a number"),
+        ({"n_bins": 1.5}, r"responses.n_bins is 1.5, expected a whole number, 1 or more"),
+        ({"n_bins": 0}, r"responses.n_bins is 0, expected a whole number, 1 or more"),
+        ({"n_bins": True}, r"responses.n_bins is True, expected a whole number, 1 or more"),
+    ],
+)
+def test_a_window_that_no_recording_can_mean_is_refused(
+    session: Callable[..., Path], wrong: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        sessions.windows([session()], **RESPONSES | wrong)
+
+
+def test_parameters_must_say_what_a_table_was_counted_in(tmp_path: Path) -> None:
+    path = tmp_path / "1.npz"
+    table().save(path)
+    assert sessions.windows([path], **RESPONSES).tolist() == [[0.05, 0.05 + 0.1]]
+    assert sessions.windows([path], start_s=None, duration_s=None, n_bins=None).tolist() == [[0.05, 0.15]]
+    settings = r"-S responses.start_s=0.05 -S responses.duration_s=0.1 -S responses.n_bins=1$"
+    for wrong in ({"start_s": 0.04}, {"duration_s": 0.25}, {"n_bins": 2}):
+        with pytest.raises(ValueError, match=rf"1.npz is a table, counted from 0.05 to 0.15 s in 1 window.*{settings}"):
+            sessions.windows([path], **RESPONSES | wrong)
+    with pytest.raises(ValueError, match=r"responses.n_bins is None"):
+        sessions.windows([path], **RESPONSES | {"n_bins": None})
+
+
+def test_windows_of_a_table_that_are_no_equal_bins_are_said_by_null(tmp_path: Path) -> None:
+    counted = np.array([[0.0, 0.1], [0.1, 0.3]])
+    one = table()
+    replace(one, counts=np.repeat(one.counts, 2, axis=2), window_s=counted).save(tmp_path / "1.npz")
+    message = (
+        r"counted from 0 to 0.3 s in 2 window.*start_s=null -S responses.duration_s=null -S responses.n_bins=null$"
+    )
+    with pytest.raises(ValueError, match=message):
+        sessions.windows([tmp_path / "1.npz"], start_s=0.0, duration_s=0.3, n_bins=2)
+    none = sessions.windows([tmp_path / "1.npz"], start_s=None, duration_s=None, n_bins=None)
+    np.testing.assert_array_equal(none, counted)
 
 
 def test_shuffling_exchanges_images_and_nothing_else() -> None:

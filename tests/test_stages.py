@@ -1,14 +1,17 @@
 """What the stage scripts share: parameters that are checked before anything runs, and one clear line for bad input."""
 
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
 import stages
-from spikevaediff.records import BLANK, Features, ImageSplit, Responses, UnitTable
+from spikevaediff.records import BLANK, Features, ImageSplit, Responses, Stimuli, UnitTable
 
 
 def fit(x: int, y: int, *, alphas: list[float], seed: int, y_row: int, block_mb: float = 1.0) -> None:
@@ -45,6 +48,51 @@ def test_the_keys_of_a_section_are_the_options_of_its_function_and_of_its_stage(
 def test_a_misspelt_or_missing_key_is_named_with_those_there_are(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check(options)
+
+
+def typed(
+    *,
+    folds: int,
+    share: float,
+    how: str,
+    one: Literal["a", "b"],
+    alphas: Sequence[float] | np.ndarray,
+    sizes: list[int],
+    limit: float | None,
+    block: str | int = 1,
+    devices: Sequence[np.ndarray] | None = None,
+) -> None:
+    """A function with options of every kind that params.yaml can write."""
+
+
+TYPED = {"folds": 3, "share": 1, "how": "x", "one": "a", "alphas": [1, 2.5], "sizes": [1], "limit": None}
+
+
+def test_a_value_of_the_right_kind_is_taken() -> None:
+    stages.check_options(typed, TYPED, "a")
+    stages.check_options(typed, TYPED | {"block": "auto", "limit": 0.5, "share": 0.5, "sizes": [], "one": "b"}, "a")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"folds": "ten"}, "params.yaml: a.folds is 'ten', expected a whole number"),
+        ({"folds": 2.5}, "params.yaml: a.folds is 2.5, expected a whole number"),
+        ({"folds": True}, "params.yaml: a.folds is True, expected a whole number"),
+        ({"folds": None}, "params.yaml: a.folds is None, expected a whole number"),
+        ({"share": "1e-6x"}, "params.yaml: a.share is '1e-6x', expected a number"),
+        ({"how": 3}, "params.yaml: a.how is 3, expected text"),
+        ({"one": "c"}, "params.yaml: a.one is 'c', expected 'a' or 'b'"),
+        ({"alphas": 10.0}, "params.yaml: a.alphas is 10.0, expected a list, each a number"),
+        ({"alphas": [1.0, "x"]}, r"params.yaml: a.alphas is \[1.0, 'x'\], expected a list, each a number"),
+        ({"sizes": [1.5]}, r"params.yaml: a.sizes is \[1.5\], expected a list, each a whole number"),
+        ({"limit": "none"}, "params.yaml: a.limit is 'none', expected a number or null"),
+        ({"block": [1]}, r"params.yaml: a.block is \[1\], expected text or a whole number"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_with_its_place(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"{message}$"):
+        stages.check_options(typed, TYPED | wrong, "a")
 
 
 def test_numbers_that_must_be_positive_are_checked_with_their_place() -> None:
@@ -198,3 +246,28 @@ def test_bands_name_every_column_of_the_response_matrix() -> None:
     assert bands_of(responses, "time_bin").tolist() == [early, early, late, late]
     with pytest.raises(ValueError, match="bands are 'layer', expected area or time_bin"):
         bands_of(responses, "layer")
+
+
+def test_where_images_were_shown_once_no_half_is_decoded_or_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages import decode, evaluate
+
+    monkeypatch.chdir(tmp_path)
+    params = YAML(typ="safe").load(stages.ROOT / "params.yaml")
+    monkeypatch.setattr(stages, "declared", lambda _: params)
+    ids = np.arange(4)
+    ImageSplit(ids, np.array([0, 1, 0, 1])).save("artifacts/split.npz")
+    Stimuli("pictures", ids, np.zeros((4, 8, 8), np.uint8)).save("artifacts/images.npz")
+    no_image = Features("vdvae", ids[:0], np.empty((0, 3), np.float32), np.array(["0"]), np.array([3]))
+    no_image.save("artifacts/predicted/vdvae_half_a.npz")
+    decode.main("half_a", "artifacts/predicted/vdvae_half_a.npz")
+    assert [path.name for path in Path("artifacts/decoded/half_a").iterdir()] == ["absent.txt"]
+    Path("artifacts/noise_ceiling").mkdir()
+    Path("artifacts/noise_ceiling/vdvae.json").write_text('{"absent": "images were shown once"}')
+    evaluate.main("halves")
+    scores = json.loads(Path("artifacts/scores/halves.json").read_text())
+    assert scores["n_images"] == 0
+    assert set(scores["metrics"]) == set(params["evaluate"]["metrics"])
+    nothing = {"absent": "images were shown once", "agreement": None, "ceiling": None}
+    assert all(metric == nothing for metric in scores["metrics"].values())

@@ -134,7 +134,7 @@ def test_the_command_lists_and_prints_and_names_what_exists(
     assert main(["sweep", "methods", "--dry-run"]) == 0
     assert "dvc exp run --name methods-1 -S regress.vdvae.method=kernel_ridge" in capsys.readouterr().out
     assert main(["sweep", "methodz"]) == 1
-    assert "sweeps.yaml has no 'methodz'; there are regions, alphas, methods" in capsys.readouterr().err
+    assert "sweeps.yaml has no 'methodz'; there are regions, alphas, penalties, methods" in capsys.readouterr().err
 
 
 def test_names_that_exist_are_not_run_over(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from spikevaediff import scores
+from spikevaediff import protocols, scores
 from spikevaediff.records import ImageSplit, Reconstructions
 
 
@@ -24,7 +24,6 @@ def of_halves(
     split: ImageSplit,
     *,
     source: str,
-    reason: str | None,
     protocol: str,
     size_px: int,
     metrics: list[str],
@@ -38,8 +37,6 @@ def of_halves(
         Of the same images.
     source : str
         Of the stimuli.
-    reason : str or None
-        Why there are no two halves, which makes every metric absent.
     split, protocol, size_px, metrics, batch_size
         As scores.score_run.
 
@@ -55,8 +52,6 @@ def of_halves(
     """
     ids = np.sort(first.image_id)
     chosen, weights, absent = scores.prepared(ids, protocol, metrics)
-    if reason is not None:
-        absent = dict.fromkeys(metrics, reason)
     present = [name for name in metrics if name not in absent]
     looks = [
         scores.look(
@@ -75,7 +70,7 @@ def of_halves(
     results: dict[str, Any] = {}
     for name in metrics:
         if name in absent:
-            results[name] = {"absent": absent[name], "agreement": None, "ceiling": None}
+            results[name] = _absent(absent[name])
             continue
         agreement = float(np.mean([compared[name].matrix.diagonal().mean() for compared in both]))
         results[name] = {"absent": None, "agreement": agreement, "ceiling": ceiling_of(name, agreement)}
@@ -86,6 +81,24 @@ def of_halves(
         "settings": chosen.rules(size_px),
         "metrics": results,
     }
+
+
+def without_halves(
+    reason: str, *, source: str, protocol: str, size_px: int, metrics: list[str], batch_size: int = 16
+) -> dict[str, Any]:
+    """What `of_halves` says where images were shown once: every metric is absent, for this reason, of no image."""
+    chosen = protocols.named(protocol)
+    return {
+        "protocol": chosen.name,
+        "source": source,
+        "n_images": 0,
+        "settings": chosen.rules(size_px),
+        "metrics": {name: _absent(reason) for name in metrics},
+    }
+
+
+def _absent(reason: str) -> dict[str, Any]:
+    return {"absent": reason, "agreement": None, "ceiling": None}
 
 
 def ceiling_of(metric: str, agreement: float) -> float:

@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from filecmp import cmp
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -67,7 +69,10 @@ def examine(root: Path, *, cache: bool = True) -> Iterator[Finding]:
     yield free_disk(root)
     yield gpu()
     yield locks(root)
+    yield imported_data(root)
+    yield untracked_data(root)
     yield stale_results(root)
+    yield stale_experiments(root)
     if cache:
         yield damaged_objects(cache_folder(root), workspace_paths(root))
 
@@ -230,6 +235,85 @@ def stale_results(root: Path) -> Finding:
         text = f"{len(names)} stages are not up to date: {', '.join(names[:6])}" + (", ..." if len(names) > 6 else "")
         return Finding("results", "note", text, "dvc repro")
     return Finding("results", "fine", "dvc.lock agrees with code, parameters and files")
+
+
+def imported_data(root: Path) -> Finding:
+    """Whether data/, which data.dvc imports, is vendor/data, file by file.
+
+    `dvc exp run` writes the checksum of an edited vendor/data into data.dvc without copying it; from then on DVC takes
+    the old copy for the new one.
+    """
+    source, copy = root / "vendor/data", root / "data"
+    if not copy.is_dir():
+        return Finding("data", "fine", "data/ is not imported yet; `dvc repro` does it")
+    names = [
+        {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix != ".tmp"}
+        for folder in (source, copy)
+    ]
+    both = names[0] & names[1]
+    other = sorted(
+        (names[0] ^ names[1]) | {name for name in both if not cmp(source / name, copy / name, shallow=False)}
+    )
+    if other:
+        some = ", ".join(map(str, other[:3])) + (", ..." if len(other) > 3 else "")
+        text = f"data/ is an older copy of vendor/data, which is what stages read; {len(other)} files differ: {some}"
+        return Finding("data", "note", text, "dvc repro -f data.dvc")
+    return Finding("data", "fine", f"data/ is vendor/data, {len(both)} files")
+
+
+def untracked_data(root: Path) -> Finding:
+    """Files of vendor/data that Git does not know: a run outside the workspace is a copy without them."""
+    asked = ["git", "ls-files", "-z", "--others", "--exclude-standard", "--", "vendor/data"]
+    listed = subprocess.run(asked, cwd=root, capture_output=True, text=True, check=False).stdout
+    files = [name for name in listed.split("\0") if name]
+    if files:
+        text = f"{files[0]}{f' and {len(files) - 1} more' * (len(files) > 1)} not in Git: --temp and --queue lack them"
+        folders = sorted({str(Path(*Path(name).parts[:3])) for name in files})
+        return Finding("vendor/data", "note", text, f"git add {' '.join(folders)} (large: dvc add)")
+    return Finding("vendor/data", "fine", "Git tracks all of it")
+
+
+def stale_experiments(root: Path) -> Finding:
+    """Experiments of this commit whose metrics are of other scores than they recorded.
+
+    The first stage withdraws the metrics of the run before, so that none should be; those of an earlier version, or
+    run with `--single-item`, may be.
+    """
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    if commit.returncode:
+        return Finding("experiments", "fine", "no commit, no experiments")
+    folder = f"refs/exps/{commit.stdout[:2]}/{commit.stdout.strip()[2:]}"
+    asked = ["git", "for-each-ref", "--format=%(refname)", folder]
+    refs = subprocess.run(asked, cwd=root, capture_output=True, text=True, check=False).stdout.split()
+    stale = []
+    for ref in refs:
+        held = [
+            subprocess.run(
+                ["git", "show", f"{ref}:{name}"], cwd=root, capture_output=True, encoding="utf-8", check=False
+            )
+            for name in ("dvc.lock", "metrics/metrics.json")
+        ]
+        if not any(done.returncode for done in held) and not of_one_run(held[0].stdout):
+            stale.append(ref.rpartition("/")[2])
+    if stale:
+        text = f"metrics were not computed in, but left over in: {', '.join(stale)}"
+        return Finding("experiments", "note", text, f"dvc exp remove {' '.join(stale)}, and run them without a target")
+    return Finding("experiments", "fine", f"{len(refs)} of this commit, none shows numbers of another run")
+
+
+def of_one_run(lock: str) -> bool:
+    """Whether what the stage `report` read is what the stages before it wrote, according to the text of dvc.lock."""
+    # By patterns: a parser of YAML takes a quarter of a second for each of perhaps a thousand experiments.
+    written: dict[str, str] = {}
+    read: dict[str, str] = {}
+    for name, body in re.findall(r"^  (\S+):\n((?:    .*\n?)+)", lock, re.MULTILINE):
+        for section, files in re.findall(r"^    (deps|outs):\n((?:    [- ] .*\n?)+)", body, re.MULTILINE):
+            found = dict(re.findall(r"- path: (\S+)\n +hash: md5\n +md5: (\S+)", files))
+            if section == "outs":
+                written |= found
+            elif name == "report":
+                read = found
+    return all(written.get(path, digest) == digest for path, digest in read.items())
 
 
 def recorded_stages(root: Path) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ for all units of a table, and then limit nothing: its units were chosen by whoev
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,13 +43,24 @@ def areas_of(areas: Mapping[str, Sequence[str] | str], *populations: str) -> lis
     KeyError
         There is no such population.
     ValueError
-        A population is neither a list of areas nor "shuffled", or nothing is left that is not shuffled.
+        A population is neither a list of areas nor "shuffled", names an area twice, or shares one with the control;
+        or nothing is left that is not shuffled.
     """
     if unknown := [name for name in populations if name not in areas]:
         raise KeyError(f"params.yaml has no areas.{unknown[0]}; areas has {', '.join(areas)}")
     for name, listed in areas.items():
-        if isinstance(listed, str) and listed != SHUFFLED:
+        if listed != SHUFFLED and (isinstance(listed, str) or not all(isinstance(area, str) for area in listed)):
             raise ValueError(f"params.yaml: areas.{name} is {listed!r}, expected a list of areas, or {SHUFFLED}")
+        if listed != SHUFFLED and (twice := [area for area in listed if listed.count(area) > 1]):
+            raise ValueError(f"params.yaml: areas.{name} names {twice[0]} twice; name it once")
+    control = areas.get("control", SHUFFLED)
+    for name, listed in areas.items():
+        if name != "control" and SHUFFLED not in (control, listed) and (both := [a for a in listed if a in control]):
+            raise ValueError(
+                f"params.yaml: {both[0]} stands in areas.{name} and in areas.control, which would make the control one "
+                f"of the population that it is for. Take it out of one; or, where no area knows nothing: "
+                f"-S areas.control={SHUFFLED}"
+            )
     if any(areas[name] == SHUFFLED for name in populations) or not populations:
         populations = tuple(areas)
     found = dict.fromkeys(area for name in populations if areas[name] != SHUFFLED for area in areas[name])
@@ -76,6 +88,88 @@ def shuffled(responses: Responses) -> Responses:
 def has_spike_times(path: Path) -> bool:
     """Whether a session can be counted in any window."""
     return Path(path).suffix == ".nwb"
+
+
+def windows(
+    paths: Sequence[Path], *, start_s: float | None, duration_s: float | None, n_bins: int | None
+) -> np.ndarray:
+    """The time windows in which responses are counted: n_bins equal ones from start_s to start_s + duration_s.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        All sessions of a data set.
+    start_s, duration_s : float or None
+        Seconds; the first one from onset.
+    n_bins : int or None
+        For tables all three are what these were counted in, or None.
+
+    Returns
+    -------
+    float64, (n_windows, 2)
+        Start and stop in seconds after onset.
+
+    Raises
+    ------
+    ValueError
+        A value is not possible; tables were counted in other windows, which the parameters would hide; or a window
+        holds more of the responses to other images than of those to its own.
+    """
+    given = {"start_s": start_s, "duration_s": duration_s, "n_bins": n_bins}
+    tables = [path for path in paths if not has_spike_times(path)]
+    if len(tables) == len(paths) and all(value is None for value in given.values()):
+        return Responses.load(tables[0]).window_s
+    start, duration = (_number(name, given[name]) for name in ("start_s", "duration_s"))
+    if not isinstance(n_bins, int) or isinstance(n_bins, bool) or n_bins < 1:
+        raise ValueError(f"params.yaml: responses.n_bins is {n_bins!r}, expected a whole number, 1 or more")
+    if not duration > 0:
+        raise ValueError(f"params.yaml: responses.duration_s is {duration_s!r}, expected seconds, more than 0")
+    found = _equal(start, start + duration, n_bins)
+    for path in tables:
+        counted = Responses.load(path).window_s
+        if counted.shape != found.shape or not np.allclose(counted, found, rtol=0, atol=1e-6):
+            raise ValueError(
+                f"{path} is a table, counted from {counted[0, 0]:g} to {counted[-1, 1]:g} s in {len(counted)} "
+                f"window(s). params.yaml would show other ones as if they applied, {start:g} to "
+                f"{start + duration:g} s in {n_bins}. Say what it is: {_settings(counted)}"
+            )
+    for path in paths:
+        if has_spike_times(path):
+            _check_duration(path, duration)
+    return found
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise ValueError(f"params.yaml: responses.{name} is {value!r}, expected a number of seconds")
+    return value
+
+
+def _equal(start_s: float, stop_s: float, n: int) -> np.ndarray:
+    edges = np.linspace(start_s, stop_s, n + 1)
+    return np.column_stack([edges[:-1], edges[1:]])
+
+
+def _settings(windows_s: np.ndarray) -> str:
+    """How to make params.yaml say what a table was counted in; nothing (null) where windows are no equal bins."""
+    start, stop, n = float(windows_s[0, 0]), float(windows_s[-1, 1]), len(windows_s)
+    said = ("null", "null", "null")
+    if np.allclose(windows_s, _equal(start, stop, n), rtol=0, atol=1e-6):
+        said = (f"{start:.6g}", f"{stop - start:.6g}", str(n))
+    return " ".join(
+        f"-S responses.{name}={value}" for name, value in zip(("start_s", "duration_s", "n_bins"), said, strict=True)
+    )
+
+
+def _check_duration(path: Path, duration_s: float) -> None:
+    onsets = np.sort(nwb.read_presentations(path).start_s)
+    every = float(np.median(np.diff(onsets))) if len(onsets) > 1 else np.inf
+    if duration_s > 2 * every:
+        raise ValueError(
+            f"params.yaml: responses.duration_s is {duration_s:g}, but in {path} one image follows another after "
+            f"{every:.3g} s, so that the window would hold more of the responses to others than to its own. Expected "
+            f"at most {2 * every:.3g}"
+        )
 
 
 def read_responses(

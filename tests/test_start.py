@@ -1,0 +1,108 @@
+"""The first stage refuses names that nothing has and data that a run would not see, and withdraws old numbers."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+from small_profile import edit, environment
+
+from stages import start
+
+PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
+
+
+def changed(path: str, value: Any, tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    edit(tmp_path / "params.yaml", {path: value})
+    return YAML(typ="safe").load(tmp_path / "params.yaml")
+
+
+def test_the_names_of_params_yaml_are_all_there(tmp_path: Path) -> None:
+    start.check_names(PARAMS)
+    for path, value in (("model", "published"), ("dataset", "allen"), ("regress.text.method", "banded")):
+        start.check_names(changed(path, value, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("dataset", "simulatd", r"params.yaml has no datasets.simulatd; datasets has simulated, allen"),
+        (
+            "datasets.simulated.module",
+            "plian",
+            r"asks for 'plian', which is not in src/spikevaediff/datasets; there are",
+        ),
+        ("model", "minni", r"params.yaml has no models.minni; models has mini, published"),
+        ("models.mini.text.module", "minilmm", r"asks for 'minilmm', which is not in src/spikevaediff/features; there"),
+        ("models.mini.diffusion.module", "vd", r"asks for 'vd', which is not in src/spikevaediff/decoders; there are"),
+        ("regress.vdvae.method", "rigde", r"asks for 'rigde', which is not in src/spikevaediff/regression; there are"),
+        ("regress.vision.method", "rigde", r"asks for 'rigde', which is not in src/spikevaediff/regression; there are"),
+        ("areas.control", ["VISp"], r"VISp stands in areas.visual and in areas.control"),
+        ("areas.visual", "VISp", r"areas.visual is 'VISp', expected a list of areas, or shuffled"),
+    ],
+)
+def test_a_name_that_nothing_has_is_answered_with_those_that_are(
+    path: str, value: Any, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises((KeyError, ValueError), match=message):
+        start.check_names(changed(path, value, tmp_path))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with one data set, and beside it, where the test stands, what a run of --temp has of it."""
+    for folder in ("workspace", "copy"):
+        (tmp_path / folder / "vendor/data/mine").mkdir(parents=True)
+        (tmp_path / folder / "vendor/data/mine/images.csv").write_text("image_id,file\n")
+    for words in (["init", "--quiet"], ["add", "--all"]):
+        subprocess.run(["git", *words], cwd=tmp_path / "workspace", env=environment(tmp_path), check=True)
+    monkeypatch.chdir(tmp_path / "copy")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "workspace"))
+    return tmp_path / "workspace"
+
+
+def test_a_run_outside_the_workspace_sees_all_of_its_data(workspace: Path) -> None:
+    start.check_data(Path("vendor/data"), "mine")
+    (workspace / "vendor/data/other").mkdir()
+    (workspace / "vendor/data/other/1.npz").touch()
+    start.check_data(Path("vendor/data"), "mine")  # another data set is no concern of this one
+
+
+def test_files_that_git_does_not_know_are_named_where_a_run_would_lack_them(workspace: Path) -> None:
+    (workspace / "vendor/data/mine/sessions").mkdir()
+    (workspace / "vendor/data/mine/sessions/2.csv").touch()
+    message = r"Git does not track vendor/data/mine/sessions/2.csv, so that .* lacks it.* git add vendor/data/mine"
+    with pytest.raises(FileNotFoundError, match=message):
+        start.check_data(Path("vendor/data"), "mine")
+    # `dvc add` keeps it out of Git, and DVC puts it into the copy.
+    Path("vendor/data/mine/sessions").mkdir()
+    Path("vendor/data/mine/sessions/2.csv").touch()
+    start.check_data(Path("vendor/data"), "mine")
+
+
+def test_a_data_set_without_a_folder_is_answered_with_those_that_have_one(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DVC_ROOT")
+    Path("vendor/data/weights").mkdir()
+    with pytest.raises(
+        FileNotFoundError, match=r"dataset is yours, but there is no folder vendor/data/yours; .* mine$"
+    ):
+        start.check_data(Path("vendor/data"), "yours")
+
+
+def test_what_shows_numbers_is_listed_as_dvc_yaml_has_it() -> None:
+    found = {path.as_posix() for path in start.shown(YAML(typ="safe").load(ROOT / "dvc.yaml"))}
+    tracked = subprocess.run(
+        ["git", "ls-files", "metrics", "plots"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert found == set(tracked)
+
+
+def test_an_older_copy_of_the_data_is_said() -> None:
+    new, old = {"md5": "a.dir"}, {"md5": "b.dir"}
+    assert start.older_copy({"deps": [new], "outs": [new]}) == ""
+    assert "data/ is an older copy of vendor/data" in start.older_copy({"deps": [new], "outs": [old]})
