@@ -2,13 +2,18 @@
 
 Recordings are gigabytes and connections break, so what has arrived stays beside the destination in a .part file and
 the next request asks for the rest only (HTTP Range, RFC 9110 section 14), on the condition that the server still has
-the same file (If-Range, with the ETag kept in .part.etag). The file appears under its own name when its size and sha256
-are right; where nobody publishes a sha256, the checksum that Amazon S3 states in its ETag is compared.
+the same file (If-Range, with what the server said of it kept in .part.json). The file appears under its own name when
+its size and sha256 are right. Where nobody publishes a sha256, what servers state of a file is compared: the hub of
+Hugging Face (X-Linked-ETag and X-Linked-Size, in the answer that redirects), Azure (Content-MD5), Amazon S3 (ETag).
 """
 
+import base64
+import binascii
 import hashlib
 import http.client
+import json
 import os
+import queue
 import re
 import shutil
 import ssl
@@ -16,10 +21,12 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from email.message import Message
 from functools import cache
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -34,9 +41,12 @@ _REASONS = {
     401: "the server asks for a login (401)",
     403: "the server refuses access (403): the address has expired, or needs a login or an accepted licence",
     404: "the server has no such file (404): it was moved or taken away",
+    407: "the proxy asks for a login (407): name it in the address, https_proxy=http://USER:PASSWORD@HOST:PORT",
     429: "the server has had too many requests (429): try again later",
     503: "the server answered 503, it is busy or down: try again later",
 }
+# Azure answers requests that name no version as it did in 2009, when it could not continue a file from a byte on.
+_AZURE, _AZURE_VERSION = re.compile(r"\.(blob\.core\.windows|azureedge)\.net$"), "2020-04-08"
 # Sizes of parts in which files are sent to Amazon S3, MiB: defaults of the usual programs.
 _PARTS_MIB = (8, 16, 5, 64, 100)
 
@@ -49,6 +59,42 @@ class File:
     path: Path
     n_bytes: int | None = None
     sha256: str | None = None
+    about: int | None = None
+
+
+@dataclass
+class Stated:
+    """What servers said of a file while it was fetched; empty where they said nothing.
+
+    url : str; the address that was asked for.
+    total : int or None; bytes.
+    etag, modified : str; what tells one version of it from another: an ETag that promises equal bytes, or a date.
+    sha256, git_sha1, md5 : str; hexadecimal digests; git_sha1 is that of Git's blob, the hub's for small files.
+    s3_etag : str; of Amazon S3, which may be an MD5.
+    commit : str; of the hub's repository.
+    is_azure : bool
+    """
+
+    url: str
+    total: int | None = None
+    etag: str = ""
+    modified: str = ""
+    sha256: str = ""
+    git_sha1: str = ""
+    md5: str = ""
+    s3_etag: str = ""
+    commit: str = ""
+    is_azure: bool = False
+
+    @property
+    def is_checkable(self) -> bool:
+        """Whether the bytes can be compared with something."""
+        return bool(self.sha256 or self.git_sha1 or self.md5 or re.fullmatch(r'"[0-9a-f]{32}"', self.s3_etag))
+
+    @property
+    def ties(self) -> bool:
+        """Whether a part that was left can be told from one of another version of the file."""
+        return bool(self.etag or self.modified or self.is_checkable)
 
 
 def size_text(n_bytes: int) -> str:
@@ -71,7 +117,7 @@ def _sha256(path: Path, size: int, modified_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def download(url: str, path: Path, *, n_bytes: int | None, sha256: str | None) -> None:
+def download(url: str, path: Path, *, n_bytes: int | None, sha256: str | None, about: int | None = None) -> Stated:
     """Fetch a file, going on where an earlier call stopped.
 
     Parameters
@@ -82,8 +128,15 @@ def download(url: str, path: Path, *, n_bytes: int | None, sha256: str | None) -
     n_bytes : int or None
         Size of the file; None where only the server knows it.
     sha256 : str or None
-        Hexadecimal digest; None where none is known: then the size that the server states is checked, and the MD5 when
-        the server is Amazon S3.
+        Hexadecimal digest, or its first digits; None where none is known: then what servers state of the file is
+        checked.
+    about : int or None
+        Where n_bytes is None: its size to a factor of two. A page that says "blocked" is smaller.
+
+    Returns
+    -------
+    Stated
+        What the servers said of it.
 
     Raises
     ------
@@ -93,14 +146,14 @@ def download(url: str, path: Path, *, n_bytes: int | None, sha256: str | None) -
     ValueError
         The server offers a file of another size or sent other bytes; nothing is kept of these.
     """
-    download_all([File(url, path, n_bytes, sha256)], n_at_once=1)
+    return download_all([File(url, path, n_bytes, sha256, about)], n_at_once=1)[0]
 
 
-def download_all(files: Sequence[File], *, n_at_once: int) -> None:
+def download_all(files: Sequence[File], *, n_at_once: int) -> list[Stated]:
     """Fetch several files side by side; each is resumed and checked as by `download`.
 
     When one of them cannot be had, the others stop as well and keep what has arrived: whoever calls again goes on from
-    there.
+    there. An interruption (Ctrl-C) ends the call at once.
 
     Parameters
     ----------
@@ -108,6 +161,10 @@ def download_all(files: Sequence[File], *, n_at_once: int) -> None:
         Those that exist already are fetched again.
     n_at_once : int
         Connections at a time.
+
+    Returns
+    -------
+    list of Stated, as the files
 
     Raises
     ------
@@ -125,30 +182,49 @@ def download_all(files: Sequence[File], *, n_at_once: int) -> None:
         if missing > free:
             raise OSError(f"{size_text(missing)} to go, but {folder} has only {size_text(free)} free")
     stop = threading.Event()
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for i in range(len(files)):
+        waiting.put(i)
+    ended: queue.SimpleQueue[tuple[int, Stated | BaseException]] = queue.SimpleQueue()
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with (
-        Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True), transient=True) as progress,
-        ThreadPoolExecutor(n_at_once) as pool,
-    ):
-        each = {file: progress.add_task(file.path.name, total=file.n_bytes, visible=False) for file in files}
+    with Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True), transient=True) as progress:
+        each = [progress.add_task(file.path.name, total=file.n_bytes, visible=False) for file in files]
 
-        def fetch(file: File) -> None:
-            def report(done: int, total: int | None) -> None:
-                progress.update(each[file], completed=done, total=total, visible=True)
+        def work() -> None:
+            while not stop.is_set():
+                try:
+                    i = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    stated = _fetch(files[i], lambda done, total, i=i: update(i, done, total), stop)  # type: ignore[misc]
+                    progress.update(each[i], visible=len(files) == 1)
+                    ended.put((i, stated))
+                except BaseException as error:
+                    ended.put((i, error))
 
-            _fetch(file, report, stop)
-            progress.update(each[file], visible=len(files) == 1)
+        def update(i: int, done: int, total: int | None) -> None:
+            progress.update(each[i], completed=done, total=total, visible=True)
 
-        futures = [pool.submit(fetch, file) for file in files]
+        # Daemons: a thread that waits for a silent server would otherwise keep the process after an interruption.
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(n_at_once, len(files)))]
+        for thread in threads:
+            thread.start()
+        found: dict[int, Stated] = {}
         try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            errors = [error for future in done if (error := future.exception()) is not None]
-        finally:  # an interruption by the user ends here too
+            while len(found) < len(files):
+                i, outcome = ended.get()
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                found[i] = outcome
+        except Exception:
             stop.set()
-            for future in futures:
-                future.cancel()
-    for error in sorted(errors, key=lambda error: isinstance(error, _StoppedError)):
-        raise error
+            for thread in threads:
+                thread.join(timeout=_PAUSE_S)  # what they receive is kept
+            raise
+        finally:  # an interruption by the user ends here, without waiting for anybody
+            stop.set()
+    return [found[i] for i in range(len(files))]
 
 
 class _StoppedError(OSError):
@@ -163,45 +239,103 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _fetch(file: File, report: Callable[[int, int | None], None], stop: threading.Event) -> None:
+def _fetch(file: File, report: Callable[[int, int | None], None], stop: threading.Event) -> Stated:
     """Requests until the file is whole, and its check."""
-    part, tag = _part(file.path), _part(file.path).with_name(_part(file.path).name + ".etag")
-    barren = 0  # requests in a row that brought little
-    began = _size(part)
+    part, note = _part(file.path), _note(file.path)
+    stated = _earlier(file, part, note)
+    barren, stuck = 0, 0  # requests in a row that brought little; that began anew and came no further than before
+    began = furthest = _size(part)
     while True:
-        before = _size(part)
+        before, came = _size(part), 0
+
+        def count(n: int, done: int, total: int | None) -> None:
+            nonlocal came
+            came += n
+            report(done, total)
+
         try:
-            _receive(file.url, part, tag, file.n_bytes, report, stop)
+            _receive(file, part, note, stated, count, stop)
             break
         except (http.client.HTTPException, ConnectionError, TimeoutError, _BusyError) as error:
-            arrived = _size(part) - before
-            barren = 0 if arrived >= _CHUNK else barren + 1
+            barren = 0 if came >= _CHUNK else barren + 1
+            stuck = stuck + 1 if came and _size(part) <= furthest else 0
+            furthest = max(furthest, _size(part))
             busy = isinstance(error, _BusyError)
             if isinstance(error, _UnreachableError) and _size(part) <= began:
                 raise OSError(str(error)) from error  # there is no network; one that was there may come back
-            if barren == _ATTEMPTS or (arrived <= 0 and not busy and barren > 1):
+            no_gain = _size(part) <= before and barren > 1
+            if max(barren, stuck) == _ATTEMPTS or (no_gain and not busy):
                 if busy:
                     raise OSError(str(error)) from error
                 what = "went silent" if isinstance(error, TimeoutError) else "broke"
+                kept = "they are kept, and the next try goes on from there"
+                if stuck:
+                    kept = "this server cannot go on from a byte, so that every try begins anew"
                 raise OSError(
-                    f"the connection {what} ({type(error).__name__}) after {_size(part)} bytes; they are kept, and "
-                    "the next try goes on from there"
+                    f"the connection {what} ({type(error).__name__}) after {_size(part)} bytes; {kept}"
                 ) from error
             pause = max(_PAUSE_S * 2 ** (barren - 1), error.after_s) if isinstance(error, _BusyError) else _PAUSE_S
             if stop.wait(min(pause, _LONGEST_PAUSE_S)):
                 raise _StoppedError(f"{file.url} was not fetched to its end") from error
-    stated = tag.read_text(encoding="utf-8") if tag.exists() else ""
-    tag.unlink(missing_ok=True)
-    wrong = None
-    if file.sha256 is not None:
-        found = sha256_of(part)
-        wrong = None if found == file.sha256 else f"with sha256 {found}, expected {file.sha256}"
-    elif stated.startswith("s3:") and agrees_with_etag(part, stated.removeprefix("s3:")) is False:
-        wrong = f"that does not have the checksum which Amazon S3 states, {stated.removeprefix('s3:')}"
+    wrong = _disagreement(file, part, stated)
+    note.unlink(missing_ok=True)
     if wrong:
         part.unlink()  # resuming would keep the wrong bytes for ever
         raise ValueError(f"{file.url} sent a file {wrong}. It was not kept; look for a proxy or a mirror in between")
     os.replace(part, file.path)
+    return stated
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(path.name + ".part.json")
+
+
+def _read_note(note: Path) -> Stated | None:
+    try:
+        said = json.loads(note.read_text(encoding="utf-8"))
+        return Stated(**{field.name: said[field.name] for field in fields(Stated)})
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _earlier(file: File, part: Path, note: Path) -> Stated:
+    """What is known of the part that an earlier call left. One that nothing ties to this file is not gone on with."""
+    stated = _read_note(note)
+    if stated is None or stated.url != file.url or not stated.ties:
+        if file.sha256 is None:
+            part.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
+        return Stated(file.url)
+    return stated
+
+
+def _disagreement(file: File, path: Path, stated: Stated) -> str | None:
+    """How a file differs from what is known of it; None: it does not."""
+    if file.sha256 is not None and not (found := sha256_of(path)).startswith(file.sha256):
+        return f"with sha256 {found}, expected {file.sha256}"
+    if stated.sha256 and (found := sha256_of(path)) != stated.sha256:
+        return f"with sha256 {found}, and the server states {stated.sha256}"
+    if stated.git_sha1 and (found := _git_sha1(path)) != stated.git_sha1:
+        return f"with the Git hash {found}, and the server states {stated.git_sha1}"
+    if stated.md5 and (found := _digest(path, "md5")) != stated.md5:
+        return f"with MD5 {found}, and the server states {stated.md5}"
+    if stated.s3_etag and file.sha256 is None and agrees_with_etag(path, stated.s3_etag) is False:
+        return f"that does not have the checksum which Amazon S3 states, {stated.s3_etag}"
+    return None
+
+
+def _digest(path: Path, kind: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest()
+
+
+def _git_sha1(path: Path) -> str:
+    """What Git calls a file: the SHA-1 of "blob", its size and its bytes."""
+    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def agrees_with_etag(path: Path, etag: str) -> bool | None:
@@ -214,8 +348,7 @@ def agrees_with_etag(path: Path, etag: str) -> bool | None:
     if match is None:
         return None
     if match[2] is None:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "md5").hexdigest() == match[1]
+        return _digest(path, "md5") == match[1]
     size, n_parts = path.stat().st_size, int(match[2])
     for part in (mib << 20 for mib in _PARTS_MIB if -(-size // (mib << 20)) == n_parts):
         with path.open("rb") as file:
@@ -237,76 +370,177 @@ class _UnreachableError(_BusyError):
     """Nobody answers."""
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects and keeps what each answer said: the hub states its checksums in the one that redirects."""
+
+    def __init__(self) -> None:
+        self.said: list[Message] = []
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        self.said.append(headers)
+        if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
+            raise OSError(f"the server sends on to {newurl}, over a connection that anybody can alter")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _open(request: urllib.request.Request) -> tuple[http.client.HTTPResponse, list[Message]]:
+    """The answer to a request, and what all answers on the way to it said; errors in words."""
+    address = urlsplit(request.full_url)
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(address.scheme, "")
+    if proxy.startswith("socks") and not urllib.request.proxy_bypass(address.hostname or ""):
+        raise OSError(
+            f"{address.scheme}_proxy is {proxy}: SOCKS is not spoken here. Name an http proxy, or fetch the file by "
+            "other means"
+        )
+    redirects = _Redirects()
+    try:
+        response = urllib.request.build_opener(redirects).open(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError:
+        raise
+    except urllib.error.URLError as error:
+        cause = error.reason
+        if isinstance(cause, ssl.SSLError):
+            raise OSError(
+                f"the server's certificate is not trusted here ({cause}). Where a proxy opens connections, name the "
+                "file of its certificate: SSL_CERT_FILE=/path/to/certificate.pem"
+            ) from error
+        if isinstance(cause, TimeoutError):
+            raise cause from error
+        if "Tunnel connection failed" in str(cause):
+            raise OSError(f"the proxy does not let {address.hostname} through ({cause})") from error
+        unused = proxies.get("all", "")
+        hint = f"; all_proxy is {unused}, and SOCKS is not spoken here" if unused.startswith("socks") else ""
+        raise _UnreachableError(f"no connection ({cause}{hint})", 0.0) from error
+    return response, [*redirects.said, response.headers]
+
+
+def _said(url: str, answers: Sequence[Message], status: int) -> Stated:
+    """What the answers to one request say of the file."""
+    last = answers[-1]
+    stated = Stated(url, modified=last.get("Last-Modified", ""), is_azure="x-ms-version" in last)
+    etag = last.get("ETag", "")
+    # A weak one, W/"...", promises no equal bytes.
+    stated.etag = etag if etag.startswith('"') else ""
+    # Encrypted with a key of Amazon's, the ETag is no MD5.
+    if last.get("Server") == "AmazonS3" and "kms" not in last.get("x-amz-server-side-encryption", ""):
+        stated.s3_etag = stated.etag
+    for headers in answers:
+        if "X-Repo-Commit" in headers:  # the hub
+            stated.commit = headers["X-Repo-Commit"]
+            tag = str(headers.get("X-Linked-ETag") or headers.get("ETag", "")).removeprefix("W/").strip('"')
+            stated.sha256 = tag if re.fullmatch("[0-9a-f]{64}", tag) else ""
+            stated.git_sha1 = tag if re.fullmatch("[0-9a-f]{40}", tag) else ""
+        if (size := headers.get("X-Linked-Size", "")).isdecimal():
+            stated.total = int(size)
+    # Of a part of a file, Content-MD5 is the sum of the part.
+    sums = last.get("Content-MD5", "") if status == 200 else last.get("x-ms-blob-content-md5", "")
+    try:
+        stated.md5 = base64.b64decode(sums, validate=True).hex()
+    except binascii.Error:
+        stated.md5 = ""
+    if len(stated.md5) != 32:
+        stated.md5 = ""
+    return stated
+
+
 def _receive(
-    url: str,
+    file: File,
     part: Path,
-    tag: Path,
-    n_bytes: int | None,
-    report: Callable[[int, int | None], None],
+    note: Path,
+    stated: Stated,
+    count: Callable[[int, int, int | None], None],
     stop: threading.Event,
 ) -> None:
-    """One request: append to `part` what it lacks, or write it anew if the server has another file or no ranges."""
+    """One request: append to `part` what it lacks, or write it anew if the server has another file or no ranges.
+
+    `stated` is what is known of the part, and becomes what this answer says.
+    """
     have = _size(part)
-    request = urllib.request.Request(url, headers={"User-Agent": "spikevaediff", "Accept-Encoding": "identity"})
+    request = urllib.request.Request(file.url, headers={"User-Agent": "spikevaediff", "Accept-Encoding": "identity"})
+    if stated.is_azure or _AZURE.search(urlsplit(file.url).hostname or ""):
+        request.add_header("x-ms-version", _AZURE_VERSION)
     if have:
         request.add_header("Range", f"bytes={have}-")
-        if tag.exists():
-            request.add_header("If-Range", tag.read_text(encoding="utf-8").removeprefix("s3:"))
+        if condition := stated.etag or stated.modified:
+            request.add_header("If-Range", condition)
     try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+        response, answers = _open(request)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and error.headers.get("Content-Range") == f"bytes */{have}":
             return  # all of it had arrived
         if error.code == 416:
             part.unlink()  # longer than the file: left by another version of it
-            tag.unlink(missing_ok=True)
-            return _receive(url, part, tag, n_bytes, report, stop)
+            vars(stated).update(asdict(Stated(file.url)))
+            return _receive(file, part, note, stated, count, stop)
         reason = _REASONS.get(error.code, f"the server answered {error.code} {error.reason}")
         if error.code in _BUSY:
             after = error.headers.get("Retry-After", "")
             raise _BusyError(reason, float(after) if after.isdecimal() else 0.0) from error
         raise OSError(reason) from error
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, ssl.SSLError):
-            raise OSError(f"the server's certificate is not trusted here ({error.reason})") from error
-        if isinstance(error.reason, TimeoutError):
-            raise error.reason from error
-        raise _UnreachableError(f"no connection ({error.reason})", 0.0) from error
     with response:
         if response.headers.get_content_type() == "text/html":
             raise OSError("the server sent a web page in place of the file (from a login or a proxy, perhaps)")
+        if (coding := response.headers.get("Content-Encoding", "identity")) != "identity":
+            raise OSError(
+                f"the server sent the file as {coding}, though it was asked not to: a proxy in between, perhaps"
+            )
         resumed = response.status == 206
         sent = response.headers.get("Content-Range", "no range")
         if resumed and not sent.startswith(f"bytes {have}-"):
             raise OSError(f"asked for the bytes from {have} on, the server sent {sent}")
         start = have if resumed else 0
+        said = _said(file.url, answers, response.status)
         length = response.headers.get("Content-Length")
-        total = n_bytes if length is None else start + int(length)
-        if n_bytes is not None and total != n_bytes:
-            raise ValueError(f"{url} is a file of {total} bytes, expected {n_bytes}: it is not the file that was meant")
-        etag = response.headers.get("ETag", "")
-        # A weak one, W/"...", promises no equal bytes. Encrypted with a key of Amazon's, the ETag is no MD5.
-        if etag.startswith('"'):
-            plain_s3 = response.headers.get("Server") == "AmazonS3" and "kms" not in response.headers.get(
-                "x-amz-server-side-encryption", ""
+        total = start + int(length) if length is not None else said.total or file.n_bytes
+        _check_size(file, total, said.total, stated.total if resumed else None)
+        if resumed:  # the condition held, so that what was said of it before holds as well
+            for name in ("sha256", "git_sha1", "md5", "s3_etag", "commit"):
+                setattr(said, name, getattr(said, name) or getattr(stated, name))
+        said.total = total
+        vars(stated).update(asdict(said))
+        if total is None and not response.chunked and not (stated.is_checkable or file.sha256):
+            raise OSError(
+                "the server does not say how long the file is, and no checksum of it is known: a cut connection could "
+                "not be told from its end"
             )
-            tag.write_text(f"s3:{etag}" if plain_s3 else etag, encoding="utf-8")
-        elif not resumed:
-            tag.unlink(missing_ok=True)
+        if file.sha256 and stated.sha256 and not stated.sha256.startswith(file.sha256):
+            raise ValueError(
+                f"{file.url} is now a file with sha256 {stated.sha256}, expected {file.sha256}: it was replaced"
+            )
+        if stated.ties:
+            note.write_text(json.dumps(asdict(stated)), encoding="utf-8")
+        else:
+            note.unlink(missing_ok=True)
         # What has come is written as it comes, so that a process that is killed loses nothing of it.
-        with part.open("ab" if resumed else "wb") as file:
+        with part.open("ab" if resumed else "wb") as out:
             while chunk := response.read1(_CHUNK):
-                if start == 0 and file.tell() == 0 and chunk[:256].lstrip().lower().startswith(_PAGES):
-                    raise OSError("the server sent a web page in place of the file (from a login or a proxy, perhaps)")
-                file.write(chunk)
-                file.flush()
-                report(file.tell(), total)
                 if stop.is_set():
-                    raise _StoppedError(f"{url} was not fetched to its end")
-            arrived = file.tell()
+                    raise _StoppedError(f"{file.url} was not fetched to its end")
+                if start == 0 and out.tell() == 0 and chunk[:256].lstrip().lower().startswith(_PAGES):
+                    raise OSError("the server sent a web page in place of the file (from a login or a proxy, perhaps)")
+                out.write(chunk)
+                out.flush()
+                count(len(chunk), out.tell(), total)
+            arrived = out.tell()
     if total is not None and arrived < total:
         raise http.client.IncompleteRead(b"", total - arrived)
+    _check_size(file, arrived, total)
+
+
+def _check_size(file: File, total: int | None, *stated: int | None) -> None:
+    """Refuse a file of another size than expected, or of two sizes."""
+    if total is None:
+        return
+    meant = "it is not the file that was meant"
+    if file.n_bytes is not None and total != file.n_bytes:
+        raise ValueError(f"{file.url} is a file of {total} bytes, expected {file.n_bytes}: {meant}")
+    if file.about is not None and not file.about / 2 <= total <= 2 * file.about:
+        raise ValueError(f"{file.url} is a file of {total} bytes, expected about {size_text(file.about)}: {meant}")
+    for other in stated:
+        if other is not None and total != other:
+            raise ValueError(f"{file.url} is a file of {total} bytes, and the server stated {other}")
 
 
 _PAGES = (b"<!doctype html", b"<html", b"<?xml")  # no file that is fetched here begins so
