@@ -25,6 +25,7 @@ PLUMBING = {
     "src/spikevaediff/__init__.py",
     "src/spikevaediff/atomic.py",
     "src/spikevaediff/download.py",
+    "src/spikevaediff/file_structure.py",
     "src/spikevaediff/torchvision_ops.py",
     "vendor/loading/machine.py",
 }

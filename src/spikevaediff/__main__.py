@@ -36,6 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fetching.add_argument(
         "name", nargs="*", metavar="NAME", help="an asset of the list; none given: all that the default run needs"
     )
+    fetching.add_argument(
+        "--again",
+        action="store_true",
+        help="although it is there; where no sha256 is published, what comes is the right one from now on",
+    )
     fetching.set_defaults(run=_fetch)
     predicting = commands.add_parser("predict", help="apply a saved fit to new responses of the same units")
     predicting.add_argument("fit", metavar="FIT", help="npz of spikevaediff.new_responses.with_context(...).save")
@@ -102,6 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         return chosen.run(chosen)
+    except KeyboardInterrupt:
+        print("interrupted; of downloads, what has arrived is kept", file=sys.stderr)
+        return 130
     except (OSError, ValueError, KeyError, YAMLError) as error:
         if os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
             raise
@@ -118,7 +126,7 @@ def _list(chosen: argparse.Namespace) -> int:
     for column in ("here", "licence", "used for"):
         table.add_column(column)
     for name, asset in assets.ASSETS.items():
-        here = "yes" if assets.is_present(name) else "no"
+        here = assets.state(name)
         mark = "*" if asset.embedded else ""
         table.add_row(name + mark, size_text(asset.bytes), here, asset.licence, asset.used_for)
     Console().print(table)
@@ -129,7 +137,7 @@ def _fetch(chosen: argparse.Namespace) -> int:
     failed = 0
     for name in chosen.name or [name for name, asset in assets.ASSETS.items() if asset.embedded]:
         try:
-            print(assets.fetch(name))
+            print(assets.fetch(name, again=chosen.again))
         except (KeyError, OSError, ValueError) as error:
             print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
             failed += 1

