@@ -37,7 +37,9 @@ def written(tmp_path: Path) -> tuple[Path, list[np.ndarray], np.ndarray]:
     trains = [np.sort(rng.uniform(0, 40, n)) for n in (200, 300, 50, 400)]
     for channel, times in enumerate(trains):
         metrics = {"isi_violations": 0.1, "amplitude_cutoff": 0.05, "presence_ratio": 0.99}
-        file.add_unit(spike_times=times, peak_channel_id=channel, quality="Good", obs_intervals=[[0.0, 40.0]], **metrics)
+        file.add_unit(
+            spike_times=times, peak_channel_id=channel, quality="Good", obs_intervals=[[0.0, 40.0]], **metrics
+        )
     onset = 10 + np.arange(60) * 0.3
     shown = pynwb.epoch.TimeIntervals(name="natural_scenes_presentations", description="images")
     shown.add_column(name="frame", description="number of the image")
