@@ -62,7 +62,7 @@ def main() -> None:
     predicted = {run: Features.load(f"artifacts/predicted/{run}_raw.npz") for run in runs}
     correlation = {run: report.correlation_by_group(true, predicted[run]) for run in runs}
     for run in runs:
-        means[run]["latent_correlation"] = round(float(correlation[run].mean()), report.DIGITS)
+        means[run]["latent_correlation"] = report.mean_of_metrics(correlation[run].mean())
     split, settings = ImageSplit.load("artifacts/split.npz"), scores["vdvae"]["settings"]
     features = {
         run: feature_r2.summary(
@@ -76,7 +76,7 @@ def main() -> None:
         for run in of_space
     }
     for run in runs:
-        means[run]["latent_r2"] = round(features[run]["mean"], report.DIGITS)
+        means[run]["latent_r2"] = report.mean_of_metrics(features[run]["mean"])
     findings = {run: json.loads(Path(f"artifacts/checks/{run}.json").read_text(encoding="utf-8")) for run in CHECKED}
     evidence = report.evidence(scores, halves, features, findings, hypotheses=HYPOTHESES, compared=COMPARED)
     name = " ".join([dataset, *(f"({mark})" for mark in marks)])
@@ -90,8 +90,8 @@ def main() -> None:
             raw = Features.load(f"artifacts/predicted/{run}_raw.npz")
             told = report.identification_in_folds(context, raw, split)
             if np.isfinite(told):
-                means[run]["context_identification"] = round(told, report.DIGITS)
-            means[run]["latent_r2"] = round(features[run]["mean"], report.DIGITS)
+                means[run]["context_identification"] = report.mean_of_metrics(told, coarse=True)
+            means[run]["latent_r2"] = report.mean_of_metrics(features[run]["mean"])
     study = LayerStudy.load("artifacts/layers.npz")
     layers_title = f"{shown.source}, {len(study.image_id)} images"
     layers = true.group_name.tolist()
@@ -174,7 +174,7 @@ def of_recordings(source: str) -> dict[str, str | bytes]:
 
 
 def csv_text(rows: list[dict[str, Any]]) -> str:
-    """A table of plots/, with the digits of the metrics."""
+    """A table of plots/."""
     return tables.text(rows, digits=report.DIGITS)
 
 

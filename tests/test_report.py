@@ -1,6 +1,7 @@
 """The small results: rounded means, correlations by layer, shares of penalties, tables and pictures without a date."""
 
 import io
+import json
 from typing import Any
 
 import numpy as np
@@ -54,9 +55,21 @@ def test_means_are_rounded_and_wrong_pairings_are_those_of_the_first_run() -> No
     for run in scores:
         for name in METRICS:
             values = list(scores[run]["metrics"][name]["scores"].values())
-            assert table[run][name] == round(sum(values) / 9, 4)
-    assert table["shuffled"]["lpips"] == round(scores["vdvae"]["metrics"]["lpips"]["chance"], 4)
+            assert table[run][name] == round(sum(values) / 9, 3)
+    assert table["shuffled"]["lpips"] == round(scores["vdvae"]["metrics"]["lpips"]["chance"], 3)
     assert table["noise_ceiling"] == dict.fromkeys(METRICS, 0.9)
+
+
+def test_a_mean_next_to_zero_is_written_alike_on_both_sides_of_it() -> None:
+    table = []
+    for mean in (-1e-7, 1e-7):
+        scores = scores_of(0)
+        scores["metrics"]["pixcorr"] |= {"mean": mean, "chance": -mean}
+        table.append(json.dumps(report.table({"vdvae": scores}, HALVES)))
+        found = report.evidence({"vdvae": scores}, HALVES, {}, {}, hypotheses=(), compared=())
+        assert str(found["runs"]["vdvae"]["pixcorr"]["mean"]) == "0.0"
+    assert table[0] == table[1]
+    assert "-0.0" not in table[0]
 
 
 def test_an_absent_metric_is_left_out_of_the_table() -> None:

@@ -9,6 +9,7 @@ from spikevaediff import tables
 
 def test_tables_have_the_same_line_ends_and_digits_everywhere() -> None:
     rows = [{"layer": "00 (1x1)", "r": 1 / 3, "n": 7}, {"layer": 'a "b", c', "r": 2.0, "n": None}]
+    assert tables.text([{"r": -1e-9}], digits=4) == "r\n0.0\n"
     assert tables.text(rows, digits=4) == 'layer,r,n\n00 (1x1),0.3333,7\n"a ""b"", c",2.0,\n'
 
 

@@ -18,7 +18,11 @@ from spikevaediff.statistics import (
     spread_of_intervals,
 )
 
-DIGITS = 4  # beyond these another processor may differ
+# Another processor or number of threads moves means by 1e-6, those of two networks by 5e-6, and an identification by
+# 7e-5 where two candidates change places (docs/experiments.md). Of a hundred numbers with three digits one in six
+# reruns elsewhere changes one; with four, most would.
+MEAN_DIGITS = 3  # of metrics.json
+DIGITS = 4  # of statistics.json and the tables in plots/
 
 
 def table(scores: dict[str, dict[str, Any]], halves: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -44,7 +48,12 @@ def table(scores: dict[str, dict[str, Any]], halves: dict[str, Any]) -> dict[str
 
 
 def _numbers(metrics: dict[str, dict[str, Any]], key: str) -> dict[str, float]:
-    return {name: round(metric[key], DIGITS) for name, metric in metrics.items() if metric[key] is not None}
+    return {name: mean_of_metrics(metric[key]) for name, metric in metrics.items() if metric[key] is not None}
+
+
+def mean_of_metrics(value: float) -> float:
+    """A mean with the digits of metrics.json, and never -0.0, which would be another line than 0.0."""
+    return round(float(value), MEAN_DIGITS) + 0.0
 
 
 def evidence(
@@ -155,7 +164,7 @@ def _worth(metric: dict[str, Any], n_images: int) -> dict[str, Any]:
 
 
 def _digits(value: float | None) -> float | None:
-    return None if value is None else round(float(value), DIGITS)
+    return None if value is None else round(float(value), DIGITS) + 0.0
 
 
 def correlation_by_group(true: Features, predicted: Features) -> np.ndarray:

@@ -24,7 +24,8 @@ def text(rows: Sequence[Mapping[str, Any]], *, digits: int) -> str:
     writer.writeheader()
     for row in rows:
         writer.writerow(
-            {name: round(value, digits) if isinstance(value, float) else value for name, value in row.items()}
+            # + 0.0, since -0.0 and 0.0 are the same number on two lines.
+            {name: round(value, digits) + 0.0 if isinstance(value, float) else value for name, value in row.items()}
         )
     return buffer.getvalue()
 
