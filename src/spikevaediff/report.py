@@ -18,11 +18,11 @@ from spikevaediff.statistics import (
     spread_of_intervals,
 )
 
-# Another processor or number of threads moves means by 1e-6, those of two networks by 5e-6, and an identification by
-# 7e-5 where two candidates change places (docs/experiments.md). Of a hundred numbers with three digits one in six
-# reruns elsewhere changes one; with four, most would.
-MEAN_DIGITS = 3  # of metrics.json
-DIGITS = 4  # of statistics.json and the tables in plots/
+# Of metrics.json, so that a rerun on another processor or with other threads changes none of its lines: there, what
+# looks through a network or tells images apart moves by 5e-6 to 7e-5, everything else by 1e-6 (docs/experiments.md).
+COARSE_DIGITS = 2
+MEAN_DIGITS = 3
+DIGITS = 4  # of statistics.json and the tables in plots/, which show all that a processor and its threads decide
 
 
 def table(scores: dict[str, dict[str, Any]], halves: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -41,19 +41,21 @@ def table(scores: dict[str, dict[str, Any]], halves: dict[str, Any]) -> dict[str
         Rounded; a metric that is absent is left out. "shuffled" pairs reconstructions with wrong images of their fold.
     """
     first = next(iter(scores))
-    result = {run: _numbers(one["metrics"], "mean") for run, one in scores.items()}
-    result["shuffled"] = _numbers(scores[first]["metrics"], "chance")
-    result["noise_ceiling"] = _numbers(halves["metrics"], "ceiling")
+    coarse = {name for name, metric in scores[first]["metrics"].items() if metric["network"] is not None}
+    result = {run: _numbers(one["metrics"], "mean", coarse) for run, one in scores.items()}
+    result["shuffled"] = _numbers(scores[first]["metrics"], "chance", coarse)
+    result["noise_ceiling"] = _numbers(halves["metrics"], "ceiling", coarse)
     return result
 
 
-def _numbers(metrics: dict[str, dict[str, Any]], key: str) -> dict[str, float]:
-    return {name: mean_of_metrics(metric[key]) for name, metric in metrics.items() if metric[key] is not None}
+def _numbers(metrics: dict[str, dict[str, Any]], key: str, coarse: set[str]) -> dict[str, float]:
+    there = {name: metric[key] for name, metric in metrics.items() if metric[key] is not None}
+    return {name: mean_of_metrics(value, coarse=name in coarse) for name, value in there.items()}
 
 
-def mean_of_metrics(value: float) -> float:
-    """A mean with the digits of metrics.json, and never -0.0, which would be another line than 0.0."""
-    return round(float(value), MEAN_DIGITS) + 0.0
+def mean_of_metrics(value: float, *, coarse: bool = False) -> float:
+    """A mean with the digits of metrics.json, fewer where it is coarse; never -0.0, another line than 0.0."""
+    return round(float(value), COARSE_DIGITS if coarse else MEAN_DIGITS) + 0.0
 
 
 def evidence(
