@@ -87,6 +87,12 @@ def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path: Path) -> No
     assert left_in(tmp_path) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder in which not even root can write")
+def test_a_folder_that_cannot_be_written_is_reported_with_the_name_of_the_file() -> None:
+    with pytest.raises(OSError, match=r": '/proc/cards.md'$"), replacing("/proc/cards.md"):
+        pass
+
+
 def test_an_error_without_a_number_keeps_its_own_words(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"^the library's own words$"), replacing(tmp_path / "a"):
         raise OSError("the library's own words")

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 from conftest import ROOT
 
 from spikevaediff import assets, atomic
+from spikevaediff.__main__ import main
 
 # Runs as a user who owns nothing. Modules are imported before: root's Python may lie where nobody may read.
 AS_NOBODY = """
@@ -116,6 +118,21 @@ def test_without_locks_what_is_there_is_used_and_nothing_is_fetched(
     with pytest.raises(OSError, match=rf"^{small.parent} is no place where this user can put files \(.*No locks"):
         assets.fetch("small")
     assert small.read_bytes() == b"damaged"
+
+
+def test_a_relative_cache_is_refused_with_the_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An experiment of `--temp` runs in a folder of its own, where another cache would be meant."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPIKEVAEDIFF_CACHE", "a cache")
+    says = rf"SPIKEVAEDIFF_CACHE is 'a cache', a relative path, .* export SPIKEVAEDIFF_CACHE='{tmp_path}/a cache'$"
+    with pytest.raises(ValueError, match=says):
+        assets.cache_dir()
+    assert main(["assets"]) == 1
+    assert re.search(says, capsys.readouterr().err.strip())
+    monkeypatch.setenv("SPIKEVAEDIFF_CACHE", "~/cache")
+    assert assets.cache_dir() == Path.home() / "cache"
 
 
 def test_two_processes_do_not_hold_the_same_lock(tmp_path: Path) -> None:

@@ -23,6 +23,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal cannot show is no reason to fail
+    try:
+        chosen = _parser().parse_args(arguments)
+        return chosen.run(chosen)
+    except KeyboardInterrupt:
+        print("interrupted; of downloads, what has arrived is kept", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, KeyError, YAMLError) as error:
+        if os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
+            raise
+        if isinstance(error, YAMLError):  # several lines, in which the file and the place are named
+            error = ValueError(f"no YAML: {' '.join(str(error).split())}")
+        print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="spikevaediff", description="All else is a stage: dvc repro")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser(
@@ -104,19 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     generating.add_argument("--seed", type=int, help="of the noise")
     generating.add_argument("--nearest", action="store_true", help="find the training photograph most like each")
     generating.set_defaults(run=_generate)
-    chosen = parser.parse_args(arguments)
-    try:
-        return chosen.run(chosen)
-    except KeyboardInterrupt:
-        print("interrupted; of downloads, what has arrived is kept", file=sys.stderr)
-        return 130
-    except (OSError, ValueError, KeyError, YAMLError) as error:
-        if os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
-            raise
-        if isinstance(error, YAMLError):  # several lines, in which the file and the place are named
-            error = ValueError(f"no YAML: {' '.join(str(error).split())}")
-        print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
-        return 1
+    return parser
 
 
 def _list(chosen: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ DVC keeps what is computed from them. `python -m spikevaediff assets` lists them
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -301,9 +302,23 @@ def _known(name: str) -> Asset:
 
 
 def cache_dir() -> Path:
-    """Where fetched files lie: $SPIKEVAEDIFF_CACHE, or the user's cache directory of the platform."""
+    """Where fetched files lie: $SPIKEVAEDIFF_CACHE, or the user's cache directory of the platform.
+
+    Raises
+    ------
+    ValueError
+        $SPIKEVAEDIFF_CACHE is relative: `dvc exp run --temp` runs elsewhere, and would find nothing there.
+    """
     chosen = os.environ.get("SPIKEVAEDIFF_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("spikevaediff"))
+    if not chosen:
+        return Path(platformdirs.user_cache_dir("spikevaediff"))
+    folder = Path(chosen).expanduser()
+    if not folder.is_absolute():
+        raise ValueError(
+            f"SPIKEVAEDIFF_CACHE is {chosen!r}, a relative path, which would be another folder in every place that "
+            f"a command runs in. Make it whole: export SPIKEVAEDIFF_CACHE={shlex.quote(str(folder.absolute()))}"
+        )
+    return folder
 
 
 def location(name: str) -> Path:

@@ -55,7 +55,8 @@ def replacing(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
             os.replace(path, scratch / "old")
         os.replace(target, path)
     except OSError as error:
-        if error.errno is not None and error.filename is None:  # numpy says "No space left on device" and not where
+        # numpy says "No space left on device" and not where; a temporary name says nothing to anybody else.
+        if error.errno is not None and (error.filename is None or f".{path.name}." in str(error.filename)):
             error.filename = str(path)
         raise
     finally:
