@@ -264,7 +264,9 @@ def imported_data(root: Path) -> Finding:
 def untracked_data(root: Path) -> Finding:
     """Files of vendor/data that Git does not know: a run outside the workspace is a copy without them."""
     asked = ["git", "ls-files", "-z", "--others", "--exclude-standard", "--", "vendor/data"]
-    listed = subprocess.run(asked, cwd=root, capture_output=True, text=True, check=False).stdout
+    listed = subprocess.run(
+        asked, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False
+    ).stdout
     files = [name for name in listed.split("\0") if name]
     if files:
         text = f"{files[0]}{f' and {len(files) - 1} more' * (len(files) > 1)} not in Git: --temp and --queue lack them"
@@ -279,12 +281,16 @@ def stale_experiments(root: Path) -> Finding:
     The first stage withdraws the metrics of the run before, so that none should be; those of an earlier version, or
     run with `--single-item`, may be.
     """
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if commit.returncode:
         return Finding("experiments", "fine", "no commit, no experiments")
     folder = f"refs/exps/{commit.stdout[:2]}/{commit.stdout.strip()[2:]}"
     asked = ["git", "for-each-ref", "--format=%(refname)", folder]
-    refs = subprocess.run(asked, cwd=root, capture_output=True, text=True, check=False).stdout.split()
+    refs = subprocess.run(
+        asked, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False
+    ).stdout.split()
     stale = []
     for ref in refs:
         held = [
