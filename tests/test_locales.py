@@ -34,15 +34,12 @@ def without_encoding(path: Path) -> list[str]:
             continue
         name, keywords = ast.unparse(call.func), {word.arg for word in call.keywords}
         last = name.rsplit(".", 1)[-1]
+        # A method of a path, not Image.open, urlopen and the like.
+        of_path = last == "open" and name[0].islower() and not name.startswith(("os.", "tarfile.", "urllib.", "whole."))
         text = (
-            (last in ("read_text", "write_text"))
+            last in ("read_text", "write_text")
             or (name in ("open", "os.fdopen") and not binary(call, 1))
-            # A method of a path, not Image.open, tarfile.open, urlopen, os.open.
-            or (
-                (last == "open" and name[0].islower() and not name.startswith(("os.", "tarfile.", "whole.", "opener.")))
-                and not binary(call, 0)
-                and name != "open"
-            )
+            or (of_path and name != "open" and not binary(call, 0))
             or (name.startswith("subprocess.") and keywords & {"text", "universal_newlines"})
         )
         if text and "encoding" not in keywords:
