@@ -261,7 +261,13 @@ def done(text: str) -> None:
 
 def _one_clear_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Bad input is reported in one line; SPIKEVAEDIFF_TRACEBACK=1, or a mistake of ours, shows where it happened."""
-    if issubclass(kind, ValueError | KeyError | OSError) and not os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
+    from loading.machine import out_of_memory
+
+    if (said := out_of_memory(error)) and not os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
+        print(f"MemoryError: {said}", file=sys.stderr)
+    elif issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+    elif issubclass(kind, ValueError | KeyError | OSError) and not os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"{kind.__name__}: {text}", file=sys.stderr)
     else:

@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+import torch
 
-from loading.machine import free_memory, processors, total_memory
+from loading.machine import free_memory, out_of_memory, processors, total_memory
 from vdvae.memory import free_bytes
 
 GB = 10**9
@@ -94,6 +96,36 @@ def test_without_limits_the_host_counts(tmp_path: Path) -> None:
         assert total_memory(machine) == psutil.virtual_memory().total
         assert 0 < free_memory(machine) <= psutil.virtual_memory().total
         assert processors(machine) == len(os.sched_getaffinity(0))
+
+
+def test_no_memory_is_one_line_with_the_cure() -> None:
+    cure = "GB here: set compute.batch_size in params.yaml to a smaller number, end other programs, or give it more"
+    for ask, what in (
+        (lambda: np.empty(1 << 60, np.uint8), "Unable to allocate 1.00 EiB for an array"),
+        (lambda: torch.empty(1 << 50), "allocate memory: you tried to allocate 4503599627370496 bytes"),
+        (lambda: bytearray(1 << 62), "there is no more memory. This process may use "),
+    ):
+        with pytest.raises((MemoryError, RuntimeError)) as caught:
+            ask()
+        said = out_of_memory(caught.value)
+        assert said is not None
+        assert what in said
+        assert said.endswith(cure)
+        assert "\n" not in said
+    assert out_of_memory(MemoryError("1 x 512 px need 7 GB. What fits: bfloat16")).endswith("What fits: bfloat16")
+    cuda = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB. See PYTORCH_ALLOC_CONF"
+    assert out_of_memory(torch.OutOfMemoryError(cuda)).startswith("CUDA out of memory. This process may use ")
+    for other in (RuntimeError("shapes do not agree"), ValueError("out of memory"), KeyboardInterrupt()):
+        assert out_of_memory(other) is None
+
+
+def test_a_stage_that_runs_out_of_memory_says_so_in_a_line() -> None:
+    root = Path(__file__).resolve().parents[1]
+    code = "import stages\nimport numpy as np\nnp.empty(1 << 60, np.uint8)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("MemoryError: Unable to allocate 1.00 EiB")
 
 
 def python(code: str) -> str:

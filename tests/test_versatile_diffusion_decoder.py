@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from spikevaediff.decoders import versatile_diffusion as decoder
 from spikevaediff.decoders.versatile_diffusion import Guides
 from spikevaediff.records import Features, Reconstructions
-from versatile_diffusion import weights
+from versatile_diffusion import memory, weights
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS, AutoencoderConfig, UNetConfig
 from versatile_diffusion.unet import UNet
@@ -323,3 +323,30 @@ def test_the_nearest_training_image_is_found_mirrored_or_not() -> None:
     assert r[2] < 0.6
     with pytest.raises(ValueError, match="resize one"):
         decoder.nearest(pixels, training[:, :4])
+
+
+def test_the_autoencoder_takes_as_many_images_as_it_has_memory_for(
+    files: dict[str, Path], generate: Generate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan of more images in the UNet than in the autoencoder, as every one for the published networks is."""
+    monkeypatch.setattr(memory, "CACHED", 1 << 14)
+    plan: dict[str, Any] = {"size_px": 16, "n_tokens": 9, "guided": False, "dtype": torch.float32, "device": "cpu"}
+    planned = memory.plan(UNETS["tiny"], AUTOENCODERS["tiny"], batch_size="auto", **plan)
+    assert (planned.n_images, planned.n_decoded) == (4, 2)
+    sizes: dict[str, list[int]] = {"encode": [], "decode": []}
+    for name in sizes:
+        method = getattr(Autoencoder, name)
+
+        def counted(self: Autoencoder, x: Any, *, _name: str = name, _method: Any = method, **options: Any) -> Any:
+            sizes[_name].append(len(x))
+            return _method(self, x, **options)
+
+        monkeypatch.setattr(Autoencoder, name, counted)
+    ids = np.arange(7)
+    found = generate(guides(ids), batch_size="auto", eta=1.0, guidance=1.0)
+    assert sizes == {"encode": [2, 2, 2, 1], "decode": [2, 2, 2, 1]}
+    monkeypatch.undo()
+    for i in ids.tolist():
+        assert (
+            grey_levels(found[i], generate(guides(ids[i : i + 1]), batch_size=1, eta=1.0, guidance=1.0)[0]) <= ROUNDING
+        )

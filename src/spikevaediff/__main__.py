@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from ruamel.yaml.error import YAMLError
 
+from loading.machine import out_of_memory
 from spikevaediff import assets
 from spikevaediff.download import size_text
 
@@ -29,6 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; of downloads, what has arrived is kept", file=sys.stderr)
         return 130
+    except (MemoryError, RuntimeError) as error:
+        said = out_of_memory(error)
+        if said is None or os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
+            raise
+        print(said, file=sys.stderr)
+        return 1
     except (OSError, ValueError, KeyError, YAMLError) as error:
         if os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
             raise

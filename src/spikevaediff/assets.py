@@ -442,9 +442,9 @@ def weights(value: str, root: Path) -> Path:
     Parameters
     ----------
     value : str
-        A path below the checkout, such as vendor/data/weights/mine.safetensors; an absolute one, or one that begins with "~";
-        or the name of an asset. Of a path outside the checkout DVC knows the name and not the bytes: after an exchange
-        of the file, dvc repro --force.
+        A path below the checkout, such as vendor/data/weights/mine.safetensors; an absolute one, or one that begins
+        with "~"; or the name of an asset. Of a path outside the checkout DVC knows the name and not the bytes: after an
+        exchange of the file, dvc repro --force.
     root : Path
         Top of the checkout.
 

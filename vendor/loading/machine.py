@@ -7,6 +7,7 @@ threads than processors, which wait for each other.
 
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,29 @@ def free_memory(root: Path = Path("/")) -> int:
     if space := _address_space():
         free.append(space[0] - space[1])
     return max(0, min(free))
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """What to say, in a line, of an error that means that memory ran out; None for other errors.
+
+    NumPy and Python raise MemoryError, torch and JAX a RuntimeError of their own words. A MemoryError of this project
+    says what would fit, and is said as it is.
+    """
+    said = " ".join(str(error).split())
+    if type(error) is MemoryError and said:
+        return said
+    if not isinstance(error, MemoryError) and not (isinstance(error, RuntimeError) and _MEMORY.search(said)):
+        return None
+    # Of torch's sentences the one that says it; the others are about its allocator.
+    sentences = re.split(r"(?<=[\w)])\. (?=[A-Z])", said)
+    what = next(filter(_MEMORY.search, sentences), sentences[0])[:200].rstrip(".") or "there is no more memory"
+    return (
+        f"{what}. This process may use {total_memory() / 1e9:.1f} GB here: set compute.batch_size in params.yaml to a "
+        "smaller number, end other programs, or give it more"
+    )
+
+
+_MEMORY = re.compile("out of memory|allocate memory|not enough memory|RESOURCE_EXHAUSTED", re.IGNORECASE)
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:

@@ -232,7 +232,7 @@ def samples(
     # Guidance away from the unconditional contexts towards themselves is no guidance.
     if without_contexts:
         guidance = 1.0
-    at_once = plan(
+    fits = plan(
         UNETS[unet],
         AUTOENCODERS[autoencoder],
         size_px=size,
@@ -241,7 +241,7 @@ def samples(
         dtype=torch.float32,
         batch_size=batch_size,
         device=device,
-    ).n_images
+    )
     network, _ = checkpoints.load_unet(unet_weights, UNETS[unet], device=device)
     coder, _ = checkpoints.load_autoencoder(autoencoder_weights, AUTOENCODERS[autoencoder], device=device)
     empty = _contexts(network, unconditional, 1, mixing, unconditional)
@@ -270,17 +270,21 @@ def samples(
             pixels[i] = found
     if kept is not None and len(todo) < len(rows):
         print(f"{len(rows) - len(todo)} of {len(rows)} images were finished before (in {kept})")
-    for start in track(range(0, len(todo), at_once), "diffusion", disable=not todo):
-        batch = np.array(todo[start : start + at_once])
+    for start in track(range(0, len(todo), fits.n_images), "diffusion", disable=not todo):
+        batch = np.array(todo[start : start + fits.n_images])
         some = guides.take(rows[batch])
         ids = some.image_id.tolist()
         seeds = [sample_seed(seed, i, number) for i, number in zip(ids, numbers[batch].tolist(), strict=True)]
-        contexts = _contexts(network, some, len(batch), mixing, unconditional)
+        # The autoencoder takes more memory for an image than the UNet: fewer at once, and while no contexts are there.
+        pieces = [slice(i, i + fits.n_decoded) for i in range(0, len(batch), fits.n_decoded)]
         noise, latents = image_noise(seeds), None
         if some.start is not None:
             latent = (len(batch), network.config.latent_channels, *(network.config.latent_size,) * 2)
             drawn = noise(latent).to(network.weight.device) if chosen.drawn_latents else None
-            latents = coder.encode(_network_size(some.start, coder, size), noise=drawn)
+            shown = _network_size(some.start, coder, size)
+            encoded = [coder.encode(shown[p], noise=None if drawn is None else drawn[p]) for p in pieces]
+            latents = torch.cat(encoded)
+        contexts = _contexts(network, some, len(batch), mixing, unconditional)
         trajectory = denoise(
             network,
             contexts,
@@ -294,7 +298,8 @@ def samples(
             published_noising=chosen.published_noising,
         )
         *_, (last, _) = trajectory
-        made = coder.decode(last, round_up=not chosen.cut_off)
+        del contexts, trajectory
+        made = np.concatenate([coder.decode(last[p], round_up=not chosen.cut_off) for p in pieces])
         made = made if made.shape[3] == 3 else rgb(made[..., 0])
         for i, image in zip(batch.tolist(), made, strict=True):
             pixels[i] = image
