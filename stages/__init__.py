@@ -247,6 +247,22 @@ def check_positive(section: str, **values: Any) -> None:
                 raise ValueError(f"params.yaml: {section}.{name} is {value!r}, expected whole numbers, 1 or more")
 
 
+def check_draws(section: str, *, seed: int, **n_draws: int) -> None:
+    """Refuse a seed below 0, and fewer than 100 random draws: of ten no p-value is below 0.09, and an interval of one
+    has no width.
+
+    Raises
+    ------
+    ValueError
+        Names the section, the key and the value.
+    """
+    if seed < 0:
+        raise ValueError(f"params.yaml: {section}.seed is {seed}, expected 0 or more")
+    for name, n in n_draws.items():
+        if n < 100:
+            raise ValueError(f"params.yaml: {section}.{name} is {n}, expected 100 or more; 10000 is usual")
+
+
 def weights_path(value: str) -> Path:
     """A weight file: a path below vendor/, or the name of an asset, which is fetched when it is not there."""
     from spikevaediff import assets

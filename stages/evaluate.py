@@ -19,7 +19,8 @@ def main(run: str) -> None:
     """Score one run on the test images of the split and write artifacts/scores/RUN.json."""
     options = stages.section(stages.declared(f"evaluate@{run}" if run != "halves" else run), "evaluate")
     stages.check_options(scores.score_run, options, "evaluate", passed=["batch_size"])
-    stages.check_positive("evaluate", n_draws=options["n_draws"], size_px=options["size_px"])
+    stages.check_positive("evaluate", size_px=options["size_px"])
+    stages.check_draws("evaluate", n_draws=options["n_draws"], seed=options["seed"])
     shown = Stimuli.load("artifacts/images.npz")
     split = ImageSplit.load("artifacts/split.npz")
     # Every network of the metrics fits anywhere: "auto" is the number of images that is taken without being told.
@@ -38,7 +39,8 @@ def main(run: str) -> None:
         if metric["absent"] is not None:
             print(f"{run}: {name} is absent: {metric['absent']}", file=sys.stderr)
         elif run == "halves":
-            print(f"{run}: {name} at most {metric['ceiling']:.3f}")
+            says = f"at most {metric['ceiling']:.3f}" if name == "pixcorr" else f"agreement {metric['agreement']:.3f}"
+            print(f"{run}: {name} {says}")
         else:
             low, high = metric["interval"]
             chance, p = (np.nan if metric[key] is None else metric[key] for key in ("chance", "p"))

@@ -21,8 +21,8 @@ RUNS = {
     "diffusion": "second stage: from the first, guided by predicted contexts",
     "ceiling": "first stage from true latents: the decoder's own loss",
     "diffusion_ceiling": "second stage from true latents and contexts: the generator's own loss",
-    "control": "first stage from hippocampal units, the negative control",
-    "diffusion_control": "second stage from hippocampal units",
+    "control": "first stage from the control population, which must know nothing",
+    "diffusion_control": "second stage from the control population",
     "prior_no_spikes": "what the generator draws without any input",
     "prior_mean_spikes": "what it draws from the mean of the training contexts",
     "mean": "mean training image",
@@ -32,12 +32,12 @@ RUNS = {
 }
 STAGES = {"vdvae": "first stage", "diffusion": "second stage"}
 LIMITS = (
-    "A hundred images are few: intervals are wide, and differences of a few hundredths mean little.",
+    "Intervals say how little so many images tell: differences within them mean nothing.",
     "A generator with a prior draws plausible images from nothing. A reconstruction is evidence only as far as its "
     "score stands above the control, above chance and above the mean image.",
-    "The mini models are small and were trained on a few hundred crops; their ceilings are rows of the table.",
     "Scores of one protocol must not be compared with those of another: networks, sizes and definitions differ.",
 )
+MINI = "The mini models are small and were trained on a few hundred crops; their ceilings are rows of the table."
 SIMULATED = (
     "The spikes of this data set are simulated: Gabor-like tuning with gain noise, shared fluctuations and drift, "
     "calibrated to published rates, reliabilities and decoding accuracy. No number here says anything about real mice."
@@ -72,7 +72,7 @@ def main() -> None:
         page.Section("When, from how many units and presentations", picture("curves", "decoding curves")),
         page.Section("The recording", picture("quality", "quality of units and responses")),
         page.Section("Known mistakes, made on purpose", mistakes()),
-        page.Section("Limits", page.bullets(LIMITS)),
+        page.Section("Limits", page.bullets([*LIMITS, *[MINI] * (model == "mini")])),
     ]
     title = f"{evidence['n_images']} images reconstructed from spikes: {name}"
     lead = (
@@ -122,7 +122,11 @@ def score_table(evidence: dict[str, Any]) -> str:
         cells += [cell(runs[run][name]) if name in runs[run] else "" for name in there]
         rows.append(cells)
     for ceiling, said in (
-        ("noise", "noise ceiling: no reconstruction from these presentations can be expected above it"),
+        (
+            "noise",
+            "PixCorr: no reconstruction from these presentations can be expected above it. Others: how well those from "
+            "halves of the presentations agree, which those from all of them may exceed",
+        ),
         ("generator", "the decoder given true features"),
     ):
         values = [evidence["ceilings"][name].get(ceiling) for name in there]

@@ -275,6 +275,15 @@ def test_differences_that_nobody_sees_are_one_picture(shown: Stimuli) -> None:
     assert found.status == "failed"
 
 
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_few_images_differ_in_few_directions(shown: Stimuli, n: int) -> None:
+    """Two different pictures differ in one direction, whatever they show; two equal ones in none."""
+    some = Reconstructions(IDS[:n], noisy(shown).pixels[:n])
+    assert checks.collapsed(some, shown).status != "failed"
+    same = Reconstructions(IDS[:n], np.repeat(noisy(shown).pixels[:1], n, axis=0))
+    assert checks.collapsed(same, shown).status == "failed"
+
+
 def test_few_directions_are_noted_and_do_not_stop(shown: Stimuli) -> None:
     """Two patterns, as strong penalties leave them: 2 of 20 directions, which is no fault of the decoder."""
     rng = np.random.default_rng([9])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spikevaediff import regions, sessions
+from spikevaediff import curves, regions, sessions
 from spikevaediff.records import BLANK, ImageSplit, Responses, UnitTable
 
 N = 40
@@ -41,6 +41,24 @@ def test_draws_do_not_depend_on_other_areas() -> None:
 def test_an_area_with_too_few_units_is_named() -> None:
     with pytest.raises(ValueError, match=r"regions.n_units is 8, but areas have: LGd 6, VISp 30. Lower it, or leave"):
         regions.common_units(areas(VISp=30, LGd=6), 8)
+
+
+def test_a_negative_number_of_units_is_refused_and_does_not_leave_out_the_last_ones() -> None:
+    with pytest.raises(ValueError, match=r"regions.n_units is -3, expected 1 or more, or 0 for the number"):
+        regions.common_units(areas(VISp=30, LGd=6), -3)
+
+
+def test_intervals_of_areas_are_within_the_range_and_over_pairs_of_images() -> None:
+    """Areas that identify nearly all images: the interval ends at 1. And images count as competitors, too."""
+    near = {"VISp": {6: 1 - 0.02 * np.random.default_rng([6]).exponential(size=(1, N)) ** 2}}
+    (row,) = regions.curve_rows(near, SPLIT, n_resamples=2000, seed=0)
+    assert 0 <= row["low"] < row["score"] < row["high"] <= 1
+    rng = np.random.default_rng([8])
+    shown = rng.normal(size=(N, 16))
+    x = shown @ rng.normal(size=(16, 20)) + rng.normal(0, 8, (N, 20))
+    _, values = curves.pixel_scores(x, shown, SPLIT, alphas=[10.0, 100.0], n_columns=20)
+    assert 0.5 < values.mean() < 1
+    assert values.max() > 1  # identified, and beaten by those that compete with it
 
 
 def test_an_interval_holds_its_mean_and_shrinks_with_agreement() -> None:

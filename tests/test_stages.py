@@ -102,6 +102,14 @@ def test_numbers_that_must_be_positive_are_checked_with_their_place() -> None:
             stages.check_positive("quality", n=bad)
 
 
+def test_too_few_draws_and_seeds_that_are_none_are_refused() -> None:
+    stages.check_draws("evaluate", n_draws=100, seed=0)
+    with pytest.raises(ValueError, match=r"params.yaml: evaluate.n_draws is 99, expected 100 or more; 10000 is usual"):
+        stages.check_draws("evaluate", n_draws=99, seed=0)
+    with pytest.raises(ValueError, match=r"params.yaml: regions.seed is -1, expected 0 or more"):
+        stages.check_draws("regions", n_resamples=1000, seed=-1)
+
+
 @pytest.fixture
 def params_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A params.yaml that the test fills."""

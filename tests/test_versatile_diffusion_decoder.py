@@ -263,6 +263,8 @@ BAD = [
     ({}, {"steps": 0}, "steps is 0, expected a whole number from 1"),
     ({}, {"eta": 2.0}, "eta is 2.0, expected 0"),
     ({}, {"guidance": -1.0}, "guidance is -1.0, expected 0 or more"),
+    # Before any weights are read.
+    ({}, {"guidance": float("nan"), "unet_weights": Path("absent")}, "guidance is nan, expected 0 or more"),
     ({}, {"n_samples": 0}, "n_samples is 0, expected a whole number from 1"),
     ({"vision": np.zeros((5, 4, 12), np.float32)}, {}, r"vision contexts are \(5, 4, 12\), expected \(5, 5, 12\)"),
     ({"text": np.zeros((5, 4, 7), np.float32)}, {}, r"text contexts are \(5, 4, 7\), expected \(5, 4, 6\)"),

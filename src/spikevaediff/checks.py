@@ -192,14 +192,15 @@ def memorised(
     control : Reconstructions, optional
         Of the same decoder from responses that know nothing; reported beside.
     """
-    nearest, p = _nearest(reconstructed, stimuli, chosen, trained=True)
-    unseen = _nearest(reconstructed, stimuli, chosen, trained=False)[1]
+    likeness, own = _likeness(reconstructed, stimuli, chosen)
+    nearest, p = _nearest(likeness, own, chosen, trained=True)
+    unseen = _nearest(likeness, own, chosen, trained=False)[1]
     unseen = unseen[~np.isnan(unseen)]
     n, chances, limits = len(p), [], []
     for level in RARE:
         rate = max(level, float(np.mean(unseen < level)) if len(unseen) else 0.0)
         chances.append(len(RARE) * float(binom.sf(len(set(nearest[p < level])) - 1, n, rate)))
-        limits.append(next((k for k in range(n + 1) if len(RARE) * binom.sf(k - 1, n, rate) < ACCIDENT), n + 1))
+        limits.append(next((k / n for k in range(n + 1) if len(RARE) * binom.sf(k - 1, n, rate) < ACCIDENT), None))
     chance, copies = min(1.0, *chances), p < RARE[0]
     many = float(binom.sf(copies.sum() - 1, n, RARE[0])) < 0.05
     status = "failed" if chance < ACCIDENT else "noted" if many else "passed"
@@ -210,24 +211,28 @@ def memorised(
     if len(unseen):
         says += f", {np.sum(unseen < RARE[0])} of {len(unseen)} to one that their fit had not seen"
     if control is not None:
-        n_control = np.sum(_nearest(control, stimuli, chosen, trained=True)[1] < RARE[0])
+        n_control = np.sum(_nearest(*_likeness(control, stimuli, chosen), chosen, trained=True)[1] < RARE[0])
         says += f", {n_control} of the control to a training image"
     if status == "failed":
         few = _few(reconstructed.image_id[copies].tolist())
         says += f": image_id {few} are training images. The decoder recalls what it was trained on"
-    return Finding("memorised outputs", status, float(copies.mean()), limits[0] / n, says)
+    return Finding("memorised outputs", status, float(copies.mean()), limits[0], says)
+
+
+def _likeness(reconstructed: Reconstructions, stimuli: Stimuli, chosen: ImageSplit) -> tuple[np.ndarray, np.ndarray]:
+    """Correlations of all images (rows) with all reconstructions, and the row of the image that each is for."""
+    small = images.resize(stimuli.rows(chosen.image_id), _PX).reshape(len(chosen.image_id), -1).astype(np.float64)
+    decoded = grey(images.resize(reconstructed.pixels, _PX)).reshape(len(reconstructed.image_id), -1)
+    return correlation(small, decoded), rows_of(reconstructed.image_id, chosen.image_id, "the split")
 
 
 def _nearest(
-    reconstructed: Reconstructions, stimuli: Stimuli, chosen: ImageSplit, *, trained: bool
+    likeness: np.ndarray, own: np.ndarray, chosen: ImageSplit, *, trained: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each reconstruction the nearest training image of its fold, or the nearest of the other test images, and how
     likely it stands out so far by accident: 1 where the image shown is nearer, NaN where there are too few to tell."""
-    small = images.resize(stimuli.rows(chosen.image_id), _PX).reshape(len(chosen.image_id), -1).astype(np.float64)
-    decoded = grey(images.resize(reconstructed.pixels, _PX)).reshape(len(reconstructed.image_id), -1)
-    likeness = correlation(small, decoded)
-    nearest, p = np.full(len(decoded), -1), np.full(len(decoded), np.nan)
-    for column, row in enumerate(rows_of(reconstructed.image_id, chosen.image_id, "the split").tolist()):
+    nearest, p = np.full(len(own), -1), np.full(len(own), np.nan)
+    for column, row in enumerate(own.tolist()):
         pool = np.flatnonzero((chosen.fold != chosen.fold[row]) == trained)
         pool = pool[pool != row]
         if trained or len(pool) > NEIGHBOURS:
@@ -279,7 +284,8 @@ def collapsed(reconstructed: Reconstructions, stimuli: Stimuli, ceiling: Reconst
     if ceiling is not None:
         says += f", reconstructions from true features in {_rank_of(ceiling.pixels):.1f}"
     status = "passed"
-    if there and (found < ONE_DIRECTION or coarse < ROUNDING):
+    # Two different images differ in one direction, and few in few.
+    if there and (found < min(ONE_DIRECTION, NARROW * there) or coarse < ROUNDING):
         status = "failed"
         says += (
             f", by {coarse:.1f} grey levels: the decoder shows nearly one picture, whatever the responses say. "

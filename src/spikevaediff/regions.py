@@ -77,7 +77,7 @@ def scores_by_area(
     Raises
     ------
     ValueError
-        An area has fewer units than `n_units`; areas and units are listed.
+        n_units is below 0, or an area has fewer; areas and units are listed.
     """
     common = common_units(x, n_units)
     wanted = sorted({*counts, common})
@@ -87,6 +87,8 @@ def scores_by_area(
 def common_units(x: Mapping[str, np.ndarray], n_units: int) -> int:
     """The number of units at which areas are compared; parameters and errors as `scores_by_area`."""
     there = {area: values.shape[1] for area, values in x.items()}
+    if n_units < 0:
+        raise ValueError(f"regions.n_units is {n_units}, expected 1 or more, or 0 for the number of the smallest area")
     common = n_units or min(there.values())
     if min(there.values()) < common:
         listed = ", ".join(f"{area} {n}" for area, n in sorted(there.items(), key=lambda pair: pair[1]))

@@ -221,7 +221,7 @@ def samples(
     for name, kind, there in (("unet", unet, UNETS), ("autoencoder", autoencoder, AUTOENCODERS)):
         if kind not in there:
             raise KeyError(f"{name} configuration {kind!r} is unknown; there are {', '.join(there)}")
-    _check(guides, unconditional, strength=strength, mixing=mixing, n_samples=n_samples)
+    _check(guides, unconditional, strength=strength, mixing=mixing, guidance=guidance, n_samples=n_samples)
     chosen = _protocol(protocol, strength=strength, mixing=mixing, guidance=guidance, steps=steps, eta=eta)
     schedule = checkpoints.load_schedule(unet_weights) if chosen.stored_schedule else Schedule.published()
     grid = Steps.ddim(schedule, steps, eta)
@@ -370,10 +370,14 @@ def _protocol(name: str, **numbers: float) -> Protocol:
     return PROTOCOLS[name]
 
 
-def _check(guides: Guides, unconditional: Guides, *, strength: float, mixing: float, n_samples: int) -> None:
+def _check(
+    guides: Guides, unconditional: Guides, *, strength: float, mixing: float, guidance: float, n_samples: int
+) -> None:
     for name, value in (("strength", strength), ("mixing", mixing)):
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value}, expected 0 to 1")
+    if not 0 <= guidance < np.inf:
+        raise ValueError(f"guidance is {guidance}, expected 0 or more; 1 follows the contexts, 7.5 is usual")
     if isinstance(n_samples, bool) or not isinstance(n_samples, int) or n_samples < 1:
         raise ValueError(f"n_samples is {n_samples!r}, expected a whole number from 1")
     n = len(guides.image_id)
