@@ -84,6 +84,13 @@ def test_a_sweep_in_a_shallow_clone_queues_nothing(full: Path) -> None:
     assert not (clone / ".dvc/tmp/exps").exists()
 
 
+def test_a_sweep_of_code_that_git_does_not_know_queues_nothing(full: Path) -> None:
+    (full / "stages/a new one.py").write_text("")
+    with pytest.raises(ValueError, match=r"Git does not know stages/a new one.py, .* git add 'stages/a new one.py'$"):
+        list(sweep.run_here(full, {"s-0": ["p=3"]}, jobs=1))
+    assert not (full / ".dvc/tmp/exps").exists()
+
+
 @pytest.mark.slow
 def test_dvc_computes_nothing_in_a_shallow_clone_that_it_would_not_keep(full: Path) -> None:
     clone = cloned(full, "--depth", "1")

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,8 +98,8 @@ def run_here(root: Path, wanted: Mapping[str, Sequence[str]], *, jobs: int) -> I
     Raises
     ------
     ValueError
-        `jobs` is less than 1; the clone is shallow; some are there already; or DVC refuses one, and what was queued
-        before it stays queued.
+        `jobs` is less than 1; the clone is shallow; code is not in Git; some are there already; or DVC refuses one,
+        and what was queued before it stays queued.
     """
     if jobs < 1:
         raise ValueError(f"--jobs is {jobs}: with fewer than 1 at a time nothing would run")
@@ -106,6 +107,12 @@ def run_here(root: Path, wanted: Mapping[str, Sequence[str]], *, jobs: int) -> I
         raise ValueError(
             f"{root} is a shallow clone, in which DVC would compute queued experiments and keep nothing of them. Fetch "
             "the history first: git fetch --unshallow"
+        )
+    code = command(root, "git", "ls-files", "-z", "--others", "--exclude-standard", "--", "src", "stages", "vendor")
+    if unknown := [name for name in code.split("\0") if name]:
+        some = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        raise ValueError(
+            f"Git does not know {some}, so that queued experiments would run without it: git add {shlex.join(unknown)}"
         )
     refs = command(root, "git", "for-each-ref", "--format=%(refname)", f"refs/exps/{folder_of(root)}")
     made = {ref.split("/")[-1] for ref in refs.splitlines()}
