@@ -26,8 +26,9 @@ def main() -> None:
     passed = ("folder", "unfinished", "batch_size", "device")
     stages.check_options(blip2.describe, options, "captions", stage=["model"], passed=passed)
     model = options.pop("model")
+    own = Path(model).expanduser()
     try:
-        folder = Path(model) if Path(model).is_dir() else assets.fetch_folder(model)
+        folder = own if own.is_dir() else assets.fetch_folder(model)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{len(lacking)} images have no caption, and the network that describes images is not here: {error}. Or "

@@ -96,6 +96,17 @@ def test_missing_assets_are_named_with_the_command(tmp_path: Path, monkeypatch: 
     assert finding.cure == f"spikevaediff assets fetch {' '.join(embedded)}"
 
 
+def test_damaged_assets_are_named_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path))
+    path = assets.location("lpips_heads")
+    path.parent.mkdir()
+    path.write_bytes(bytes(assets.ASSETS["lpips_heads"].bytes))
+    finding = doctor.missing_assets()
+    assert finding.state == "note"
+    assert finding.text.startswith(f"lpips_heads damaged in {tmp_path}; ")
+    assert finding.cure.startswith("spikevaediff assets fetch lpips_heads ")
+
+
 def test_a_disk_that_is_nearly_full_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.free_disk(ROOT).state == "fine"
     monkeypatch.setattr(doctor, "FREE_BYTES", 10**18)

@@ -341,6 +341,33 @@ def test_a_file_whose_size_changes_between_two_requests_is_refused(tmp_path: Pat
     assert not (tmp_path / "w").exists()
 
 
+def test_a_server_that_sends_less_than_the_rest_is_asked_again(tmp_path: Path) -> None:
+    """RFC 9110 allows it; some caches send no more than a block for a range."""
+
+    def in_blocks(request: Request) -> None:
+        if not (start := request.start()):
+            return request.say(200, {"ETag": '"v1"'}, CONTENT[:300_000], length=len(CONTENT))
+        end = min(start + 150_000, len(CONTENT))
+        request.say(
+            206, {"ETag": '"v1"', "Content-Range": f"bytes {start}-{end - 1}/{len(CONTENT)}"}, CONTENT[start:end]
+        )
+
+    with serving(in_blocks) as server:
+        get(f"{server.url}/w", tmp_path / "w")
+    assert (tmp_path / "w").read_bytes() == CONTENT
+    starts = [request.get("range") for request in server.asked]
+    assert starts == [None, "bytes=300000-", "bytes=450000-", "bytes=600000-"]
+
+
+def test_a_circle_of_redirects_is_one_line(tmp_path: Path) -> None:
+    with (
+        serving(lambda request: request.say(302, {"Location": f"{server.url}/again"})) as server,
+        pytest.raises(OSError, match=r"the server answered 302 .*redirect error that would lead to") as caught,
+    ):
+        get(f"{server.url}/w", tmp_path / "w")
+    assert "\n" not in str(caught.value)
+
+
 def test_parts_of_two_addresses_are_not_mixed(tmp_path: Path) -> None:
     with serving(lambda request: request.send(CONTENT, {"ETag": '"v1"'}, cut=100_000)) as server:
         with pytest.raises(OSError, match="they are kept"):

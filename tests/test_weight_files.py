@@ -5,6 +5,7 @@ Changed bytes, code, other types than floating point, NaN, lists, archives of an
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -159,6 +160,17 @@ def test_values_that_no_network_computes_with_are_refused(loader: str, damage: s
     load(tmp_path / "w.pth")
 
 
+@pytest.mark.parametrize("kind", ["sparse", "meta"])
+def test_tensors_without_values_of_their_own_are_refused(kind: str, tmp_path: Path) -> None:
+    """A checkpoint of a model that was never filled loads, and would be computed with."""
+    state = dict(VDVAE(vdvae_config(1)).state_dict())
+    name = next(name for name, value in state.items() if value.ndim == 4)
+    state[name] = state[name].to_sparse() if kind == "sparse" else state[name].to("meta")
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=rf"w\.pth.*(1 tensors are sparse or without values, first {name})"):
+        of_vdvae.load(tmp_path / "w.pth", vdvae_config(1))
+
+
 @pytest.mark.parametrize("kind", ["code", "old code", "list", "checkpoint", "archive", "page", "pointer", "program"])
 @pytest.mark.parametrize("loader", list(LOADERS))
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -241,3 +253,17 @@ def test_a_fresh_process_builds_the_networks_of_the_literature() -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:3] == ["(1, 2048)", "(1, 1280)", "(1, 2048)"]
+
+
+def test_whoever_imports_torchvision_describes_its_operators_before() -> None:
+    """Also by way of open_clip and transformers, and also inside of functions; a test hides it by what it imported."""
+    root = Path(networks.__file__).resolve().parents[2]
+    users = {}
+    for path in [*(root / "src").rglob("*.py"), *(root / "stages").rglob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        if re.search(r"^ *(from|import) (torchvision|open_clip|transformers)\b", text, re.MULTILINE):
+            users[path.relative_to(root).as_posix()] = re.search(
+                r"^(import spikevaediff\.torchvision_ops|from spikevaediff import clip$)", text, re.MULTILINE
+            )
+    assert len(users) >= 5
+    assert [name for name, found in users.items() if not found] == []

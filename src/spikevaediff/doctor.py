@@ -150,11 +150,15 @@ def _writable(place: Path) -> bool:
 
 def missing_assets() -> Finding:
     """Assets that the default run needs and that are not in the user's cache."""
-    missing = [name for name, asset in assets.ASSETS.items() if asset.embedded and not assets.is_present(name)]
-    if missing:
+    there = {name: assets.state(name) for name, asset in assets.ASSETS.items()}
+    damaged = [name for name in there if there[name] == "damaged"]
+    missing = [name for name, asset in assets.ASSETS.items() if asset.embedded and there[name] == "no"]
+    if damaged or missing:
         size = size_text(sum(assets.ASSETS[name].bytes for name in missing))
-        text = f"{', '.join(missing)} not in {assets.cache_dir()} ({size}); the first run fetches them"
-        return Finding("assets", "note", text, f"spikevaediff assets fetch {' '.join(missing)}")
+        parts = [f"{', '.join(damaged)} damaged in {assets.cache_dir()}"] if damaged else []
+        if missing:
+            parts.append(f"{', '.join(missing)} not in {assets.cache_dir()} ({size}); the first run fetches them")
+        return Finding("assets", "note", "; ".join(parts), f"spikevaediff assets fetch {' '.join(damaged + missing)}")
     return Finding("assets", "fine", f"all that the default run needs is in {assets.cache_dir()}")
 
 

@@ -176,7 +176,7 @@ def download_all(files: Sequence[File], *, n_at_once: int) -> list[Stated]:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         by_disk.setdefault(file.path.parent.stat().st_dev, []).append(file)
     for group in by_disk.values():
-        missing = sum(max(0, (file.n_bytes or 0) - _size(_part(file.path))) for file in group)
+        missing = sum(max(0, (file.n_bytes or file.about or 0) - _size(_part(file.path))) for file in group)
         folder = group[0].path.parent
         free = shutil.disk_usage(folder).free
         if missing > free:
@@ -475,7 +475,7 @@ def _receive(
             part.unlink()  # longer than the file: left by another version of it
             vars(stated).update(asdict(Stated(file.url)))
             return _receive(file, part, note, stated, count, stop)
-        reason = _REASONS.get(error.code, f"the server answered {error.code} {error.reason}")
+        reason = _REASONS.get(error.code, f"the server answered {error.code} {' '.join(str(error.reason).split())}")
         if error.code in _BUSY:
             after = error.headers.get("Retry-After", "")
             raise _BusyError(reason, float(after) if after.isdecimal() else 0.0) from error
@@ -495,6 +495,8 @@ def _receive(
         said = _said(file.url, answers, response.status)
         length = response.headers.get("Content-Length")
         total = start + int(length) if length is not None else said.total or file.n_bytes
+        if resumed and (whole := sent.rpartition("/")[2]).isdecimal():
+            total = int(whole)  # a server may send less than the rest, and is then asked again
         _check_size(file, total, said.total, stated.total if resumed else None)
         if resumed:  # the condition held, so that what was said of it before holds as well
             for name in ("sha256", "git_sha1", "md5", "s3_etag", "commit"):

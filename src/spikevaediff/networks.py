@@ -8,6 +8,7 @@ numbers: AlexNet the ImageNet mean and standard deviation, EfficientNet-lite0 (x
 lite0 still works, 10 points less accurate (0.80 instead of 0.90 on 250 ImageNet photographs), so nothing would tell.
 """
 
+import io
 import pickle
 import re
 from collections.abc import Callable, Sequence
@@ -208,15 +209,15 @@ def alexnet(path: str | Path) -> AlexNet:
     FileNotFoundError, ValueError
         No file; one that is damaged, asks for anything but NumPy arrays, or holds other ones than these convolutions.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"weight file {path} does not exist")
+    content = io.BytesIO(Path(path).read_bytes())
     state = {}
     try:
-        with open(path, "rb") as file:
-            arrays = _ArraysOnly(file).load()["AlexNet_0"]
+        arrays = _ArraysOnly(content).load()["AlexNet_0"]
         for i, position in enumerate((0, 3, 6, 8, 10)):
             state[f"features.{position}.weight"] = torch.tensor(arrays[f"Conv_{i}"]["kernel"]).permute(3, 2, 0, 1)
             state[f"features.{position}.bias"] = torch.tensor(arrays[f"Conv_{i}"]["bias"])
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"weight file {path} does not exist") from error
     except weights.DAMAGED as error:
         if str(error).startswith("the weight file names"):
             raise

@@ -119,6 +119,8 @@ def _load(weights: str | Path, n_tokens: int) -> tuple[Tokenizer, nn.Module]:
             config = BertConfig(**json.loads(archive.read("config.json")))
             words = tokenizer.read(archive.read("tokenizer.json").decode())
             state = tensors_of(archive.read("model.safetensors"))
+    except PermissionError:
+        raise  # says enough, and the file may be whole
     # First what zipfile says of changed bytes; KeyError: a member is not there; the rest: it is no network.
     except (
         *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError),
