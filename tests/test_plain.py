@@ -587,6 +587,52 @@ def test_counts_are_compared_with_the_rates_that_units_csv_states(folder: Path, 
     assert not (tmp_path / "out/sessions").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "presence_ratio",
+            99.0,
+            "presence_ratio is 99 for unit 11 (6 such units), expected 0 to 1.5, a share and no percent",
+        ),
+        ("amplitude_cutoff", 5.0, "amplitude_cutoff is 5 for unit 11"),
+        ("amplitude_cutoff", -1.0, "amplitude_cutoff is -1 for unit 11"),
+        ("isi_violations", -1.0, "isi_violations is -1 for unit 11"),
+    ],
+)
+def test_metrics_that_every_limit_would_let_pass_are_refused(
+    folder: Path, name: str, value: float, message: str
+) -> None:
+    listed = [[*row, value] for row in units(1, 2)]
+    write_csv(folder / "units.csv", ["session_id", "unit_id", "area", name], *listed)
+    problem, *_ = plain_folder.examine(folder).problems
+    assert problem.startswith("session 1: units.csv: " + message.replace("6 such", "3 such"))
+    shutil.rmtree(folder / "sessions")
+    (folder / "sessions").mkdir()
+    metric = {f"units/{name}": [value, 0.1, 0.1, 0.1]}
+    frames = {f"{small_session.SCENES}/frame": [0.0, 1.0, 2.0, 3.0]}
+    small_session.write(folder / "sessions/700000001.nwb", frames | metric)
+    problem, *_ = plain_folder.examine(folder).problems
+    assert problem.startswith("sessions/700000001.nwb: /units/" + message.replace("6 such", "1 such"))
+
+
+def test_words_for_nothing_are_no_captions(folder: Path) -> None:
+    change("images.csv", '"Picture 2, a thing."', "NaN")(folder)
+    assert plain_folder.examine(folder).problems == ["images.csv: the caption of image_id 2 is 'NaN'; leave it empty"]
+
+
+def test_one_table_under_two_numbers_is_refused_and_a_copied_unit_noted(folder: Path) -> None:
+    (folder / "sessions/2.csv").unlink()
+    shutil.copy(folder / "sessions/1.npz", folder / "sessions/2.npz")
+    assert plain_folder.examine(folder).problems == ["sessions 1 and 2 hold the same responses; keep one of them"]
+    responses = arrays(1)["responses"]
+    responses[:, 2] = responses[:, 0]
+    np.savez(folder / "sessions/2.npz", **arrays(1) | {"responses": responses})
+    found = plain_folder.examine(folder)
+    assert found.problems == []
+    assert "sessions/2.npz: unit 11 and 15 have the same responses; is one a copy?" in found.notes
+
+
 def test_a_square_table_and_areas_that_differ_in_case_are_noted(folder: Path) -> None:
     made = arrays()
     rows = np.flatnonzero(made["image_id"] >= 0)[:3]

@@ -293,6 +293,7 @@ def test_a_file_with_wrong_values_is_refused(session, changes, message):
         ),
         ({"windows_s": [[0.0, 0.25], [0.3, 0.3]]}, r"\[0.3, 0.3\] must start before it stops"),
         ({"windows_s": [[0.0, np.nan]]}, "must start before it stops"),
+        ({"windows_s": [[40.0, 290.0]]}, r"windows_s is \[\[40.0, 290.0\]\], expected seconds, up to 60 from onset"),
         ({"windows_s": [0.0, 0.25]}, r"has shape \(2,\), expected one row"),
     ],
 )

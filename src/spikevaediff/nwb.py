@@ -14,6 +14,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
+from spikevaediff import unit_filter
 from spikevaediff.records import BLANK, UnitTable
 from spikevaediff.session_file import (
     ELECTRODES,
@@ -33,7 +34,7 @@ from spikevaediff.session_file import (
 
 _INVALID = "intervals/invalid_times"
 KEPT = "scratch/kept_intervals_s"  # (n_intervals, 2), disjoint and sorted: of which times an extract holds the spikes
-_OUT_OF_BRAIN = ("", "None")  # what the `location` column holds where the channel is in no structure
+_OUT_OF_BRAIN = ("", "none", "nan")  # what the `location` column holds where the channel is in no structure
 
 
 # ---- units
@@ -98,7 +99,8 @@ def read_units(path: str | Path) -> tuple[UnitTable, dict[str, np.ndarray]]:
         peak, row, listed = peak_channels(file)
         location = texts(file, ELECTRODES, "location")
         area = np.array(
-            ["" if name in _OUT_OF_BRAIN else name.split("-")[0] for name in map(str.strip, location)], dtype=str
+            ["" if name.casefold() in _OUT_OF_BRAIN else name.split("-")[0] for name in map(str.strip, location)],
+            dtype=str,
         )
         # These two columns name what the curators rejected; a file without them rejects nothing.
         valid = np.ones(len(location), bool)
@@ -122,6 +124,8 @@ def read_units(path: str | Path) -> tuple[UnitTable, dict[str, np.ndarray]]:
         area=np.where(listed, area[row], ""),
         **metrics,
     )
+    if (wrong := unit_filter.impossible(units)) is not None:
+        raise ValueError(f"{path}: /units/{wrong}")
     # A unit whose channel is not listed sits on an invalid one.
     criteria = {"in a brain area": units.area != "", "on a valid channel": listed & valid[row], "quality good": good}
     return units, criteria

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from spikevaediff import csv_file, nwb, nwb_extract, response_tables
+from spikevaediff import csv_file, nwb, nwb_extract, response_tables, unit_filter
 from spikevaediff.csv_file import whole_number
 from spikevaediff.images import read_picture
 from spikevaediff.records import BLANK, Responses, UnitTable
@@ -34,6 +34,7 @@ sessions/1.npz        np.savez("1.npz", responses=counts,   # (presentation, uni
 or sessions/1.csv     image_id,17,18,23           0,3,0,1   (a line a presentation, a column a unit)
 or sessions/1.nwb     layout of Allen Visual Coding Neuropixels"""
 _FEWEST_IMAGES = 4
+_NO_CAPTION = ("nan", "na", "n/a", "none", "null")  # that programs write where nothing is known
 _OF_OWN_RATE = 10.0  # by how much counts may differ from the rates that units.csv states
 
 
@@ -124,7 +125,8 @@ def responses_of(session_id: int, table: Table, found: Examination, window_s: np
     Raises
     ------
     ValueError
-        The units of units.csv have a firing_rate, and counts are more than ten times as many, or as few.
+        A metric of units.csv is out of range; or its units have a firing_rate, and counts are more than ten times as
+        many, or as few.
     """
     if table.window_s is not None:
         window_s = table.window_s.astype(np.float64)
@@ -138,6 +140,8 @@ def responses_of(session_id: int, table: Table, found: Examination, window_s: np
         area=np.array([row["area"] for row in rows]),
         **{name: np.array([row[name] for row in rows]) for name in METRICS},
     )
+    if (wrong := unit_filter.impossible(units)) is not None:
+        raise ValueError(f"session {session_id}: units.csv: {wrong}")
     known = np.isfinite(units.firing_rate) & (units.firing_rate > 0)
     if window_s is not None and table.responses.dtype == np.uint16 and known.any():
         rate_hz = table.responses.mean((0, 2), dtype=np.float64) / np.ptp(window_s, axis=1).mean()
@@ -284,6 +288,9 @@ def _images(folder: Path, found: Examination) -> None:
     found.notes += [f"images/: {few(names)}: {note}" for note, names in done.items()]
     if rows and "caption" in rows[0]:
         found.captions = {image_id: caption or "" for image_id, caption in captions.items()}
+        if marks := [i for i, caption in found.captions.items() if caption.casefold() in _NO_CAPTION]:
+            says = found.captions[marks[0]]
+            found.problems.append(f"images.csv: the caption of image_id {few(marks)} is {says!r}; leave it empty")
         empty = [i for i, caption in found.captions.items() if not caption]
         if len(empty) == len(found.captions):
             found.notes.append(
@@ -420,6 +427,11 @@ def _join(found: Examination, shown: dict[int, np.ndarray]) -> None:
                     f"session {session_id} shows image_id {few(more)}, which not every session shows. Tables are cut "
                     f"to the images that all share, recordings are not: leave this session out, or the others"
                 )
+    tables = list(found.tables.items())
+    for i, (session_id, table) in enumerate(tables):
+        for other_id, other in tables[:i]:
+            if np.array_equal(table.responses, other.responses) and np.array_equal(table.image_id, other.image_id):
+                found.problems.append(f"sessions {other_id} and {session_id} hold the same responses; keep one of them")
     if len({1 if t.window_s is None else len(t.window_s) for t in found.tables.values()}) > 1:
         found.problems.append("sessions have different numbers of time windows; count all in the same ones")
     elif len({None if t.window_s is None else t.window_s.tobytes() for t in found.tables.values()}) > 1:

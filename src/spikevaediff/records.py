@@ -17,6 +17,7 @@ from PIL import Image
 from spikevaediff.atomic import replacing
 
 BLANK = -1  # image_id of a presentation of the grey screen (the frame number that the recordings give it)
+LONGEST_WINDOW_S = 60.0  # of a time window, from onset: a longer one is in milliseconds
 
 
 def _require(condition: object, message: str) -> None:
@@ -188,6 +189,10 @@ class Responses(_Npz):
         _require(
             self.window_s.shape == (n_windows, 2),
             f"Responses: window_s {self.window_s.shape} does not match {n_windows} windows of counts",
+        )
+        _require(
+            bool(np.all(np.abs(self.window_s) <= LONGEST_WINDOW_S)),
+            f"Responses: window_s is {self.window_s.tolist()}, expected seconds, up to {LONGEST_WINDOW_S:g} from onset",
         )
         _require(len(self.units) == n_units, f"Responses: {len(self.units)} units listed, {n_units} counted")
 

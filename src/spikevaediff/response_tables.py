@@ -13,10 +13,9 @@ import numpy as np
 
 from spikevaediff import csv_file, precision
 from spikevaediff.csv_file import whole_number
-from spikevaediff.records import BLANK
+from spikevaediff.records import BLANK, LONGEST_WINDOW_S
 from spikevaediff.session_file import LARGEST
 
-LONGEST_S = 60.0  # of a time window
 _MARKS = (-1.0, -9.0, -99.0, -999.0, -9999.0)  # that people and programs put where a value is missing
 
 
@@ -96,11 +95,11 @@ def _npz(path: Path, found: Findings) -> Table | None:
             window_s.shape != (n, 2)
             or window_s.dtype.kind not in "uif"
             or not np.all(window_s[:, 0] < window_s[:, 1])
-            or not np.all(np.abs(window_s) <= LONGEST_S)
+            or not np.all(np.abs(window_s) <= LONGEST_WINDOW_S)
         ):
             found.problems.append(
                 f"{name}: window_s is {window_s.tolist()}, expected {n} row(s) [start, stop] in seconds after onset, "
-                f"up to {LONGEST_S:g} s from it"
+                f"up to {LONGEST_WINDOW_S:g} s from it"
             )
     elif responses.ndim == 3 and responses.shape[2] > 1:
         found.problems.append(f"{name}: responses has {responses.shape[2]} windows; add window_s, a row each")
@@ -248,6 +247,12 @@ def _check_sense(name: str, responses: np.ndarray, image_id: np.ndarray, unit_id
             f"{name}: all presentations of an image have the same responses, as if a mean were repeated. Write one row "
             f"for each image, or the responses to each presentation"
         )
+    columns: dict[bytes, list[int]] = {}
+    for unit, column in zip(unit_id.tolist(), np.moveaxis(values, 1, 0), strict=True):
+        if np.ptp(column) > 0:
+            columns.setdefault(column.tobytes(), []).append(unit)
+    if twins := [" and ".join(map(str, units)) for units in columns.values() if len(units) > 1]:
+        found.notes.append(f"{name}: unit {few(twins)} have the same responses; is one a copy?")
     if len(image_id) == len(unit_id) > 1:
         found.notes.append(f"{name}: as many presentations as units; rows must be presentations, and columns units")
 

@@ -11,7 +11,7 @@ import numpy as np
 from rich.progress import track
 
 from spikevaediff import nwb, spike_trains, unit_filter
-from spikevaediff.records import Responses
+from spikevaediff.records import LONGEST_WINDOW_S, Responses
 from spikevaediff.session_file import opened
 from spikevaediff.unit_filter import Limits
 
@@ -23,6 +23,8 @@ def _checked_windows(windows_s: np.ndarray) -> np.ndarray:
     wrong = windows[~(windows[:, 0] < windows[:, 1]) | ~np.isfinite(windows).all(1)]
     if len(wrong):
         raise ValueError(f"windows_s: {wrong[0].tolist()} must start before it stops (seconds after onset)")
+    if np.abs(windows).max() > LONGEST_WINDOW_S:
+        raise ValueError(f"windows_s is {windows.tolist()}, expected seconds, up to {LONGEST_WINDOW_S:g} from onset")
     return windows
 
 

@@ -34,6 +34,26 @@ class Limits:
 LIMITS = tuple(field.name for field in fields(Limits))
 
 
+_LARGEST = {"isi_violations": np.inf, "amplitude_cutoff": 1.0, "presence_ratio": 1.5}
+
+
+def impossible(units: UnitTable) -> str | None:
+    """What is wrong with a metric that decides which units are used, None where nothing is.
+
+    A percentage passes any lower limit that is meant for a share, and -1 for an unknown value any upper one.
+    """
+    for name, largest in _LARGEST.items():
+        values = getattr(units, name)
+        wrong = np.flatnonzero((values < 0) | (values > largest))
+        if len(wrong):
+            limit = f"to {largest:g}, a share and no percentage" if np.isfinite(largest) else "or more"
+            return (
+                f"{name} is {values[wrong[0]]:g} for unit {units.unit_id[wrong[0]]} ({len(wrong)} such units), "
+                f"expected 0 {limit}, or NaN where it is not known"
+            )
+    return None
+
+
 def met(units: UnitTable, limits: Limits) -> dict[str, np.ndarray]:
     """For each limit by name which units meet it, bool (n_units,); without those that are None."""
     found = {}

@@ -23,8 +23,7 @@ from spikevaediff import nwb_extract, plain_folder
 from spikevaediff.atomic import replacing
 from spikevaediff.captions import Captions
 from spikevaediff.images import check_size, read_grey, resize
-from spikevaediff.records import Stimuli
-from spikevaediff.response_tables import LONGEST_S
+from spikevaediff.records import LONGEST_WINDOW_S, Stimuli
 
 
 def acquire(
@@ -57,9 +56,10 @@ def acquire(
     """
     data_dir, out_dir = Path(data_dir), Path(out_dir)
     window = np.asarray(window_s, np.float64)
-    if window.shape != (2,) or not window[0] < window[1] or np.abs(window).max() > LONGEST_S:
+    if window.shape != (2,) or not window[0] < window[1] or np.abs(window).max() > LONGEST_WINDOW_S:
         raise ValueError(
-            f"window_s is {window_s}, expected a start and a later stop in seconds after onset, up to {LONGEST_S:g}"
+            f"window_s is {window_s}, expected a start and a later stop in seconds after onset, up to "
+            f"{LONGEST_WINDOW_S:g}"
         )
     nwb_extract.check_margin(margin_s)
     check_size(size_px)
