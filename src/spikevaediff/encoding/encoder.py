@@ -1,0 +1,215 @@
+"""A fitted encoding model of one population: kept as arrays, run by torch, differentiable in the image.
+
+Kept sparse (a few windows per unit), run dense: each layer gets one matrix (unit, channel x place), so that the
+responses to many images, and their gradient, are one matrix product per layer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from spikevaediff import families
+from spikevaediff.encoding import noise, readout, windows
+from spikevaediff.images import resize
+from spikevaediff.records import _Npz, _require
+
+WeightsOf = Callable[[str], Path]  # the file of an asset, by name
+
+
+@dataclass(frozen=True)
+class Encoder(_Npz):
+    """Responses as a function of the image, and how they scatter around it. A column is a unit in one time window.
+
+    family_name : str, (n_families,); modules of spikevaediff.families.
+    family : int64, (n_columns,); position in family_name, -1 for a column that keeps its mean.
+    row_column, row_family, row_layer : int64, (n_rows,); which column reads which layer of which family.
+    row_window : float64, (n_rows, 3); size, row and column of the window, image widths.
+    row_start : int64, (n_rows + 1,); weights of a row are weight[row_start[i]:row_start[i + 1]], a number per channel.
+    weight : float32, (n_weights,).
+    intercept : float64, (n_columns,).
+    covariance : float64, (n_columns, n_columns); of the response around the prediction, trial noise of a mean response
+        and error of the model together.
+    shrinkage : float64, (); of its correlations, see `noise`.
+    image_id : int64, (n_images,); the training images.
+    left_out : float64, (n_images, n_columns); prediction of every training image without it.
+    r2 : float64, (n_columns,); of left_out. family_r2 : float64, (n_families, n_columns).
+    unit_id, session_id : int64, (n_columns,); area : str, (n_columns,).
+    """
+
+    family_name: np.ndarray
+    family: np.ndarray
+    row_column: np.ndarray
+    row_family: np.ndarray
+    row_layer: np.ndarray
+    row_window: np.ndarray
+    row_start: np.ndarray
+    weight: np.ndarray
+    intercept: np.ndarray
+    covariance: np.ndarray
+    shrinkage: np.ndarray
+    image_id: np.ndarray
+    left_out: np.ndarray
+    r2: np.ndarray
+    family_r2: np.ndarray
+    unit_id: np.ndarray
+    session_id: np.ndarray
+    area: np.ndarray
+
+    def __post_init__(self) -> None:
+        n = len(self.intercept)
+        for name in ("family", "r2", "unit_id", "session_id", "area", "covariance"):
+            _require(len(getattr(self, name)) == n, f"Encoder: {name} has {len(getattr(self, name))} columns, not {n}")
+        _require(self.row_start[-1] == len(self.weight), "Encoder: row_start does not end where the weights do")
+        for name in ("weight", "intercept", "covariance"):
+            _require(np.isfinite(getattr(self, name)).all(), f"Encoder: {name} is not finite")
+
+
+def seen(pixels: np.ndarray) -> Tensor:
+    """Images as encoding models take them: uint8 (n, height, width) -> float32 (n, 64, 64) in [0, 1]."""
+    return torch.from_numpy(resize(pixels, families.IMAGE_PX).astype(np.float32) / 255)
+
+
+def family(name: str) -> ModuleType:
+    """A module of spikevaediff.families.
+
+    Raises
+    ------
+    KeyError
+        There is no such family; the message lists those that exist.
+    """
+    there = sorted(path.stem for path in Path(families.__file__).parent.glob("[!_]*.py"))
+    if name not in there:
+        raise KeyError(f"encoding family {name!r} does not exist; there are {', '.join(there)}")
+    return import_module(f"spikevaediff.families.{name}")
+
+
+def built(name: str, weights_of: WeightsOf) -> Callable[[Tensor], list[Tensor]]:
+    """The maps of a family as a function of images, with its weights."""
+    module = family(name)
+    return module.build(*[weights_of(asset) for asset in module.ASSETS])
+
+
+@torch.no_grad()
+def maps_of(
+    pixels: np.ndarray, names: Sequence[str], weights_of: WeightsOf, *, batch_size: int = 32
+) -> list[list[Tensor]]:
+    """Maps of all images, per family and layer float32 (n_images, channel, row, column), for `fit`."""
+    images = seen(pixels)
+    found = []
+    for name in names:
+        maps = built(name, weights_of)
+        parts = [maps(images[i : i + batch_size]) for i in track(range(0, len(images), batch_size), f"{name} maps")]
+        found.append([torch.cat(layer) for layer in zip(*parts, strict=True)])
+    return found
+
+
+def fit(
+    maps: Sequence[Sequence[Tensor]],
+    x: np.ndarray,
+    *,
+    families: Sequence[str],
+    image_id: np.ndarray,
+    unit_id: np.ndarray,
+    session_id: np.ndarray,
+    area: np.ndarray,
+) -> Encoder:
+    """Encoding model of training images.
+
+    Parameters
+    ----------
+    maps : per family and layer float32, (n_images, channel, row, column)
+        As from `maps_of`, of the training images alone.
+    x : float64, (n_images, n_columns)
+        Mean responses to them, rows as in `maps`.
+    families : sequence of str
+        Families in the order of `maps`.
+    image_id : int64, (n_images,)
+    unit_id, session_id, area : (n_columns,)
+
+    Raises
+    ------
+    ValueError
+        See `readout.fit` and `noise.covariance`.
+    """
+    fitted = readout.fit(maps, [family(name).WINDOWS for name in families], x)
+    covariance, shrinkage = noise.covariance(x - fitted.left_out)
+    lengths = [len(w) for of_family in fitted.readouts for w in of_family.weight]
+    flat = [w for of_family in fitted.readouts for w in of_family.weight]
+    return Encoder(
+        family_name=np.array(families),
+        family=fitted.family,
+        row_column=np.concatenate([r.unit for r in fitted.readouts]),
+        row_family=np.concatenate([np.full(len(r.unit), i) for i, r in enumerate(fitted.readouts)]),
+        row_layer=np.concatenate([r.layer for r in fitted.readouts]),
+        row_window=np.concatenate([r.window.reshape(-1, 3) for r in fitted.readouts]),
+        row_start=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
+        weight=np.concatenate([*flat, np.zeros(0)]).astype(np.float32),
+        intercept=fitted.intercept,
+        covariance=covariance,
+        shrinkage=np.array(shrinkage),
+        image_id=image_id,
+        left_out=fitted.left_out,
+        r2=fitted.r2,
+        family_r2=fitted.family_r2,
+        unit_id=unit_id,
+        session_id=session_id,
+        area=area,
+    )
+
+
+class Predictor(torch.nn.Module):
+    """Mean responses to images: float32 (n_images, row, column) in [0, 1] -> float32 (n_images, n_columns).
+
+    Parameters
+    ----------
+    encoder : Encoder
+    weights_of : callable
+        The weight file of an asset.
+    """
+
+    def __init__(self, encoder: Encoder, weights_of: WeightsOf) -> None:
+        super().__init__()
+        self.register_buffer("intercept", torch.from_numpy(encoder.intercept.astype(np.float32)))
+        self.encoder = encoder
+        self._maps = [
+            (index, built(name, weights_of))
+            for index, name in enumerate(encoder.family_name.tolist())
+            if np.any(encoder.row_family == index)
+        ]
+
+    def dense(self, family: int, layer: int, shape: Sequence[int]) -> Tensor:
+        """Weights of one layer, (n_columns, channel * row * column), made on first use for maps of this shape."""
+        name = f"dense_{family}_{layer}"
+        if name not in self._buffers:
+            e = self.encoder
+            rows = np.flatnonzero((e.row_family == family) & (e.row_layer == layer))
+            places = windows.weights(e.row_window[rows], *shape[1:]).astype(np.float32)
+            matrix = np.zeros((len(e.intercept), shape[0], places.shape[1]), np.float32)
+            for row, place in zip(rows.tolist(), places, strict=True):
+                channels = e.weight[e.row_start[row] : e.row_start[row + 1]]
+                matrix[e.row_column[row]] += channels[:, None] * place
+            self.register_buffer(name, torch.from_numpy(matrix.reshape(len(matrix), -1)).to(self.intercept))
+        return self._buffers[name]  # type: ignore[return-value]
+
+    def forward(self, images: Tensor) -> Tensor:
+        found = self.intercept.expand(len(images), -1)
+        for index, maps in self._maps:
+            for layer, values in enumerate(maps(images)):
+                if np.any((self.encoder.row_family == index) & (self.encoder.row_layer == layer)):
+                    found = found + values.flatten(1) @ self.dense(index, layer, values.shape[1:]).T
+        return found
+
+
+@torch.no_grad()
+def predict(encoder: Encoder, pixels: np.ndarray, weights_of: WeightsOf, *, batch_size: int = 64) -> np.ndarray:
+    """Mean responses to images, uint8 (n, height, width) -> float64 (n, n_columns)."""
+    predictor, images = Predictor(encoder, weights_of), seen(pixels)
+    parts = [predictor(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
+    return torch.cat(parts).double().numpy() if parts else np.empty((0, len(encoder.intercept)))
