@@ -83,7 +83,10 @@ def modules_of(stage: str, command: str) -> set[str]:
     if 'module("regression"' in text:
         for path in (ROOT / "src" / "spikevaediff" / "regression").glob("[!_]*.py"):
             reached(path, files)
-    if "weights_path(" in text:
+    if ROOT / "src" / "spikevaediff" / "encoding" / "encoder.py" in files:  # chooses families by name
+        for path in (ROOT / "src" / "spikevaediff" / "families").glob("[!_]*.py"):
+            reached(path, files)
+    if "weights_path" in text:
         reached(ROOT / "src" / "spikevaediff" / "assets.py", files)
     paths = {path.relative_to(ROOT).as_posix() for path in files} - PLUMBING
     return {path for path in paths if not (path.endswith("__init__.py") and is_docstring_only(ROOT / path))}

@@ -47,6 +47,18 @@ def response_matrix(responses: Responses, *, transform: str) -> np.ndarray:
     return np.sqrt(x)
 
 
+def units_of_columns(responses: Responses) -> dict[str, np.ndarray]:
+    """The unit of every column of `response_matrix`.
+
+    Returns
+    -------
+    dict of arrays, (n_windows * n_units,)
+        unit_id, session_id int64; area str.
+    """
+    units, n_windows = responses.units, len(responses.window_s)
+    return {name: np.tile(getattr(units, name), n_windows) for name in ("unit_id", "session_id", "area")}
+
+
 def mean_over_presentations(x: np.ndarray, image_id: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Mean response to each image.
 

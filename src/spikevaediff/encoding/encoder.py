@@ -4,7 +4,7 @@ Kept sparse (a few windows per unit), run dense: each layer gets one matrix (uni
 responses to many images, and their gradient, are one matrix product per layer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -116,9 +116,7 @@ def fit(
     *,
     families: Sequence[str],
     image_id: np.ndarray,
-    unit_id: np.ndarray,
-    session_id: np.ndarray,
-    area: np.ndarray,
+    units: Mapping[str, np.ndarray],
 ) -> Encoder:
     """Encoding model of training images.
 
@@ -131,7 +129,8 @@ def fit(
     families : sequence of str
         Families in the order of `maps`.
     image_id : int64, (n_images,)
-    unit_id, session_id, area : (n_columns,)
+    units : mapping of arrays, (n_columns,)
+        unit_id, session_id and area of every column, as from `preprocessing.units_of_columns`.
 
     Raises
     ------
@@ -158,9 +157,9 @@ def fit(
         left_out=fitted.left_out,
         r2=fitted.r2,
         family_r2=fitted.family_r2,
-        unit_id=unit_id,
-        session_id=session_id,
-        area=area,
+        unit_id=units["unit_id"],
+        session_id=units["session_id"],
+        area=units["area"],
     )
 
 
@@ -173,6 +172,8 @@ class Predictor(torch.nn.Module):
     weights_of : callable
         The weight file of an asset.
     """
+
+    intercept: Tensor
 
     def __init__(self, encoder: Encoder, weights_of: WeightsOf) -> None:
         super().__init__()
@@ -196,7 +197,7 @@ class Predictor(torch.nn.Module):
                 channels = e.weight[e.row_start[row] : e.row_start[row + 1]]
                 matrix[e.row_column[row]] += channels[:, None] * place
             self.register_buffer(name, torch.from_numpy(matrix.reshape(len(matrix), -1)).to(self.intercept))
-        return self._buffers[name]  # type: ignore[return-value]
+        return self.get_buffer(name)
 
     def forward(self, images: Tensor) -> Tensor:
         found = self.intercept.expand(len(images), -1)

@@ -115,7 +115,7 @@ def fit(
         chosen.append((np.argsort(study.error, 0), n_best))
     readouts = []
     for number, (study, (order, n_best)) in enumerate(zip(studies, chosen, strict=True)):
-        pairs = [(c, u) for u in np.flatnonzero(family == number) for c in order[: n_best[u], u]]
+        pairs = [(int(c), int(u)) for u in np.flatnonzero(family == number) for c in order[: n_best[u], u]]
         readout = _readout(study, maps[number], pairs, n_best, y, intercept)
         readouts.append(readout)
     r2 = 1 - np.divide(least, total, out=np.ones_like(least), where=total > 0)
@@ -256,5 +256,5 @@ def _readout(
         unit=np.array([u for _, u in pairs], np.int64),
         layer=study.layer[chosen],
         window=study.window[chosen],
-        weight=[weight[int(c), int(u)] for c, u in pairs],
+        weight=[weight[pair] for pair in pairs],
     )

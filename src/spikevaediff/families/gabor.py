@@ -35,13 +35,12 @@ def build() -> Callable[[Tensor], list[Tensor]]:
         light = 2 * images - 1
         found = []
         for envelope, waves_y, waves_x, own in layers:
-            kind = {"device": images.device, "dtype": images.dtype}
-            local = envelope.to(**kind) @ light @ envelope.to(**kind).T  # (n, place, place)
-            real_y, imag_y = waves_y.real.to(**kind), waves_y.imag.to(**kind)
-            real_x, imag_x = waves_x.real.to(**kind), waves_x.imag.to(**kind)
+            local = envelope.to(images) @ light @ envelope.to(images).T  # (n, place, place)
+            real_y, imag_y = waves_y.real.to(images), waves_y.imag.to(images)
+            real_x, imag_x = waves_x.real.to(images), waves_x.imag.to(images)
             rows_real, rows_imag = (w @ light[:, None] for w in (real_y, imag_y))  # (n, orientation, place, column)
-            even = rows_real @ real_x.mT - rows_imag @ imag_x.mT - own.real.to(**kind) * local[:, None]
-            odd = rows_real @ imag_x.mT + rows_imag @ real_x.mT - own.imag.to(**kind) * local[:, None]
+            even = rows_real @ real_x.mT - rows_imag @ imag_x.mT - own.real.to(images) * local[:, None]
+            odd = rows_real @ imag_x.mT + rows_imag @ real_x.mT - own.imag.to(images) * local[:, None]
             energy = torch.sqrt(even**2 + odd**2 + _ROUNDING**2)
             phases = [torch.relu(part) for part in (even, -even, odd, -odd)]
             found.append(torch.sqrt(torch.cat([energy, *phases], 1) + _ROUNDING) - math.sqrt(_ROUNDING))

@@ -22,5 +22,3 @@ def build() -> Callable[[Tensor], list[Tensor]]:
         return [F.adaptive_avg_pool2d(light, 16), coarse[:, :, None, None]]
 
     return maps
-
-
