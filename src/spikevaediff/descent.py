@@ -5,8 +5,8 @@ maps targets of the images to errors of left-out rows (spikevaediff.smoother). S
 whatever the number of targets. It is written here a second time, by a Cholesky factor instead of eigenvectors: their
 derivative divides by differences of eigenvalues, which vanish for units or images that are copies.
 
-With I - H = C^-1 - root root' / sum(w) for C = I + K, K the centred kernel over alpha, rows times the root of their
-weight: errors_f = ((I - H)_ff)^-1 ((I - H) G)_f z.
+With K the kernel over alpha, rows and columns times the root of their weight, I - H is (I + K)^-1 in the directions
+orthogonal to the roots of the weights, and errors_f = ((I - H)_ff)^-1 ((I - H) G)_f z.
 """
 
 from collections.abc import Callable
@@ -17,41 +17,61 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from spikevaediff import smoother
+
 MEMORY = 10  # pairs of steps and gradients that L-BFGS remembers
 
 
-def held_out_form(kernel: jax.Array, root: jax.Array, g: jax.Array, slot: jax.Array) -> jax.Array:
-    """R'R of the left-out errors, differentiable in the kernel.
+def held_out_form(
+    kernel: jax.Array, root: jax.Array, g: jax.Array, slot: jax.Array, smallest: jax.Array | float = 1.0
+) -> jax.Array:
+    """R'R of the left-out errors, differentiable in the kernel; infinite where rounding could change them.
 
     Parameters
     ----------
     kernel : float64, (n_rows, n_rows)
-        Centred on the weighted mean, rows and columns times the root of their weight, over alpha.
+        Rows and columns times the root of their weight, over alpha; centred or not.
     root : float64, (n_rows,)
     g : float64, (n_rows, n_images), targets of rows, see spikevaediff.smoother.
     slot : int, (n_folds, longest fold), rows of each fold; n_rows fills up.
+    smallest : float, (), up to 1
+        Rounding must not change errors at this part of alpha, either.
 
     Returns
     -------
     float64, (n_images, n_images)
     """
     n = len(root)
-    lower = jnp.linalg.cholesky(jnp.eye(n, dtype=kernel.dtype) + kernel)
+    turned, row, u, b = smoother.turn(kernel, root)
+    lower = jnp.linalg.cholesky(jnp.eye(n, dtype=kernel.dtype) + turned)
     inverse = jax.scipy.linalg.cho_solve((lower, True), jnp.eye(n, dtype=kernel.dtype))
-    rest = inverse - root[:, None] * root[None, :] / jnp.sum(root**2)
+    inverse = jnp.where(row[:, None] | row[None, :], 0.0, inverse)
+    w = b * (inverse @ u)
+    w = w - (b / 2.0) * (u @ w) * u
+    rest = inverse - u[:, None] * w[None, :] - w[:, None] * u[None, :]
+
+    def unless_in_doubt(errors: jax.Array, kept: jax.Array) -> jax.Array:
+        # As smoother.held_out has it, by norms that are at least the largest eigenvalues.
+        largest = jnp.max(jnp.sum(jnp.abs(inverse), axis=1))
+        least = jnp.maximum(1.0 / largest - 1.0, 0.0) + smallest
+        doubt = smoother.ROUNDING * jnp.finfo(kernel.dtype).eps * jnp.linalg.norm(kernel) / least
+        doubt = jax.lax.stop_gradient(doubt * jnp.sqrt(largest / jnp.min(kept)))
+        return jnp.where(doubt <= smoother.DOUBT[np.dtype(np.float64)], errors.T @ errors, jnp.inf)
+
     residual = rest @ g
     if slot.shape[1] == 1:
         errors = residual / jnp.diag(rest)[:, None]
-        return errors.T @ errors
+        return unless_in_doubt(errors, jnp.diag(rest))
     full = jnp.eye(n + 1, dtype=kernel.dtype).at[:n, :n].set(rest)
     kept = full[slot[:, :, None], slot[:, None, :]]
     # A filled-up fold has several copies of row n: only their diagonal may be one.
     filler = slot == n
     kept = jnp.where(filler[:, :, None] | filler[:, None, :], jnp.eye(slot.shape[1], dtype=kernel.dtype)[None], kept)
     rows = jnp.concatenate([residual, jnp.zeros((1, g.shape[1]), g.dtype)])[slot]
-    errors = jax.vmap(lambda a, b: jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(a), True), b))(kept, rows)
-    errors = errors.reshape(-1, g.shape[1])
-    return errors.T @ errors
+    factor = jnp.linalg.cholesky(kept)
+    errors = jax.vmap(lambda a, b: jax.scipy.linalg.cho_solve((a, True), b))(factor, rows).reshape(-1, g.shape[1])
+    pivots = jnp.where(filler, jnp.inf, jnp.diagonal(factor, axis1=1, axis2=2) ** 2)
+    return unless_in_doubt(errors, pivots)
 
 
 @partial(jax.jit, static_argnames=("loss",))
@@ -75,7 +95,7 @@ def minimise(
     The line search is that of Lewis and Overton 2013 (Mathematical Programming 141), on the host: the one of optax is
     part of the compiled step, with eight copies of the gradient, and takes six seconds to compile for steps of a
     millisecond. Stops where the largest absolute derivative is below 1e-6 (the loss is of order one), where no step
-    along the direction lowers the loss, or after max_steps.
+    along the direction lowers the loss, at the edge of where the loss is finite, or after max_steps.
 
     Returns
     -------
@@ -94,6 +114,11 @@ def minimise(
         at = np.asarray(start, np.float64)
         state = optax.scale_by_lbfgs(memory_size=MEMORY).init(jnp.asarray(at))
         value, gradient = evaluate(at)
+        if not np.isfinite(value):
+            raise ValueError(
+                "the alphas are too small for the responses to search from: rounding decides the errors of left-out "
+                "images. Offer larger alphas."
+            )
         record[0] = value, np.abs(gradient).max()
         for step in range(1, max_steps + 1):
             if record[step - 1, 1] < 1e-6:
@@ -102,18 +127,25 @@ def minimise(
             direction = np.asarray(towards)
             slope = gradient @ direction
             length, low, high = 1.0, 0.0, np.inf
+            best, at_edge = (value, gradient, 0.0), False
             for _ in range(30):
                 trial, following = evaluate(at + length * direction)
-                # Armijo's condition fails also for a loss that overflowed.
+                # Armijo's condition fails also for a loss that is infinite or not a number.
                 if not trial <= value + 1e-4 * length * slope:
-                    high = length
-                elif following @ direction < 0.9 * slope:
-                    low = length
-                else:
+                    high, at_edge = length, at_edge or not np.isfinite(trial)
+                    length = (low + high) / 2
+                    continue
+                best = trial, following, length
+                if following @ direction >= 0.9 * slope:
+                    at_edge = False
                     break
+                low = length
                 length = (low + high) / 2 if np.isfinite(high) else 2 * low
-            if not trial < value:
+            if not best[0] < value:
                 break
-            at, value, gradient = at + length * direction, trial, following
+            value, gradient, length = best
+            at = at + length * direction
             record[step] = value, np.abs(gradient).max()
+            if at_edge:
+                break
     return at, record

@@ -8,8 +8,9 @@ So the fitted values are a linear function of the targets, H y, and everything a
 matrices that no target enters. Symbols, all for rows multiplied by the root of their weight and centred on the weighted
 mean:
 
-    n rows, m images, r coordinates (the smaller of rows and features)
-    U (n, r)       coordinates of the rows, orthogonal columns: U = X V with X'X = V L V'
+    n rows, m images, r coordinates (the smaller of rows - 1 and features)
+    V (n, r)       orthonormal directions of rows, orthogonal to the roots of the weights, with eigenvalues l
+    U = V sqrt(l)  coordinates of the rows
     gain           1 / (l + alpha), one row a penalty
     G (n, m)       root of the weight where row i shows image g, else 0: rows have targets G z for z (m, n_targets)
     S = U'G        coupling
@@ -27,6 +28,13 @@ without scatter).
 Leaving a fold f out needs no refit (the block form of the leave-one-out identity, e.g. Liland, Skogholt and Indahl
 2024, IEEE Access 12, arXiv 2211.15128): errors_f = (I - H_ff)^-1 (y - H y)_f.
 
+Rounding. I - H is what H leaves of one: where a fit passes through its rows (small penalties, as many units as images)
+that difference is rounding, and the errors of left-out rows would come out as anything, zero included. With V spanning
+all that is orthogonal to the roots, I - H = V alpha/(l + alpha) V', a sum of positive terms without a difference
+(`Factor.complete`). A Gram matrix or kernel tells its eigenvalues from zero only to about 10^-16 of its trace. What
+that leaves open of l + alpha, or of the difference where one is formed, is the doubt of a fit: `linear` then factorises
+by singular values, whose squares reach down to 10^-32, and what cannot be told even so is refused.
+
 Two routes. On an accelerator everything is a jitted JAX program. On a processor the large factorisations go straight to
 the BLAS and LAPACK that JAX calls there, too (`on_processor`): XLA has no product that computes one triangle of a
 symmetric matrix, pads folds to one length and copies around every factorisation, 1.5 to 2 times the time altogether.
@@ -39,11 +47,38 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.linalg import blas, eigh, lapack
+from scipy.linalg import blas, eigh, get_blas_funcs, lapack, qr, svd
 
 SCOPES = ("target", "group", "global")
 LONG_FOLD = 64  # rows; shorter folds are quicker in one program than one by one
 WIDE = 1024  # columns that a product needs to be quick
+# How much rounding may change left-out errors. float32 is only taken where it is known to be right.
+ROUNDING = 8.0  # what factorisations err by, times eps and the largest eigenvalue
+DOUBT = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 1e-3}
+
+
+@dataclass(frozen=True)
+class Factor:
+    """The penalised problem, diagonalised.
+
+    eigenvalue : float64, (r,); zero where rounding cannot tell it from zero.
+    vectors : float32 or float64, (n_rows, r), V of the module docstring; its dtype is that of the computation. Columns
+        of zero eigenvalue are zero unless `complete`.
+    basis : (n_units, r) or, of a kernel, (n_rows, r); takes new rows to coordinates.
+    complete : V spans all that is orthogonal to the roots of the weights.
+    rounding : (a, b), by which parts a / sqrt(v) + b / v rounding changes directions of l + alpha >= v.
+    """
+
+    eigenvalue: np.ndarray
+    vectors: np.ndarray
+    basis: np.ndarray
+    complete: bool
+    rounding: tuple[float, float]
+
+    def coupling(self, design: "Design") -> np.ndarray:
+        """S of the module docstring, (r, n_images)."""
+        root = np.sqrt(self.eigenvalue).astype(self.vectors.dtype)
+        return root[:, None] * (self.vectors.T @ design.targets_of_rows.astype(self.vectors.dtype))
 
 
 @dataclass(frozen=True)
@@ -182,17 +217,6 @@ def check(
     return Design(images, image, fold=fold_of_image[image], root=np.sqrt(weight), constant=constant)
 
 
-def _eigh(gram: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Eigenvalues (rounding below zero variance set to zero) and eigenvectors of a positive semi-definite matrix."""
-    eigenvalue, vectors = jax.lax.linalg.eigh(gram, lower=True, symmetrize_input=False)[::-1]
-    return jnp.where(eigenvalue > eigenvalue[-1] * len(gram) * jnp.finfo(gram.dtype).eps, eigenvalue, 0.0), vectors
-
-
-def _where_positive(eigenvalue: jax.Array, values: jax.Array) -> jax.Array:
-    # A direction of zero variance carries nothing. Its coordinate is zero: rounding noise would be divided by alpha.
-    return jnp.where(eigenvalue > 0.0, values, 0.0)
-
-
 def _lower(a: jax.Array, b: jax.Array) -> jax.Array:
     """a @ b' for a result known to be symmetric (last two axes), right in its lower triangle only.
 
@@ -215,43 +239,151 @@ def _syrk(x: np.ndarray, scale: float = 1.0, add: np.ndarray | None = None) -> n
     return syrk(scale, a, trans=transposed, lower=1, **options)
 
 
-def _eigh_on_processor(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As _eigh, of the lower triangle of an array that is overwritten; and which eigenvalues are above zero."""
+@jax.jit
+def _without_root(gram: jax.Array, root: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """As _without_root_on_processor."""
+    gram = jnp.tril(gram) + jnp.tril(gram, -1).T
+    turned, row, u, b = turn(gram, root)
+    apart = jnp.diag(jnp.where(row, jnp.max(jnp.diag(turned)), jnp.zeros((), gram.dtype)))
+    vectors, eigenvalue = jax.lax.linalg.eigh(turned - apart, lower=True, symmetrize_input=False)
+    vectors = jnp.where(row[:, None], jnp.zeros((), gram.dtype), vectors[:, 1:])
+    return eigenvalue[1:], vectors - (b * u)[:, None] * (u @ vectors)[None, :]
+
+
+def turn(kernel: jax.Array, root: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """A kernel in the directions orthogonal to the roots of the weights, turned into all rows but one.
+
+    That is its centring in feature space, and leaves out the roots themselves: as one more direction without variance
+    they would mix with whatever has little.
+
+    Parameters
+    ----------
+    kernel : (n_rows, n_rows), rows and columns times the root of their weight; centred or not.
+    root : (n_rows,)
+
+    Returns
+    -------
+    turned : (n_rows, n_rows), T kernel T for T = I - b u u', zero in the row and column that T takes the roots to: that
+        of the largest weight, so that rows of small weights keep their digits.
+    row : bool, (n_rows,), where that is.
+    u : (n_rows,)
+    b : ()
+    """
+    row = jnp.arange(len(root)) == jnp.argmax(root)
+    u = root / jnp.linalg.norm(root) + row.astype(root.dtype)
+    b = 1.0 / jnp.max(u)
+    w = b * (kernel @ u)
+    w = w - (b / 2.0) * (u @ w) * u
+    turned = kernel - u[:, None] * w[None, :] - w[:, None] * u[None, :]
+    return jnp.where(row[:, None] | row[None, :], jnp.zeros((), kernel.dtype), turned), row, u, b
+
+
+def _mirror(root: np.ndarray) -> tuple[int, np.ndarray, float]:
+    """(row, u, b) of `turn`."""
+    row = int(np.argmax(root))
+    u = root / np.linalg.norm(root)
+    u[row] += 1.0
+    return row, u, 1.0 / u[row]
+
+
+def _without_root_on_processor(gram: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and -vectors of a matrix in the directions orthogonal to the roots of the weights; see `turn`.
+
+    Parameters
+    ----------
+    gram : (n_rows, n_rows), right in its lower triangle, in the order of LAPACK; overwritten.
+    root : (n_rows,)
+
+    Returns
+    -------
+    eigenvalue : (n_rows - 1,), ascending.
+    vectors : (n_rows, n_rows - 1)
+    """
+    symv, syr2 = get_blas_funcs(("symv", "syr2"), (gram,))
+    row, u, b = _mirror(root)
+    u = u.astype(gram.dtype)
+    w = symv(b, gram, u, lower=1)
+    w -= (b / 2 * (u @ w)) * u
+    gram = syr2(-1.0, u, w, a=gram, lower=1, overwrite_a=1)
+    gram[row], gram[:, row] = 0, 0
+    gram[row, row] = -gram.diagonal().max()  # apart from the others, and the first
+    eigenvalue, vectors = _eigh_on_processor(gram)
+    vectors = vectors[:, 1:]
+    vectors[row] = 0
+    vectors -= np.outer(u @ vectors, (b * u).astype(gram.dtype)).T
+    return eigenvalue[1:], vectors
+
+
+def _eigh_on_processor(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and -vectors of the lower triangle of an array that is overwritten."""
     # "evd" (divide and conquer) takes half the time of the default.
-    eigenvalue, vectors = eigh(gram, lower=True, overwrite_a=True, check_finite=False, driver="evd")
-    positive = eigenvalue > eigenvalue[-1] * len(eigenvalue) * np.finfo(gram.dtype).eps
-    return np.where(positive, eigenvalue, 0).astype(gram.dtype), vectors, positive
+    return eigh(gram, lower=True, overwrite_a=True, check_finite=False, driver="evd")
 
 
-def _roots(eigenvalue: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Square roots and their reciprocals, 0 where there is no variance."""
+def _reciprocal_roots(eigenvalue: np.ndarray) -> np.ndarray:
+    """1 / sqrt(l), 0 where l is: a coordinate without variance would be noise, divided by alpha."""
     root = np.sqrt(eigenvalue)
-    return root, np.divide(1.0, root, out=np.zeros_like(root), where=positive)
+    return np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
 
 
-def _linear_on_processor(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    primal = x.shape[1] <= x.shape[0]
-    eigenvalue, vectors, positive = _eigh_on_processor(_syrk(x.T if primal else x))
-    if primal:
-        vectors[:, ~positive] = 0
-        return eigenvalue, vectors, x @ vectors
-    root, reciprocal = _roots(eigenvalue, positive)
-    return eigenvalue, (x.T @ vectors) * reciprocal, vectors * root
-
-
-@jax.jit
-def _linear_primal(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    eigenvalue, vectors = _eigh(_lower(x.T, x.T))
-    basis = _where_positive(eigenvalue[None, :], vectors)
-    return eigenvalue, basis, x @ basis
+def _linear_on_processor(x: np.ndarray, root: np.ndarray, zero: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if x.shape[1] < x.shape[0] - 1:
+        eigenvalue, basis = _eigh_on_processor(_syrk(x.T))
+        eigenvalue[eigenvalue <= zero * eigenvalue[-1]] = 0
+        basis[:, eigenvalue == 0] = 0
+        return eigenvalue, basis, (x @ basis) * _reciprocal_roots(eigenvalue)
+    eigenvalue, vectors = _without_root_on_processor(_syrk(x), root)
+    eigenvalue[eigenvalue <= zero * eigenvalue[-1]] = 0
+    return eigenvalue, (x.T @ vectors) * _reciprocal_roots(eigenvalue), vectors
 
 
 @jax.jit
-def _linear_dual(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    eigenvalue, vectors = _eigh(_lower(x, x))
-    root = jnp.sqrt(eigenvalue)
-    basis = (x.T @ vectors) * _where_positive(eigenvalue, 1.0 / root)[None, :]
-    return eigenvalue, basis, vectors * root[None, :]
+def _linear_primal(x: jax.Array, zero: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    basis, eigenvalue = jax.lax.linalg.eigh(_lower(x.T, x.T), lower=True, symmetrize_input=False)
+    positive = eigenvalue > zero * eigenvalue[-1]
+    eigenvalue, basis = jnp.where(positive, eigenvalue, 0.0), jnp.where(positive[None, :], basis, 0.0)
+    return eigenvalue, basis, x @ (basis * jnp.where(positive, eigenvalue**-0.5, 0.0)[None, :])
+
+
+@jax.jit
+def _linear_dual(x: jax.Array, root: jax.Array, zero: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    eigenvalue, vectors = _without_root(_lower(x, x), root)
+    positive = eigenvalue > zero * eigenvalue[-1]
+    eigenvalue = jnp.where(positive, eigenvalue, 0.0)
+    return eigenvalue, (x.T @ vectors) * jnp.where(positive, eigenvalue**-0.5, 0.0)[None, :], vectors
+
+
+def _by_gram(x: np.ndarray, root: np.ndarray) -> Factor:
+    """By the Gram matrix of the smaller side: of units (primal) where rows are more than these, else of rows (dual)."""
+    complete = x.shape[1] >= x.shape[0] - 1
+    zero = ROUNDING * float(np.finfo(x.dtype).eps)
+    if on_processor():
+        eigenvalue, basis, vectors = _linear_on_processor(x, root, zero)
+    else:
+        with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+            x_, zero_ = jnp.asarray(x), jnp.asarray(zero, x.dtype)
+            found = (
+                _linear_dual(x_, jnp.asarray(root.astype(x.dtype)), zero_) if complete else _linear_primal(x_, zero_)
+            )
+        eigenvalue, basis, vectors = map(np.asarray, found)
+    eigenvalue = eigenvalue.astype(np.float64)
+    return Factor(eigenvalue, vectors, basis, complete=complete, rounding=(0.0, zero * float(eigenvalue[-1])))
+
+
+def _by_singular_values(x: np.ndarray, root: np.ndarray) -> Factor:
+    """By singular values, whose squares keep twice the digits; V is complete whatever the number of units."""
+    row, u, b = _mirror(root)
+    turned = np.delete(x - np.outer(b * u, u @ x), row, axis=0)
+    left, value, right = svd(turned, full_matrices=False, overwrite_a=True, check_finite=False)
+    if len(value) < len(turned):
+        more = len(turned) - len(value)
+        left = np.hstack([left, qr(left)[0][:, len(value) :]])
+        value, right = np.pad(value, (0, more)), np.pad(right, ((0, more), (0, 0)))
+    vectors = np.insert(left, row, 0.0, axis=0)
+    vectors -= np.outer(b * u, u @ vectors)
+    zero = ROUNDING * float(np.finfo(np.float64).eps) * float(value[0])
+    value[value <= zero] = 0
+    return Factor(value**2, vectors, np.where(value > 0, right.T, 0.0), complete=True, rounding=(2 * zero, zero**2))
 
 
 def weighted_mean(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -296,9 +428,11 @@ def centred(x: np.ndarray, mean: np.ndarray, root: np.ndarray, smallest_alpha: f
 
 
 @jax.jit
-def _cholesky(x: jax.Array, alpha: jax.Array) -> jax.Array:
+def _cholesky(x: jax.Array, alpha: jax.Array, lift: jax.Array) -> tuple[jax.Array, jax.Array]:
     gram = _lower(x, x)
-    return jax.lax.linalg.cholesky(gram + alpha * jnp.eye(len(gram), dtype=x.dtype), symmetrize_input=False)
+    level = jnp.mean(jnp.diag(gram))
+    gram = gram + alpha * jnp.eye(len(gram), dtype=x.dtype) + (level * lift)[:, None] * lift[None, :]
+    return jax.lax.linalg.cholesky(gram, symmetrize_input=False), level
 
 
 @jax.jit
@@ -306,19 +440,35 @@ def _cholesky_solve(lower: jax.Array, b: jax.Array) -> jax.Array:
     return jax.scipy.linalg.cho_solve((lower, True), b)
 
 
-def cholesky(x: np.ndarray, alpha: float) -> np.ndarray:
-    """Lower factor of x x' + alpha I; a penalty alone needs no eigenvectors, which cost twenty times more."""
+def cholesky(x: np.ndarray, alpha: float, root: np.ndarray | None = None) -> np.ndarray:
+    """Lower factor of x x' + alpha I; a penalty alone needs no eigenvectors, which cost twenty times more.
+
+    With the roots of the weights, where x are centred rows, what x x' lacks in their direction is filled in: nothing
+    that is centred has a part in it, and alpha alone would raise the rounding that is there instead.
+
+    Raises
+    ------
+    ValueError
+        Rounding decides what solving with the factor gives.
+    """
+    lift = np.zeros(len(x), x.dtype) if root is None else (root / np.linalg.norm(root)).astype(x.dtype)
     if on_processor():
         gram = _syrk(x)
+        level = gram.diagonal().mean()
+        if root is not None:
+            gram = get_blas_funcs("syr", (gram,))(level, lift, a=gram, lower=1, overwrite_a=1)
         gram[np.diag_indices(len(gram))] += alpha
         # Above the diagonal `_syrk` left zeros, which need not be written again.
         potrf = lapack.spotrf if x.dtype == np.float32 else lapack.dpotrf
         lower, failed = potrf(gram, lower=1, overwrite_a=1, clean=0)
     else:
         with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-            lower = np.asarray(_cholesky(jnp.asarray(x), jnp.asarray(alpha, x.dtype)))
+            found = _cholesky(jnp.asarray(x), jnp.asarray(alpha, x.dtype), jnp.asarray(lift))
+            lower, level = map(np.asarray, found)
         failed = not np.isfinite(lower[-1, -1])
-    if failed:
+    # The least pivot is no more than a bound on the smallest eigenvalue, and the trace one on the largest.
+    doubt = np.inf if failed else np.finfo(x.dtype).eps * len(x) * float(level) / float(lower.diagonal().min()) ** 2
+    if doubt > DOUBT[x.dtype]:
         raise ValueError(
             f"alpha {alpha:g} is too small for the responses: their Gram matrix cannot be factorised. Raise it."
         )
@@ -341,188 +491,191 @@ def sum_over_rows(values: np.ndarray, image: np.ndarray, n_images: int) -> np.nd
     return np.add.reduceat(values[:, order], np.searchsorted(image[order], np.arange(n_images)), axis=1)
 
 
-def linear(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Diagonalise the penalised problem on its smaller side: units (primal) or rows (dual).
+def linear(x: np.ndarray, alphas: np.ndarray, design: Design) -> tuple[Factor, np.ndarray]:
+    """Diagonalise the penalised problem, as precisely as its penalties ask for, and predict left-out rows.
 
     Parameters
     ----------
     x : float32 or float64, (n_rows, n_units)
-        Centred, rows times the root of their weight. Its dtype is that of the computation.
+        Centred, rows times the root of their weight. Its dtype is that of the computation, unless that is in doubt.
+    alphas : float64, (n_alphas,)
+    design : Design
 
     Returns
     -------
-    eigenvalue : float64, (r,), of x'x, r = min(n_rows, n_units)
-    basis : (n_units, r); x @ basis are coordinates with orthogonal columns of squared length `eigenvalue`.
-    coordinates : (n_rows, r)
+    factor : Factor
+        Rows of x @ basis are their coordinates.
+    maps : as `held_out`.
+
+    Raises
+    ------
+    ValueError
+        Rounding decides left-out errors, see the module docstring.
     """
-    if on_processor():
-        eigenvalue, basis, coordinates = _linear_on_processor(x)
-        return eigenvalue.astype(np.float64), basis, coordinates
-    factor = _linear_primal if x.shape[1] <= x.shape[0] else _linear_dual
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        eigenvalue, basis, coordinates = factor(jnp.asarray(x))
-        return np.asarray(eigenvalue, np.float64), np.asarray(basis), np.asarray(coordinates)
+    ways = [(_by_gram, x.dtype), (_by_gram, np.dtype(np.float64)), (_by_singular_values, np.dtype(np.float64))]
+    for factorise, dtype in dict.fromkeys(ways):
+        factor = factorise(x.astype(dtype, copy=False), design.root)
+        maps, doubt = held_out(factor, alphas, design)
+        if doubt.max() <= DOUBT[dtype]:
+            return factor, maps
+    raise _lost(doubt, alphas, design)
 
 
-def centre(kernel: jax.Array, root: jax.Array) -> jax.Array:
-    """A kernel centred in its feature space on the weighted mean of its rows, times the roots of the weights."""
-    share = root**2 / jnp.sum(root**2)
-    mean = share @ kernel
-    return (kernel - mean[None, :] - mean[:, None] + share @ mean) * root[:, None] * root[None, :]
-
-
-@jax.jit
-def _centred_kernel(kernel: jax.Array, root: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    eigenvalue, vectors = _eigh(centre(kernel, root))
-    square_root = jnp.sqrt(eigenvalue)
-    vectors_of_rows = root[:, None] * vectors * _where_positive(eigenvalue, 1.0 / square_root)[None, :]
-    return eigenvalue, vectors_of_rows, vectors * square_root[None, :], root**2 / jnp.sum(root**2) @ kernel
-
-
-def _centred_kernel_on_processor(
-    kernel: np.ndarray, root: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    share = root**2 / np.sum(root**2)
-    mean = share @ kernel
-    centred = kernel - mean
-    centred -= (mean - share @ mean)[:, None]
-    centred *= root
-    centred *= root[:, None]
-    eigenvalue, vectors, positive = _eigh_on_processor(centred.T)  # symmetric, and in the order of LAPACK
-    square_root, reciprocal = _roots(eigenvalue, positive)
-    coordinates = np.multiply(vectors, square_root, order="C")
-    vectors *= reciprocal
-    vectors *= root[:, None]
-    return eigenvalue, vectors, coordinates, mean
-
-
-def centred_kernel(kernel: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def kernel(
+    values: np.ndarray, alphas: np.ndarray, design: Design, *, error: float = 1.0
+) -> tuple[Factor, np.ndarray, np.ndarray]:
     """Diagonalise a kernel, centred in its feature space on the weighted mean of the rows (the free intercept).
 
     Parameters
     ----------
-    kernel : float64, (n_rows, n_rows)
-    root : float64, (n_rows,), root of the weights.
+    values : float64, (n_rows, n_rows)
+    alphas : float64, (n_alphas,)
+    design : Design
+    error : float
+        What the values err by, in units of rounding.
 
     Returns
     -------
-    eigenvalue : float64, (n_rows,)
-    vectors : (n_rows, n_rows); coordinates of new rows are (their kernel with the rows - column_mean) centred over
-        columns by the weights, times this.
-    coordinates : (n_rows, n_rows), of the rows themselves, times the root of their weight.
+    factor : Factor
+        Coordinates of new rows are (their kernel with the rows - column_mean), centred over columns by the weights,
+        @ basis.
+    maps : as `held_out`.
     column_mean : (n_rows,), weighted mean over rows of the kernel.
+
+    Raises
+    ------
+    ValueError
+        As `linear`.
     """
+    root = design.root
+    gram = values * root
+    gram *= root[:, None]
+    # What the common level of a kernel loses is lost to its differences, so that is what rounding is relative to.
+    others = np.where(np.arange(len(root)) == np.argmax(root), 0.0, root)
+    level = float(others @ gram @ others / (others @ others))
     if on_processor():
-        return _centred_kernel_on_processor(kernel, root)
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        eigenvalue, vectors, coordinates, mean = _centred_kernel(jnp.asarray(kernel), jnp.asarray(root))
-        return np.asarray(eigenvalue), np.asarray(vectors), np.asarray(coordinates), np.asarray(mean)
+        eigenvalue, vectors = _without_root_on_processor(gram.T, root)  # symmetric, and in the order of LAPACK
+    else:
+        with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+            eigenvalue, vectors = map(np.array, _without_root(jnp.asarray(gram), jnp.asarray(root)))
+    rounding = ROUNDING * float(np.finfo(np.float64).eps) * error * (level + float(eigenvalue[-1]))
+    eigenvalue[eigenvalue <= rounding] = 0
+    basis = vectors * _reciprocal_roots(eigenvalue)
+    basis *= root[:, None]
+    factor = Factor(eigenvalue, vectors, basis, complete=True, rounding=(0.0, rounding))
+    maps, doubt = held_out(factor, alphas, design)
+    if doubt.max() > DOUBT[np.dtype(np.float64)]:
+        raise _lost(doubt, alphas, design)
+    return factor, maps, root**2 / np.sum(root**2) @ values
 
 
-@partial(jax.jit, static_argnames=("one_row_an_image",))
+def _lost(doubt: np.ndarray, alphas: np.ndarray, design: Design) -> ValueError:
+    weights = design.root**2
+    uneven = (
+        f", or weights that differ less than {weights.min():g} and {weights.max():g}"
+        if weights.max() > 1e3 * weights.min()
+        else ""
+    )
+    worst = int(np.argmax(doubt))
+    return ValueError(
+        f"the smallest alpha is too small for the responses: at {alphas[worst]:g} rounding may change the errors of "
+        f"left-out images by {doubt[worst]:.1g} of their size. Offer larger alphas{uneven}."
+    )
+
+
+@partial(jax.jit, static_argnames=("one_row_an_image", "complete"))
 def _held_out(
-    u: jax.Array,
+    columns: jax.Array,
+    weights: jax.Array,
     root: jax.Array,
     g: jax.Array,
-    gain: jax.Array,
     slot: jax.Array,
     image_of_slot: jax.Array,
     *,
     one_row_an_image: bool,
-) -> jax.Array:
-    n_images = g.shape[1]
-    # The intercept is one more orthonormal coordinate, without penalty.
-    u = jnp.concatenate([(root / jnp.linalg.norm(root))[:, None], u], axis=1)
-    coupling = u.T @ g
+    complete: bool,
+) -> tuple[jax.Array, jax.Array]:
+    n, n_images = g.shape
+    coupling = columns.T @ g
     image_root = jnp.sqrt(jnp.sum(g**2, axis=0))
     # Row n is empty: it fills folds that are shorter than the longest.
-    u_slot = jnp.concatenate([u, jnp.zeros((1, u.shape[1]), u.dtype)])[slot]
-    root_slot = jnp.concatenate([root, jnp.zeros(1, u.dtype)])[slot]
-    g_slot = jnp.concatenate([g, jnp.zeros((1, n_images), u.dtype)])[slot]
+    columns_slot = jnp.concatenate([columns, jnp.zeros((1, columns.shape[1]), g.dtype)])[slot]
+    root_slot = jnp.concatenate([root, jnp.zeros(1, g.dtype)])[slot]
+    g_slot = jnp.concatenate([g, jnp.zeros((1, n_images), g.dtype)])[slot]
 
-    def errors(gain: jax.Array) -> jax.Array:
-        """The map of one penalty, (n_images or 2 n_images, n_images)."""
-        gain = jnp.concatenate([jnp.ones(1, u.dtype), gain])
-        weighted = u_slot * gain[None, None, :]
-        residual = g_slot - weighted @ coupling
+    def errors(weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The map of one penalty, (n_images or 2 n_images, n_images), and the least that a fold keeps."""
+        weighted = columns_slot * weights[None, None, :]
+        residual = weighted @ coupling if complete else g_slot - weighted @ coupling
         if slot.shape[1] == 1:
-            kept = 1.0 - jnp.sum(weighted * u_slot, axis=2)
+            kept = jnp.sum(weighted * columns_slot, axis=2)
+            kept = kept if complete else 1.0 - kept
             residual = residual / kept[:, :, None]
         else:
-            kept = jnp.eye(slot.shape[1], dtype=u.dtype)[None] - _lower(weighted, u_slot)
+            kept = _lower(weighted, columns_slot)
+            filler = (slot == n).astype(g.dtype)[:, :, None] * jnp.eye(slot.shape[1], dtype=g.dtype)[None]
+            kept = filler + kept if complete else jnp.eye(slot.shape[1], dtype=g.dtype)[None] - kept
             factor = jax.lax.linalg.cholesky(kept, symmetrize_input=False)
             residual = jax.vmap(lambda a, b: jax.scipy.linalg.cho_solve((a, True), b))(factor, residual)
+            kept = jnp.diagonal(factor, axis1=1, axis2=2) ** 2
         residual = residual.reshape(-1, n_images)
         # Mean error of each image times the root of its weight ...
         share = root_slot.reshape(-1, 1) / image_root[image_of_slot.reshape(-1)][:, None]
         mean = jax.ops.segment_sum(share * residual, image_of_slot.reshape(-1), n_images)
         if one_row_an_image:
-            return mean
+            return mean, jnp.min(kept)
         # ... and a square root of what the rows scatter about it.
         q, v = jnp.linalg.eigh(residual.T @ residual - mean.T @ mean)
-        return jnp.concatenate([mean, jnp.sqrt(jnp.maximum(q, 0.0))[:, None] * v.T])
+        return jnp.concatenate([mean, jnp.sqrt(jnp.maximum(q, 0.0))[:, None] * v.T]), jnp.min(kept)
 
-    return jax.lax.map(errors, gain)
+    return jax.lax.map(errors, weights)
 
 
-def _held_out_on_processor(u: np.ndarray, gain: np.ndarray, design: Design) -> np.ndarray:
+def _held_out_on_processor(
+    columns: np.ndarray, weights: np.ndarray, design: Design, *, complete: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """As _held_out for folds of several rows, fold by fold: none is padded, and products give one triangle."""
-    n, n_images = len(u), len(design.images)
-    potrf, potrs = (lapack.spotrf, lapack.spotrs) if u.dtype == np.float32 else (lapack.dpotrf, lapack.dpotrs)
+    n, n_images, dtype = len(columns), len(design.images), columns.dtype
+    potrf, potrs = (lapack.spotrf, lapack.spotrs) if dtype == np.float32 else (lapack.dpotrf, lapack.dpotrs)
     order = np.argsort(design.fold, kind="stable")
     folds = [slice(*edges) for edges in itertools.pairwise(np.searchsorted(design.fold[order], np.arange(n + 1)))]
     folds = [rows for rows in folds if rows.start < rows.stop]
-    root, g = design.root[order].astype(u.dtype), design.targets_of_rows[order].astype(u.dtype)
-    to_mean = (g / np.sqrt(design.image_weight).astype(u.dtype)).T
-    # The intercept is one more orthonormal coordinate, without penalty.
-    with_intercept = np.empty((n, u.shape[1] + 1), u.dtype)
-    with_intercept[:, 0] = root / np.linalg.norm(root)
-    np.take(u, order, axis=0, out=with_intercept[:, 1:])
-    coupling = with_intercept.T @ g
-    gain = np.pad(gain, ((0, 0), (1, 0)), constant_values=1.0).astype(u.dtype)
-    mean = np.zeros((len(gain), n_images, n_images))
+    g = design.targets_of_rows[order].astype(dtype)
+    to_mean = (g / np.sqrt(design.image_weight).astype(dtype)).T
+    columns = np.take(columns, order, axis=0)
+    coupling = columns.T @ g
+    least = np.full(len(weights), np.inf)
+    mean = np.zeros((len(weights), n_images, n_images))
     squares = np.zeros_like(mean)
-    weighted = np.empty((max(rows.stop - rows.start for rows in folds), with_intercept.shape[1]), u.dtype)
+    weighted = np.empty((max(rows.stop - rows.start for rows in folds), columns.shape[1]), dtype)
     together = max(1, WIDE // n_images)  # penalties that make one product
-    for first in range(0, len(gain), together):
-        gains = gain[first : first + together]
-        fitted = with_intercept @ (gains.T[:, :, None] * coupling[:, None, :]).reshape(len(coupling), -1)
-        for a, one in enumerate(gains):
-            error, half = g - fitted[:, a * n_images : (a + 1) * n_images], np.sqrt(one)
+    for first in range(0, len(weights), together):
+        some = weights[first : first + together]
+        fitted = columns @ (some.T[:, :, None] * coupling[:, None, :]).reshape(len(coupling), -1)
+        for a, one in enumerate(some):
+            error, half = fitted[:, a * n_images : (a + 1) * n_images], np.sqrt(one)
+            error = error if complete else g - error
             for rows in folds:
                 n_of_fold = rows.stop - rows.start
-                of_fold = np.multiply(with_intercept[rows], half, out=weighted[:n_of_fold])
-                kept = _syrk(of_fold, -1.0, np.eye(n_of_fold, dtype=u.dtype, order="F"))
+                of_fold = np.multiply(columns[rows], half, out=weighted[:n_of_fold])
+                kept = _syrk(of_fold) if complete else _syrk(of_fold, -1.0, np.eye(n_of_fold, dtype=dtype, order="F"))
                 factor, failed = potrf(kept, lower=1, overwrite_a=1, clean=0)
                 if failed:
-                    return np.full((len(gain), n_images, n_images), np.nan)
+                    least[first + a] = np.nan
+                    break
+                least[first + a] = min(least[first + a], factor.diagonal().min() ** 2)
                 residual, _ = potrs(factor, error[rows], lower=1)
                 mean[first + a] += to_mean[:, rows] @ residual
                 squares[first + a] += residual.T @ residual
     if n == n_images:
-        return mean.astype(u.dtype)
+        return mean.astype(dtype), least
     # The mean error of an image times the root of its weight, and a square root of what its rows scatter about it.
     q, v = np.linalg.eigh(squares - np.swapaxes(mean, 1, 2) @ mean)
     scatter = np.sqrt(np.maximum(q, 0.0))[:, :, None] * np.swapaxes(v, 1, 2)
-    return np.concatenate([mean, scatter], axis=1).astype(u.dtype)
+    return np.concatenate([mean, scatter], axis=1).astype(dtype), least
 
 
-def _held_out_on_device(coordinates: np.ndarray, gain: np.ndarray, design: Design, slot: np.ndarray) -> np.ndarray:
-    image_of_slot = np.append(design.image, 0)[slot]
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        maps = _held_out(
-            jnp.asarray(coordinates),
-            jnp.asarray(design.root.astype(coordinates.dtype)),
-            jnp.asarray(design.targets_of_rows.astype(coordinates.dtype)),
-            jnp.asarray(gain.astype(coordinates.dtype)),
-            jnp.asarray(slot),
-            jnp.asarray(image_of_slot),
-            one_row_an_image=len(design.image) == len(design.images),
-        )
-        return np.asarray(maps)
-
-
-def held_out(coordinates: np.ndarray, gain: np.ndarray, design: Design) -> np.ndarray:
+def held_out(factor: Factor, alphas: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray]:
     """Errors of the prediction of left-out rows, as linear functions of the targets.
 
     For each penalty a matrix E with ||E z||^2 = sum_i w_i (error of row i while its fold is left out)^2 for targets z
@@ -531,22 +684,50 @@ def held_out(coordinates: np.ndarray, gain: np.ndarray, design: Design) -> np.nd
 
     Parameters
     ----------
-    coordinates : float32 or float64, (n_rows, r); U of the module docstring. Its dtype is that of the computation.
-    gain : float64, (n_alphas, r)
+    factor : Factor
+    alphas : float64, (n_alphas,)
     design : Design
 
     Returns
     -------
-    (n_alphas, n_images or 2 n_images, n_images)
+    maps : (n_alphas, n_images or 2 n_images, n_images), in the dtype of the factor.
+    doubt : float64, (n_alphas,), what rounding may change errors by, in parts of the targets' spread; infinite where
+        nothing is left of a fold.
     """
+    dtype, eigenvalue = factor.vectors.dtype, factor.eigenvalue
+    half, whole = factor.rounding
+    if factor.complete:
+        # (I - H) (l + alpha) / alpha for the smallest l, which changes no error.
+        columns, least = factor.vectors, eigenvalue.min() + alphas
+        weights = least[:, None] / (eigenvalue + alphas[:, None])
+    else:
+        # H, whose first orthonormal direction is the intercept.
+        columns = np.empty((len(factor.vectors), len(eigenvalue) + 1), dtype)
+        columns[:, 0] = design.root / np.linalg.norm(design.root)
+        columns[:, 1:] = factor.vectors
+        least = np.min(eigenvalue, where=eigenvalue > 0, initial=np.inf) + alphas
+        weights = np.pad(eigenvalue / (eigenvalue + alphas[:, None]), ((0, 0), (1, 0)), constant_values=1.0)
+    weights = weights.astype(dtype)
     slot = design.rows_of_folds
     if on_processor() and slot.shape[1] >= LONG_FOLD:
-        maps = _held_out_on_processor(coordinates, gain, design)
+        maps, kept = _held_out_on_processor(columns, weights, design, complete=factor.complete)
     else:
-        maps = _held_out_on_device(coordinates, gain, design, slot)
-    if not np.isfinite(maps).all():
-        raise ValueError(
-            "the smallest alpha is too small for the responses: what is left of left-out images cannot be told from "
-            "rounding errors. Offer larger alphas."
-        )
-    return maps
+        with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+            arrays = (columns, weights, design.root.astype(dtype), design.targets_of_rows.astype(dtype), slot)
+            found = _held_out(
+                *map(jnp.asarray, arrays),
+                jnp.asarray(np.append(design.image, 0)[slot]),
+                one_row_an_image=len(design.image) == len(design.images),
+                complete=factor.complete,
+            )
+        maps, kept = map(np.asarray, found)
+    # A change D of the kernel K changes M = (K + alpha)^-1, in every direction, by at most |D| times its largest value,
+    # and errors (M_ff)^-1 (M y)_f by the root of that value over the least of M_ff more. A difference loses its last
+    # digit.
+    doubt = half / np.sqrt(least) + whole / least
+    if not factor.complete and np.any(eigenvalue == 0):
+        doubt = np.maximum(doubt, half / np.sqrt(alphas) + whole / alphas)
+    kept = np.where(kept > 0, kept, 0.0).astype(np.float64)
+    with np.errstate(divide="ignore"):
+        doubt = doubt / np.sqrt(kept) if factor.complete else (doubt + ROUNDING * np.finfo(dtype).eps) / kept
+    return maps, np.where(np.isfinite(maps).all((1, 2)), doubt, np.inf)

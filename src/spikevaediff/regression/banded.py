@@ -81,7 +81,9 @@ def _learn(
         loss, arrays = jax.jit(_loss), [jnp.asarray(d) for d in data]
         # Equal weights with the best of the alphas to start from: the loss is not convex.
         starts = [np.full(len(kernels), -np.log(alpha)) for alpha in alphas.tolist()]
-        start = min(starts, key=lambda at: float(loss(jnp.asarray(at), *arrays)))
+        start = min(
+            starts, key=lambda at: np.nan_to_num(float(loss(jnp.asarray(at), *arrays)), nan=np.inf, posinf=np.inf)
+        )
     best, record = descent.minimise(_loss, start, *data, max_steps=max_steps)
     weights = np.exp(best - best.max())
     return np.maximum(weights / weights.mean(), NO_WEIGHT), record
@@ -185,11 +187,9 @@ def fit(
         if alpha_scope == "global"
         else list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
     )
-    eigenvalues, bases, couplings, scores = [], [], [], []
-    g = design.targets_of_rows
+    factors, scores = [], []
     for scale, (start, stop) in zip(scales, pieces, strict=True):
-        eigenvalue, basis, coordinates = smoother.linear(centred * scale)
-        maps = smoother.held_out(coordinates, 1.0 / (eigenvalue + alphas[:, None]), design)
+        factor, maps = smoother.linear(centred * scale, alphas, design)
         scores.append(
             targets.score(
                 y[:, start:stop],
@@ -202,9 +202,7 @@ def fit(
                 devices=devices,
             )
         )
-        eigenvalues.append(eigenvalue)
-        bases.append(basis)
-        couplings.append(coordinates.T @ g)
+        factors.append(factor)
     merged = targets.side_by_side(scores)
     weights = np.stack([w for w, _ in learned])
     return fits.from_scores(
@@ -214,15 +212,15 @@ def fit(
         y=y,
         group_size=group_size,
         alphas=alphas,
-        eigenvalue=np.stack(eigenvalues),
-        coupling=np.stack(couplings),
+        eigenvalue=np.stack([f.eigenvalue for f in factors]),
+        coupling=np.stack([f.coupling(design) for f in factors]),
         parameters={
             "n_units": np.array(n_units),
             "constant": design.constant,
             "units": units,
             "mean": mean,
             "scale": scales,
-            "basis": np.stack(bases),
+            "basis": np.stack([f.basis for f in factors]),
             "band_name": names,
             "band_weight": weights / weights.sum(1, keepdims=True),
             "convergence": np.stack([record for _, record in learned]),

@@ -65,6 +65,11 @@ def _kernel(kernel: str, degree: int, likeness: np.ndarray, width: float) -> np.
         return np.asarray(value)
 
 
+def _error(kernel: str, rows: np.ndarray, width: float) -> float:
+    """What a kernel errs by, in units of rounding: squared distances are differences of squared lengths."""
+    return 1.0 + (float(np.vecdot(rows, rows).max()) / width**2 if kernel == "rbf" else 0.0)
+
+
 def _place(at: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(bandwidth, alpha): the width within a factor REACH of the start, since a very wide kernel is linear and any
     wider one with a smaller alpha the same; alpha free."""
@@ -73,8 +78,8 @@ def _place(at: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 @cache
 def _loss_of(kernel: str, degree: int) -> Callable[..., jax.Array]:
-    """1 - R2 of left-out rows as a function of where the search is; one function a kernel, so that it is compiled
-    once."""
+    """1 - R2 of left-out rows as a function of where the search is, infinite where rounding would decide it at the
+    smallest of the alphas; one function for each kernel, so that it is compiled once."""
 
     def loss(
         at: jax.Array,
@@ -84,12 +89,11 @@ def _loss_of(kernel: str, degree: int) -> Callable[..., jax.Array]:
         g: jax.Array,
         slot: jax.Array,
         gram: jax.Array,
+        smallest: jax.Array | float = 1.0,
     ) -> jax.Array:
         width, alpha = _place(at, start)
-        form = descent.held_out_form(
-            smoother.centre(_evaluate(kernel, degree, likeness, width), root) / alpha, root, g, slot
-        )
-        return jnp.sum(form * gram)
+        values = _evaluate(kernel, degree, likeness, width) * root[:, None] * root[None, :]
+        return jnp.sum(descent.held_out_form(values / alpha, root, g, slot, smallest) * gram)
 
     return loss
 
@@ -193,7 +197,7 @@ def fit(
         gram = grams.sum(0)
         gram = gram / np.sum(design.image_weight * np.diag(gram))
         start = np.array([widths[0] * scale, np.sqrt(penalties[0] * penalties[-1])])
-        data = start, likeness, root, g, design.rows_of_folds, gram
+        data = start, likeness, root, g, design.rows_of_folds, gram, np.array(penalties[0] / start[1])
         best, record = descent.minimise(_loss_of(kernel, degree), np.zeros(2), *data, max_steps=max_steps)
         with jax.enable_x64(True):
             width, alpha = map(float, _place(jnp.asarray(best), jnp.asarray(start)))
@@ -203,14 +207,18 @@ def fit(
 
     # One kernel after the other: what is as large as a kernel and not needed for predictions is not kept.
     n_rows, n_widths = len(rows), len(widths)
-    eigenvalue, column_mean = np.empty((n_widths, n_rows)), np.empty((n_widths, n_rows))
-    vectors, coupling = np.empty((n_widths, n_rows, n_rows)), np.empty((n_widths, n_rows, g.shape[1]))
+    eigenvalue, column_mean = np.empty((n_widths, n_rows - 1)), np.empty((n_widths, n_rows))
+    vectors, coupling = np.empty((n_widths, n_rows, n_rows - 1)), np.empty((n_widths, n_rows - 1, g.shape[1]))
     maps = []
     for b, width in enumerate(widths.tolist()):
-        factor = smoother.centred_kernel(_kernel(kernel, degree, likeness, width * scale), root)
-        eigenvalue[b], vectors[b], coordinates, column_mean[b] = factor
-        coupling[b] = coordinates.T @ g
-        maps.append(smoother.held_out(coordinates, 1.0 / (eigenvalue[b] + penalties[:, None]), design))
+        factor, of_width, column_mean[b] = smoother.kernel(
+            _kernel(kernel, degree, likeness, width * scale),
+            penalties,
+            design,
+            error=_error(kernel, rows, width * scale),
+        )
+        eigenvalue[b], vectors[b], coupling[b] = factor.eigenvalue, factor.basis, factor.coupling(design)
+        maps.append(of_width)
     scores = targets.score(
         y,
         design.images,

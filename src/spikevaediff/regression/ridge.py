@@ -68,7 +68,7 @@ def fit(
     Raises
     ------
     ValueError
-        See spikevaediff.smoother.check and spikevaediff.targets.check_finite.
+        See spikevaediff.smoother.check, spikevaediff.smoother.linear and spikevaediff.targets.check_finite.
     """
     alphas = np.sort(np.asarray(alphas, np.float64))
     x = np.asarray(x, np.result_type(x, np.float32))
@@ -97,7 +97,9 @@ def fit(
         parameters = {
             "mean": mean,
             "constant": design.constant,
-            "cholesky": smoother.cholesky(centred.T if primal else centred, alphas[0]),
+            "cholesky": smoother.cholesky(centred.T, alphas[0])
+            if primal
+            else smoother.cholesky(centred, alphas[0], design.root),
         }
         if primal:
             coupling = centred.T @ design.targets_of_rows.astype(centred.dtype)
@@ -113,10 +115,7 @@ def fit(
             coupling=coupling,
             parameters=parameters,
         )
-    g = design.targets_of_rows.astype(centred.dtype)
-    eigenvalue, basis, coordinates = smoother.linear(centred)
-    gain = 1.0 / (eigenvalue[None, :] + alphas[:, None])
-    maps = smoother.held_out(coordinates, gain, design)
+    factor, maps = smoother.linear(centred, alphas, design)
     scores = targets.score(
         y,
         design.images,
@@ -134,9 +133,9 @@ def fit(
         y=y,
         group_size=group_size,
         alphas=alphas,
-        eigenvalue=eigenvalue[None],
-        coupling=(coordinates.T @ g)[None],
-        parameters={"mean": mean, "constant": design.constant, "basis": basis},
+        eigenvalue=factor.eigenvalue[None],
+        coupling=factor.coupling(design)[None],
+        parameters={"mean": mean, "constant": design.constant, "basis": factor.basis},
     )
 
 
