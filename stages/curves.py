@@ -12,7 +12,7 @@ import numpy as np
 from rich.progress import track
 
 import stages
-from spikevaediff import curves, images, preprocessing, sessions, tables
+from spikevaediff import curves, images, preprocessing, sessions, statistics, tables
 from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli
 from spikevaediff.unit_filter import Limits
 
@@ -123,12 +123,14 @@ def count_rows(
             x, responses.image_id, split.image_id, score, presentations, **drawn
         ),
     }
-    rows = []
+    rows, spread = [], statistics.spread_of_intervals(split.fold_of(split.test_ids))
     for of, found in curve.items():
         for n, scores in found.items():
             row: dict[str, Any] = {"population": population, "of": of, "n": n}
-            for name, part in zip(("correlation", "two_way"), np.split(scores, 2, axis=1), strict=True):
-                value, low, high = curves.band(part, n_resamples=n_resamples, seed=seed)
+            parts = zip(("correlation", "two_way"), (-1, 0), np.split(scores, 2, axis=1), strict=True)
+            for name, least, part in parts:
+                value, *ends = curves.band(part, n_resamples=n_resamples, seed=seed, spread=spread)
+                low, high = np.clip(ends, least, 1).tolist()
                 row |= {name: value, f"{name}_low": low, f"{name}_high": high}
             rows.append(row)
     return rows

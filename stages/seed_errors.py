@@ -21,6 +21,7 @@ def main() -> None:
     """Predict, decode and score once for every mistake."""
     params = stages.declared("seed_errors")
     options, seed = stages.section(params, "seed_errors"), stages.section(params, "seed")
+    stages.check_draws("seed_errors", n_draws=options["n_draws"], seed=options["seed"])
     model = stages.section(params, "models", stages.section(params, "model"), "vdvae")
     how = stages.section(params, "regress", "vdvae", "renormalise")
     method, transform, fitting = regress.method_of(params, "vdvae")

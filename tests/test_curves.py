@@ -44,6 +44,10 @@ def test_a_band_holds_the_mean_and_narrows_with_the_number_of_images() -> None:
         widths.append(high - low)
         # The band of a mean is about 4 standard errors wide.
         assert widths[-1] == pytest.approx(4 / n**0.5, rel=0.5)
+    scores = RNG.standard_normal((3, 50))
+    mean, low, high = curves.band(scores, n_resamples=500, seed=0)
+    wide = curves.band(scores, n_resamples=500, seed=0, spread=1.5)
+    assert wide == pytest.approx((mean, mean + 1.5 * (low - mean), mean + 1.5 * (high - mean)))
     again = [curves.band(np.arange(12.0).reshape(2, 6), n_resamples=50, seed=seed) for seed in (1, 1, 2)]
     assert again[0] == again[1] != again[2]
 

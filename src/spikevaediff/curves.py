@@ -2,7 +2,8 @@
 
 Every curve has a band: the 2.5th to 97.5th percentile over images drawn with replacement, and over draws of units or
 presentations where a part of them is taken. The images are few, and most of the band is theirs. At the full number
-nothing is left to draw, and the band is that of the images alone.
+nothing is left to draw, and the band is that of the images alone. Predictions of images by folds share training images;
+their bands are as much wider as intervals of scores are (statistics.spread_of_intervals).
 """
 
 from collections.abc import Callable, Sequence
@@ -66,7 +67,7 @@ def identity_by_window(x: np.ndarray, image_id: np.ndarray, *, n_folds: int, shr
     return shares
 
 
-def band(scores: np.ndarray, *, n_resamples: int, seed: int) -> tuple[float, float, float]:
+def band(scores: np.ndarray, *, n_resamples: int, seed: int, spread: float = 1.0) -> tuple[float, float, float]:
     """Mean and band of scores of images.
 
     Parameters
@@ -75,6 +76,8 @@ def band(scores: np.ndarray, *, n_resamples: int, seed: int) -> tuple[float, flo
         A row a draw of units or presentations.
     n_resamples, seed : int
         Each time one draw is taken, and its images with replacement.
+    spread : float
+        The band is so much wider about the mean.
 
     Returns
     -------
@@ -84,7 +87,8 @@ def band(scores: np.ndarray, *, n_resamples: int, seed: int) -> tuple[float, flo
     draw = rng.integers(len(scores), size=(n_resamples, 1))
     image = rng.integers(scores.shape[1], size=(n_resamples, scores.shape[1]))
     low, high = np.percentile(scores[draw, image].mean(1), BAND)
-    return float(scores.mean()), float(low), float(high)
+    mean = scores.mean()
+    return float(mean), float(mean + spread * (low - mean)), float(mean + spread * (high - mean))
 
 
 def pixel_scores(
