@@ -1,6 +1,7 @@
 """Recordings as plain files: what is right is read, and all that is wrong is said at once."""
 
 import csv
+import fcntl
 import os
 import re
 import shutil
@@ -524,6 +525,16 @@ def test_a_file_that_may_not_be_read_is_named_with_its_cure() -> None:
             assert len(told) == 1
             assert Path(path).name in told[0]
             assert not any("elete" in problem or "damaged" in problem for problem in problems)
+
+
+def test_a_recording_that_another_program_writes_is_said_to_be_locked(folder: Path) -> None:
+    path = small_session.write(folder / "sessions/700000001.nwb")
+    with path.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        (problem,) = plain_folder.examine(folder).problems
+    assert problem == (
+        "sessions/700000001.nwb is locked: another program has it open for writing. Close it there, or wait"
+    )
 
 
 def test_a_session_with_a_number_that_no_program_can_hold_is_refused(folder: Path) -> None:

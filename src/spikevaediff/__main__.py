@@ -174,7 +174,11 @@ def _check_data(chosen: argparse.Namespace) -> int:
     from spikevaediff import plain_folder
 
     folder = Path(chosen.folder)
-    found = plain_folder.examine(folder)
+    try:
+        found = plain_folder.examine(folder)
+    except OSError as error:  # of the folder itself; what is in it never raises
+        print(error, file=sys.stderr)
+        return 1
     n = len(found.problems)
     for number, problem in enumerate(found.problems, start=1):
         print(f"{number}. {problem}")

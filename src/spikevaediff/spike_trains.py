@@ -53,25 +53,29 @@ def spikes(file: h5py.File, unit_id: int, start: int, stop: int) -> np.ndarray:
         raise ValueError(
             f"{file.filename}: /units/{_TIMES} has shape {column.shape}, expected one value for each spike"
         )
-    if found.dtype.kind == "f" and len(found) and np.spacing(np.abs(found).max()) > _STEP_S:
-        raise ValueError(
-            f"{file.filename}: /units/{_TIMES} is {column.dtype}, in which {found.max():g} s are exact to "
-            f"{np.spacing(np.abs(found).max()):g} s only. Write it as float64, or from a later zero"
-        )
+    if found.dtype.kind == "f" and found.dtype.itemsize < 8 and len(found):
+        step_s = np.spacing(np.abs(found).max())
+        if step_s > _STEP_S:
+            raise ValueError(
+                f"{file.filename}: /units/{_TIMES} is {column.dtype}, in which {found.max():g} s are exact to "
+                f"{step_s:g} s only. Write it as float64, or from a later zero"
+            )
     found = found.astype(np.float64)
     if n := np.sum(~np.isfinite(found)):
         raise ValueError(f"{file.filename}: unit {unit_id} has {n} spike times that are not finite. Leave them out")
-    if (n := np.sum(found == -1)) > 1:
+    gaps = np.diff(found)
+    falls = np.flatnonzero(gaps < 0)
+    padded = len(falls) > 0 or (len(found) > 0 and found[0] == -1)
+    if padded and (n := np.sum(found == -1)) > 1:
         raise ValueError(
             f"{file.filename}: unit {unit_id} has {n} spike times of -1, which fill up a row. Leave them out"
         )
-    falls = np.flatnonzero(found[1:] < found[:-1])
     if len(falls):
         raise ValueError(
             f"{file.filename}: the spike times of unit {unit_id} are not sorted "
             f"({found[falls[0]]:g} s is followed by {found[falls[0] + 1]:g} s). Sort them within the unit"
         )
-    if 2 * (n := np.sum(found[1:] == found[:-1])) >= len(found) > 20:
+    if 2 * (n := np.sum(gaps == 0)) >= len(found) > 20:
         raise ValueError(f"{file.filename}: unit {unit_id} has {n} of {len(found)} spike times twice. Write each once")
     return found
 
