@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.events import AliasEvent
 
 import stages
 from spikevaediff import sessions
@@ -19,6 +20,7 @@ SHOWN = ("report", "page")
 def main() -> None:
     """Refuse what cannot be meant; then remove what report and page wrote, which they will write again."""
     params = stages.declared("start")
+    check_written_out(Path("params.yaml"))
     check_names(params)
     dataset = params["dataset"]
     check_data(Path("vendor/data"), dataset)
@@ -30,6 +32,23 @@ def main() -> None:
     with replacing("artifacts/started") as temporary:
         temporary.write_text("A run has begun.\n", encoding="utf-8")  # always the same, or everything would run again
     stages.done(f"data set {dataset}{older_copy(_yaml('data.dvc'))}")
+
+
+def check_written_out(path: Path) -> None:
+    """Refuse aliases of YAML: `dvc exp run -S` of a key that an alias repeats changes nothing, and does not say so.
+
+    Raises
+    ------
+    ValueError
+        Names the alias and its line.
+    """
+    with path.open(encoding="utf-8") as file:
+        for event in YAML().parse(file):
+            if isinstance(event, AliasEvent):
+                raise ValueError(
+                    f"{path}, line {event.start_mark.line + 1}: *{event.anchor} repeats another place, and "
+                    f"`dvc exp run -S` would change neither, without a word. Write the values out"
+                )
 
 
 def check_names(params: dict[str, Any]) -> None:

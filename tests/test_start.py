@@ -51,6 +51,13 @@ def test_a_name_that_nothing_has_is_answered_with_those_that_are(
         start.check_names(changed(path, value, tmp_path))
 
 
+def test_an_alias_is_refused_since_experiments_would_not_change_it(tmp_path: Path) -> None:
+    start.check_written_out(ROOT / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: &same\n  b: 1\nc: *same\n")
+    with pytest.raises(ValueError, match=r"params.yaml, line 3: \*same repeats another place.* Write the values out"):
+        start.check_written_out(tmp_path / "params.yaml")
+
+
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with one data set, and beside it, where the test stands, what a run of --temp has of it."""
