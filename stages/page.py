@@ -15,6 +15,7 @@ import stages
 from spikevaediff import images, page, tables
 from spikevaediff.atomic import replacing
 from spikevaediff.records import Reconstructions, Stimuli
+from spikevaediff.unread import unread, without
 
 RUNS = {
     "vdvae": "first stage: latents predicted from spikes",
@@ -97,7 +98,10 @@ def what_was_run(params: dict[str, Any], evidence: dict[str, Any]) -> str:
         ]
     )
     warning = page.paragraphs(SIMULATED, warn=True) if dataset == "simulated" else ""
-    return warning + text + page.folded("All parameters", page.verbatim(as_yaml(params)))
+    ignored = unread(params)
+    shown = page.verbatim(as_yaml(without(params, ignored)))
+    not_read = page.paragraphs(f"Not read, given the others: {', '.join(ignored)}.") if ignored else ""
+    return warning + text + page.folded("All parameters that were read", shown + not_read)
 
 
 def as_yaml(params: dict[str, Any]) -> str:

@@ -11,6 +11,8 @@ from ruamel.yaml.events import AliasEvent
 import stages
 from spikevaediff import sessions
 from spikevaediff.atomic import replacing
+from spikevaediff.unit_filter import Limits
+from spikevaediff.unread import unread
 
 # Git's results that show numbers. A run that ends at an earlier stage, because it was told to or failed, must not leave
 # them beside parameters and data that they were not computed from.
@@ -21,7 +23,9 @@ def main() -> None:
     """Refuse what cannot be meant; then remove what report and page wrote, which they will write again."""
     params = stages.declared("start")
     check_written_out(Path("params.yaml"))
+    check_sections(params, _yaml("params.yaml"))
     check_names(params)
+    Limits.of(stages.section(params, "responses"))
     dataset = params["dataset"]
     check_data(Path("vendor/data"), dataset)
     withdrawn = [path for path in shown(_yaml("dvc.yaml")) if path.is_file()]
@@ -29,6 +33,8 @@ def main() -> None:
         path.unlink()
     if withdrawn:
         print(f"{len(withdrawn)} files of the last run in metrics/ and plots/ are withdrawn until `report` is reached")
+    if ignored := unread(params):
+        print(f"not read, given the other parameters: {', '.join(ignored)}")
     with replacing("artifacts/started") as temporary:
         temporary.write_text("A run has begun.\n", encoding="utf-8")  # always the same, or everything would run again
     stages.done(f"data set {dataset}{older_copy(_yaml('data.dvc'))}")
@@ -49,6 +55,22 @@ def check_written_out(path: Path) -> None:
                     f"{path}, line {event.start_mark.line + 1}: *{event.anchor} repeats another place, and "
                     f"`dvc exp run -S` would change neither, without a word. Write the values out"
                 )
+
+
+def check_sections(declared: dict[str, Any], written: dict[str, Any]) -> None:
+    """Refuse a section of params.yaml that no stage reads, and a seed that is no whole number.
+
+    Raises
+    ------
+    ValueError
+        Names the section and those there are; or the seed.
+    """
+    if unknown := sorted(set(written) - set(declared) - {"compute"}):
+        there = ", ".join([*declared, "compute"])
+        raise ValueError(f"params.yaml: no stage reads {', '.join(unknown)}; its sections are {there}")
+    seed = stages.section(declared, "seed")
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"params.yaml: seed is {seed!r}, expected a whole number, 0 or more")
 
 
 def check_names(params: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ The data set is a small folder of plain files; runs go no further than the stage
 
 import csv
 import io
+import json
 import shutil
 import subprocess
 import time
@@ -174,35 +175,32 @@ def test_a_name_that_nothing_has_is_refused_before_anything_runs(setting: str, m
 # ---- Numbers that were not computed
 
 
-def shown(clone: Path, name: str) -> str:
-    """PixCorr of the first stage as `dvc exp show` has it: of an experiment, of the workspace, or of HEAD."""
+def shown(clone: Path) -> dict[str, str]:
+    """PixCorr of the first stage in every row of `dvc exp show`."""
     table = csv.DictReader(io.StringIO(succeeded(clone, "exp", "show", "--csv").output))
-    rows = {row["Experiment"] or ("workspace" if row["rev"] == "workspace" else "HEAD"): row for row in table}
-    return rows[name]["simulated.vdvae.pixcorr"]
+    names = ((row["Experiment"] or ("workspace" if row["rev"] == "workspace" else "HEAD"), row) for row in table)
+    return {name: row["simulated.vdvae.pixcorr"] for name, row in names}
 
 
 def test_a_run_of_one_target_shows_no_number_of_the_run_before(clone: Path) -> None:
     for folder in ("metrics", "plots"):
         shutil.copytree(ROOT / folder, clone / folder, dirs_exist_ok=True)
     commit(clone, "Numbers of a whole run")
-    before = float(shown(clone, "HEAD"))
-
     done = succeeded(clone, "exp", "run", "--name", "partial", "-S", "datasets.mine.size_px=24", "acquire")
     assert done.ran == {"start", "acquire"}, done.output
     assert done.files.keys() == {path for path in done.files if path.startswith("artifacts/")}
-    assert [shown(clone, name) for name in ("partial", "workspace")] == ["!", "!"]
     # The same out of the run-cache: none of our code runs but the first stage.
     git(clone, "checkout", "--quiet", ".")
     succeeded(clone, "checkout", "acquire")
     assert (clone / "metrics/metrics.json").is_file()
     again = succeeded(clone, "exp", "run", "--temp", "--name", "again", "-S", "datasets.mine.size_px=24", "acquire")
     assert (again.ran, again.restored) == ({"start"}, {"acquire"})
-    assert shown(clone, "again") == "!"
     # An edit of code that decides a number is no less a change.
     with (clone / "src/spikevaediff/layers.py").open("a") as file:
         file.write("\n# An edit.\n")
     edited = succeeded(clone, "exp", "run", "--name", "edited", "acquire")
     assert edited.ran == {"start"}
-    assert shown(clone, "edited") == "!"
-    assert float(shown(clone, "HEAD")) == before
+    before = json.loads((ROOT / "metrics/metrics.json").read_text(encoding="utf-8"))["simulated"]["vdvae"]["pixcorr"]
+    none = dict.fromkeys(("partial", "again", "edited", "workspace"), "!")
+    assert shown(clone) == none | {"HEAD": str(before)}
     assert doctor.stale_experiments(clone).state == "fine"

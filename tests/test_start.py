@@ -9,6 +9,9 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 from small_profile import edit, environment
 
+from spikevaediff import protocols
+from spikevaediff.unit_filter import Limits
+from spikevaediff.unread import unread, without
 from stages import start
 
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
@@ -56,6 +59,44 @@ def test_an_alias_is_refused_since_experiments_would_not_change_it(tmp_path: Pat
     (tmp_path / "params.yaml").write_text("a: &same\n  b: 1\nc: *same\n")
     with pytest.raises(ValueError, match=r"params.yaml, line 3: \*same repeats another place.* Write the values out"):
         start.check_written_out(tmp_path / "params.yaml")
+
+
+def test_a_section_that_no_stage_reads_and_a_seed_that_is_none_are_refused() -> None:
+    declared = {name: value for name, value in PARAMS.items() if name != "compute"}
+    start.check_sections(declared, PARAMS)
+    with pytest.raises(ValueError, match=r"no stage reads splits; its sections are dataset, model, seed, .*, compute$"):
+        start.check_sections(declared, PARAMS | {"splits": {"n_folds": 5}})
+    for seed in ("ten", 1.5, True, None, -1):
+        with pytest.raises(ValueError, match=r"params.yaml: seed is .*, expected a whole number, 0 or more"):
+            start.check_sections(declared | {"seed": seed}, PARAMS)
+
+
+@pytest.mark.parametrize("value", ["low", True, [0.5], float("nan")])
+def test_a_limit_of_units_is_a_number_or_null(value: Any) -> None:
+    assert Limits.of(PARAMS["responses"] | {"presence_ratio_min": None}).presence_ratio_min is None
+    with pytest.raises(
+        ValueError, match=r"responses.presence_ratio_min is .*, expected a number, or null for no limit"
+    ):
+        Limits.of(PARAMS["responses"] | {"presence_ratio_min": value})
+
+
+def test_parameters_of_choices_that_were_not_made_are_not_shown(tmp_path: Path) -> None:
+    spaces = ("vdvae", "text", "vision")
+    others = [f"regress.{space}.{name}" for space in spaces for name in ("kernel_ridge", "banded")]
+    assert unread(PARAMS) == ["split.n_test", *others]
+    assert unread(changed("regress.text.method", "banded", tmp_path)).count("regress.text.banded") == 0
+    assert unread(changed("split.method", "hold_out", tmp_path))[0] == "split.n_folds"
+    shown = without(PARAMS, unread(PARAMS))
+    assert set(PARAMS["split"]) - set(shown["split"]) == {"n_test"}
+    assert set(PARAMS["regress"]["text"]) - set(shown["regress"]["text"]) == {"kernel_ridge", "banded"}
+    assert shown["regress"]["text"]["alphas"] == PARAMS["regress"]["text"]["alphas"]
+    assert shown["evaluate"] == PARAMS["evaluate"]
+
+
+def test_the_size_of_pixels_is_read_by_the_protocols_that_have_none_of_their_own(tmp_path: Path) -> None:
+    for name, protocol in protocols.PROTOCOLS.items():
+        ignored = "evaluate.size_px" in unread(changed("evaluate.protocol", name, tmp_path))
+        assert ignored == (protocol.pixels_px is not None), name
 
 
 @pytest.fixture

@@ -27,7 +27,17 @@ class Limits:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
-        """The limits among other options; KeyError where one is missing."""
+        """The limits among other options.
+
+        Raises
+        ------
+        KeyError, ValueError
+            One is missing; or is neither a number nor None.
+        """
+        for name in LIMITS:
+            value = options[name]
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value != value):
+                raise ValueError(f"params.yaml: responses.{name} is {value!r}, expected a number, or null for no limit")
         return cls(**{name: options[name] for name in LIMITS})
 
 

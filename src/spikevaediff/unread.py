@@ -1,0 +1,44 @@
+"""Parameters that a run does not read, given the others: shown beside results, they would seem to have counted.
+
+params.yaml holds the options of every choice side by side, so that one word switches from one to another. What belongs
+to a choice that was not made is listed here, for the first stage to say and for the page to leave out.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+SPLIT = {"k_fold": "n_test", "hold_out": "n_folds"}  # what each method does not read
+OWN_SIZE = ("mindeye", "brain_diffuser_2023")  # protocols that compare pixels at a size of their own
+
+
+def unread(params: Mapping[str, Any]) -> list[str]:
+    """Paths of params.yaml that have a value and no effect.
+
+    Parameters
+    ----------
+    params : mapping
+        Sections split, regress and evaluate of params.yaml.
+
+    Returns
+    -------
+    list of str
+        In the order of the sections: split.n_test, regress.vdvae.banded (with all that is in it), ...
+    """
+    found = [f"split.{name}" for name in [SPLIT.get(params["split"].get("method", ""))] if name in params["split"]]
+    for space, options in params["regress"].items():
+        others = [name for name, value in options.items() if isinstance(value, Mapping) and name != options["method"]]
+        found += [f"regress.{space}.{name}" for name in others]
+    if params["evaluate"].get("protocol") in OWN_SIZE:
+        found.append("evaluate.size_px")
+    return found
+
+
+def without(params: Mapping[str, Any], paths: list[str]) -> dict[str, Any]:
+    """A copy of nested parameters that lacks these paths."""
+    return {
+        key: without(value, [path.partition(".")[2] for path in paths if path.startswith(f"{key}.")])
+        if isinstance(value, Mapping)
+        else value
+        for key, value in params.items()
+        if key not in paths
+    }
