@@ -215,6 +215,29 @@ def test_weights_that_are_missing_are_not_drawn_at_random(network: Path, stimuli
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"auto_map": {"AutoConfig": "own.Config"}}, r"names code of its own \(auto_map\). It was not run; do not use"),
+        ({"auto_map": {"AutoConfig": "own.Config"}, "model_type": "own"}, "names code of its own"),
+        ({"model_type": "own"}, "is of model_type 'own', expected blip-2 with an image_token_index"),
+        ({"image_token_index": None}, "is of model_type 'blip-2', expected blip-2 with an image_token_index"),
+        (None, r"config.json is damaged \(.*Fetch or restore it again"),
+    ],
+)
+def test_a_folder_that_brings_code_is_refused_and_its_code_not_run(
+    network: Path, stimuli: Stimuli, tmp_path: Path, change: dict | None, message: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(network, folder)
+    written = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text("{" if change is None else json.dumps(written | change))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\n")
+    with pytest.raises(ValueError, match=message):
+        blip2.describe(stimuli, folder=folder, unfinished=tmp_path, batch_size=1, **OPTIONS)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
     ("change", "dtype", "message"),
     [
         (

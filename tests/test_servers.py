@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import os
+import random
 import shutil
 import signal
 import ssl
@@ -377,6 +378,50 @@ def test_parts_of_two_addresses_are_not_mixed(tmp_path: Path) -> None:
     assert (tmp_path / "w").read_bytes() == OTHER[::-1]
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_no_behaviour_of_a_server_makes_a_file_that_it_never_had(seed: int, tmp_path: Path) -> None:
+    """Cuts, lengths that are not stated, ranges ignored or shortened, versions that change between requests."""
+    rng = random.Random(seed)
+    versions = [rng.randbytes(rng.randrange(2_000, 9_000)) for _ in range(2)]
+    tags = rng.choice([["", ""], ['"a"', '"b"'], ['W/"a"', 'W/"b"'], ["a", "b"]])
+    states_md5, ranges, length = rng.random() < 0.3, rng.random() < 0.7, rng.choice(["stated", "chunks", "none"])
+    changes_at = rng.choice([1, 2, 3, 99])
+
+    def answer(request: Request) -> None:
+        version = int(len(server.asked) > changes_at)
+        content, tag = versions[version], tags[version]
+        condition = request.headers.get("If-Range")
+        start = request.start() if ranges and condition in (None, tag) else 0
+        if start >= len(content):
+            return request.say(416, {"Content-Range": f"bytes */{len(content)}"})
+        end = len(content) if rng.random() < 0.7 else rng.randrange(start + 1, len(content) + 1)
+        headers = {"ETag": tag} if tag else {}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
+        elif states_md5:
+            headers["Content-MD5"] = base64.b64encode(hashlib.md5(content).digest()).decode()
+        body = content[start : end if start else None]
+        cut = body[: rng.choice([len(body), rng.randrange(len(body) + 1)])]
+        if length == "chunks":
+            request.protocol_version = "HTTP/1.1"
+            request.say(206 if start else 200, headers | {"Transfer-Encoding": "chunked"}, length=None)
+            if cut:
+                request.wfile.write(b"%x\r\n%s\r\n" % (len(cut), cut))
+            if len(cut) == len(body):
+                request.wfile.write(b"0\r\n\r\n")
+        else:
+            request.say(206 if start else 200, headers, cut, length=len(body) if length == "stated" else None)
+
+    path, known = tmp_path / "w", rng.random() < 0.3
+    with serving(answer) as server:
+        for _ in range(3):
+            with suppress(OSError, ValueError):
+                get(f"{server.url}/w", path, sha256=hashlib.sha256(versions[0]).hexdigest() if known else None)
+                break
+    if path.exists():
+        assert path.read_bytes() in (versions[:1] if known else versions)
+
+
 # ---- Proxies and certificates
 
 
@@ -551,6 +596,9 @@ def test_mirrors_are_tried_in_turn_and_an_open_one_must_be_safe(
             FileNotFoundError, match=r"had from http.*/gone or http.*/also now(?s:.*)no such file \(404\)"
         ):
             assets.fetch("small", again=True)
+        with pytest.raises(FileNotFoundError, match=rf"stays in {cache} as it is, and cannot be had from"):
+            assets.fetch("small", again=True)
+        assert assets.fetch("small").read_bytes() == content
     small(monkeypatch, "https://example.org/w.pth")
     for address, says in (
         ("http://example.org/w.pth", "has no known sha256, so its address must be https"),

@@ -382,7 +382,9 @@ def fetch(name: str, *, again: bool = False) -> Path:
         try:
             _get(asset, path, again)
         except OSError as error:
-            where = f"in {cache_dir()} is damaged ({wrong})" if wrong else f"is not in {cache_dir()}"
+            where = f"is not in {cache_dir()}"
+            if path.is_file():
+                where = f"in {cache_dir()} is damaged ({wrong})" if wrong else f"stays in {cache_dir()} as it is,"
             raise FileNotFoundError(
                 f"asset {asset.name} ({size_text(asset.bytes)}; {asset.used_for}) {where} and cannot be had from "
                 f"{' or '.join(_addresses(asset))} now. Put it there by hand, as {path}; or name another address: "

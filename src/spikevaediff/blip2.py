@@ -29,7 +29,7 @@ from torch import Tensor
 import spikevaediff.torchvision_ops  # noqa: F401, before transformers imports torchvision
 
 # isort: split
-from transformers import AutoConfig, Blip2ForConditionalGeneration
+from transformers import Blip2Config, Blip2ForConditionalGeneration
 
 from loading import weights
 from spikevaediff import tokenizer
@@ -150,8 +150,19 @@ def _load(folder: Path, prompt: str, dtype: str, device: str) -> tuple[Any, Toke
         words = tokenizer.read((folder / "tokenizer.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{folder}: {error}. Fetch or restore it again") from error
-    config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
-    if config.model_type != "blip-2" or config.image_token_index is None:
+    try:
+        written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = written.get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{folder}/config.json is damaged ({error}). Fetch or restore it again") from error
+    if "auto_map" in written:  # transformers would ask whether to run it
+        raise ValueError(
+            f"{folder}/config.json names code of its own (auto_map). It was not run; do not use this folder"
+        )
+    if kind != "blip-2":
+        raise ValueError(f"{folder}/config.json is of model_type {kind!r}, expected blip-2 with an image_token_index")
+    config: Any = Blip2Config.from_pretrained(folder, local_files_only=True)
+    if config.image_token_index is None:
         raise ValueError(
             f"{folder}/config.json is of model_type {config.model_type!r}, expected blip-2 with an image_token_index"
         )
