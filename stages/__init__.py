@@ -24,8 +24,10 @@ if lacking := [name for name in ("dvc", "jax", "torch") if importlib.util.find_s
         "`python` of PATH. Activate the environment (. .venv/bin/activate) and try again, or run: make repro"
     )
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "vendor")]
-# A stage holds one framework that uses all cores itself; a second pool of threads beside it only gets in its way.
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from spikevaediff import threads  # noqa: E402, found by the path above
+
+threads.set_once()
 for _stream in (sys.stdout, sys.stderr):
     if isinstance(_stream, io.TextIOWrapper):
         _stream.reconfigure(errors="replace")  # what a terminal cannot show is no reason to fail

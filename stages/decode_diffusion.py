@@ -7,6 +7,8 @@ of mean spikes, the mean of the training images' contexts. What these show, no b
 Where no image has a caption, the text context is left out: all of the guidance is by vision, whatever `mixing` says.
 """
 
+import hashlib
+import os
 import shutil
 import sys
 from dataclasses import replace
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import stages
+from spikevaediff import assets
 from spikevaediff.captions import Captions
 from spikevaediff.decoders.versatile_diffusion import Guides, samples, spread
 from spikevaediff.records import Features, ImageSplit, Reconstructions
@@ -51,12 +54,30 @@ def main(run: str, start: str = "", vision: str = "", text: str = "") -> None:
     options |= {"seed": stages.section(params, "seed"), "unconditional": unconditional(params, model)}
     for weights in ("unet_weights", "autoencoder_weights"):
         options[weights] = stages.weights_path(options[weights])
-    kept = Path("artifacts/kept") / run
+    kept = unfinished(run, guides, options)
     pixels = samples(guides, kept=kept, **options | stages.compute())
     Reconstructions(guides.image_id, pixels[:, 0]).save(f"artifacts/decoded/{run}")
     shutil.rmtree(kept, ignore_errors=True)  # DVC keeps the whole result from here on
     between = f", {np.mean(spread(pixels)):.1f} grey levels between samples" if pixels.shape[1] > 1 else ""
     stages.done(f"{run}: images {pixels.shape} (image, sample, row, column, colour){between}")
+
+
+def unfinished(run: str, guides: Guides, options: dict[str, Any]) -> Path:
+    """Where finished images of this run are kept until all are there.
+
+    In the user's cache, since the folder of a queued experiment goes with it, and under a name of what decides them, so
+    that two experiments do not meet: the same wherever the checkout is. Beside the results where the cache is not ours.
+    """
+    named = {name: value.name if isinstance(value, Path) else str(value) for name, value in options.items()}
+    digest = hashlib.sha256(repr(sorted(named.items())).encode())
+    for array in (guides.image_id, guides.start, guides.vision, guides.text):
+        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+    folder = assets.cache_dir() / "diffusion" / f"{run}-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path("artifacts/kept") / run
+    return folder if os.access(folder, os.W_OK) else Path("artifacts/kept") / run
 
 
 def mean_contexts(space: str, split: ImageSplit) -> np.ndarray:

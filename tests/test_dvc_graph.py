@@ -18,8 +18,8 @@ PLACES = {
     "versatile_diffusion": ROOT / "vendor",
     "stages": ROOT,
 }
-# Unable to change a number: how files are renamed, how parameters are read, how bytes of a known hash are fetched, what
-# lets a library be imported, and what a machine has.
+# Unable to change a number beyond rounding: how files are renamed, how parameters are read, how bytes of a known hash
+# are fetched, what lets a library be imported, what a machine has, and how many threads work.
 PLUMBING = {
     "stages/__init__.py",
     "src/spikevaediff/__init__.py",

@@ -36,7 +36,7 @@ def test_a_larger_device_takes_no_fewer_images_and_half_precision_takes_half() -
     assert published(24, guided=False).image < half.image
 
 
-def test_a_processor_takes_as_many_images_as_its_cache_holds() -> None:
+def test_a_processor_takes_as_many_images_as_its_cache_holds_and_never_many() -> None:
     assert published(24, torch.float32, device="cpu").n_images == 1
     mini = plan(
         UNETS["mini"],
@@ -48,7 +48,8 @@ def test_a_processor_takes_as_many_images_as_its_cache_holds() -> None:
         batch_size="auto",
         device="cpu",
     )
-    assert mini.n_images > mini.n_decoded > 1
+    assert mini.n_images == 8
+    assert mini.n_decoded > 1
 
 
 def test_without_a_number_the_free_memory_of_the_device_counts() -> None:

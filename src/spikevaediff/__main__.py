@@ -15,7 +15,7 @@ from rich.table import Table
 from ruamel.yaml.error import YAMLError
 
 from loading.machine import out_of_memory
-from spikevaediff import assets
+from spikevaediff import assets, threads
 from spikevaediff.download import size_text
 
 
@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal cannot show is no reason to fail
+    threads.set_once()
     try:
         chosen = _parser().parse_args(arguments)
         return chosen.run(chosen)
