@@ -71,8 +71,7 @@ def main(run: str, space: str, population: str) -> None:
     # Many at the largest are noise, by right; many at the smallest ask for a wider grid.
     edges = ", ".join(f"{share:.0%} of targets at the {edge} penalty" for edge, share in fit.edge_share.items())
     constant = f" ({fit.n_constant} that never vary are dropped)" if fit.n_constant else ""
-    same = np.array_equal(features.values, np.broadcast_to(features.values[:1], features.values.shape))
-    nothing = f"; {space} is the same for every image, which leaves nothing to predict" if same else ""
+    nothing = "" if features.varies else f"; {space} is the same for every image, which leaves nothing to predict"
     stages.done(
         f"{run}: responses {x.shape} of {population} units{constant} predict {predicted.shape} of {space}, "
         f"small matrices in {fit.precision}; {edges}{nothing}"

@@ -143,6 +143,17 @@ def test_identification_needs_two_images_in_a_fold() -> None:
     assert np.isnan(report.identification_in_folds(true, true, in_folds(4, 4)))
 
 
+def test_a_space_that_tells_nothing_is_in_the_evidence_as_such_and_in_no_family() -> None:
+    known = {"mean": 0.1, "interval": [0.05, 0.15], "chance": -0.02, "p": 0.004, "groups": [{"group": "a", "r2": 0.1}]}
+    empty = {"mean": None, "interval": [None, None], "chance": None, "p": None, "groups": [{"group": "00", "r2": None}]}
+    spaces = {"vdvae": known, "text": empty}
+    found = report.evidence({"vdvae": scores_of(0)}, HALVES, spaces, {}, hypotheses=(), compared=())["features"]
+    unknown = dict.fromkeys(("mean", "low", "high", "chance", "p", "p_holm", "n"))
+    assert found["text"] | {"n": None} == unknown | {"groups": empty["groups"]}
+    assert found["vdvae"]["p_holm"] == 0.004  # one test, nothing to correct
+    json.dumps(found, allow_nan=False)
+
+
 def test_evidence_corrects_the_p_values_of_what_is_asked_together() -> None:
     scores = {"vdvae": scores_of(0, absent=("lpips",)), "control": scores_of(1), "grey": scores_of(2)}
     space = {"mean": 0.1, "interval": [0.05, 0.15], "chance": -0.02, "p": 0.004, "groups": [{"group": "a", "r2": 0.1}]}

@@ -85,7 +85,8 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     if wish.mean:
         for space in contexts:
             features = Features.load(root / "artifacts" / "features" / f"{space}.npz")
-            contexts[space] = features.tokens(features.image_id).mean(0, keepdims=True)
+            if features.varies:  # without captions there is no text to guide by
+                contexts[space] = features.tokens(features.image_id).mean(0, keepdims=True)
     if shown is not None:
         contexts["vision"] = modules["vision"].contexts(shown, batch_size=1, device="cpu", **options["vision"])
     if wish.text is not None:
@@ -93,8 +94,8 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     chosen = dict(params["decode"]["diffusion"]) | {k: v for k, v in models["diffusion"].items() if k != "module"}
     asked = {"strength": wish.strength, "mixing": wish.mixing, "guidance": wish.guidance, "steps": wish.steps}
     asked |= {"eta": wish.eta, "n_samples": wish.samples}
-    if wish.mixing is None and not wish.mean and (shown is None) != (wish.text is None):
-        asked["mixing"] = 0.0 if shown is None else 1.0  # one context alone
+    if wish.mixing is None and (contexts["vision"] is None) != (contexts["text"] is None):
+        asked["mixing"] = 0.0 if contexts["vision"] is None else 1.0  # one context alone
     chosen |= {name: value for name, value in asked.items() if value is not None}
     chosen["protocol"] = "strict"  # no publication is repeated without spikes
     for name in ("unet_weights", "autoencoder_weights"):

@@ -321,6 +321,11 @@ class Features(_Npz):
         names, sizes = np.array([f"{token:02d}" for token in range(n_tokens)]), np.full(n_tokens, width)
         return cls(space, image_id, tokens.reshape(n_images, n_tokens * width), names, sizes)
 
+    @property
+    def varies(self) -> bool:
+        """Whether any dim differs between images; texts do not where no image has a caption."""
+        return bool(np.any(self.values != self.values[:1]))
+
     def tokens(self, image_ids: np.ndarray) -> np.ndarray:
         """Values of these images by token, float32 (n, n_tokens, width); ValueError where groups differ in size."""
         sizes = set(self.group_size.tolist())
