@@ -25,7 +25,7 @@ if lacking := [name for name in ("dvc", "jax", "torch") if importlib.util.find_s
     )
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "vendor")]
 
-from spikevaediff import threads  # noqa: E402, found by the path above
+from spikevaediff import threads  # found by the path above
 
 threads.set_once()
 for _stream in (sys.stdout, sys.stderr):

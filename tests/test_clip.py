@@ -126,8 +126,9 @@ def test_names_are_those_of_the_key_map(shared: Path) -> None:
 # ---- Text
 
 
-def test_ids_are_a_start_words_and_ends(tmp_path: Path) -> None:
+def test_ids_are_a_start_words_and_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ids = clip_text.token_ids(["", "a cat", "cat " * 200])
+    assert "1 of 3 captions are longer than 77 tokens and lose their last words" in capsys.readouterr().out
     assert ids.shape == (3, 77)
     assert ids[0].tolist() == [49406] + [49407] * 76
     assert ids[1].tolist() == [49406, 320, 2368] + [49407] * 74

@@ -56,8 +56,11 @@ def test_positions_behind_the_last_token_are_zero_and_those_before_do_not_depend
     close(long[:, :24], short, MODEL_TOLERANCE)
 
 
-def test_a_caption_that_is_too_long_loses_words_and_keeps_its_end(weights: Path) -> None:
+def test_a_caption_that_is_too_long_loses_words_and_keeps_its_end(
+    weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     long, cut = contexts(["cat " * 50, "cat " * 22], weights)
+    assert "1 of 2 captions are longer than 24 tokens and lose their last words" in capsys.readouterr().out
     close(long, cut, MODEL_TOLERANCE)
     assert np.any(long != 0, axis=1).all()
 

@@ -21,8 +21,8 @@ SHARE = 0.8  # of the free memory; the rest is for work space of kernels, fragme
 # On a processor what a layer writes should be in the cache when the next one reads it: bytes of the largest tensor.
 CACHED = 16 << 20
 MOST = 64  # images on a GPU; more only wait longer for the first result
-# On a processor. Measured with the mini model on one core: 0.37 s per image alone, 0.31 with 2, 0.26 with 4, 0.23 with 8
-# to 64 at once. All of a batch is lost when a run is killed, and nothing moves until it is done.
+# On a processor. Measured with the mini model on one core: 0.37 s per image alone, 0.31 with 2, 0.26 with 4, 0.23 with
+# 8 to 64 at once. All of a batch is lost when a run is killed, and nothing moves until it is done.
 MOST_ON_PROCESSOR = 8
 # Feature maps of a level alive at once while attention works: the state, the sum of the first block, and of the second
 # its tokens, their normalised copy, and both halves of the gated layer, four times as wide.

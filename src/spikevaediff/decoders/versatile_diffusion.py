@@ -12,6 +12,7 @@ pixels. Finished images can be kept under a hash of all that decides them; a run
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -63,6 +64,8 @@ PROTOCOLS = {
         numbers={"strength": 0.75, "mixing": 0.6, "guidance": 7.5, "steps": 50, "eta": 0.0},
     ),
 }
+
+TELL_S = 60.0  # seconds between two lines about progress
 
 
 @dataclass(frozen=True)
@@ -270,8 +273,15 @@ def samples(
             pixels[i] = found
     if kept is not None and len(todo) < len(rows):
         print(f"{len(rows) - len(todo)} of {len(rows)} images were finished before (in {kept})")
-    for start in track(range(0, len(todo), fits.n_images), "diffusion", disable=not todo):
-        batch = np.array(todo[start : start + fits.n_images])
+    # Always the same images together: then a run that was broken off ends with the same bytes, not with other rounding.
+    together = [range(start, min(start + fits.n_images, len(rows))) for start in range(0, len(rows), fits.n_images)]
+    together = [batch for batch in together if not set(todo).isdisjoint(batch)]
+    told = time.monotonic()
+    for n_done, of_batch in enumerate(track(together, "diffusion", disable=not todo)):
+        if time.monotonic() - told > TELL_S:  # where no terminal shows the bar, as in the log of a queue
+            print(f"{n_done} of {len(together)} batches of {fits.n_images} images are done", flush=True)
+            told = time.monotonic()
+        batch = np.array(of_batch)
         some = guides.take(rows[batch])
         ids = some.image_id.tolist()
         seeds = [sample_seed(seed, i, number) for i, number in zip(ids, numbers[batch].tolist(), strict=True)]

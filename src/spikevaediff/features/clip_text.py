@@ -104,5 +104,8 @@ def token_ids(sentences: Sequence[str]) -> Tensor:
 
     tokenizer = SimpleTokenizer()
     ids = tokenizer(list(sentences))
+    n_cut = sum(len(tokenizer.encode(sentence)) + 2 > ids.shape[1] for sentence in sentences)  # <start> and <end>
+    if n_cut:
+        print(f"{n_cut} of {len(sentences)} captions are longer than {ids.shape[1]} tokens and lose their last words")
     end = (ids == tokenizer.eot_token_id).int()
     return ids.masked_fill(end.cumsum(dim=1) > 0, tokenizer.eot_token_id)

@@ -92,13 +92,17 @@ def contexts(
     network.to(device)
     size = BATCH_SIZE if batch_size == "auto" else int(batch_size)
     found = np.zeros((len(sentences), n_tokens, WIDTH), np.float32)
+    n_cut = 0
     with torch.inference_mode():
         for start in track(range(0, len(sentences), size), "MiniLM"):
             batch = words.encode_batch(list(sentences[start : start + size]))
+            n_cut += sum(bool(encoding.overflowing) for encoding in batch)
             ids: Tensor = torch.tensor([encoding.ids for encoding in batch], device=device)
             shown: Tensor = torch.tensor([encoding.attention_mask for encoding in batch], device=device)
             tokens = network(input_ids=ids, attention_mask=shown).last_hidden_state * shown[:, :, None]
             found[start : start + size] = tokens.cpu().numpy()
+    if n_cut:
+        print(f"{n_cut} of {len(sentences)} captions are longer than {n_tokens} tokens and lose their last words")
     return found
 
 
