@@ -161,6 +161,62 @@ def test_any_other_layout_is_a_line_about_the_file(session: Any, tmp_path: Path)
         extract(path, tmp_path / "extract.nwb", margin_s=0.5)
 
 
+ODD: dict[str, Any] = {
+    "a number": 5.0,
+    "nothing": np.empty(0),
+    "NaN": np.full(4, np.nan),
+    "negative": np.full(4, -7),
+    "large": np.full(4, 2**64 - 1, np.uint64),
+    "pairs": np.zeros((4, 2)),
+    "three axes": np.zeros((4, 1, 1)),
+    "text": [b"abc"] * 4,
+    "complex": np.zeros(4, complex),
+    "records": np.zeros(4, [("a", float)]),
+    "lists": h5py.vlen_dtype(float),
+    "references": h5py.ref_dtype,
+    "null": h5py.Empty(float),
+}
+MORE = {
+    "processing/running/running_speed/data": [1.0, 2.0, 3.0],
+    "processing/running/running_speed/timestamps": [1.0, 2.0, 3.0],
+    "intervals/invalid_times/start_time": [9.0],
+    "intervals/invalid_times/stop_time": [9.5],
+    "intervals/invalid_times/tags": [b"stimulus"],
+    "intervals/invalid_times/tags_index": [1],
+    "units/obs_intervals": [[0.0, 9.0]] * 4,
+    "units/obs_intervals_index": [1, 2, 3, 4],
+    "units/firing_rate": [1.0] * 4,
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_whatever_a_column_holds_is_refused_in_one_line_or_changes_no_count(
+    session: Any, tmp_path: Path, odd: str
+) -> None:
+    limits = Limits(isi_violations_max=None, amplitude_cutoff_max=None, presence_ratio_min=None)
+    refused: list[str] = []
+    for name in [*TABLES, *MORE]:
+        values = ODD[odd]
+        typed = isinstance(values, np.dtype)
+        path = session(MORE | {name: None if typed else values})
+        if typed:
+            with h5py.File(path, "r+") as file:
+                file.create_dataset(name, (4,), values)
+        try:
+            made = taken_over(path, tmp_path)
+        except ValueError as error:
+            refused.append(str(error))
+        else:
+            if name != f"{ELECTRODES}/location":
+                found = read_responses(made, **OPTIONS | {"limits": limits}).counts[..., 0]
+                assert found.tolist() == COUNTS
+    assert len(refused) > 10
+    for line in refused:
+        assert line.startswith(str(tmp_path / "session.nwb"))
+        assert len(line.splitlines()) == 1
+        assert "cannot be taken over" not in line
+
+
 # ---- presentations
 
 
