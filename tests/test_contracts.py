@@ -125,6 +125,38 @@ def test_params_name_modules_and_their_options() -> None:
             stages.check_options(decode, both, f"decode.{name}", stage=("module",), passed=passed)
 
 
+def test_sections_of_params_have_the_keys_and_kinds_of_their_functions() -> None:
+    from spikevaediff import blip2, scores, split
+    from stages import curves, layers, noise_ceiling, quality, regions, regress, report
+
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    device = ("batch_size", "device")
+    for function, options, stage, passed in (
+        (split.split_by_image, params["split"], (), ("alike",)),
+        (scores.score_run, params["evaluate"], (), ("batch_size",)),
+        (blip2.describe, params["captions"], ("model",), ("folder", "unfinished", *device)),
+        (quality.judged, params["quality"], (), ("areas", "window_s", "limits")),
+        (curves.latency_rows, params["curves"]["latency"], (), ("areas", "limits", "n_resamples", "seed")),
+        (curves.count_rows, params["curves"]["counts"], (), ("n_resamples", "seed")),
+        (noise_ceiling.predicted_from_halves, params["noise_ceiling"], (), ()),
+        (layers.study, params["models"]["mini"]["vdvae"] | params["layers"], (), device),
+        (regions.compare, params["regions"], (), ()),
+        (report.draw_gallery, params["report"], (), ()),
+    ):
+        stages.check_options(function, options, function.__name__, stage=stage, passed=passed)
+    for space, options in params["regress"].items():
+        for method in ("ridge", "kernel_ridge", "banded"):
+            for folds in ("image", 5):
+                regress.method_of({"regress": {space: options | {"method": method, "folds": folds}}}, space)
+    for wrong in ({"alphas": 5.0}, {"folds": 2.5}, {"seed": "x"}, {"alpha_scope": 1}):
+        with pytest.raises(ValueError, match=rf"params.yaml: regress.vdvae.{next(iter(wrong))} is .*, expected "):
+            regress.method_of({"regress": {"vdvae": params["regress"]["vdvae"] | wrong}}, "vdvae")
+    for sessions in ("all", 791319847, [791319847]):
+        one = params["datasets"]["allen"] | {"sessions": sessions}
+        acquire = stages.module("datasets", "allen").acquire
+        stages.check_options(acquire, one, "datasets.allen", stage=("module",) if "module" in one else ())
+
+
 def test_the_package_itself_imports_nothing() -> None:
     tree = ast.parse(Path(PACKAGE / "__init__.py").read_text())
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]

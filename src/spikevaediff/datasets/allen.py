@@ -42,7 +42,7 @@ def acquire(
     data_dir: Path,
     out_dir: Path,
     *,
-    sessions: Sequence[int] | str,
+    sessions: Sequence[int] | int | str,
     fetch: str,
     margin_s: float,
     size_px: int,
@@ -147,7 +147,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def choose(manifest: dict[str, Any], sessions: Sequence[int] | str) -> list[dict[str, Any]]:
+def choose(manifest: dict[str, Any], sessions: Sequence[int] | int | str) -> list[dict[str, Any]]:
     """The rows of the manifest that the option `sessions` asks for, in its order; see `acquire`.
 
     Raises
