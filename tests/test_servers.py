@@ -253,17 +253,22 @@ def test_a_cut_that_looks_like_the_end_is_none(tmp_path: Path) -> None:
         get(f"{server.url}/w", tmp_path / "w3", n_bytes=len(CONTENT))
 
 
-def test_chunks_that_break_off_are_continued(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tag", ['"v1"', ""])
+def test_chunks_that_break_off_are_continued_where_something_ties_them_together(tag: str, tmp_path: Path) -> None:
+    """Chunks state no size: without a tag nothing would tell the rest of another version, so that all is asked for."""
+    headers = {"ETag": tag} if tag else {}
+
     def chunked(request: Request) -> None:
         request.protocol_version = "HTTP/1.1"
-        if request.start():
-            return request.send(CONTENT)
-        request.say(200, {"Transfer-Encoding": "chunked"}, length=None)
+        if len(server.asked) > 1:
+            return request.send(CONTENT, headers)
+        request.say(200, headers | {"Transfer-Encoding": "chunked"}, length=None)
         request.wfile.write(b"%x\r\n%s\r\n%x\r\n%s" % (250_000, CONTENT[:250_000], 50_000, CONTENT[250_000:260_000]))
 
     with serving(chunked) as server:
         get(f"{server.url}/w", tmp_path / "w")
     assert (tmp_path / "w").read_bytes() == CONTENT
+    assert [request.get("range") for request in server.asked] == [None, "bytes=260000-" if tag else None]
 
 
 def test_a_file_that_a_proxy_compresses_is_not_taken_as_it_comes(tmp_path: Path) -> None:
@@ -378,7 +383,7 @@ def test_parts_of_two_addresses_are_not_mixed(tmp_path: Path) -> None:
     assert (tmp_path / "w").read_bytes() == OTHER[::-1]
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", [*range(60), 1048])
 def test_no_behaviour_of_a_server_makes_a_file_that_it_never_had(seed: int, tmp_path: Path) -> None:
     """Cuts, lengths that are not stated, ranges ignored or shortened, versions that change between requests."""
     rng = random.Random(seed)

@@ -458,6 +458,8 @@ def _receive(
     `stated` is what is known of the part, and becomes what this answer says.
     """
     have = _size(part)
+    if not (stated.ties or stated.total or file.n_bytes or file.sha256):
+        have = 0  # nothing would tell that the rest is of another version of the file
     request = urllib.request.Request(file.url, headers={"User-Agent": "spikevaediff", "Accept-Encoding": "identity"})
     if stated.is_azure or _AZURE.search(urlsplit(file.url).hostname or ""):
         request.add_header("x-ms-version", _AZURE_VERSION)
