@@ -10,7 +10,8 @@
         3.nwb               a recording in the layout of Allen Visual Coding; its units need no units.csv
 
 Rows of a session are presentations in the order of the session. image_id -1 is a blank screen. Responses that are all
-whole numbers from 0 to 32767 are spike counts; others (two-photon activity, means over presentations) are taken as they are.
+whole numbers from 0 to 32767 are spike counts; others (two-photon activity, means over presentations) are taken as
+they are.
 
 `acquire` refuses what plain_folder.examine refuses, which says everything that is wrong at once.
 """
