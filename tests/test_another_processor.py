@@ -63,17 +63,14 @@ def test_an_older_processor_moves_pictures_by_a_grey_level_and_means_by_less_tha
         drawn = [np.asarray(Image.open(folder / "plots" / path.name), int) for folder in (pristine, clone)]
         assert drawn[0].shape == drawn[1].shape
         differ = np.abs(drawn[0] - drawn[1])
-        print(path.name, differ.max(), np.mean(differ > 0), np.mean(differ > 1))
-        assert np.mean(differ > 0) < 0.01, path.name
+        assert np.mean(differ > 0) < 1e-3, path.name
     # So a line can differ where a number lies on the edge between two digits, and then by one in the last.
     for run, of_run in numbers(pristine).items():
         for name, value in of_run.items():
             assert abs(numbers(clone)[run][name] - value) < 0.0011, (run, name)
 
 
-def test_the_way_back_from_an_experiment_computes_nothing_and_restores_this_machines_results(
-    pristine: Path, tmp_path: Path
-) -> None:
+def test_the_way_back_from_an_experiment_restores_this_machines_results(pristine: Path, tmp_path: Path) -> None:
     clone = copied(pristine, tmp_path / "clone")
     before, lock = results(clone), clone / "dvc.lock"
     ours = lock.read_text(encoding="utf-8")
@@ -85,11 +82,12 @@ def test_the_way_back_from_an_experiment_computes_nothing_and_restores_this_mach
     lock.write_text(ours, encoding="utf-8")
     assert "up to date" in succeeded(clone, "status").output
 
-    assert "report" in succeeded(clone, "exp", "run", "-S", "report.n_each=2").ran
+    assert "evaluate@vdvae" in succeeded(clone, "exp", "run", "-S", "evaluate.size_px=48").ran
     assert results(clone) != before
     # As docs/experiments.md says.
     subprocess.run(["git", "checkout", "--quiet", "params.yaml"], cwd=clone, check=True)
     back = succeeded(clone, "repro")
-    assert back.ran == set()
+    assert "evaluate@vdvae" in back.restored
+    assert back.ran == {"start", "report", "page"}
     assert back.files == before
     assert "up to date" in succeeded(clone, "status").output
