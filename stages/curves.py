@@ -31,6 +31,8 @@ def main() -> None:
     limits = Limits.of(responses)
     every = sessions.areas_of(areas)
     paths = sessions.paths(Path("artifacts/sessions"))
+    if not any(map(sessions.has_spike_times, paths)):
+        print("curves.latency is not read: tables of responses have the windows that they were counted in, no others")
     rows = latency_rows(paths, areas=every, limits=limits, **resampling, **latency)
     tables.write("artifacts/curves/latency.csv", rows)
     stages.done(f"latency: {len(rows)} windows of {len({row['area'] for row in rows})} areas")
