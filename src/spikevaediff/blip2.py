@@ -168,7 +168,7 @@ def _load(folder: Path, prompt: str, dtype: str, device: str) -> tuple[Any, Toke
         )
     try:
         for file in sorted(folder.glob("*.safetensors")):
-            weights.check_types(file)
+            weights.check_header(file)
         loaded: Any = Blip2ForConditionalGeneration.from_pretrained(
             folder,
             config=config,

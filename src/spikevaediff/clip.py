@@ -121,8 +121,8 @@ def open_clip_names(state: Mapping[str, Tensor], source: str) -> dict[str, Tenso
     Raises
     ------
     ValueError
-        A name that belongs to none of the layouts, q, k and v of which one is missing, or values that are not finite
-        or not floating point.
+        A name that belongs to none of the layouts, q, k and v of which one is missing, or a tensor that is not floating
+        point.
     """
     inside = {
         name.removeprefix(_VERSATILE_DIFFUSION): tensor
@@ -136,7 +136,7 @@ def open_clip_names(state: Mapping[str, Tensor], source: str) -> dict[str, Tenso
             f"weight file {source} holds no CLIP: {', '.join(sorted(state)[:4])}, ... Expected the names of OpenAI, of "
             f"Hugging Face, or those behind {_VERSATILE_DIFFUSION} in a Versatile Diffusion checkpoint"
         )
-    files.check(state, f"weight file {source}")
+    files.check_dtypes(state, f"weight file {source}")  # before they are float32; `fill` looks at the values
     if is_open_clip:
         return {name: tensor.float() for name, tensor in state.items()}
     renamed: dict[str, Tensor] = {}

@@ -103,17 +103,13 @@ def reason(error: BaseException) -> str:
     return said if said and "weights_only" not in said else type(error).__name__
 
 
-def check(tensors: Mapping[str, Tensor], source: str, *, dtypes: Collection[torch.dtype] = FLOATS) -> None:
-    """Refuse tensors that no network computes with.
-
-    Whole numbers, complex ones and those of 8 bits would be converted without a word, and NaN in a weight makes every
-    image NaN.
+def check_dtypes(tensors: Mapping[str, Tensor], source: str, *, dtypes: Collection[torch.dtype] = FLOATS) -> None:
+    """Refuse tensors of another type than floating point: they would be converted without a word.
 
     Raises
     ------
     ValueError
-        A type that is not floating point of one of `dtypes`, a tensor without values (of the meta device, or sparse),
-        or a value that is not finite in float32.
+        Names the first tensor whose type is not one of `dtypes`.
     """
     wrong = {name: value.dtype for name, value in tensors.items() if value.dtype not in dtypes}
     if wrong:
@@ -123,6 +119,18 @@ def check(tensors: Mapping[str, Tensor], source: str, *, dtypes: Collection[torc
             f"{source}: {len(wrong)} tensors are not floating point ({kinds}), {name} is {dtype}. Convert the original "
             "file anew"
         )
+
+
+def check(tensors: Mapping[str, Tensor], source: str, *, dtypes: Collection[torch.dtype] = FLOATS) -> None:
+    """Refuse tensors that no network computes with; a NaN in one weight makes every image NaN.
+
+    Raises
+    ------
+    ValueError
+        As `check_dtypes`; a tensor without values (of the meta device, or sparse), or a value that is not finite in
+        float32.
+    """
+    check_dtypes(tensors, source, dtypes=dtypes)
     hollow = [name for name, value in tensors.items() if value.is_meta or value.layout != torch.strided]
     if hollow:
         raise ValueError(f"{source}: {len(hollow)} tensors are sparse or without values, first {hollow[0]}. {_RESTORE}")
@@ -131,7 +139,7 @@ def check(tensors: Mapping[str, Tensor], source: str, *, dtypes: Collection[torc
         raise ValueError(f"{source}: {len(bad)} tensors hold NaN or infinity, first {bad[0]}. {_RESTORE}")
 
 
-def check_types(path: str | Path) -> None:
+def check_header(path: str | Path) -> None:
     """The dtype of every tensor of a safetensors file, by its header alone, for files that another library reads.
 
     Raises

@@ -259,8 +259,7 @@ def select(tensors: Mapping[str, Tensor], model: UNet | Autoencoder, source: str
     Raises
     ------
     ValueError
-        A checkpoint of another model; missing, unexpected or misshapen tensors; a type that is not one of DTYPES; a
-        value that is not finite.
+        A checkpoint of another model; missing, unexpected or misshapen tensors; a type that is not one of DTYPES.
     """
     part = "unet" if isinstance(model, UNet) else "autoencoder"
     layout, what = layout_of(tensors)
@@ -304,7 +303,7 @@ def select(tensors: Mapping[str, Tensor], model: UNet | Autoencoder, source: str
             f"{len(unexpected)} unexpected {sorted(unexpected)[:3]}, {len(shapes)} of another shape {shapes[:3]}. "
             "Choose the configuration it was trained with, or restore the file"
         )
-    weights.check({names[name]: value for name, value in found.items()}, source, dtypes=DTYPES)
+    weights.check_dtypes({names[name]: value for name, value in found.items()}, source, dtypes=DTYPES)
     n_values = sum(value.numel() for value in found.values())
     left = [(label, why, n) for (label, why), n in counts.items() if n]
     return found, Report(layout, len(found), n_values, left)
@@ -312,6 +311,7 @@ def select(tensors: Mapping[str, Tensor], model: UNet | Autoencoder, source: str
 
 def _load(path: str | Path, model: UNet | Autoencoder, device: str | torch.device, dtype: torch.dtype) -> Report:
     found, report = select(read(path), model, str(path))
+    weights.check(found, str(path))
     loaded = {}
     for name, value in found.items():
         value = value.to(device, dtype)
@@ -332,7 +332,7 @@ def load_unet(
     Raises
     ------
     FileNotFoundError, ValueError
-        See `read` and `select`; also where a weight is beyond the range of `dtype`.
+        See `read` and `select`; also where a weight is not finite, or beyond the range of `dtype`.
     """
     with torch.device("meta"):
         model = UNet(config)
