@@ -13,7 +13,7 @@ from spikevaediff import compiled, new_responses, preprocessing
 from spikevaediff.atomic import replacing
 from spikevaediff.fits import Fit
 from spikevaediff.records import BLANK, Features, ImageSplit, Responses, rows_of
-from spikevaediff.renormalise import renormalise
+from spikevaediff.renormalise import in_words, renormalise
 
 
 def main(run: str, space: str, population: str) -> None:
@@ -72,9 +72,11 @@ def main(run: str, space: str, population: str) -> None:
     edges = ", ".join(f"{share:.0%} of targets at the {edge} penalty" for edge, share in fit.edge_share.items())
     constant = f" ({fit.n_constant} that never vary are dropped)" if fit.n_constant else ""
     nothing = "" if features.varies else f"; {space} is the same for every image, which leaves nothing to predict"
+    factors = np.stack([s["renormalise_factor"] for s in summaries])
+    spread = in_words(factors, features.group_name) if how == "train" else ""
     stages.done(
         f"{run}: responses {x.shape} of {population} units{constant} predict {predicted.shape} of {space}, "
-        f"small matrices in {fit.precision}; {edges}{nothing}"
+        f"small matrices in {fit.precision}; {edges}{nothing}{spread}"
     )
 
 

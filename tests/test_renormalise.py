@@ -130,12 +130,13 @@ def test_a_regression_that_knows_nothing_is_not_made_sure_of_itself_target_by_ta
     x, y = rng.normal(size=(40, 10)), rng.normal(size=(40, 11))
     fit = fitted("ridge", x, y, [1e5])
     new = ridge.predict(fit, rng.normal(size=(12, 10)))
-    for how in ("train", "test_legacy"):
-        scaled, factor = renormalise.renormalise(new, fit, how=how)
-        assert factor.min() > 100
-        # Full spread without any knowledge: squared error doubles. This is what a report must show as R2 below 0.
-        error = ((scaled - rng.normal(size=scaled.shape)) ** 2).mean()
-        assert error > 1.5
+    scaled, factor = renormalise.renormalise(new, fit, how="train")
+    assert factor.max() <= renormalise.LARGEST
+    assert ((scaled - rng.normal(size=scaled.shape)) ** 2).mean() < 1.2
+    scaled, factor = renormalise.renormalise(new, fit, how="test_legacy")
+    assert factor.min() > 100
+    # Full spread without any knowledge: squared error doubles. This is what a report must show as R2 below 0.
+    assert ((scaled - rng.normal(size=scaled.shape)) ** 2).mean() > 1.5
 
 
 def test_rows_in_any_subset_of_images_are_those_of_training(tmp_path: Any) -> None:
@@ -171,3 +172,36 @@ def test_fits_to_presentations_or_without_scores_are_refused() -> None:
     for fit in (twice, unseen, weighted):
         with pytest.raises(ValueError, match="needs a fit to one row an image, with weights of one"):
             renormalise.left_out_deviations(fit)
+
+
+def test_a_group_of_which_nothing_is_predicted_stays_at_its_mean_and_no_factor_is_above_the_bound() -> None:
+    """24 images with every target at the largest penalty once were multiplied by up to 3,896."""
+    rng = np.random.default_rng([4])
+    x = rng.normal(size=(24, 60))
+    y = np.hstack([x[:, :3] @ rng.normal(size=(3, 3)), rng.normal(size=(24, 8))])
+    fit = fitted("ridge", x, y, [1e6])
+    deviation = renormalise.left_out_deviations(fit)
+    agreement = np.add.reduceat(((y - y.mean(0)) * deviation).sum(0), [0, 3, 9])
+    full = np.sqrt(np.add.reduceat(y.var(0), [0, 3, 9]) / np.add.reduceat((deviation**2).mean(0), [0, 3, 9]))
+    assert full.min() > 1000
+    factor = renormalise.group_factors(fit)
+    assert factor.tolist() == np.where(agreement > 0, 100.0, 0.0).tolist()
+    assert set(factor.tolist()) == {0.0, 100.0}
+    scaled, _ = renormalise.renormalise(ridge.predict(fit, x[:3] + 1), fit, how="train")
+    out = np.repeat(factor == 0, GROUPS)
+    close(scaled[:, out], np.broadcast_to(y.mean(0)[out], (3, out.sum())), 1e-12)
+    said = renormalise.in_words(np.stack([factor, np.full(3, 2.0)]), np.array(["a", "b", "c"]))
+    assert "left at the mean, nothing is predicted in" in said
+    assert "at the bound in" in said
+    assert renormalise.in_words(np.full((2, 3), 2.0), np.array(["a", "b", "c"])) == ""
+
+
+def test_left_out_deviations_keep_their_digits_where_a_fit_passes_through_its_images() -> None:
+    x, y = data(9, 30)
+    fit = fitted("ridge", x, y, [1e-12])
+    expected = np.empty_like(y)
+    for i in range(9):
+        others = np.arange(9) != i
+        a, b = x[others] - x[others].mean(0), y[others] - y[others].mean(0)
+        expected[i] = (x[i] - x[others].mean(0)) @ np.linalg.lstsq(a, b, rcond=1e-10)[0]
+    close(renormalise.left_out_deviations(fit), expected, 1e-9)

@@ -88,3 +88,33 @@ def test_a_target_file_that_shrank_is_named_instead_of_ending_the_process(device
     for scope in ("target", "group"):
         with pytest.raises(ValueError, match=message):
             run(x, mapped[:, 1:], y_row, alpha_scope=scope, **options)
+
+
+@pytest.mark.parametrize("scope", ["target", "group", "global"])
+@pytest.mark.parametrize("factor", [1e-30, 1e-20, 1e19, 1e37])
+def test_targets_whose_squares_leave_float32_are_scored_and_chosen_as_others(factor, scope):
+    x, y, y_row = make(9, 6, 40, dtype=np.float32)
+    options = {"alpha_scope": scope, "group_size": [30, 10]}
+    power = np.float32(2.0 ** np.round(np.log2(factor)))  # scores are then the same to the last digit
+    a, b = run(x, y, y_row, **options), run(x, y * power, y_row, **options)
+    np.testing.assert_array_equal(b.alpha, a.alpha)
+    np.testing.assert_array_equal(b.loo_r2, a.loo_r2)
+    np.testing.assert_array_equal(b.loo_correlation, a.loo_correlation)
+    np.testing.assert_allclose(b.group_r2, a.group_r2, rtol=1e-12)
+    assert np.isfinite(a.loo_r2).all()
+    assert len(set(a.alpha.tolist())) > 1 or scope != "target"
+
+
+def test_targets_of_very_different_size_count_by_their_variance():
+    x, y, y_row = make(9, 6, 40)
+    y[:, :20] *= 1e25
+    fit = run(x, y.astype(np.float32), y_row, alpha_scope="global", group_size=[20, 20])
+    np.testing.assert_array_equal(fit.alpha, run(x, y[:, :20], y_row, alpha_scope="global").alpha[0])
+    close(fit.loo_r2, run(x, y, y_row, alpha_scope="global", group_size=[20, 20]).loo_r2.astype(np.float32), 1e-5)
+
+
+def test_targets_whose_squares_leave_float64_are_refused():
+    x, y, y_row = make(9, 6, 4)
+    for factor in (1e200, 1e-200):
+        with pytest.raises(ValueError, match=r"whose squares are beyond float64\. Give them in other units"):
+            run(x, y * factor, y_row)

@@ -53,7 +53,8 @@ SCOPES = ("target", "group", "global")
 LONG_FOLD = 64  # rows; shorter folds are quicker in one program than one by one
 WIDE = 1024  # columns that a product needs to be quick
 ROUNDING = 8.0  # what factorisations err by, times eps and the largest eigenvalue
-# The most that rounding may change left-out errors by. It is a bound: fits that come near it err by a hundredth of it.
+# The most that rounding may change left-out errors by. It is a bound: fits that come near it err by a twentieth of it
+# or less.
 DOUBT = {np.dtype(np.float64): 1e-4, np.dtype(np.float32): 1e-3}
 
 

@@ -22,6 +22,7 @@ from jax.sharding import PartitionSpec as P
 from spikevaediff import smoother
 
 TILE = 1024  # columns; see above
+LARGEST = 1e140  # of targets: sums of their squares are float64
 # Up to this many rows, predicting with every candidate and picking is cheaper than sorting targets by candidate.
 FEW_ROWS = 64
 SORTED_TILE, RUN = 2048, 64  # columns sorted together, and the piece that a run of one candidate is padded to
@@ -35,8 +36,8 @@ class Scores:
     """How well each target was predicted while its image was left out.
 
     candidate : int32, (n_targets,), the one chosen.
-    loss : (n_targets,), sum over rows of weight x squared error, for the chosen candidate.
-    squares : (n_targets,), sum over rows of weight x squared deviation from the mean; 0 for a constant target.
+    loss : float64, (n_targets,), sum over rows of weight x squared error, for the chosen candidate.
+    squares : float64, (n_targets,), sum over rows of weight x squared deviation from the mean; 0 for a constant target.
     correlation : (n_targets,), of held-out prediction and target over rows; NaN where one of them is constant.
     group_loss : float64, (n_groups, n_candidates), losses of all candidates, summed over the targets of a group.
     """
@@ -202,12 +203,20 @@ def _over_tiles(
     return jax.lax.fori_loop(0, -(-n_columns // width), step, empty)
 
 
+def _scale(largest: jax.Array) -> jax.Array:
+    """The power of two below a largest value: squares of values over it neither vanish nor overflow in their dtype, and
+    what is divided by it keeps its digits."""
+    bound = jnp.finfo(largest.dtype).maxexp - 3  # of the exponent, so that its reciprocal is a number, too
+    exponent = jnp.clip(jnp.frexp(largest)[1] - 1, -bound, bound)
+    return jnp.ldexp(jnp.ones_like(largest), exponent)
+
+
 @partial(jax.jit, static_argnames=("mesh", "dtype", "choose"))
 def _score_block(
     z: jax.Array, maps: jax.Array, root: jax.Array, candidate: jax.Array, *, mesh: Mesh, dtype: np.dtype, choose: bool
 ) -> tuple[jax.Array, ...]:
-    """Candidate (chosen, or as given), its loss, squares, correlation, and losses of all candidates, for columns of
-    z."""
+    """Candidate (chosen, or as given), its loss, squares, correlation, losses of all candidates, and the scale whose
+    square they are in units of, for columns of z."""
     n_candidates, _, n_images = maps.shape
     total = jnp.sum(root**2)
     share = (root**2 / total)[None, :]
@@ -215,6 +224,8 @@ def _score_block(
 
     def score_tile(maps: jax.Array, z: jax.Array, candidate: jax.Array) -> tuple[jax.Array, ...]:
         z = z.astype(dtype)
+        scale = _scale(jnp.max(jnp.abs(z), axis=0))
+        z = z * (1.0 / scale)[None, :]
         # A constant column keeps the rounding of its mean; below that scores have no meaning.
         rounding = total * (4.0 * jnp.finfo(dtype).eps * jnp.max(jnp.abs(z), axis=0)) ** 2
         z = z - share @ z
@@ -230,18 +241,19 @@ def _score_block(
         mean = jnp.sum(column * predicted, axis=0)
         spread = jnp.sum(predicted**2, axis=0) + jnp.sum(error[n_images:] ** 2, axis=0) - mean**2 / total
         correlation = jnp.sum(shown * predicted, axis=0) / jnp.sqrt(squares * jnp.maximum(spread, 0.0))
-        return candidate, jnp.sum(error**2, axis=0), squares, correlation, losses
+        return candidate, jnp.sum(error**2, axis=0), squares, correlation, losses, scale
 
     def score_shard(z: jax.Array, maps: jax.Array, candidate: jax.Array) -> tuple[jax.Array, ...]:
-        dtypes = (np.dtype(np.int32), dtype, dtype, dtype, dtype)
-        return _over_tiles(partial(score_tile, maps), z, candidate, ((), (), (), (), (n_candidates,)), dtypes, TILE)
+        dtypes = (np.dtype(np.int32), dtype, dtype, dtype, dtype, dtype)
+        shapes = ((), (), (), (), (n_candidates,), ())
+        return _over_tiles(partial(score_tile, maps), z, candidate, shapes, dtypes, TILE)
 
     columns = P("t")
     return jax.shard_map(
         score_shard,
         mesh=mesh,
         in_specs=(P(None, "t"), P(), columns),
-        out_specs=(columns, columns, columns, columns, P(None, "t")),
+        out_specs=(columns, columns, columns, columns, P(None, "t"), columns),
     )(z, maps, candidate)
 
 
@@ -263,10 +275,14 @@ def _gram_block(
             tile = jax.lax.dynamic_slice_in_dim(z, first, width, 1).astype(dtype)
             column = first + jnp.arange(width, dtype=piece.dtype)
             inside = (column >= piece[0]) & (column < piece[0] + piece[1])
-            tile = jnp.where(inside[None, :], tile - share[None, :] @ tile, jnp.zeros((), dtype))
-            return gram.at[piece[2]].add(tile @ tile.T), None
+            tile = jnp.where(inside[None, :], tile, jnp.zeros((), dtype))
+            # One scale for all columns: they count by their variance.
+            scale = _scale(jnp.max(jnp.abs(tile)))
+            tile = tile * (1.0 / scale)
+            tile = tile - share[None, :] @ tile
+            return gram.at[piece[2]].add((tile @ tile.T).astype(np.float64) * scale.astype(np.float64) ** 2), None
 
-        empty = jax.lax.pcast(jnp.zeros((n_groups, n_images, n_images), dtype), "t", to="varying")
+        empty = jax.lax.pcast(jnp.zeros((n_groups, n_images, n_images), np.float64), "t", to="varying")
         return jax.lax.psum(jax.lax.scan(step, empty, pieces[0])[0], "t")
 
     return jax.shard_map(gram_shard, mesh=mesh, in_specs=(P(None, "t"), P("t")), out_specs=P())(z, pieces)
@@ -372,7 +388,8 @@ def score(
     edges = np.concatenate([[0], np.cumsum(group_size)])
     group_loss = np.zeros((len(group_size), len(maps)))
     candidate = np.zeros(n_targets, np.int32)
-    loss, squares, correlation = (np.empty(n_targets, dtype) for _ in range(3))
+    loss, squares = (np.empty(n_targets) for _ in range(2))
+    correlation = np.empty(n_targets, dtype)
 
     used = np.arange(len(maps))
     if scope != "target":
@@ -394,12 +411,20 @@ def score(
                 yield first, _score_block(block, maps_, root_, _along(candidate, first, width), **options)
 
         done = 0
-        for first, (chosen, *values, losses) in _one_behind(dispatch()):
+        for first, (chosen, *values, correlations, losses, scale) in _one_behind(dispatch()):
             stop = min(first + width, n_targets)
-            for whole, part in zip((candidate, loss, squares, correlation), (chosen, *values), strict=True):
-                whole[first:stop] = part[: stop - first]
+            candidate[first:stop], correlation[first:stop] = chosen[: stop - first], correlations[: stop - first]
+            scale = scale.astype(np.float64)
+            if np.any((scale > LARGEST) | (scale < 1 / LARGEST)):
+                raise ValueError(
+                    f"targets reach {scale.min():.0e} to {scale.max():.0e}, whose squares are beyond float64. "
+                    f"Give them in other units."
+                )
+            unit = scale**2
+            for whole, part in zip((loss, squares), values, strict=True):
+                whole[first:stop] = (part * unit)[: stop - first]
             if scope == "target":
-                new = losses[:, done - first : stop - first].astype(np.float64)
+                new = (losses * unit)[:, done - first : stop - first]
                 touched = slice(np.searchsorted(edges, done, "right") - 1, np.searchsorted(edges, stop, "left"))
                 group_loss[touched] += np.add.reduceat(new, np.maximum(edges[touched], done) - done, axis=1).T
             done = stop
