@@ -61,6 +61,7 @@ def fill(path: Path) -> int:
         attributes = {name: dict(file[f"units/{name}"].attrs) for name in ("spike_times", "spike_amplitudes")}
         n_spikes = rng.poisson(RATE_HZ * DURATION_S, N_UNITS)
         ends = np.cumsum(n_spikes)
+        file["units/firing_rate"][...] = n_spikes / DURATION_S
         columns = {}
         for name in attributes:
             del file[f"units/{name}"]
