@@ -14,6 +14,7 @@ What the numbers are: spikevaediff.noise_ceiling.
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from rich.progress import track
 import stages
 from spikevaediff import noise_ceiling, preprocessing, reliability
 from spikevaediff.atomic import replacing
+from spikevaediff.fits import Fit
 from spikevaediff.records import BLANK, Features, ImageSplit, Responses, Stimuli, rows_of
 from spikevaediff.renormalise import renormalise
 from stages import regress
@@ -62,8 +64,10 @@ def main(run: str, space: str, population: str) -> None:
         decodable = [no_image, no_image]
     else:
         x = preprocessing.response_matrix(responses, transform=transform)
+        library = regress.library_of(params, space, population, features, x.shape[1])
+        fitted_to = regress.fitter(x, responses, split, features, library, method, options)
         pairs, of_all, true, decodable = predicted_from_halves(
-            x, responses.image_id, split, features, method, options, run, how, **ceiling
+            x, responses.image_id, split, features, fitted_to, method, run, how, **ceiling
         )
         groups = noise_ceiling.by_group(pairs, of_all, true)
         means = [float(np.mean([g[name] for g in groups])) for name in ("half_correlation", "correlation")]
@@ -83,8 +87,8 @@ def predicted_from_halves(
     image_id: np.ndarray,
     split: ImageSplit,
     features: Features,
+    fitted_to: Callable[[int | None], tuple[Fit, preprocessing.Scale]],
     method: Any,
-    options: dict[str, Any],
     run: str,
     how: str,
     *,
@@ -102,12 +106,8 @@ def predicted_from_halves(
     for fold in track(range(split.n_folds), f"{run}: folds"):
         train_ids, test_ids = split.ids(fold)
         rows = rows_of(test_ids, split.test_ids, "the split")
-        x_train = preprocessing.mean_over_presentations(x, image_id, train_ids)
-        scale = preprocessing.scale_of(x_train)
-        y, y_row = features.rows(train_ids), np.arange(len(train_ids))
-        z = preprocessing.standardise(x_train, scale)
-        fit = method.fit(z, y, y_row=y_row, group_size=features.group_size, **options)
-        mean = y.mean(0, keepdims=True, dtype=np.float64)
+        fit, scale = fitted_to(fold)
+        mean = features.rows(train_ids).mean(0, keepdims=True, dtype=np.float64)
         means = [preprocessing.mean_over_presentations(x, image_id, test_ids)]
         for half in drawn:
             means += reliability.half_means(x, image_id, half, test_ids)

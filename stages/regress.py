@@ -2,8 +2,9 @@
 
 import inspect
 import sys
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.progress import track
@@ -12,7 +13,7 @@ import stages
 from spikevaediff import compiled, new_responses, preprocessing
 from spikevaediff.atomic import replacing
 from spikevaediff.fits import Fit
-from spikevaediff.records import BLANK, Features, ImageSplit, Responses, rows_of
+from spikevaediff.records import BLANK, Features, ImageSplit, LibraryResponses, Responses, rows_of
 from spikevaediff.renormalise import in_words, renormalise
 
 
@@ -29,19 +30,14 @@ def main(run: str, space: str, population: str) -> None:
     options |= bands(method, responses, options)
 
     x = preprocessing.response_matrix(responses, transform=transform)
+    library = library_of(params, space, population, features, x.shape[1])
+    fitted_to = fitter(x, responses, split, features, library, method, options)
     raw, predicted = (np.empty((len(split.test_ids), features.values.shape[1]), np.float32) for _ in range(2))
     summaries = []
 
-    def fitted_to(train_ids: np.ndarray) -> tuple[Fit, preprocessing.Scale]:
-        x_train = preprocessing.mean_over_presentations(x, responses.image_id, train_ids)
-        scale = preprocessing.scale_of(x_train)
-        y, y_row = features.rows(train_ids), np.arange(len(train_ids))
-        z = preprocessing.standardise(x_train, scale)
-        return method.fit(z, y, y_row=y_row, group_size=features.group_size, **options), scale
-
     for fold in track(range(split.n_folds), f"{run}: folds"):
-        train_ids, test_ids = split.ids(fold)
-        fit, scale = fitted_to(train_ids)
+        test_ids = split.ids(fold)[1]
+        fit, scale = fitted_to(fold)
         x_test = preprocessing.mean_over_presentations(x, responses.image_id, test_ids)
         rows = rows_of(test_ids, split.test_ids, "the split")
         raw[rows] = method.predict(fit, preprocessing.standardise(x_test, scale))
@@ -57,7 +53,7 @@ def main(run: str, space: str, population: str) -> None:
             temporary, allow_pickle=False, **{name: np.stack([s[name] for s in summaries]) for name in summaries[0]}
         )
     # Never scored here: for responses to other images, see `spikevaediff predict`.
-    fit, scale = fitted_to(split.image_id)
+    fit, scale = fitted_to(None)
     new_responses.with_context(
         fit,
         scale=scale,
@@ -74,15 +70,16 @@ def main(run: str, space: str, population: str) -> None:
     nothing = "" if features.varies else f"; {space} is the same for every image, which leaves nothing to predict"
     factors = np.stack([s["renormalise_factor"] for s in summaries])
     spread = in_words(factors, features.group_name) if how == "train" else ""
+    and_library = f" and {len(library.features.image_id)} library images" if library else ""
     stages.done(
-        f"{run}: responses {x.shape} of {population} units{constant} predict {predicted.shape} of {space}, "
-        f"small matrices in {fit.precision}; {edges}{nothing}{spread}"
+        f"{run}: responses {x.shape} of {population} units{constant}{and_library} predict {predicted.shape} of "
+        f"{space}, small matrices in {fit.precision}; {edges}{nothing}{spread}"
     )
 
 
 def method_of(params: dict[str, Any], space: str) -> tuple[ModuleType, str, dict[str, Any]]:
     """The regression that predicts a space, the transform of its responses and the options of its fit."""
-    options = stages.section(params, "regress", space)
+    options = dict(stages.section(params, "regress", space))
     name = stages.section(params, "regress", space, "method")
     method = stages.module("regression", name)
     # Options of all methods stand side by side, so that the name alone switches from one to another.
@@ -92,11 +89,83 @@ def method_of(params: dict[str, Any], space: str) -> tuple[ModuleType, str, dict
         method.fit,
         options,
         f"regress.{space}",
-        stage=("method", "transform", "renormalise"),
-        passed=("y_row", "group_size"),
+        stage=("method", "transform", "renormalise", "library"),
+        passed=("y_row", "group_size", "n_scored"),
     )
-    del options["method"], options["renormalise"]
+    del options["method"], options["renormalise"], options["library"]
     return method, options.pop("transform"), options
+
+
+class Library(NamedTuple):
+    """Rows of training beside those of real images: how encoding models would answer photographs no one was shown."""
+
+    features: Features
+    responses: LibraryResponses
+
+
+def library_of(
+    params: dict[str, Any], space: str, population: str, features: Features, n_columns: int
+) -> Library | None:
+    """The rows that regress.SPACE.library asks for; None where that is 0, or nothing can be learnt of the space.
+
+    Raises
+    ------
+    ValueError
+        A transform that cannot take them, or rows of other features or units.
+    """
+    if not stages.section(params, "regress", space, "library"):
+        return None
+    if stages.section(params, "regress", space, "transform") != "none":
+        raise ValueError(
+            f"regress.{space}.transform must be none: encoding models, which answer the library, predict counts"
+        )
+    if not features.varies:
+        return None
+    found = Features.load(f"artifacts/library/{space}.npz")
+    responses = LibraryResponses.load(f"artifacts/library/responses_{population}.npz")
+    if not np.array_equal(found.group_size, features.group_size) or responses.values.shape[2] != n_columns:
+        raise ValueError(
+            f"the library has {found.values.shape[1]} dims of {space} and {responses.values.shape[2]} columns of "
+            f"{population}, expected {features.values.shape[1]} and {n_columns}. Make it again with: dvc repro library"
+        )
+    return Library(found, responses)
+
+
+def fitter(
+    x: np.ndarray,
+    responses: Responses,
+    split: ImageSplit,
+    features: Features,
+    library: Library | None,
+    method: ModuleType,
+    options: dict[str, Any],
+) -> Callable[[int | None], tuple[Fit, preprocessing.Scale]]:
+    """The fit to the training images of a fold, or to all images (None), and the scale of its responses.
+
+    Responses of the library are those of the encoding models of the same training images. They are standardised as the
+    real ones are, and never left out: real images alone choose penalties.
+    """
+    if library is not None:
+        ids = library.features.image_id
+        answers = library.responses.values[:, rows_of(ids, library.responses.image_id, "the library's responses")]
+        targets = np.concatenate([features.values, library.features.values])
+
+    def fitted_to(fold: int | None) -> tuple[Fit, preprocessing.Scale]:
+        train_ids = split.image_id if fold is None else split.ids(fold)[0]
+        x_train = preprocessing.mean_over_presentations(x, responses.image_id, train_ids)
+        scale = preprocessing.scale_of(x_train)
+        z = preprocessing.standardise(x_train, scale)
+        if library is None:
+            y, y_row, n_scored = features.rows(train_ids), np.arange(len(train_ids)), {}
+        else:
+            n = len(features.image_id)
+            simulated = answers[split.n_folds if fold is None else fold]
+            z = np.concatenate([z, preprocessing.standardise(simulated, scale)])
+            real = rows_of(train_ids, features.image_id, f"feature space {features.space}")
+            y, y_row, n_scored = targets, np.concatenate([real, n + np.arange(len(ids))]), {"n_scored": n}
+        return method.fit(z, y, y_row=y_row, group_size=features.group_size, **n_scored, **options), scale
+
+    return fitted_to
 
 
 def bands(method: ModuleType, responses: Responses, options: dict[str, Any]) -> dict[str, Any]:

@@ -88,7 +88,27 @@ def check_names(params: dict[str, Any]) -> None:
         stages.check_module("decoders" if space == "diffusion" else "features", options.get("module", space))
     for space in stages.section(params, "regress"):
         stages.check_module("regression", stages.section(params, "regress", space, "method"))
+        check_library(params, space)
     sessions.areas_of(stages.section(params, "areas"))
+
+
+def check_library(params: dict[str, Any], space: str) -> None:
+    """Refuse rows of the library that there are not, or that the responses of a regression are not like.
+
+    Raises
+    ------
+    ValueError
+        Names the parameter, its value and what is possible.
+    """
+    n, there = stages.section(params, "regress", space, "library"), stages.section(params, "library", "n_images")
+    if not isinstance(n, int) or isinstance(n, bool) or not 0 <= n <= there:
+        raise ValueError(f"params.yaml: regress.{space}.library is {n!r}, expected 0 to {there} (library.n_images)")
+    transform = stages.section(params, "regress", space, "transform")
+    if n and transform != "none":
+        raise ValueError(
+            f"params.yaml: regress.{space}.transform is {transform}, but encoding models, which answer the library, "
+            f"predict counts: choose none, or set regress.{space}.library to 0"
+        )
 
 
 def check_data(folder: Path, name: str) -> None:

@@ -73,6 +73,11 @@ class Fit:
         return str(self.coupling.dtype)
 
     @property
+    def n_scored(self) -> int:
+        """The first of `images`, which were left out in turn; the others only took part in the fit."""
+        return int(self.parameters.get("n_scored", len(self.images)))
+
+    @property
     def n_constant(self) -> int:
         """Units that never varied in the responses of the fit and were dropped."""
         return len(self.parameters.get("constant", ()))
@@ -230,6 +235,8 @@ def from_scores(
         r2 = np.where(constant, np.nan, 1.0 - scores.loss / scores.squares)
         group_r2 = 1.0 - scores.group_loss / np.add.reduceat(scores.squares, starts, dtype=np.float64)[:, None]
     share = design.image_weight / design.image_weight.sum()
+    if design.n_scored < len(design.images):
+        parameters = parameters | {"n_scored": np.array(design.n_scored)}
     return Fit(
         method=method,
         group_size=group_size,

@@ -338,6 +338,28 @@ class Features(_Npz):
 
 
 @dataclass(frozen=True)
+class LibraryResponses(_Npz):
+    """How encoding models would answer the images of the library, with a draw of their noise.
+
+    image_id : int64, (n_images,), unique.
+    values : float32, (n_models, n_images, n_columns); of the model of each fold, the last one of all images. Columns as
+        in `preprocessing.response_matrix`.
+    """
+
+    image_id: np.ndarray
+    values: np.ndarray
+
+    def __post_init__(self) -> None:
+        _unique("LibraryResponses", "image_id", self.image_id)
+        _require(
+            self.values.ndim == 3 and self.values.shape[1] == len(self.image_id) and self.values.dtype == np.float32,
+            f"LibraryResponses: values is {self.values.dtype} {self.values.shape}, expected float32 "
+            f"(model, {len(self.image_id)} images, column)",
+        )
+        _require(np.isfinite(self.values).all(), "LibraryResponses: values are not finite")
+
+
+@dataclass(frozen=True)
 class LayerStudy(_Npz):
     """What each layer of the VDVAE carries, on some images; k counts the layers that are given, from the coarsest.
 

@@ -11,8 +11,8 @@ The targets of a group (a layer of a VDVAE, a token) share one factor,
 
     factor_g = sqrt( sum_{i, t in g} (y_it - m_t)^2 / sum_{i, t in g} d_it^2 ),    p'_t = m_t + factor_g (p_t - m_t),
 
-where i runs over training images, m is their mean and d_i the left-out prediction of image i minus the mean of the
-other images. A group of which nothing is predicted, sum_{i, t in g} (y_it - m_t) d_it <= 0, is left at its mean
+where i runs over training images, those of a library apart, m is their mean and d_i the left-out prediction of image i
+minus the mean of the other images. A group of which nothing is predicted, sum_{i, t in g} (y_it - m_t) d_it <= 0, is left at its mean
 (factor 0): its predictions are noise, and full spread would make them look like knowledge. No factor is above LARGEST,
 which only predictions ask for that hardly leave the mean. `in_words` says where either was so. One factor for each
 group keeps what the regression says of its targets relative to each other; a factor for each target raises those of
@@ -67,14 +67,16 @@ def renormalise(predicted: np.ndarray, fit: Fit, *, how: str) -> tuple[np.ndarra
     edges = np.concatenate([[0], np.cumsum(fit.group_size)])
     if how == "none":
         return predicted, np.ones(len(fit.group_size))
-    mean = fit.share @ fit.y[fit.images]
+    y = fit.y[fit.images[: fit.n_scored]]
+    # Without a library the weights of the fit; with one, images that were left out in turn count alike.
+    mean = (fit.share if fit.n_scored == len(fit.images) else np.full(len(y), 1 / len(y))) @ y
     if how == "train":
         factor = group_factors(fit)
         scaled = (predicted - mean) * np.repeat(factor, fit.group_size)
     else:
         if len(predicted) < 2:
             raise ValueError("renormalise: test_legacy takes statistics of test images, and this fold tests one")
-        wanted, there = fit.y[fit.images].std(0, dtype=np.float64), predicted.std(0, dtype=np.float64)
+        wanted, there = y.std(0, dtype=np.float64), predicted.std(0, dtype=np.float64)
         each = np.divide(wanted, there, out=np.zeros_like(there), where=there > 0)
         scaled = (predicted - predicted.mean(0, dtype=np.float64)) * each
         factor = np.array([np.median(each[a:b]) for a, b in itertools.pairwise(edges)])
@@ -94,7 +96,7 @@ def group_factors(fit: Fit) -> np.ndarray:
         As `left_out_deviations`.
     """
     starts = np.concatenate([[0], np.cumsum(fit.group_size)[:-1]])
-    y = fit.y[fit.images]
+    y = fit.y[fit.images[: fit.n_scored]]
     wanted = np.add.reduceat(y.var(0, dtype=np.float64), starts)
     deviation = left_out_deviations(fit)
     there = np.add.reduceat(np.einsum("it,it->t", deviation, deviation, dtype=np.float64), starts) / len(y)
@@ -119,9 +121,9 @@ def in_words(factor: np.ndarray, group_name: np.ndarray) -> str:
 
 
 def left_out_deviations(fit: Fit, *, block_mb: float = 256.0) -> np.ndarray:
-    """Prediction of every training image by a fit without it, minus the mean of the images of that fit.
+    """Prediction of every image that was left out by a fit without it, minus the mean of the others that were.
 
-    With H the smoother of the fit, intercept included, and n images, exactly and without refitting,
+    With H the smoother of the fit, intercept included, and n images left out in turn, exactly and without refitting,
     d_i = n / (n - 1) (y_i - m) - (y_i - (H y)_i) / (1 - H_ii): the first term is the image minus the mean of the
     others, the second its left-out error.
 
@@ -134,14 +136,14 @@ def left_out_deviations(fit: Fit, *, block_mb: float = 256.0) -> np.ndarray:
 
     Returns
     -------
-    float32, or float64 where the targets are, (n_images, n_targets), rows as fit.images
+    float32, or float64 where the targets are, (n_scored, n_targets), rows as the first of fit.images
 
     Raises
     ------
     ValueError
         The fit has several rows an image, unequal weights or no left-out scores.
     """
-    n = len(fit.images)
+    n, scored = len(fit.images), fit.n_scored
     # With one row an image, each of weight one, a column of `coupling` holds the coordinates of that image, and the
     # trace of H that they give is the one that the fit reports.
     trace = 1 + np.einsum("bar,bri->ba", fit.gain, fit.coupling.astype(np.float64) ** 2).ravel()
@@ -151,15 +153,21 @@ def left_out_deviations(fit: Fit, *, block_mb: float = 256.0) -> np.ndarray:
             f"{fit.method} fit is to presentations, has other weights or no scores. Choose renormalise: none"
         )
     used, position = np.unique(fit.candidate, return_inverse=True)
-    operators = np.empty((len(used), n, n))
-    for operator, c in zip(operators, used.tolist(), strict=True):
+    operators = np.empty((len(used), scored, n))
+    others = np.zeros((scored, n))
+    others[:, :scored] = (np.eye(scored) - 1 / scored) * scored / (scored - 1)
+    last = -1
+    for operator, c in zip(operators, used.tolist(), strict=True):  # `used` ascends: one smoother after the other
         b, a = divmod(c, len(fit.alphas))
         # I - H as a sum of positive terms, without the difference: see spikevaediff.smoother.
-        coordinates = fit.coupling[b].astype(np.float64)
-        length = np.linalg.norm(coordinates, axis=1)
-        explained = length > 0
-        directions = coordinates[explained].T / length[explained]
-        rest = qr(np.column_stack([np.ones(n), directions]))[0][:, 1 + directions.shape[1] :]
-        residual = (directions * (fit.alphas[a] * fit.gain[b, a, explained])) @ directions.T + rest @ rest.T
-        operator[:] = (np.eye(n) - 1 / n) * n / (n - 1) - residual / residual.diagonal()[:, None]
+        if b != last:
+            coordinates = fit.coupling[b].astype(np.float64)
+            length = np.linalg.norm(coordinates, axis=1)
+            explained = length > 0
+            directions = coordinates[explained].T / length[explained]
+            rest = qr(np.column_stack([np.ones(n), directions]))[0][:, 1 + directions.shape[1] :]
+            unexplained, last = rest[:scored] @ rest.T, b
+        weighted = directions[:scored] * (fit.alphas[a] * fit.gain[b, a, explained])
+        residual = weighted @ directions.T + unexplained
+        operator[:] = others - residual / residual.diagonal()[:, None]
     return targets.apply(fit.y, fit.images, operators, position, out=None, block_mb=block_mb)

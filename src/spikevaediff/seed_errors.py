@@ -24,7 +24,7 @@ PredictFunction = Callable[[Fit, np.ndarray], np.ndarray]
 NSD_ALPHA = 100_000.0  # chosen by others for 8,859 images and 15,724 voxels
 
 ERRORS = {
-    "none": "This pipeline",
+    "none": "This pipeline, fitted to real images alone",
     "noise_targets": "Targets from a network without its weights: noise that knows nothing of the image",
     "training_rows_predicted": "The rows predicted are those fitted to",
     "misaligned_rows": "The first presentations are taken for images in order",

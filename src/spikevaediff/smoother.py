@@ -41,8 +41,9 @@ symmetric matrix, pads folds to one length and copies around every factorisation
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +92,7 @@ class Design:
     fold : int64, (n_rows,), rows of one fold are left out together.
     root : float64, (n_rows,), square root of the weight of a row.
     constant : int64, columns of x that never vary: these units are dropped.
+    n_scored : the first of `images`, which are left out in turn; rows of the others have fold -1.
     """
 
     images: np.ndarray
@@ -98,6 +100,19 @@ class Design:
     fold: np.ndarray
     root: np.ndarray
     constant: np.ndarray
+    n_scored: int
+
+    @property
+    def scored(self) -> Self:
+        """The design without the rows that are never left out."""
+        mine = self.fold >= 0
+        return replace(
+            self,
+            images=self.images[: self.n_scored],
+            image=self.image[mine],
+            fold=self.fold[mine],
+            root=self.root[mine],
+        )
 
     @property
     def image_weight(self) -> np.ndarray:
@@ -115,6 +130,7 @@ class Design:
     def rows_of_folds(self) -> np.ndarray:
         """Rows of each fold, int64 (n_folds, longest fold); the number of rows fills up shorter folds."""
         order = np.argsort(self.fold, kind="stable")
+        order = order[self.fold[order] >= 0]
         _, start, length = np.unique(self.fold[order], return_index=True, return_counts=True)
         rows = np.full((len(length), length.max()), len(self.fold))
         for f, (first, n) in enumerate(zip(start.tolist(), length.tolist(), strict=True)):
@@ -150,8 +166,11 @@ def check(
     folds: str | int,
     seed: int,
     sample_weight: np.ndarray | None,
+    n_scored: int | None = None,
 ) -> Design:
     """Refuse what cannot be fitted and say which rows are left out together.
+
+    n_scored : images from this row of y on are never left out (see spikevaediff.regression.ridge.fit).
 
     Raises
     ------
@@ -201,21 +220,23 @@ def check(
             f"sample_weight is not positive in rows {_few(np.flatnonzero(~(weight > 0)))}. Leave these rows out of x."
         )
     images, image = np.unique(y_row, return_inverse=True)
-    if len(images) < 2:
-        raise ValueError(f"x shows {len(images)} image, expected at least two: one is left out to choose alpha")
+    scored = len(images) if n_scored is None else int(np.searchsorted(images, n_scored))
+    if scored < 2:
+        raise ValueError(f"x shows {scored} image, expected at least two: one is left out to choose alpha")
     if folds == "image":
-        fold_of_image = np.arange(len(images))
+        fold_of_image = np.arange(scored)
     elif isinstance(folds, int) and not isinstance(folds, bool):
-        if not 2 <= folds <= len(images):
-            raise ValueError(f"folds is {folds}, expected 2 to {len(images)} (the number of images)")
-        fold_of_image = np.random.default_rng([seed, folds]).permutation(np.arange(len(images)) % folds)
+        if not 2 <= folds <= scored:
+            raise ValueError(f"folds is {folds}, expected 2 to {scored} (the number of images)")
+        fold_of_image = np.random.default_rng([seed, folds]).permutation(np.arange(scored) % folds)
     elif folds == "none":
         if len(alphas) > 1:
             raise ValueError(f"folds is 'none', which chooses nothing, but {len(alphas)} alphas are offered. Give one.")
-        fold_of_image = np.zeros(len(images), np.int64)
+        fold_of_image = np.zeros(scored, np.int64)
     else:
         raise ValueError(f"folds is {folds!r}, expected 'image' (leave one image out), a number of folds or 'none'")
-    return Design(images, image, fold=fold_of_image[image], root=np.sqrt(weight), constant=constant)
+    fold = np.pad(fold_of_image, (0, len(images) - scored), constant_values=-1)[image]
+    return Design(images, image, fold=fold, root=np.sqrt(weight), constant=constant, n_scored=scored)
 
 
 def _lower(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -584,7 +605,7 @@ def _lost(doubt: np.ndarray, alphas: np.ndarray, design: Design) -> ValueError:
     )
 
 
-@partial(jax.jit, static_argnames=("one_row_an_image", "complete"))
+@partial(jax.jit, static_argnames=("one_row_an_image", "complete", "n_scored"))
 def _held_out(
     columns: jax.Array,
     weights: jax.Array,
@@ -595,6 +616,7 @@ def _held_out(
     *,
     one_row_an_image: bool,
     complete: bool,
+    n_scored: int,
 ) -> tuple[jax.Array, jax.Array]:
     n, n_images = g.shape
     coupling = columns.T @ g
@@ -605,7 +627,7 @@ def _held_out(
     g_slot = jnp.concatenate([g, jnp.zeros((1, n_images), g.dtype)])[slot]
 
     def errors(weights: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The map of one penalty, (n_images or 2 n_images, n_images), and the least that a fold keeps."""
+        """The map of one penalty, see `held_out`, and the least that a fold keeps."""
         weighted = columns_slot * weights[None, None, :]
         residual = weighted @ coupling if complete else g_slot - weighted @ coupling
         if slot.shape[1] == 1:
@@ -622,7 +644,7 @@ def _held_out(
         residual = residual.reshape(-1, n_images)
         # Mean error of each image times the root of its weight ...
         share = root_slot.reshape(-1, 1) / image_root[image_of_slot.reshape(-1)][:, None]
-        mean = jax.ops.segment_sum(share * residual, image_of_slot.reshape(-1), n_images)
+        mean = jax.ops.segment_sum(share * residual, image_of_slot.reshape(-1), n_scored)
         if one_row_an_image:
             return mean, jnp.min(kept)
         # ... and a square root of what the rows scatter about it.
@@ -642,12 +664,12 @@ def _held_out_on_processor(
     folds = [slice(*edges) for edges in itertools.pairwise(np.searchsorted(design.fold[order], np.arange(n + 1)))]
     folds = [rows for rows in folds if rows.start < rows.stop]
     g = design.targets_of_rows[order].astype(dtype)
-    to_mean = (g / np.sqrt(design.image_weight).astype(dtype)).T
+    to_mean = (g / np.sqrt(design.image_weight).astype(dtype)).T[: design.n_scored]
     columns = np.take(columns, order, axis=0)
     coupling = columns.T @ g
     least = np.full(len(weights), np.inf)
-    mean = np.zeros((len(weights), n_images, n_images))
-    squares = np.zeros_like(mean)
+    mean = np.zeros((len(weights), design.n_scored, n_images))
+    squares = np.zeros((len(weights), n_images, n_images))
     weighted = np.empty((max(rows.stop - rows.start for rows in folds), columns.shape[1]), dtype)
     together = max(1, WIDE // n_images)  # penalties that make one product
     for first in range(0, len(weights), together):
@@ -680,8 +702,8 @@ def held_out(factor: Factor, alphas: np.ndarray, design: Design) -> tuple[np.nda
     """Errors of the prediction of left-out rows, as linear functions of the targets.
 
     For each penalty a matrix E with ||E z||^2 = sum_i w_i (error of row i while its fold is left out)^2 for targets z
-    of the images. The first n_images rows of E give the mean error of each image times the root of the image's weight;
-    where images have several rows, n_images more give the scatter about it.
+    of the images. The first n_scored rows of E give the mean error of each image that is left out times the root of the
+    image's weight; where images have several rows, n_images more give the scatter about it.
 
     Parameters
     ----------
@@ -720,6 +742,7 @@ def held_out(factor: Factor, alphas: np.ndarray, design: Design) -> tuple[np.nda
                 jnp.asarray(np.append(design.image, 0)[slot]),
                 one_row_an_image=len(design.image) == len(design.images),
                 complete=factor.complete,
+                n_scored=design.n_scored,
             )
         maps, kept = map(np.asarray, found)
     # A change D of the kernel K changes M = (K + alpha)^-1, in every direction, by at most |D| times its largest value,

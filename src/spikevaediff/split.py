@@ -21,6 +21,7 @@ from spikevaediff.records import BLANK, Features, ImageSplit, Stimuli
 # gamma 2 or 1/2 44, JPEG of quality 10 32 (78 at 31 px), mirrored 0. A move by 8 of 256 px along both axes is beyond
 # it: 88 in the median.
 _HASH_SIZE = 16
+N_BITS = _HASH_SIZE**2
 _ALIKE_BITS = 80
 
 
@@ -133,6 +134,29 @@ def near_duplicates(stimuli: Stimuli) -> np.ndarray:
     return np.concatenate(pairs)
 
 
+def near_copies(pixels: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Images that show what an image of another set shows, by the rule of `near_duplicates`.
+
+    Parameters
+    ----------
+    pixels, of : uint8, (n_images, height, width)
+        Each set of a size of its own.
+
+    Returns
+    -------
+    int64, (n_pairs, 3)
+        Row of `pixels`, row of `of`, number of bits that differ.
+    """
+    if not len(pixels) or not len(of):
+        return np.empty((0, 3), np.int64)
+    theirs = [_hashes(of), _hashes(of[:, :, ::-1])]
+    bits = np.stack(
+        [np.min([np.bitwise_count(one ^ other).sum(1) for other in theirs], axis=0) for one in _hashes(pixels)]
+    ).astype(np.int64)
+    found = np.argwhere(bits <= _ALIKE_BITS)
+    return np.column_stack([found, bits[found[:, 0], found[:, 1]]])
+
+
 def _hashes(pixels: np.ndarray) -> np.ndarray:
     hashes = [
         imagehash.phash(Image.fromarray(image), hash_size=_HASH_SIZE).hash for image in np.ascontiguousarray(pixels)
@@ -158,7 +182,7 @@ def check(split: ImageSplit, stimuli: Stimuli) -> None:
     for a, b, bits in near_duplicates(among).tolist():
         if fold[a] != fold[b]:
             same = np.array_equal(*among.rows(np.array([a, b])))
-            leaks.append(f"{a} and {b} ({'same pixels' if same else f'{bits} of {_HASH_SIZE**2} hash bits differ'})")
+            leaks.append(f"{a} and {b} ({'same pixels' if same else f'{bits} of {N_BITS} hash bits differ'})")
     if leaks:
         named = "; ".join(leaks[:8]) + ("; ..." if len(leaks) > 8 else "")
         raise ValueError(

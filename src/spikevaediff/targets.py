@@ -217,7 +217,7 @@ def _score_block(
 ) -> tuple[jax.Array, ...]:
     """Candidate (chosen, or as given), its loss, squares, correlation, losses of all candidates, and the scale whose
     square they are in units of, for columns of z."""
-    n_candidates, _, n_images = maps.shape
+    n_candidates, n_scored = len(maps), len(root)
     total = jnp.sum(root**2)
     share = (root**2 / total)[None, :]
     column = root[:, None]
@@ -228,18 +228,18 @@ def _score_block(
         z = z * (1.0 / scale)[None, :]
         # A constant column keeps the rounding of its mean; below that scores have no meaning.
         rounding = total * (4.0 * jnp.finfo(dtype).eps * jnp.max(jnp.abs(z), axis=0)) ** 2
-        z = z - share @ z
+        z = z - share @ z[:n_scored]
         error = jnp.einsum("crm,mt->crt", maps, z)
         losses = jnp.sum(error**2, axis=1)
         if choose:
             candidate = jnp.argmin(losses, axis=0).astype(jnp.int32)
         error = jnp.take_along_axis(error, candidate[None, None, :], axis=0, mode="promise_in_bounds")[0]
-        shown = column * z
-        predicted = shown - error[:n_images]
+        shown = column * z[:n_scored]
+        predicted = shown - error[:n_scored]
         squares = jnp.sum(shown**2, axis=0)
         squares = jnp.where(squares > rounding, squares, 0.0)
         mean = jnp.sum(column * predicted, axis=0)
-        spread = jnp.sum(predicted**2, axis=0) + jnp.sum(error[n_images:] ** 2, axis=0) - mean**2 / total
+        spread = jnp.sum(predicted**2, axis=0) + jnp.sum(error[n_scored:] ** 2, axis=0) - mean**2 / total
         correlation = jnp.sum(shown * predicted, axis=0) / jnp.sqrt(squares * jnp.maximum(spread, 0.0))
         return candidate, jnp.sum(error**2, axis=0), squares, correlation, losses, scale
 
@@ -370,11 +370,11 @@ def score(
     y : float16, float32 or float64, (n_rows_y, n_targets); may be a memory map.
     images : int64, (n_images,)
         The rows of y that are used.
-    maps : float32 or float64, (n_candidates, n_images or more, n_images)
-        Held-out errors as linear functions of the targets, from smoother.held_out. The first n_images rows are errors
+    maps : float32 or float64, (n_candidates, n_scored or more, n_images)
+        Held-out errors as linear functions of the targets, from smoother.held_out. The first n_scored rows are errors
         of the mean prediction of each image times `root`, further rows the scatter of predictions within images.
-    root : float64, (n_images,)
-        Square root of the summed weights of the rows of each image.
+    root : float64, (n_scored,)
+        Square root of the summed weights of the rows of each image that is left out: the first n_scored of `images`.
     scope : "target", "group" or "global"
         Who shares a candidate: then the losses of its targets are added, so a target counts by its variance.
     group_size : int64, (n_groups,), consecutive targets.
@@ -393,10 +393,17 @@ def score(
 
     used = np.arange(len(maps))
     if scope != "target":
-        share = root**2 / np.sum(root**2)
-        grams = group_grams(y, images, share, group_size=group_size, block_mb=block_mb, devices=devices)
-        forms = np.stack([e.T @ e for e in maps.astype(np.float64)])
-        group_loss = grams.reshape(len(grams), -1) @ forms.reshape(len(forms), -1).T
+        if len(root) == n_images or 8 * len(group_size) * n_images**2 <= _bytes(block_mb):
+            share = np.pad(root**2 / np.sum(root**2), (0, n_images - len(root)))
+            grams = group_grams(y, images, share, group_size=group_size, block_mb=block_mb, devices=devices)
+            forms = np.stack([e.T @ e for e in maps.astype(np.float64)])
+            group_loss = grams.reshape(len(grams), -1) @ forms.reshape(len(forms), -1).T
+        else:
+            # Thousands of images that are never left out make large Gram matrices: losses of each target are added.
+            each = score(
+                y, images, maps, root, scope="target", group_size=group_size, block_mb=block_mb, devices=devices
+            )
+            group_loss = each.group_loss
         shared = group_loss if scope == "group" else np.broadcast_to(group_loss.sum(0), group_loss.shape)
         used, candidate_of_group = np.unique(shared.argmin(1), return_inverse=True)
         candidate = np.repeat(candidate_of_group, group_size).astype(np.int32)

@@ -7,23 +7,20 @@ of data/simulated in another clone, run the pipeline there, and score the images
 """
 
 import csv
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 from ruamel.yaml import YAML
 
 import stages
 from spikevaediff import assets
 from spikevaediff.atomic import replacing
+from spikevaediff.class_captions import captions_of
 from spikevaediff.datasets import simulated
 from spikevaediff.features import efficientnet
 from spikevaediff.images import resize, rgb
-from spikevaediff.networks import efficientnet_lite0
 from stages.pretrain.train_vdvae import training_crops
-from stages.pretrain.views import caption_of
 
 HERE = Path(__file__).resolve().parent
 
@@ -44,9 +41,6 @@ def main(folder: str) -> None:
     path = assets.fetch("efficientnet_lite0")
     pixels = rgb(np.concatenate([resize(crop[None], simulated.SIZE_PX) for crop in chosen]))
     grid = efficientnet.contexts(pixels, weights=path, batch_size="auto", device="cpu")
-    with torch.inference_mode():
-        probabilities = efficientnet_lite0(path).fc(torch.from_numpy(grid.mean(1))).softmax(1).numpy()
-    names = json.loads(assets.fetch("imagenet_class_names").read_text())
     with replacing(Path(folder) / "scene_boxes.csv") as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, boxes[0], lineterminator="\n")
         writer.writeheader()
@@ -55,7 +49,7 @@ def main(folder: str) -> None:
     with replacing(Path(folder) / "captions.csv") as temporary, temporary.open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["image_id", "caption"])
-        rows.writerows([number, caption_of(row, names)] for number, row in enumerate(probabilities))
+        rows.writerows(enumerate(captions_of(grid)))
     with replacing(Path(folder) / "photographs.csv") as temporary:
         temporary.write_bytes((data / "photographs.csv").read_bytes())
 

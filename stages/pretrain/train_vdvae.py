@@ -25,8 +25,7 @@ import stages
 from spikevaediff.atomic import replacing
 from spikevaediff.datasets import simulated
 from spikevaediff.images import resize
-from spikevaediff.records import Stimuli
-from spikevaediff.split import near_duplicates
+from spikevaediff.split import near_copies
 from vdvae.config import CONFIGS
 from vdvae.model import VDVAE, batch_noise
 
@@ -37,10 +36,8 @@ def training_crops(data_dir: Path) -> list[np.ndarray]:
     """Crops of role `train` without those that show what a scene shows (another photograph of the same view)."""
     _, scenes = simulated.crops(data_dir, role="scene")
     _, crops = simulated.crops(data_dir, role="train")
-    pixels = np.concatenate([resize(crop[None], 256) for crop in scenes + crops])
-    pairs = near_duplicates(Stimuli("training and test crops", np.arange(len(pixels)), pixels))
-    n = len(scenes)
-    alike = {b - n: a for a, b, _ in pairs.tolist() if a < n <= b}
+    shown, whole = (np.concatenate([resize(crop[None], 256) for crop in some]) for some in (scenes, crops))
+    alike = {crop: scene for scene, crop, _ in near_copies(shown, whole).tolist()}
     for crop, scene in alike.items():
         print(f"training crop {crop} shows what scene {scene} shows and is left out")
     return [crop for number, crop in enumerate(crops) if number not in alike]

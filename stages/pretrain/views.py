@@ -8,20 +8,18 @@ no one has described these crops). The cache fills in pieces; a killed run goes 
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image
 from platformdirs import user_cache_dir
 
 from spikevaediff import assets
 from spikevaediff.atomic import replacing
+from spikevaediff.class_captions import captions_of
 from spikevaediff.features import efficientnet, minilm
 from spikevaediff.images import resize, rgb
-from spikevaediff.networks import efficientnet_lite0
+from spikevaediff.library import draw_view
 
 SIZE_PX = 256  # of a scene; the vision context is taken from this size
 PIECE = 64
@@ -41,25 +39,6 @@ class Views:
     captions: list[str]
 
 
-def draw_view(crop: np.ndarray, rng: np.random.Generator, *, least_side: float) -> np.ndarray:
-    """A square of `least_side` to all of the crop, uint8 (SIZE_PX, SIZE_PX)."""
-    side = round(len(crop) * rng.uniform(least_side, 1))
-    y, x = rng.integers(0, len(crop) - side + 1, 2)
-    square = Image.fromarray(crop[y : y + side, x : x + side])
-    pixels = np.asarray(square.resize((SIZE_PX, SIZE_PX), Image.Resampling.BICUBIC)).astype(np.float64)
-    if rng.random() < 0.5:
-        pixels = pixels[:, ::-1]
-    gain, offset = math.exp(rng.normal(0, 0.15)), rng.normal(0, 12)
-    return np.clip(np.round((pixels - 127.5) * gain + 127.5 + offset), 0, 255).astype(np.uint8)
-
-
-def caption_of(probabilities: np.ndarray, names: list[str]) -> str:
-    """A sentence from class probabilities: the likeliest class, and the next two while they are at all likely."""
-    order = np.argsort(-probabilities)[:3]
-    likely = [names[i] for i in order if probabilities[i] >= 0.05] or [names[order[0]]]
-    return "A photograph of " + " and ".join(likely) + "."
-
-
 def views(crops: list[np.ndarray], n_views: int, *, seed: int, size_px: int, n_tokens: int, least_side: float) -> Views:
     """The first n views of these crops, from the cache or made now; view i is of crop i modulo their number."""
     settings = [n_views, seed, size_px, n_tokens, least_side]
@@ -67,23 +46,18 @@ def views(crops: list[np.ndarray], n_views: int, *, seed: int, size_px: int, n_t
     key = hashlib.sha256(json.dumps([settings, pixels_hash]).encode()).hexdigest()[:16]
     folder = Path(user_cache_dir("spikevaediff")) / "pretrain" / f"views-{key}"
     path = assets.fetch("efficientnet_lite0")
-    network = efficientnet_lite0(path)
-    names = json.loads(assets.fetch("imagenet_class_names").read_text())
     starts = range(0, n_views, PIECE)
     for start in starts:
         piece = folder / f"{start:06d}.npz"
         if piece.exists():
             continue
         drawn = [
-            draw_view(crops[i % len(crops)], np.random.default_rng([seed, i]), least_side=least_side)
+            draw_view(crops[i % len(crops)], np.random.default_rng([seed, i]), least_side=least_side, size_px=SIZE_PX)
             for i in range(start, min(start + PIECE, n_views))
         ]
         large = np.stack(drawn)
         vision = efficientnet.contexts(rgb(large), weights=path, batch_size="auto", device="cpu")
-        with torch.inference_mode():
-            # The grid's mean is the pooled feature that the classifier reads.
-            probabilities = network.fc(torch.from_numpy(vision.mean(1))).softmax(1).numpy()
-        captions = [caption_of(row, names) for row in probabilities]
+        captions = captions_of(vision)
         text = minilm.contexts(
             captions, weights=assets.fetch("all_minilm_l6_v2"), n_tokens=n_tokens, batch_size="auto", device="cpu"
         )

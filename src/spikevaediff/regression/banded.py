@@ -103,6 +103,7 @@ def fit(
     folds: str | int,
     seed: int,
     sample_weight: np.ndarray | None = None,
+    n_scored: int | None = None,
     block_mb: float = 256.0,
     devices: Sequence[jax.Device] | None = None,
 ) -> Fit:
@@ -110,7 +111,7 @@ def fit(
 
     Parameters
     ----------
-    x, y, y_row, group_size, alphas, folds, seed, sample_weight, block_mb, devices
+    x, y, y_row, group_size, alphas, folds, seed, sample_weight, n_scored, block_mb, devices
         As in spikevaediff.regression.ridge.fit; seed also draws the units. The alpha of ridge has the same meaning here
         when all bands have equal power and weight.
     bands : str, (n_units,)
@@ -150,6 +151,7 @@ def fit(
         folds=folds,
         seed=seed,
         sample_weight=sample_weight,
+        n_scored=n_scored,
     )
     if bands.shape != (x.shape[1],):
         raise ValueError(f"bands has shape {bands.shape}, expected one name for each of the {x.shape[1]} columns of x")
@@ -168,17 +170,19 @@ def fit(
     power = np.bincount(band, np.sum(centred**2, axis=0))
     targets.check_finite(y, design.images, block_mb)
 
-    image_weight = design.image_weight
+    # Weights of bands are learned from images that can be left out.
+    scored = design.scored
+    image_weight = scored.image_weight
     share = image_weight / image_weight.sum()
-    grams = targets.group_grams(y, design.images, share, group_size=group_size, block_mb=block_mb, devices=devices)
+    grams = targets.group_grams(y, scored.images, share, group_size=group_size, block_mb=block_mb, devices=devices)
     if alpha_scope == "global":
         grams = grams.sum(0, keepdims=True)
     # Equal power for every band, with the average as it was: the scale of alpha stays that of ridge.
     level = np.sqrt(power.mean() / power)[band]
     root = np.sqrt(image_weight)
-    image_means = (design.targets_of_rows.T @ centred) / root[:, None] * level
+    image_means = (scored.targets_of_rows.T @ centred[design.fold >= 0]) / root[:, None] * level
     kernels = np.stack([image_means[:, band == k] @ image_means[:, band == k].T for k in range(len(names))])
-    learned = [_learn(kernels, design, gram, alphas, max_steps) for gram in grams]
+    learned = [_learn(kernels, scored, gram, alphas, max_steps) for gram in grams]
 
     scales = np.stack([level * np.sqrt(weights)[band] for weights, _ in learned])
     edges = np.concatenate([[0], np.cumsum(group_size)])

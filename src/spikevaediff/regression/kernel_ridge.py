@@ -114,6 +114,7 @@ def fit(
     folds: str | int,
     seed: int,
     sample_weight: np.ndarray | None = None,
+    n_scored: int | None = None,
     block_mb: float = 256.0,
     devices: Sequence[jax.Device] | None = None,
 ) -> Fit:
@@ -126,7 +127,7 @@ def fit(
 
     Parameters
     ----------
-    x, y, y_row, group_size, alphas, alpha_scope, folds, seed, sample_weight, block_mb, devices
+    x, y, y_row, group_size, alphas, alpha_scope, folds, seed, sample_weight, n_scored, block_mb, devices
         As in spikevaediff.regression.ridge.fit. Whoever shares an alpha shares a width.
     kernel : "linear", "rbf", "polynomial" or "laplacian"
     degree : int, at least 1
@@ -166,6 +167,7 @@ def fit(
         folds=folds,
         seed=seed,
         sample_weight=sample_weight,
+        n_scored=n_scored,
     )
     if kernel not in KERNELS:
         raise ValueError(f"kernel is {kernel!r}, expected one of {', '.join(KERNELS)}")
@@ -175,6 +177,8 @@ def fit(
         raise ValueError(
             f"widths are {widths.tolist()}, expected one or more positive multiples of the median distance"
         )
+    if width_search == "gradient" and design.n_scored < len(design.images):
+        raise ValueError("width_search: gradient takes no rows that are never left out (a library). Choose grid")
     if degree < 1:
         raise ValueError(f"degree is {degree}, expected at least 1")
     if (kernel == "linear" or width_search == "gradient") and len(widths) > 1:
@@ -223,7 +227,7 @@ def fit(
         y,
         design.images,
         np.concatenate(maps),
-        np.sqrt(design.image_weight),
+        np.sqrt(design.image_weight[: design.n_scored]),
         scope=alpha_scope,
         group_size=group_size,
         block_mb=block_mb,

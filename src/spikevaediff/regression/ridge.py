@@ -26,6 +26,7 @@ def fit(
     folds: str | int,
     seed: int,
     sample_weight: np.ndarray | None = None,
+    n_scored: int | None = None,
     block_mb: float = 256.0,
     devices: Sequence[jax.Device] | None = None,
 ) -> Fit:
@@ -56,6 +57,9 @@ def fit(
         Deals images into the k folds; "image" draws nothing.
     sample_weight : float, (n_rows,), positive
         w above; None is one for every row.
+    n_scored : int
+        Rows of y from this one on only take part in the fit: they are never left out, and neither the penalty nor a
+        score depends on how well they are predicted. None: there are no such rows.
     block_mb : float
         Bound on the memory of the target blocks in flight, megabytes. Changes no result.
     devices : sequence of jax.Device
@@ -83,6 +87,7 @@ def fit(
         folds=folds,
         seed=seed,
         sample_weight=sample_weight,
+        n_scored=n_scored,
     )
     # One given penalty needs nothing of the targets: `predict` is the first to read them, and the one to refuse them,
     # unless that would be after long work.
@@ -120,7 +125,7 @@ def fit(
         y,
         design.images,
         maps,
-        np.sqrt(design.image_weight),
+        np.sqrt(design.image_weight[: design.n_scored]),
         scope=alpha_scope,
         group_size=group_size,
         block_mb=block_mb,

@@ -1,0 +1,26 @@
+"""How units would answer the library: python -m stages.library_responses POPULATION"""
+
+import sys
+
+import stages
+from spikevaediff.encoding import of_folds
+from spikevaediff.encoding.encoder import Encoder
+from spikevaediff.records import ImageSplit, LibraryResponses, Stimuli
+
+
+def main(population: str) -> None:
+    """Write artifacts/library/responses_POPULATION.npz: by the models of each fold and by the model of all images."""
+    seed = stages.section(stages.declared(f"library_responses@{population}"), "library", "seed")
+    images = Stimuli.load("artifacts/library/images.npz")
+    n_folds = ImageSplit.load("artifacts/split.npz").n_folds
+    names = [f"fold_{fold:02d}" for fold in range(n_folds)] + ["all_images"]
+    encoders = [Encoder.load(f"artifacts/encoders/{population}/{name}.npz") for name in names]
+    responses = of_folds.predict(encoders, images.pixels, stages.weights_path)
+    for number, encoder in enumerate(encoders):
+        responses[number] += of_folds.noise(encoder, images.image_id, seed=seed, number=number)
+    LibraryResponses(images.image_id, responses).save(f"artifacts/library/responses_{population}.npz")
+    stages.done(f"{population}: {responses.shape} (fold and all images, library image, column)")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
