@@ -19,8 +19,7 @@ FUNCTIONS = {
     "decoders": ["decode"],
     "metrics": ["pairwise"],
 }
-# Options that change how a result is computed and not which; they alone may have a default.
-# Data, or how to compute: neither stands in params.yaml.
+# Data, and options that change how a result is computed and not which; they alone may have a default.
 FREE = {"batch_size", "device", "devices", "block_mb", "out", "sample_weight", "n_scored"}
 MODULES = [(folder, path.stem) for folder in sorted(FUNCTIONS) for path in sorted((PACKAGE / folder).glob("[!_]*.py"))]
 

@@ -32,6 +32,15 @@ def test_the_names_of_params_yaml_are_all_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
+        ("regress.text.library", 1300, r"regress.text.library is 1300, expected 0 to 1200 \(library.n_images\)"),
+        ("regress.text.library", -1, r"regress.text.library is -1, expected 0 to 1200"),
+        ("regress.text.library", "all", r"regress.text.library is 'all', expected 0 to 1200"),
+        ("library.n_images", 20, r"regress.vdvae.library is 1200, expected 0 to 20"),
+        (
+            "regress.vdvae.transform",
+            "square_root",
+            r"transform is square_root, but encoding models, .* choose none, or",
+        ),
         ("dataset", "simulatd", r"params.yaml has no datasets.simulatd; datasets has simulated, allen"),
         (
             "datasets.simulated.module",
