@@ -12,11 +12,11 @@ The targets of a group (a layer of a VDVAE, a token) share one factor,
     factor_g = sqrt( sum_{i, t in g} (y_it - m_t)^2 / sum_{i, t in g} d_it^2 ),    p'_t = m_t + factor_g (p_t - m_t),
 
 where i runs over training images, those of a library apart, m is their mean and d_i the left-out prediction of image i
-minus the mean of the other images. A group of which nothing is predicted, sum_{i, t in g} (y_it - m_t) d_it <= 0, is left at its mean
-(factor 0): its predictions are noise, and full spread would make them look like knowledge. No factor is above LARGEST,
-which only predictions ask for that hardly leave the mean. `in_words` says where either was so. One factor for each
-group keeps what the regression says of its targets relative to each other; a factor for each target raises those of
-which nothing is known to full spread, as noise.
+minus the mean of the other images. A group of which nothing is predicted, sum_{i, t in g} (y_it - m_t) d_it <= 0, is
+left at its mean (factor 0): its predictions are noise, and full spread would make them look like knowledge. No factor
+is above LARGEST, which only predictions ask for that hardly leave the mean. `in_words` says where either was so. One
+factor for each group keeps what the regression says of its targets relative to each other; a factor for each target
+raises those of which nothing is known to full spread, as noise.
 
 Why `train` is the default: left-out predictions of *training* images, decoded by the mini VDVAE, prefer it in every
 fold that was tried (folds 0, 3 and 7 of ten: AlexNet-2 0.73 to 0.75 instead of 0.57, AlexNet-5 0.60 instead of 0.52,
