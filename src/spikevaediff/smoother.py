@@ -54,9 +54,8 @@ SCOPES = ("target", "group", "global")
 LONG_FOLD = 64  # rows; shorter folds are quicker in one program than one by one
 WIDE = 1024  # columns that a product needs to be quick
 ROUNDING = 8.0  # what factorisations err by, times eps and the largest eigenvalue
-# The most that rounding may change left-out errors by. It is a bound: fits that come near it err by a twentieth of it
-# or less.
-DOUBT = {np.dtype(np.float64): 1e-4, np.dtype(np.float32): 1e-3}
+# The most that rounding may change left-out errors by; fits that come near it mostly err by a twentieth of it or less.
+DOUBT = {np.dtype(np.float64): 1e-5, np.dtype(np.float32): 1e-3}
 
 
 @dataclass(frozen=True)
@@ -754,4 +753,6 @@ def held_out(factor: Factor, alphas: np.ndarray, design: Design) -> tuple[np.nda
     kept = np.where(kept > 0, kept, 0.0).astype(np.float64)
     with np.errstate(divide="ignore"):
         doubt = doubt / np.sqrt(kept) if factor.complete else (doubt + ROUNDING * np.finfo(dtype).eps) / kept
+    # Directions are right to eps, and their entries in a row of little weight beside others as small as its root.
+    doubt = doubt + ROUNDING * np.finfo(dtype).eps * (design.root.max() / design.root.min())
     return maps, np.where(np.isfinite(maps).all((1, 2)), doubt, np.inf)
