@@ -472,6 +472,77 @@ class VDVAE(nn.Module):
                 self.decoder.put_in(states, self.decoder.blocks[given], latents[given])
 
     @torch.no_grad()
+    def whiten(self, latents: Sequence[Tensor] | np.ndarray, n_layers: int | None = None) -> np.ndarray:
+        """How far latents are from the means of their priors, in standard deviations: e = (z - m) / s, layer by layer.
+
+        Parameters
+        ----------
+        latents : sequence of float32, (image, zdim, resolution, resolution), or one array as from `flatten`
+            The first latents; m and s of a layer follow from those before it.
+        n_layers : int, optional
+            How many layers a flat array holds; all where it is not given.
+
+        Returns
+        -------
+        float32, (image, n_numbers), as `flatten` orders them; independent standard normal numbers under the prior
+
+        Raises
+        ------
+        ValueError
+            Latents of another shape or number, or that are not finite.
+        """
+        if isinstance(latents, np.ndarray):
+            latents = self.unflatten(latents, self.n_layers if n_layers is None else n_layers)
+        self._check_latents(latents, len(latents[0]))
+        states, whitened = self.decoder.start(len(latents[0])), []
+        for block, z in zip(self.decoder.blocks, latents, strict=False):
+            x = self.decoder.take_in(states, block.spec)
+            h = block.prior.inner(x)
+            mean, log_sigma = block.prior_of(h)
+            whitened.append((z.to(mean) - mean) * torch.exp(-log_sigma))
+            states[block.spec.resolution] = block.merge(x, h, z.to(mean))
+        return self.flatten(whitened)
+
+    def pixels_of_whitened(self, whitened: Tensor, n_layers: int) -> Tensor:
+        """Expected pixels of whitened latents z = m + s e, the remaining layers at the means of their priors.
+
+        Differentiable, unlike `decode`: this is the way from a picture back to the latents that explain it.
+
+        Parameters
+        ----------
+        whitened : float32, (image, n_numbers)
+            As `whiten` gives them, of the first `n_layers` layers.
+        n_layers : int
+
+        Returns
+        -------
+        float32, (image, row, column, colour), in [-1, 1]
+
+        Raises
+        ------
+        ValueError
+            Another number of layers or numbers.
+        """
+        self._check_layers(n_layers)
+        shapes = self.config.latent_shapes()[:n_layers]
+        sizes = [math.prod(shape) for shape in shapes]
+        if whitened.ndim != 2 or whitened.shape[1] != sum(sizes):
+            raise ValueError(
+                f"latents are {tuple(whitened.shape)}, expected (image, {sum(sizes)}) for {n_layers} layers"
+            )
+        states = self.decoder.start(len(whitened))
+        parts = whitened.split(sizes, 1)
+        for block, part, shape in zip(self.decoder.blocks, parts, shapes, strict=False):
+            x = self.decoder.take_in(states, block.spec)
+            h = block.prior.inner(x)
+            mean, log_sigma = block.prior_of(h)
+            z = mean + torch.exp(log_sigma) * part.unflatten(1, shape)
+            states[block.spec.resolution] = block.merge(x, h, z)
+        for block in self.decoder.blocks[n_layers:]:
+            self.decoder.go_on(states, block, None, 0.0)
+        return mixture.mean(self.decoder.parameters_of(states), self.config.image_channels)
+
+    @torch.no_grad()
     def sample(self, n_images: int, temperature: float = 1.0, *, seed: int = 0) -> np.ndarray:
         """Images drawn from the model alone: latents from the priors, pixels from the mixture.
 

@@ -1,0 +1,204 @@
+"""Images that explain the responses: samples of the posterior under encoding model, noise and VDVAE prior, their mean.
+
+A regression from responses to latents has to learn thousands of latents from a hundred images. An encoding model goes
+the other way, has few weights per unit and is learnt well from as many; the prior of images comes from the VDVAE. With
+r the response, f the encoding model, C the covariance of the noise and x(e) the image of whitened latents e (standard
+normal under the prior), the posterior of e is proportional to
+
+    exp(-1/2 (r - f(x(e)))' C^-1 (r - f(x(e))) - 1/2 |e|^2).
+
+A sample is drawn by randomising and optimising (Bardsley et al. 2014): with d ~ N(0, C) and e_0 ~ N(0, 1),
+
+    e = argmin 1/2 |C^-1/2 (r + d - f(x(e)))|^2 + 1/2 |e - e_0|^2,
+
+exact where f(x(e)) is linear. The search starts at e_0 + G (r + d - f(x(e_0))), G the linear regression from responses
+to whitened latents of the library (a Kalman gain), and takes a few steps of Adam. A single sample looks like a
+photograph and is the estimate for features; the mean of the samples is the one for pixels. Where the encoding model
+knows nothing, G is 0 and f constant: samples are those of the prior, and their mean the prior's mean picture.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikevaediff import families
+from spikevaediff.atomic import replacing
+from spikevaediff.encoding.encoder import Encoder, Predictor, WeightsOf
+from spikevaediff.records import read_npz
+from vdvae.model import VDVAE, image_noise
+
+_BATCH_SIZE = 16  # images; more wait for memory on a processor
+
+
+def gain(whitened: np.ndarray, responses: np.ndarray) -> np.ndarray:
+    """The linear regression G = cov(e, r) cov(r)^-1 from responses to whitened latents.
+
+    Parameters
+    ----------
+    whitened : float32, (n_images, n_numbers)
+        Of library images.
+    responses : float32, (n_images, n_columns)
+        Of the encoding model to them, each with a draw of its noise, which keeps their covariance invertible.
+
+    Returns
+    -------
+    float32, (n_columns, n_numbers)
+
+    Raises
+    ------
+    ValueError
+        Not more images than columns.
+    """
+    n, n_columns = responses.shape
+    if n <= n_columns:
+        raise ValueError(
+            f"the library has {n} images and the population {n_columns} columns: more images than columns are needed. "
+            f"Raise library.n_images in params.yaml"
+        )
+    r = responses - responses.mean(0, dtype=np.float64)
+    e = whitened - whitened.mean(0, dtype=np.float64).astype(np.float32)
+    inverse = np.linalg.pinv(r.T @ r, hermitian=True)  # a unit that never varies is no help and no harm
+    return (inverse @ r.T).astype(np.float32) @ e
+
+
+def samples(
+    response: np.ndarray,
+    image_id: np.ndarray,
+    *,
+    encoder: Encoder,
+    gain: np.ndarray,
+    model: VDVAE,
+    n_layers: int,
+    weights_of: WeightsOf,
+    n_samples: int,
+    steps: int,
+    step_size: float,
+    seed: int,
+    batch_size: int | str,
+    device: str,
+    progress: Callable[[int], None] = lambda n_images: None,
+) -> np.ndarray:
+    """Samples of the posterior.
+
+    Parameters
+    ----------
+    response : float64, (n_images, n_columns)
+        Mean response to each image; none of them may be among the encoder's training images.
+    image_id : int64, (n_images,)
+        Noise of sample k is drawn from (seed, image_id, k): an image does not depend on the others, beyond rounding.
+    encoder : Encoder
+    gain : float32, (n_columns, n_numbers)
+        As from `gain`, of the same encoder.
+    model : VDVAE
+    n_layers : int
+        Layers of latents that are searched, from the coarsest; finer ones are at the means of their priors.
+    weights_of : callable
+        The weight file of an asset, for the encoder's networks.
+    n_samples : int
+    steps : int
+        Of Adam, from the start that the gain gives.
+    step_size : float
+        Of Adam; falls to 0 over the last third of the steps.
+    seed : int
+    batch_size, device : int or "auto", str
+        How it is computed; results agree to rounding.
+    progress : callable
+        Is told how many images are finished, each time.
+
+    Returns
+    -------
+    float32, (n_images, n_samples, row, column), grey in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        A tested image was trained on, shapes that do not fit, or options out of range.
+    """
+    _check(response, image_id, encoder, n_samples=n_samples, steps=steps, step_size=step_size)
+    predictor = Predictor(encoder, weights_of).to(device)
+    model = model.to(device).requires_grad_(False)
+    root = np.linalg.cholesky(encoder.covariance)
+    # Residuals times this have unit covariance.
+    whitener = torch.from_numpy(np.linalg.inv(root).T.astype(np.float32)).to(device)
+    to_latents = torch.from_numpy(gain).to(device)
+    pairs = [(row, k) for row in range(len(image_id)) for k in range(n_samples)]
+    size = _BATCH_SIZE if batch_size == "auto" else int(batch_size)
+    found = np.empty((len(pairs), families.IMAGE_PX, families.IMAGE_PX), np.float32)
+
+    def image_of(e: Tensor) -> Tensor:
+        pixels = (model.pixels_of_whitened(e, n_layers).mean(3) + 1) / 2
+        if pixels.shape[1] != families.IMAGE_PX:
+            pixels = torch.nn.functional.interpolate(
+                pixels[:, None], size=(families.IMAGE_PX,) * 2, mode="bilinear", antialias=True
+            )[:, 0]
+        return pixels
+
+    for start in range(0, len(pairs), size):
+        batch = pairs[start : start + size]
+        noise = image_noise([_seed(seed, int(image_id[row]), k) for row, k in batch])
+        disturbed = response[[row for row, _ in batch]] + noise((len(batch), root.shape[0])).double().numpy() @ root.T
+        target = torch.from_numpy(disturbed.astype(np.float32)).to(device)
+        prior = noise((len(batch), to_latents.shape[1])).to(device)
+        with torch.no_grad():
+            e = prior + (target - predictor(image_of(prior))) @ to_latents
+        e.requires_grad_(True)
+        optimiser = torch.optim.Adam([e], lr=step_size, betas=(0.9, 0.95))
+        for step in range(steps):
+            for group in optimiser.param_groups:
+                group["lr"] = step_size * min(1.0, (steps - step) / max(1.0, steps / 3))
+            optimiser.zero_grad()
+            misfit = (target - predictor(image_of(e))) @ whitener
+            (0.5 * (misfit**2).sum() + 0.5 * ((e - prior) ** 2).sum()).backward()
+            optimiser.step()
+        with torch.no_grad():
+            found[start : start + len(batch)] = image_of(e).clamp(0, 1).cpu().numpy()
+        progress(len(batch))
+    return found.reshape(len(image_id), n_samples, *found.shape[1:])
+
+
+def _seed(seed: int, image_id: int, number: int) -> int:
+    return int(np.random.SeedSequence([seed, image_id, number]).generate_state(1, np.uint64)[0])
+
+
+def _check(
+    response: np.ndarray, image_id: np.ndarray, encoder: Encoder, *, n_samples: int, steps: int, step_size: float
+) -> None:
+    if seen := np.intersect1d(image_id, encoder.image_id).tolist():
+        raise ValueError(f"image_id {seen[:8]} were trained on by the encoding model that shall reconstruct them")
+    if response.shape != (len(image_id), len(encoder.intercept)) or not np.isfinite(response).all():
+        raise ValueError(
+            f"responses are {response.shape}, expected finite ones ({len(image_id)}, {len(encoder.intercept)})"
+        )
+    for name, value, least in (("n_samples", n_samples, 1), ("steps", steps, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"params.yaml: decode.posterior.{name} is {value!r}, expected a whole number from {least}")
+    if not 0 < step_size < 10:
+        raise ValueError(f"params.yaml: decode.posterior.step_size is {step_size!r}, expected a number above 0")
+
+
+def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """An array that was finished before, or is made now and kept: a run that was killed goes on from there."""
+    try:
+        return read_npz(path)["samples"]
+    except (FileNotFoundError, ValueError, KeyError):
+        made = make()
+        with replacing(path) as temporary:
+            np.savez(temporary, allow_pickle=False, samples=made)
+        return made
+
+
+def key(*decisive: object) -> str:
+    """One hash of all that decides some samples: arrays and files by content, other values as text."""
+    digest = hashlib.sha256()
+    for value in decisive:
+        if isinstance(value, np.ndarray):
+            digest.update(f"{value.dtype} {value.shape}".encode() + np.ascontiguousarray(value).tobytes())
+        elif isinstance(value, Path):
+            digest.update(value.read_bytes())
+        else:
+            digest.update(repr(value).encode())
+    return digest.hexdigest()

@@ -1,0 +1,67 @@
+"""Images that explain the responses: python -m stages.decode_posterior RUN POPULATION
+
+Writes artifacts/decoded/RUN, the mean of the samples of every test image, and RUN_sample, the first of them.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+import stages
+from spikevaediff import preprocessing
+from spikevaediff.decoders import posterior
+from spikevaediff.encoding.encoder import Encoder
+from spikevaediff.images import rgb
+from spikevaediff.records import Features, ImageSplit, Reconstructions, Responses, read_npz
+from vdvae import weights as checkpoints
+from vdvae.config import CONFIGS
+
+
+def main(run: str, population: str) -> None:
+    params = stages.declared(f"decode_posterior@{run}")
+    network = stages.section(params, "models", stages.section(params, "model"), "vdvae")
+    options = stages.section(params, "decode", "posterior") | {"seed": stages.section(params, "seed")}
+    responses = Responses.load(f"artifacts/responses/{population}.npz")
+    split = ImageSplit.load("artifacts/split.npz")
+    library = Features.load("artifacts/library/vdvae.npz")
+    simulated = read_npz(f"artifacts/library/responses_{population}.npz")
+    path = stages.weights_path(network["weights"])
+    model = checkpoints.load(path, CONFIGS[network["config"]])
+    whitened = np.concatenate(
+        [model.whiten(library.values[i : i + 32], network["n_layers"]) for i in range(0, len(library.values), 32)]
+    )
+    x = preprocessing.response_matrix(responses, transform="none")
+    folder, means, firsts = Path("artifacts/kept") / run, [], []
+    for fold in track(range(split.n_folds), f"{run}: folds"):
+        ids = split.ids(fold)[1]
+        encoder = Encoder.load(f"artifacts/encoders/{population}/fold_{fold:02d}.npz")
+        response = preprocessing.mean_over_presentations(x, responses.image_id, ids)
+        gain = posterior.gain(whitened, simulated[f"fold_{fold:02d}"])
+        decisive = (response, ids, gain, encoder.weight, encoder.intercept, encoder.covariance, options, network, path)
+        drawn = posterior.kept(
+            folder / f"{posterior.key(*decisive)}.npz",
+            lambda given=(response, ids, encoder, gain): posterior.samples(  # type: ignore[misc]
+                *given[:2],
+                encoder=given[2],
+                gain=given[3],
+                model=model,
+                n_layers=network["n_layers"],
+                weights_of=stages.weights_path,
+                **options | stages.compute(),
+            ),
+        )
+        means.append(drawn.mean(1))
+        firsts.append(drawn[:, 0])
+    order = np.argsort(np.concatenate([split.ids(fold)[1] for fold in range(split.n_folds)]))
+    for name, images in ((run, means), (f"{run}_sample", firsts)):
+        pixels = np.round(np.concatenate(images)[order] * 255).astype(np.uint8)
+        Reconstructions(split.test_ids, rgb(pixels)).save(f"artifacts/decoded/{name}")
+    shutil.rmtree(folder, ignore_errors=True)  # DVC keeps the whole result from here on
+    stages.done(f"{run}: {options['n_samples']} samples of {len(order)} images")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
