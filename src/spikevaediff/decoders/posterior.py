@@ -31,7 +31,7 @@ from spikevaediff.encoding.encoder import Encoder, Predictor, WeightsOf
 from spikevaediff.records import read_npz
 from vdvae.model import VDVAE, image_noise
 
-_BATCH_SIZE = 16  # images; more wait for memory on a processor
+_BATCH_SIZE = 48  # images: the weights of the encoder, a hundred megabytes, are read once per batch
 
 
 def gain(whitened: np.ndarray, responses: np.ndarray) -> np.ndarray:
