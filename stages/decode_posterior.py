@@ -12,7 +12,7 @@ from rich.progress import track
 
 import stages
 from spikevaediff import preprocessing
-from spikevaediff.decoders import posterior
+from spikevaediff.encoding import posterior
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.images import rgb
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Responses, read_npz
