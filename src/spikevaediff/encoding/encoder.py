@@ -28,7 +28,7 @@ class Encoder(_Npz):
     """Responses as a function of the image, and how they scatter around it. A column is a unit in one time window.
 
     family_name : str, (n_families,); modules of spikevaediff.families.
-    family : int64, (n_columns,); position in family_name, -1 for a column that keeps its mean.
+    family : int64, (n_columns,); that of its best window, position in family_name; -1 for one that keeps its mean.
     row_column, row_family, row_layer : int64, (n_rows,); which column reads which layer of which family.
     row_window : float64, (n_rows, 3); size, row and column of the window, image widths.
     row_start : int64, (n_rows + 1,); weights of a row are weight[row_start[i]:row_start[i + 1]], a number per channel.
@@ -39,7 +39,7 @@ class Encoder(_Npz):
     shrinkage : float64, (); of its correlations, see `noise`.
     image_id : int64, (n_images,); the training images.
     left_out : float64, (n_images, n_columns); prediction of every training image without it.
-    r2 : float64, (n_columns,); of left_out. family_r2 : float64, (n_families, n_columns).
+    r2 : float64, (n_columns,); of left_out. n_best : int64, (); windows that a column averages.
     unit_id, session_id : int64, (n_columns,); area : str, (n_columns,).
     """
 
@@ -57,7 +57,7 @@ class Encoder(_Npz):
     image_id: np.ndarray
     left_out: np.ndarray
     r2: np.ndarray
-    family_r2: np.ndarray
+    n_best: np.ndarray
     unit_id: np.ndarray
     session_id: np.ndarray
     area: np.ndarray
@@ -139,24 +139,22 @@ def fit(
     """
     fitted = readout.fit(maps, [family(name).WINDOWS for name in families], x)
     covariance, shrinkage = noise.covariance(x - fitted.left_out)
-    lengths = [len(w) for of_family in fitted.readouts for w in of_family.weight]
-    flat = [w for of_family in fitted.readouts for w in of_family.weight]
     return Encoder(
         family_name=np.array(families),
         family=fitted.family,
-        row_column=np.concatenate([r.unit for r in fitted.readouts]),
-        row_family=np.concatenate([np.full(len(r.unit), i) for i, r in enumerate(fitted.readouts)]),
-        row_layer=np.concatenate([r.layer for r in fitted.readouts]),
-        row_window=np.concatenate([r.window.reshape(-1, 3) for r in fitted.readouts]),
-        row_start=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
-        weight=np.concatenate([*flat, np.zeros(0)]).astype(np.float32),
+        row_column=fitted.row_unit,
+        row_family=fitted.row_family,
+        row_layer=fitted.row_layer,
+        row_window=fitted.row_window,
+        row_start=np.concatenate([[0], np.cumsum([len(w) for w in fitted.row_weight], dtype=np.int64)]),
+        weight=np.concatenate([*fitted.row_weight, np.zeros(0)]).astype(np.float32),
         intercept=fitted.intercept,
         covariance=covariance,
         shrinkage=np.array(shrinkage),
         image_id=image_id,
         left_out=fitted.left_out,
         r2=fitted.r2,
-        family_r2=fitted.family_r2,
+        n_best=np.array(fitted.n_best),
         unit_id=units["unit_id"],
         session_id=units["session_id"],
         area=units["area"],

@@ -10,14 +10,16 @@ constant one, the error of leaving out image i is
 
 exactly and without refitting; both are sums without cancellation. Penalties are offered relative to the mean of l.
 
-The best window of hundreds looks better than it is. So the left-out prediction of image i, which decides the family and
-the noise, is that of the windows and penalties that predict the *other* images best, each of those without both i and
-itself: with r = V B V'y the residuals and M = V B V' the residual maker, leaving out i and j gives
+Windows of all families compete, and a unit averages the best k of them; k is one number for the population, the one
+with the largest left-out likelihood. The best window of hundreds looks better than it is. So the left-out prediction of
+image i, which decides k and the noise, is that of the windows and penalties that predict the *other* images best, each
+of those without both i and itself: with r = V B V'y the residuals and M = V B V' the residual maker, leaving out i and
+j gives
 
     e_j = (M_ii r_j - M_ij r_i) / (M_ii M_jj - M_ij^2),
 
-whose squares are summed over j by two matrix products. A unit for which no family beats its mean response keeps the
-mean. The average of the best few windows is offered beside the best one: it is usually better.
+whose squares are summed over j by two matrix products. A unit whose left-out predictions are worse than its mean
+response keeps the mean.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,45 +29,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikevaediff.encoding import noise
 from spikevaediff.encoding import windows as places
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # relative to the mean eigenvalue
-N_BEST = (1, 3, 10)  # windows that are averaged
-
-
-@dataclass(frozen=True)
-class Readout:
-    """Readouts of one family, one row per (unit, window).
-
-    unit, layer : int64, (n_rows,).
-    window : float64, (n_rows, 3); size, row and column, image widths.
-    weight : list of float64, (n_channels,), (n_rows,) of them; of the pooled channels as they are.
-    """
-
-    unit: np.ndarray
-    layer: np.ndarray
-    window: np.ndarray
-    weight: list[np.ndarray]
+N_BEST = (1, 3, 10, 30, 100)  # windows that are averaged
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """Encoding models of all units.
+    """Encoding models of all units. A row is a window that a unit reads.
 
-    family : int64, (n_units,); position among the families offered, -1 for a unit that keeps its mean.
-    readouts : one Readout per family.
+    row_unit, row_family, row_layer : int64, (n_rows,).
+    row_window : float64, (n_rows, 3); size, row and column, image widths.
+    row_weight : list of float64, (n_channels,), (n_rows,) of them; of the pooled channels as they are.
+    family : int64, (n_units,); of the best window of a unit, -1 for one that keeps its mean.
     intercept : float64, (n_units,).
     left_out : float64, (n_images, n_units); prediction of every training image without it.
     r2 : float64, (n_units,); 1 - squared error of left_out / squared deviations of the responses.
-    family_r2 : float64, (n_families, n_units); the same of each family.
+    n_best : int; windows that a unit averages.
     """
 
+    row_unit: np.ndarray
+    row_family: np.ndarray
+    row_layer: np.ndarray
+    row_window: np.ndarray
+    row_weight: list[np.ndarray]
     family: np.ndarray
-    readouts: list[Readout]
     intercept: np.ndarray
     left_out: np.ndarray
     r2: np.ndarray
-    family_r2: np.ndarray
+    n_best: int
 
 
 def fit(
@@ -85,48 +79,49 @@ def fit(
     Raises
     ------
     ValueError
-        Fewer than 4 images, other numbers of images, or values that are not finite.
+        No family, fewer than 4 images, or values that are not finite.
 
     Source: the window follows St-Yves & Naselaris 2018, The feature-weighted receptive field, NeuroImage 180.
     """
     y = np.asarray(y, np.float64)
+    if not len(maps):
+        raise ValueError("encoding.families is empty: name at least one family of features")
     if len(y) < 4:
         raise ValueError(f"encoding models need at least 4 training images, got {len(y)}")
     if not np.isfinite(y).all():
         raise ValueError(f"responses are not finite in {np.sum(~np.isfinite(y))} of {y.size} places")
+    study = _study(maps, windows, y)
+    n_best, left_out = _averaged(study, y)
     mean = y.mean(0)
     total = ((y - mean) ** 2).sum(0)
-    family = np.full(y.shape[1], -1)
-    intercept = mean.copy()
     # Leaving an image out of its own mean.
-    left_out = mean + (mean - y) / (len(y) - 1)
-    least = ((y - left_out) ** 2).sum(0)
-    chosen: list[tuple[np.ndarray, np.ndarray]] = []  # per family: windows per unit, and how many of them
-    studies = []
-    family_r2 = []
-    for number, (of_family, offered) in enumerate(zip(maps, windows, strict=True)):
-        study = _study(of_family, offered, y)
-        studies.append(study)
-        n_best, predicted = _average(study, y)
-        error = ((y - predicted) ** 2).sum(0)
-        family_r2.append(1 - np.divide(error, total, out=np.ones_like(error), where=total > 0))
-        better = error < least
-        family[better], least[better], left_out[:, better] = number, error[better], predicted[:, better]
-        chosen.append((np.argsort(study.error, 0), n_best))
-    readouts = []
-    for number, (study, (order, n_best)) in enumerate(zip(studies, chosen, strict=True)):
-        pairs = [(int(c), int(u)) for u in np.flatnonzero(family == number) for c in order[: n_best[u], u]]
-        readout = _readout(study, maps[number], pairs, n_best, y, intercept)
-        readouts.append(readout)
-    r2 = 1 - np.divide(least, total, out=np.ones_like(least), where=total > 0)
-    return Fitted(family, readouts, intercept, left_out, r2, np.array(family_r2))
+    without = mean + (mean - y) / (len(y) - 1)
+    useless = ((y - left_out) ** 2).sum(0) >= ((y - without) ** 2).sum(0)
+    left_out[:, useless] = without[:, useless]
+    order = np.argsort(study.error, 0)[:n_best]
+    family = np.where(useless, -1, study.family[order[0]])
+    pairs = [(int(window), int(unit)) for unit in np.flatnonzero(~useless) for window in order[:, unit]]
+    weights, intercept = _weights(study, maps, pairs, n_best, y)
+    chosen = np.array([window for window, _ in pairs], np.int64)
+    return Fitted(
+        row_unit=np.array([unit for _, unit in pairs], np.int64),
+        row_family=study.family[chosen],
+        row_layer=study.layer[chosen],
+        row_window=study.window[chosen].reshape(-1, 3),
+        row_weight=weights,
+        family=family,
+        intercept=intercept,
+        left_out=left_out,
+        r2=1 - np.divide(((y - left_out) ** 2).sum(0), total, out=np.ones_like(total), where=total > 0),
+        n_best=n_best,
+    )
 
 
 @dataclass(frozen=True)
 class _Study:
-    """All windows of a family.
+    """All windows of all families.
 
-    layer, window : int64 (n_windows,) and float64 (n_windows, 3).
+    family, layer, window : int64 (n_windows,), twice, and float64 (n_windows, 3).
     penalty : int64, (n_windows, n_units); the best, by `error`.
     error : float64, (n_windows, n_units); summed squares of the residuals, each image left out.
     others : float32, (n_windows, n_images, n_units); summed squares over the other images j, each without i and j, at
@@ -134,6 +129,7 @@ class _Study:
     residual : float32, (n_windows, n_images, n_units); of image i without it, at that penalty.
     """
 
+    family: np.ndarray
     layer: np.ndarray
     window: np.ndarray
     penalty: np.ndarray
@@ -142,23 +138,37 @@ class _Study:
     residual: np.ndarray
 
 
-def _study(maps: Sequence[Tensor], offered: Sequence[tuple[tuple[float, int], ...]], y: np.ndarray) -> _Study:
-    grids = [places.grid(windows) for windows in offered]
-    layer = np.repeat(np.arange(len(grids)), [len(g) for g in grids])
+def _study(
+    maps: Sequence[Sequence[Tensor]], offered: Sequence[Sequence[tuple[tuple[float, int], ...]]], y: np.ndarray
+) -> _Study:
+    layers = [
+        (family, layer, places.grid(windows))
+        for family, of_family in enumerate(offered)
+        for layer, windows in enumerate(of_family)
+    ]
+    sizes = [len(grid) for _, _, grid in layers]
     n_images, n_units = y.shape
-    shape = (len(layer), n_images, n_units)
+    shape = (sum(sizes), n_images, n_units)
     centred = (y - y.mean(0)).astype(np.float32)
-    penalty, error = np.zeros((len(layer), n_units), np.int64), np.full((len(layer), n_units), np.inf)
+    penalty, error = np.zeros((shape[0], n_units), np.int64), np.full((shape[0], n_units), np.inf)
     others, residual = np.full(shape, np.inf, np.float32), np.zeros(shape, np.float32)
     index = 0
-    for of_layer, grid in zip(maps, grids, strict=True):
-        for z, _ in _pooled(of_layer, grid):
+    for family, layer, grid in layers:
+        for z, _ in _pooled(maps[family][layer], grid):
             values, vectors = _eigen(z)
             for number, alpha in enumerate(_penalties(values)):
                 maker = ((vectors * (alpha / (values + alpha))) @ vectors.T).astype(np.float32)
                 _compare(maker, centred, number, penalty[index], error[index], others[index], residual[index])
             index += 1
-    return _Study(layer, np.concatenate(grids), penalty, error, others, residual)
+    return _Study(
+        family=np.repeat([family for family, _, _ in layers], sizes),
+        layer=np.repeat([layer for _, layer, _ in layers], sizes),
+        window=np.concatenate([grid for _, _, grid in layers]),
+        penalty=penalty,
+        error=error,
+        others=others,
+        residual=residual,
+    )
 
 
 def _compare(
@@ -215,46 +225,47 @@ def _eigen(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(values, 0), whole - np.outer(2 * reflector, reflector @ whole)
 
 
-def _average(study: _Study, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many windows to average per unit, int64 (n_units,), and the prediction of every image without it."""
+def _averaged(study: _Study, y: np.ndarray) -> tuple[int, np.ndarray]:
+    """How many windows to average, and the prediction of every image without it, float64 (n_images, n_units)."""
     n_images, n_units = y.shape
-    most = min(max(N_BEST), len(study.error))
-    predicted = np.empty((len(N_BEST), n_images, n_units))
+    offered = sorted({min(count, len(study.error)) for count in N_BEST})
+    predicted = np.empty((len(offered), n_images, n_units))
     for image in range(n_images):
-        best = torch.from_numpy(study.others[:, image]).topk(most, 0, largest=False).indices
+        best = torch.from_numpy(study.others[:, image]).topk(offered[-1], 0, largest=False).indices
         residual = torch.gather(torch.from_numpy(study.residual[:, image]), 0, best)
         running = residual.double().cumsum(0).numpy()
-        for number, count in enumerate(N_BEST):
-            count = min(count, most)
+        for number, count in enumerate(offered):
             predicted[number, image] = y[image] - running[count - 1] / count
-    number = ((y - predicted) ** 2).sum(1).argmin(0)
-    return np.minimum(np.array(N_BEST)[number], most), predicted[number, :, np.arange(n_units)].T
+    varies = np.ptp(y, axis=0) > 0
+    surprise = [_log_determinant((y - one)[:, varies]) for one in predicted]
+    number = int(np.argmin(surprise))
+    return offered[number], predicted[number]
 
 
-def _readout(
-    study: _Study,
-    maps: Sequence[Tensor],
-    pairs: list[tuple[int, int]],
-    n_best: np.ndarray,
-    y: np.ndarray,
-    intercept: np.ndarray,
-) -> Readout:
-    """Weights of the chosen (window, unit) pairs; their share of the mean is taken off `intercept`."""
-    centred = y - y.mean(0)
+def _log_determinant(residual: np.ndarray) -> float:
+    """Minus twice the mean Gaussian log likelihood of residuals under their shrunk covariance, up to a constant."""
+    if not residual.size:
+        return 0.0
+    return float(np.linalg.slogdet(noise.covariance(residual)[0])[1])
+
+
+def _weights(
+    study: _Study, maps: Sequence[Sequence[Tensor]], pairs: list[tuple[int, int]], n_best: int, y: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Weights of the chosen (window, unit) pairs, and the intercept of every unit."""
+    intercept = y.mean(0)
+    centred = y - intercept
+    readers: dict[int, list[int]] = {}
+    for window, unit in pairs:
+        readers.setdefault(window, []).append(unit)
     weight: dict[tuple[int, int], np.ndarray] = {}
-    for index in sorted({c for c, _ in pairs}):
-        units = np.array([u for c, u in pairs if c == index])
-        ((z, scale),) = _pooled(maps[study.layer[index]], study.window[index : index + 1])
+    for window, units in readers.items():
+        of_layer = maps[study.family[window]][study.layer[window]]
+        ((z, scale),) = _pooled(of_layer, study.window[window : window + 1])
         values, vectors = _eigen(z)
-        alpha = _penalties(values)[study.penalty[index, units]]
+        alpha = _penalties(values)[study.penalty[window, units]]
         dual = vectors @ ((vectors.T @ centred[:, units]) / (values[:, None] + alpha))
-        of_channels = (z.T @ dual) * scale[:, None] / n_best[units]  # dual sums to 0: centring z changes nothing
+        of_channels = (z.T @ dual) * scale[:, None] / n_best  # dual sums to 0: centring z changes nothing
         intercept[units] -= (z.mean(0) / scale) @ of_channels
-        weight |= {(index, unit): column for unit, column in zip(units.tolist(), of_channels.T, strict=True)}
-    chosen = np.array([c for c, _ in pairs], np.int64)
-    return Readout(
-        unit=np.array([u for _, u in pairs], np.int64),
-        layer=study.layer[chosen],
-        window=study.window[chosen],
-        weight=[weight[pair] for pair in pairs],
-    )
+        weight |= {(window, unit): column for unit, column in zip(units, of_channels.T, strict=True)}
+    return [weight[pair] for pair in pairs], intercept
