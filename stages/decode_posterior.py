@@ -19,11 +19,16 @@ from spikevaediff.records import Features, ImageSplit, Reconstructions, Response
 from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
 
+# Options of the samples that do not come from params.yaml's decode.posterior.
+GIVEN = ("encoder", "gain", "model", "n_layers", "weights_of", "seed", "batch_size", "device", "progress")
+
 
 def main(run: str, population: str) -> None:
     params = stages.declared(f"decode_posterior@{run}")
     network = stages.section(params, "models", stages.section(params, "model"), "vdvae")
-    options = stages.section(params, "decode", "posterior") | {"seed": stages.section(params, "seed")}
+    options = stages.section(params, "decode", "posterior")
+    stages.check_options(posterior.samples, options, "decode.posterior", passed=GIVEN)
+    options |= {"seed": stages.section(params, "seed")}
     responses = Responses.load(f"artifacts/responses/{population}.npz")
     split = ImageSplit.load("artifacts/split.npz")
     library = Features.load("artifacts/library/vdvae.npz")

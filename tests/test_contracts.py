@@ -10,6 +10,8 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 
 import stages
+from spikevaediff.encoding import posterior
+from stages.decode_posterior import GIVEN
 
 PACKAGE = ROOT / "src" / "spikevaediff"
 FUNCTIONS = {
@@ -119,6 +121,9 @@ def test_params_name_modules_and_their_options() -> None:
             shared = {"stage": ("module",), "passed": ("batch_size", "device")}
             stages.check_options(extract, options, f"models.{model}.{space}", **shared)
         for name, options in params["decode"].items():
+            if name == "posterior":
+                stages.check_options(posterior.samples, options, f"decode.{name}", passed=GIVEN)
+                continue
             both = {"module": name} | options | spaces[name]
             decode = stages.module("decoders", both["module"]).decode
             passed = ("seed", "batch_size", "device", "kept", "unconditional")

@@ -1,0 +1,169 @@
+"""Posterior samples: known answers, what they may depend on, and what is refused."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_vdvae
+import torch
+from conftest import close
+from test_encoding import fitted, no_weights, photographs, tuned
+
+from spikevaediff.encoding import encoder, posterior
+from vdvae import weights
+from vdvae.config import CONFIGS
+from vdvae.model import VDVAE, image_noise, to_uint8
+
+N_LAYERS = 3
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VDVAE]:
+    with tiny_vdvae.checkpoint(tmp_path_factory.mktemp("weights"), 1) as path:
+        yield weights.load(path, CONFIGS["tiny"])
+
+
+@pytest.fixture(scope="module")
+def units() -> encoder.Encoder:
+    """An encoding model of six units, of images 0 to 39."""
+    pixels = photographs(40)
+    return fitted(pixels, tuned(pixels))
+
+
+def drawn(units: encoder.Encoder, model: VDVAE, image_id: np.ndarray, **changes: object) -> np.ndarray:
+    response = units.intercept + np.sin(np.outer(image_id, np.arange(1, 7)))
+    latents = sum(int(np.prod(shape)) for shape in model.config.latent_shapes()[:N_LAYERS])
+    options = {"gain": np.full((6, latents), 1e-3, np.float32), "n_samples": 2, "steps": 3, "step_size": 0.1, "seed": 0}
+    options |= {"model": model, "n_layers": N_LAYERS, "weights_of": no_weights, "batch_size": "auto", "device": "cpu"}
+    return posterior.samples(response, image_id, **{"encoder": units} | options | changes)
+
+
+def test_whitened_latents_are_standard_deviations_from_the_prior_and_give_the_same_picture(model: VDVAE) -> None:
+    pixels = photographs(5, size=16)[..., None]
+    latents = model.encode(pixels, N_LAYERS)
+    whitened = model.whiten(latents)
+    close(model.whiten(model.flatten(latents), N_LAYERS), whitened, 1e-6)
+    with torch.no_grad():
+        again = model.pixels_of_whitened(torch.from_numpy(whitened), N_LAYERS)
+        mean = model.pixels_of_whitened(torch.zeros(5, whitened.shape[1]), N_LAYERS)
+    expected = model.decode(latents, temperature=0.0)
+    assert np.abs(to_uint8(again, round_up=True).astype(int) - expected).max() <= 1
+    prior = model.pixel_parameters([], 5, temperature=0.0)
+    close(mean.numpy(), model_mean(prior), 1e-4)
+
+
+def model_mean(parameters: torch.Tensor) -> np.ndarray:
+    from vdvae import mixture
+
+    return mixture.mean(parameters, 1).numpy()
+
+
+def test_pixels_have_a_gradient_in_whitened_latents(model: VDVAE) -> None:
+    twice = model.double()
+    try:
+        e = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 60)))[:, : size_of(model)]
+        e = torch.nn.functional.pad(e, (0, size_of(model) - e.shape[1])).requires_grad_()
+        direction = torch.from_numpy(np.random.default_rng(1).standard_normal(tuple(e.shape)))
+        twice.pixels_of_whitened(e, N_LAYERS).sum().backward()
+        with torch.no_grad():
+            ahead, behind = (twice.pixels_of_whitened(e + s * 1e-4 * direction, N_LAYERS).sum() for s in (1, -1))
+        assert e.grad is not None
+        slope = float((e.grad * direction).sum())
+        assert slope == pytest.approx(float(ahead - behind) / 2e-4, rel=1e-2)
+        assert slope != 0
+    finally:
+        model.float()
+
+
+def size_of(model: VDVAE) -> int:
+    return sum(int(np.prod(shape)) for shape in model.config.latent_shapes()[:N_LAYERS])
+
+
+def test_without_an_encoding_model_samples_are_those_of_the_prior(units: encoder.Encoder, model: VDVAE) -> None:
+    """No unit responds to anything: no response moves the latents, whatever it is."""
+    x = np.random.default_rng(0).standard_normal((40, 6))
+    silent = fitted(photographs(40), np.tile(x[:, :1] * 0 + 3.0, 6) + np.eye(40)[:, :6] * 1e-9)
+    silent = encoder.Encoder(
+        **{name: getattr(silent, name) for name in silent.__dataclass_fields__}
+        | {"row_column": silent.row_column[:0], "row_family": silent.row_family[:0], "row_layer": silent.row_layer[:0]}
+        | {"row_window": silent.row_window[:0], "row_start": np.zeros(1, np.int64), "weight": silent.weight[:0]}
+        | {"covariance": np.eye(6)}
+    )
+    ids = np.array([50, 51])
+    found = drawn(silent, model, ids, gain=np.zeros((6, size_of(model)), np.float32))
+    for row, image_id in enumerate(ids.tolist()):
+        for k in range(2):
+            noise = image_noise([posterior._seed(0, image_id, k)])
+            noise((1, 6))
+            with torch.no_grad():
+                pixels = (model.pixels_of_whitened(noise((1, size_of(model))), N_LAYERS)[..., 0] + 1) / 2
+            large = torch.nn.functional.interpolate(pixels[None], size=(64, 64), mode="bilinear", antialias=True)[0, 0]
+            close(found[row, k], large.clamp(0, 1).numpy(), 1e-5)
+
+
+def test_an_image_depends_on_its_id_and_response_alone(units: encoder.Encoder, model: VDVAE) -> None:
+    ids = np.array([41, 55, 60])
+    whole = drawn(units, model, ids)
+    close(drawn(units, model, ids[1:2])[0], whole[1], 1e-4)
+    close(drawn(units, model, ids, batch_size=1), whole, 1e-4)
+    close(drawn(units, model, ids, n_samples=1)[:, 0], whole[:, 0], 1e-4)
+    assert np.abs(whole[:, 0] - whole[:, 1]).max() > 1e-3, "samples are draws"
+    assert np.abs(drawn(units, model, ids, seed=1) - whole).max() > 1e-3
+
+
+def test_the_search_lowers_what_it_minimises(units: encoder.Encoder, model: VDVAE) -> None:
+    """With a noise of next to nothing the search may only move towards the response."""
+    sharp = encoder.Encoder(
+        **{name: getattr(units, name) for name in units.__dataclass_fields__} | {"covariance": 1e-4 * np.eye(6)}
+    )
+    ids, gain = np.arange(50, 54), np.zeros((6, size_of(model)), np.float32)
+    response = units.intercept + np.sin(np.outer(ids, np.arange(1, 7)))
+
+    def misfit(steps: int) -> float:
+        images = drawn(sharp, model, ids, gain=gain, steps=steps, n_samples=1)[:, 0]
+        with torch.no_grad():
+            predicted = encoder.Predictor(units, no_weights)(torch.from_numpy(images)).numpy()
+        return float(((predicted - response) ** 2).sum())
+
+    assert misfit(20) < misfit(0)
+
+
+def test_what_cannot_be_is_refused(units: encoder.Encoder, model: VDVAE) -> None:
+    with pytest.raises(ValueError, match=r"image_id \[3\] were trained on by the encoding model"):
+        drawn(units, model, np.array([3, 50]))
+    for name, value, message in (
+        ("n_samples", 0, "decode.posterior.n_samples is 0, expected a whole number from 1"),
+        ("steps", 2.5, "decode.posterior.steps is 2.5, expected a whole number from 0"),
+        ("step_size", 0.0, "decode.posterior.step_size is 0.0, expected a number above 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            drawn(units, model, np.array([50]), **{name: value})
+    with pytest.raises(ValueError, match="more images than columns are needed"):
+        posterior.gain(np.zeros((6, 3), np.float32), np.zeros((6, 6), np.float32))
+
+
+def test_the_gain_is_the_regression_from_responses_to_latents() -> None:
+    rng = np.random.default_rng(0)
+    r, weight = rng.standard_normal((80, 5)).astype(np.float32), rng.standard_normal((5, 7)).astype(np.float32)
+    e = r @ weight + 0.1 * rng.standard_normal((80, 7)).astype(np.float32)
+    design = np.column_stack([np.ones(80), r.astype(np.float64)])
+    expected = np.linalg.lstsq(design, e.astype(np.float64), rcond=None)[0][1:]
+    close(posterior.gain(e, r), expected, 1e-4)
+
+
+def test_finished_samples_are_kept_and_damaged_ones_made_again(tmp_path: Path) -> None:
+    made = []
+
+    def make() -> np.ndarray:
+        made.append(1)
+        return np.arange(3.0)
+
+    path = tmp_path / f"{posterior.key(np.zeros(2), 'a', 1.5)}.npz"
+    for _ in range(2):
+        np.testing.assert_array_equal(posterior.kept(path, make), np.arange(3.0))
+    assert len(made) == 1
+    path.write_bytes(path.read_bytes()[:-20])
+    np.testing.assert_array_equal(posterior.kept(path, make), np.arange(3.0))
+    assert len(made) == 2
+    assert posterior.key(np.zeros(2)) != posterior.key(np.zeros(3)) != posterior.key(np.zeros(2, np.float32))
