@@ -15,7 +15,13 @@ from spikevaediff.atomic import replacing
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli, read_npz
 
 # The feature spaces that a run is decoded from; the noise ceiling is that of the first stage.
-SPACES = {"vdvae": ("vdvae",), "diffusion": ("vdvae", "text", "vision")}
+# Images of the posterior are not decoded from predicted features: encoders answer for them, fold by fold.
+SPACES = {
+    "posterior": (),
+    "posterior_sample": (),
+    "vdvae": ("vdvae",),
+    "diffusion": ("vdvae", "text", "vision"),
+}
 
 
 def main(run: str, ceiling: str, control: str) -> None:

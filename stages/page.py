@@ -18,11 +18,15 @@ from spikevaediff.records import Reconstructions, Stimuli
 from spikevaediff.unread import unread, without
 
 RUNS = {
-    "vdvae": "first stage: latents predicted from spikes",
+    "posterior": "mean of images that explain the responses under encoding model, noise and prior",
+    "posterior_sample": "one of these images",
+    "vdvae": "first stage by regression: latents predicted from spikes",
     "diffusion": "second stage: from the first, guided by predicted contexts",
     "ceiling": "first stage from true latents: the decoder's own loss",
     "diffusion_ceiling": "second stage from true latents and contexts: the generator's own loss",
-    "control": "first stage from the control population, which must know nothing",
+    "posterior_control": "the posterior mean from the control population, which must know nothing",
+    "posterior_control_sample": "one sample of it",
+    "control": "first stage by regression from the control population",
     "diffusion_control": "second stage from the control population",
     "prior_no_spikes": "what the generator draws without any input",
     "prior_mean_spikes": "what it draws from the mean of the training contexts",
@@ -31,7 +35,7 @@ RUNS = {
     "nearest": "the training image whose responses are nearest",
     "random": "a random training image",
 }
-STAGES = {"vdvae": "first stage", "diffusion": "second stage"}
+STAGES = {"posterior": "posterior mean", "posterior_sample": "posterior sample", "diffusion": "second stage"}
 LIMITS = (
     "Intervals say how little so many images tell: differences within them mean nothing.",
     "A generator with a prior draws plausible images from nothing. A reconstruction is evidence only as far as its "
@@ -55,6 +59,8 @@ def main() -> None:
         page.Section("What was run", what_was_run(params, evidence)),
         page.Section("Scores", score_table(evidence)),
         page.Section("Best, middle and worst", picture("gallery", "shown and reconstructed images, by rank")),
+        page.Section("Which image was shown", identified(evidence)),
+        page.Section("What units respond to", units()),
         page.Section("Every image", every_image(shown)),
         page.Section("Checks", checks(evidence)),
         page.Section(
@@ -77,7 +83,7 @@ def main() -> None:
     ]
     title = f"{evidence['n_images']} images reconstructed from spikes: {name}"
     lead = (
-        f"{shown.source}. Model {model}. Every image was reconstructed by a regression that had not seen it "
+        f"{shown.source}. Model {model}. Every image was reconstructed by models that had not seen it "
         f"({evidence['n_folds']} folds by image)."
     )
     text = page.page(title, lead[0].upper() + lead[1:], sections)
@@ -152,7 +158,7 @@ def score_table(evidence: dict[str, Any]) -> str:
     said = "What one run gains over another on the same images. Small print: 95 % interval over images."
     return (
         note
-        + page.table(columns, rows, strong=["vdvae", "diffusion"])
+        + page.table(columns, rows, strong=["posterior", "posterior_sample", "diffusion"])
         + page.table(["difference", *columns[1:]], gains, caption=said)
         + page.folded("How each metric was made, and which are absent", made)
     )
@@ -189,21 +195,48 @@ def checks(evidence: dict[str, Any]) -> str:
 
 
 def every_image(shown: Stimuli) -> str:
-    """All images with both stages, best first."""
+    """All images with their reconstructions, best posterior mean first."""
     correlation = {
         run: json.loads(Path(f"artifacts/scores/{run}.json").read_text(encoding="utf-8"))["metrics"]["pixcorr"][
             "scores"
         ]
         for run in STAGES
     }
-    first, last = correlation.values()
-    ids = sorted(map(int, last), key=lambda image_id: -last[str(image_id)])
+    lead = correlation["posterior"]
+    ids = sorted(map(int, lead), key=lambda image_id: -lead[str(image_id)])
     rows = np.array(ids)
     pictures = {"shown": images.rgb(shown.rows(rows))}
     pictures |= {STAGES[run]: Reconstructions.load(f"artifacts/decoded/{run}").rows(rows) for run in STAGES}
-    texts = {i: f"PixCorr {first[str(i)]:.2f}, {last[str(i)]:.2f}" for i in ids}
-    note = page.paragraphs("Shown, first stage, second stage; below, the pixel correlation of both, best first.")
+    texts = {i: "PixCorr " + ", ".join(f"{of_run[str(i)]:.2f}" for of_run in correlation.values()) for i in ids}
+    note = page.paragraphs(f"Shown, {', '.join(STAGES.values())}; below, the pixel correlation of each, best first.")
     return note + page.sheet(ids, pictures, texts)
+
+
+def identified(evidence: dict[str, Any]) -> str:
+    """How many unseen images encoding models identify, among which candidates."""
+    rows: list[list[str | tuple[str, str]]] = []
+    for population, sets in evidence["identification"].items():
+        row: list[str | tuple[str, str]] = [f"areas.{population}"]
+        for one in sets.values():
+            low, high = one["top1_interval"]
+            below = f"{low:.3f} to {high:.3f}\nchance {one['chance']:.4f}\np {one['p_value']:.4f}"
+            row.append((f"{one['top1']:.3f}", below))
+        rows.append(row)
+    note = page.paragraphs(
+        "An encoding model that has not seen the tested images predicts the response to every candidate. An image is "
+        "identified if the response is likelier for it than for all others. No generator takes part."
+    )
+    columns = ["population", "among images of the fold", "among all images", "among the library's photographs"]
+    return note + page.table(columns, rows) + picture("identification", "share of images identified")
+
+
+def units() -> str:
+    """What each unit responds to."""
+    note = page.paragraphs(
+        "Each unit has the family of features that predicts left-out training images best. The correlation is that of "
+        "images which the model had not seen; its ceiling is what noise in the measured means leaves possible."
+    )
+    return note + picture("encoding", "prediction of units, receptive fields, families of features")
 
 
 def areas() -> str:

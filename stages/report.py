@@ -9,15 +9,30 @@ from rich.console import Console
 from rich.table import Table
 
 import stages
-from spikevaediff import feature_r2, fit_report, gallery, layer_plots, recording_plots, region_plot, report, tables
+from spikevaediff import (
+    encoding_plots,
+    feature_r2,
+    fit_report,
+    gallery,
+    layer_plots,
+    recording_plots,
+    region_plot,
+    report,
+    tables,
+)
 from spikevaediff.atomic import replacing
 from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Stimuli, read_npz
 
+LEAD = "posterior"  # the run that ranks the gallery and whose wrong pairings are shown
 RUNS = (
+    LEAD,
+    "posterior_sample",
     "vdvae",
     "diffusion",
     "ceiling",
     "diffusion_ceiling",
+    "posterior_control",
+    "posterior_control_sample",
     "control",
     "diffusion_control",
     "prior_mean_spikes",
@@ -27,15 +42,29 @@ RUNS = (
     "nearest",
     "random",
 )
-HYPOTHESES = ("vdvae", "diffusion", "control", "diffusion_control")  # the runs that ask something of the responses
+# The runs that ask something of the responses.
+HYPOTHESES = (
+    LEAD,
+    "posterior_sample",
+    "vdvae",
+    "diffusion",
+    "posterior_control",
+    "posterior_control_sample",
+    "control",
+    "diffusion_control",
+)
 COMPARED = (
+    (LEAD, "vdvae"),
+    ("posterior_sample", "vdvae"),
+    (LEAD, "posterior_control"),
     ("diffusion", "vdvae"),
     ("vdvae", "control"),
     ("diffusion", "diffusion_control"),
     ("vdvae", "mean"),
     ("diffusion", "nearest"),
 )
-CHECKED = ("vdvae", "diffusion")
+CHECKED = (LEAD, "posterior_sample", "vdvae", "diffusion")
+PER_IMAGE = (LEAD, "posterior_sample", "vdvae", "diffusion")  # the runs of plots/scores.csv
 
 # Which runs of regress predict a feature space; the second of each is the negative control.
 REGRESSIONS = {
@@ -54,8 +83,8 @@ def main() -> None:
     scores = {run: read_scores(f"artifacts/scores/{run}.json") for run in RUNS}
     halves = read_scores("artifacts/scores/halves.json")
     marks = marks_of(scores)
-    title = ", ".join([shown.source, f"{scores['vdvae']['n_images']} images, none of them trained on", *marks])
-    picture = draw_gallery(shown, scores["vdvae"]["metrics"], title, **options)
+    title = ", ".join([shown.source, f"{scores[LEAD]['n_images']} images, none of them trained on", *marks])
+    picture = draw_gallery(shown, scores[LEAD]["metrics"], title, **options)
 
     means = report.table(scores, halves)
     true, runs = Features.load("artifacts/features/vdvae.npz"), ("vdvae", "control")
@@ -106,8 +135,9 @@ def main() -> None:
             fit = read_fit(run)
             groups = layers if space == "vdvae" else [f"{k:02d}" for k in range(fit["group_size"].shape[1])]
             left_out[space][run] = fit_report.left_out_rows(run, groups, fit)
-    per_image = {name: m["scores"] for name, m in scores["vdvae"]["metrics"].items() if m["absent"] is None}
-    ids = sorted(map(int, next(iter(per_image.values()))))
+    which = json.loads(Path("artifacts/identification.json").read_text(encoding="utf-8"))
+    means |= report.identification(which)
+    evidence["identification"] = report.rounded(which)
     latents = zip(layers, *(correlation[run].tolist() for run in runs), strict=True)
     chosen = zip(np.log10(alphas).tolist(), shares.tolist(), strict=True)
     # Written together, so that a report that cannot be made leaves no mixture of old and new results.
@@ -116,7 +146,7 @@ def main() -> None:
         # images: no table of these numbers can be mistaken for another.
         "metrics/metrics.json": json.dumps({name: means}, indent=2) + "\n",
         "metrics/statistics.json": json.dumps({name: evidence}, indent=1, allow_nan=False) + "\n",
-        "plots/scores.csv": csv_text([{"image_id": i} | {n: s[str(i)] for n, s in per_image.items()} for i in ids]),
+        "plots/scores.csv": csv_text([row for run in PER_IMAGE for row in report.per_image(run, scores[run])]),
         "plots/latents.csv": csv_text([{"layer": a, "correlation": b, "control": c} for a, b, c in latents]),
         "plots/layers.csv": csv_text(layer_plots.table(study, shown)),
         "plots/alphas.csv": csv_text([{"log10_alpha": a, "share": b} for a, b in chosen]),
@@ -133,7 +163,7 @@ def main() -> None:
         "plots/layers.png": layer_plots.draw(study, shown, correlation, layers_title),
         "plots/gallery.png": picture,
     }
-    results |= of_recordings(shown.source)
+    results |= of_encoders(which, shown.source) | of_recordings(shown.source)
     for path, content in results.items():
         write(path, content)
 
@@ -146,6 +176,17 @@ def main() -> None:
         printed.add_row(run, *(f"{values[column]:.3f}" if column in values else "" for column in columns))
     Console(width=120).print(printed)
     stages.done("metrics/metrics.json and plots/ written")
+
+
+def of_encoders(which: dict[str, Any], source: str) -> dict[str, str | bytes]:
+    """What encoding models say: what units respond to, and which unseen image was shown."""
+    identified = encoding_plots.identification_rows(which, tables.read("artifacts/identification.csv"))
+    return {
+        "plots/encoding.csv": Path("artifacts/encoding.csv").read_text(encoding="utf-8"),
+        "plots/encoding.png": encoding_plots.draw_encoding(tables.read("artifacts/encoding.csv"), source),
+        "plots/identification.csv": csv_text(identified),
+        "plots/identification.png": encoding_plots.draw_identification(identified, f"Unseen images: {source}"),
+    }
 
 
 def of_recordings(source: str) -> dict[str, str | bytes]:
@@ -233,12 +274,15 @@ def draw_gallery(shown: Stimuli, metrics: dict[str, dict[str, Any]], title: str,
     ranked = {int(i): score for i, score in metrics[rank_by]["scores"].items()}
     groups = gallery.by_rank(ranked, n_each, larger_is_better=metrics[rank_by]["larger_is_better"])
     rows = {
-        "true latents\n(ceiling)": Reconstructions.load("artifacts/decoded/ceiling"),
-        "and true contexts\n(ceiling, stage 2)": Reconstructions.load("artifacts/decoded/diffusion_ceiling"),
-        "reconstructed\nfrom spikes": Reconstructions.load("artifacts/decoded/vdvae"),
-        "stage 2\nfrom spikes": Reconstructions.load("artifacts/decoded/diffusion"),
-        "from spikes of\nareas.control": Reconstructions.load("artifacts/decoded/control"),
-        "stage 2 of\nareas.control": Reconstructions.load("artifacts/decoded/diffusion_control"),
+        name: Reconstructions.load(f"artifacts/decoded/{run}")
+        for name, run in (
+            ("reconstructed:\nposterior mean", LEAD),
+            ("posterior sample", "posterior_sample"),
+            ("second stage", "diffusion"),
+            ("ridge regression\nto latents", "vdvae"),
+            ("posterior mean of\nareas.control", "posterior_control"),
+            ("true latents\n(ceiling)", "ceiling"),
+        )
     }
     title = f"{title}, ranked by {rank_by}"
     return gallery.draw(shown, rows, groups, ranked, title=title, score_name=rank_by, cell_px=96)

@@ -122,3 +122,13 @@ def test_a_mistake_without_chance_or_p_value_has_empty_cells(tmp_path: Path, mon
     tables.write(tmp_path / "artifacts/seed_errors.csv", [{"mistake": "nsd_alphas", "what": "One penalty"} | numbers])
     monkeypatch.chdir(tmp_path)
     assert "<td>0.250</td><td></td><td></td><td>0.500</td><td>1.000</td>" in stage.mistakes()
+
+
+def test_identification_stands_with_interval_chance_and_p(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots/identification.png").write_bytes(picture())
+    monkeypatch.chdir(tmp_path)
+    one = {"top1": 0.975, "top1_interval": [0.9, 1.0], "chance": 1 / 118, "p_value": 0.0}
+    text = stage.identified({"identification": {"visual": dict.fromkeys(("fold", "all", "library"), one)}})
+    cell = "<td>0.975<small>0.900 to 1.000</small><small>chance 0.0085</small><small>p 0.0000</small></td>"
+    assert f"<td>areas.visual</td>{cell * 3}" in text

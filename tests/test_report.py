@@ -192,6 +192,29 @@ def test_a_metric_that_one_run_lacks_has_no_difference() -> None:
     assert set(report.differences(scores, (("diffusion", "vdvae"),))["diffusion - vdvae"]) == {"pixcorr", "alexnet2"}
 
 
+def test_identification_is_rows_of_the_table_and_evidence_with_few_digits() -> None:
+    sets = {
+        name: {"top1": top, "top1_interval": [top / 3, 1.0], "chance": chance, "p_value": 1.2345678e-3}
+        for name, top, chance in (("fold", 2 / 3, 1 / 12), ("all", 1 / 3, 1 / 118), ("library", 0.0, 1 / 2001))
+    }
+    rows = report.identification({"visual": sets, "control": sets})
+    expected = {"top1_fold": 0.6667, "top1_all": 0.3333, "top1_library": 0.0, "top1_chance": 0.0085}
+    assert rows == {"identification": expected, "identification_control": expected}
+    assert report.rounded(sets)["all"] == {
+        "top1": 0.3333,
+        "top1_interval": [0.1111, 1.0],
+        "chance": 0.0085,
+        "p_value": 0.001235,
+    }
+
+
+def test_scores_of_every_image_name_their_run() -> None:
+    rows = report.per_image("posterior", scores_of(0, absent=("lpips",)))
+    assert [row["image_id"] for row in rows] == list(range(9))
+    assert list(rows[0]) == ["run", "image_id", "pixcorr", "alexnet2"]
+    assert rows[4]["alexnet2"] == scores_of(0)["metrics"]["alexnet2"]["scores"]["4"]
+
+
 PICTURES = [
     lambda: report.draw_scores({"vdvae": scores_of(0), "grey": scores_of(1)}, "a simulated test"),
     lambda: report.draw_scores({"vdvae": scores_of(0, absent=("lpips",)), "grey": scores_of(1)}, "a simulated test"),

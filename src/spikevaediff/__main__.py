@@ -73,6 +73,16 @@ def _parser() -> argparse.ArgumentParser:
         "out", metavar="OUT", help="npz of Features to write, renormalised as those of artifacts/predicted/"
     )
     predicting.set_defaults(run=_predict)
+    encoding = commands.add_parser(
+        "encode",
+        help="apply a saved encoding model to pictures",
+        description="Mean responses of the units of an encoding model to pictures, as a table: a row per picture, a "
+        "column per unit (session_id.unit_id, and .window where a unit has several).",
+    )
+    encoding.add_argument("encoder", metavar="ENCODER", help="npz such as artifacts/encoders/visual/all_images.npz")
+    encoding.add_argument("pictures", metavar="PICTURE", nargs="+", help="files of any format that Pillow reads")
+    encoding.add_argument("--out", metavar="FILE", required=True, help="table to write, CSV")
+    encoding.set_defaults(run=_encode)
     checking = commands.add_parser(
         "check-data",
         help="all that is wrong with a folder of recordings of your own, at once",
@@ -168,6 +178,13 @@ def _predict(chosen: argparse.Namespace) -> int:
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
+    return 0
+
+
+def _encode(chosen: argparse.Namespace) -> int:
+    from spikevaediff import encode  # seconds of importing torch, which listing assets need not wait for
+
+    print(encode.encode(chosen.encoder, chosen.pictures, chosen.out, Path.cwd()))
     return 0
 
 

@@ -34,7 +34,7 @@ td:not(:first-child) small { white-space: nowrap; }
 figure { margin: 1rem 0; }
 figcaption { font-size: .85rem; max-width: 46rem; }
 figure img { height: auto; max-width: 100%; background: #fff; }
-.sheet { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); padding: 0; }
+.sheet { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); padding: 0; }
 .sheet li { border: 1px solid var(--line); border-radius: .3rem; font-size: .75rem; list-style: none; padding: .3rem; }
 .sheet div { display: flex; gap: 2px; }
 .sheet img { aspect-ratio: 1; flex: 1 1 0; image-rendering: auto; min-width: 0; width: 3rem; }

@@ -58,6 +58,43 @@ def mean_of_metrics(value: float, *, coarse: bool = False) -> float:
     return round(float(value), COARSE_DIGITS if coarse else MEAN_DIGITS) + 0.0
 
 
+def identification(found: dict[str, dict[str, dict[str, Any]]]) -> dict[str, dict[str, float]]:
+    """Rows of the table that say how many unseen images encoding models identify.
+
+    Parameters
+    ----------
+    found : dict of population to what encoding.identification.of_sets returns
+
+    Returns
+    -------
+    dict
+        identification, of the visual population, and identification_control: top1_fold, top1_all, top1_library: share
+        of images identified among those of the fold, all, and the library's; top1_chance: of top1_all.
+    """
+    rows = {}
+    for population, sets in found.items():
+        row = {f"top1_{name}": round(one["top1"], DIGITS) for name, one in sets.items()}
+        row["top1_chance"] = round(sets["all"]["chance"], DIGITS)
+        rows["identification" if population == "visual" else f"identification_{population}"] = row
+    return rows
+
+
+def rounded(value: Any) -> Any:
+    """Nested dicts and lists with the digits of the metrics; p-values keep 6."""
+    if isinstance(value, dict):
+        return {k: round(v, 6) if k == "p_value" else rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(one) for one in value]
+    return _digits(value)
+
+
+def per_image(run: str, scored: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row per image: run, image_id and every score; a metric that is absent is left out."""
+    there = {name: metric["scores"] for name, metric in scored["metrics"].items() if metric["absent"] is None}
+    ids = sorted(map(int, next(iter(there.values()))))
+    return [{"run": run, "image_id": i} | {name: scores[str(i)] for name, scores in there.items()} for i in ids]
+
+
 def evidence(
     scores: dict[str, dict[str, Any]],
     halves: dict[str, Any],

@@ -87,7 +87,7 @@ def summary(ranks: np.ndarray, n_candidates: np.ndarray, fold: np.ndarray) -> di
         excess divided by the spread of folds; two_way: mean share of the other candidates that are less likely;
         two_way_interval.
     """
-    first = np.where(ranks < 1, 1 / (1 + 2 * ranks), 0.0)  # a tie with one other candidate has rank 1/2
+    first = successes(ranks)
     by_chance = 1 / n_candidates
     spread = statistics.spread_of_intervals(fold)
     two_way = 1 - ranks / np.maximum(n_candidates - 1, 1)
@@ -101,6 +101,11 @@ def summary(ranks: np.ndarray, n_candidates: np.ndarray, fold: np.ndarray) -> di
         "two_way": float(two_way.mean()),
         "two_way_interval": statistics.interval_of_proportion(two_way, len(first), spread),
     }
+
+
+def successes(ranks: np.ndarray) -> np.ndarray:
+    """1 for rank 0, 1 / k for a tie of k candidates with rank (k - 1) / 2 below 1, else 0. float64 (n_images,)."""
+    return np.where(ranks < 1, 1 / (1 + 2 * ranks), 0.0)
 
 
 def _p_value(by_chance: np.ndarray, successes: float) -> float:
