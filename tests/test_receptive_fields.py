@@ -36,7 +36,7 @@ def model() -> Encoder:
         image_id=IDS,
         left_out=np.zeros((20, 3)),
         r2=np.array([0.5, 0.4, 0.0]),
-        family_r2=np.array([[0.5, 0.4, 0.0]]),
+        n_best=np.array(2),
         unit_id=np.array([7, 8, 9]),
         session_id=np.array([1, 1, 1]),
         area=np.array(["VISp", "VISp", "VISl"]),

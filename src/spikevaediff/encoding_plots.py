@@ -75,7 +75,7 @@ def draw_identification(rows: list[dict[str, Any]], title: str) -> bytes:
         axis.set_title(f"All images, over the number of {of}", size=10)
     for axis in axes:
         axis.set_ylim(-0.02, 1.09)
-        axis.legend(fontsize=8, loc="center left")
+    axes[2].legend(fontsize=8, loc="center right")
     figure.suptitle(f"{title}; 95 % intervals", size=12, weight="bold")
     return png_of(figure)
 
@@ -118,13 +118,13 @@ def draw_encoding(units: list[dict[str, str]], title: str) -> bytes:
             centre = float(unit["column"]), float(unit["row"])
             panel.add_patch(Circle(centre, float(unit["size"]), fill=False, lw=0.6, alpha=0.5, color=colour[area]))
         panel.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[], aspect="equal")  # row 0 is the upper edge
-        panel.set_title(f"{area}: {len(placed)} of {len(of_area[area])}", size=9)
+        panel.set_title(f"{area}: {len(placed)} of {len(of_area[area])} units", size=9)
     panel = figure.add_subplot(grid[:, -4:])
     families = sorted({row["family"] for row in units}, key=lambda name: (name == "none", name))
-    below = np.zeros(len(areas))
+    below, palette = np.zeros(len(areas)), plt.get_cmap("Set2")
     for number, family in enumerate(families):
         share = np.array([np.mean([row["family"] == family for row in of_area[area]]) for area in areas])
-        panel.barh(areas, share, left=below, color="0.85" if family == "none" else f"C{number + 4}", label=family)
+        panel.barh(areas, share, left=below, color="0.85" if family == "none" else palette(number), label=family)
         below += share
     panel.invert_yaxis()
     panel.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)
