@@ -280,7 +280,7 @@ def draw_gallery(shown: Stimuli, metrics: dict[str, dict[str, Any]], title: str,
             ("posterior sample", "posterior_sample"),
             ("second stage", "diffusion"),
             ("ridge regression\nto latents", "vdvae"),
-            ("posterior mean of\nareas.control", "posterior_control"),
+            ("posterior mean,\nareas.control", "posterior_control"),
             ("true latents\n(ceiling)", "ceiling"),
         )
     }

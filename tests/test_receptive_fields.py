@@ -148,7 +148,7 @@ def test_encode_writes_the_responses_of_a_saved_encoder(tmp_path: Path, capsys: 
         Image.fromarray(pixels).save(path)
     out = str(tmp_path / "responses.csv")
     assert main(["encode", str(tmp_path / "encoder.npz"), *paths, "--out", out]) == 0
-    assert capsys.readouterr().out == f"{out}: responses of 3 columns to 2 pictures\n"
+    assert capsys.readouterr().out == f"{out}: pictures: 2, columns: 3\n"
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["picture", "1.7", "1.8", "1.9"]

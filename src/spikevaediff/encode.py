@@ -46,7 +46,7 @@ def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path,
         for path, row in zip(pictures, responses, strict=True)
     ]
     tables.write(out, rows)
-    return f"{out}: responses of {len(names)} columns to {len(rows)} pictures"
+    return f"{out}: pictures: {len(rows)}, columns: {len(names)}"
 
 
 def columns(model: Encoder) -> list[str]:
