@@ -39,6 +39,8 @@ def main() -> None:
         unit = np.tile(np.arange(len(responses.units)), len(responses.window_s))
         task = identification_curves.Task(noise, of_shown, fold, own, unit)
         drawn = {"n_draws": numbers["n_draws"], "seed": seed}
+        train = [split.ids(k)[0] for k in range(split.n_folds)]
+        trained = np.stack([preprocessing.mean_over_presentations(x, responses.image_id, ids).mean(0) for ids in train])
         curve = {
             "units": identification_curves.over_units(task, mean, numbers["units"], **drawn),
             "presentations": identification_curves.over_presentations(
@@ -46,7 +48,7 @@ def main() -> None:
                 x,
                 responses.image_id,
                 split.test_ids,
-                [split.ids(k)[0] for k in range(split.n_folds)],
+                train,
                 preprocessing.mean_over_presentations,
                 numbers["presentations"],
                 **drawn,
@@ -59,6 +61,7 @@ def main() -> None:
             Encoder.load(f"artifacts/encoders/{population}/all_images.npz"),
             of_shown[fold, own],
             mean,
+            trained[fold],
             x,
             responses.image_id,
             **drawn,

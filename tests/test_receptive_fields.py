@@ -16,6 +16,7 @@ from spikevaediff.encoding import encoder as encoders
 from spikevaediff.encoding.encoder import Encoder
 
 IDS = np.arange(20)
+NOTHING = np.zeros((20, 3))  # mean training response
 
 
 def model() -> Encoder:
@@ -55,7 +56,7 @@ def responses() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 def test_a_row_per_unit_with_place_correlation_and_ceiling() -> None:
     predicted, mean, x, image_id = responses()
     predicted[:, 2] = 5.0  # keeps its mean
-    rows = receptive_fields.table(model(), predicted, mean, x, image_id, n_draws=4, seed=0)
+    rows = receptive_fields.table(model(), predicted, mean, NOTHING, x, image_id, n_draws=4, seed=0)
     assert [(r["session_id"], r["unit_id"], r["area"], r["family"]) for r in rows] == [
         (1, 7, "VISp", "luminance"),
         (1, 8, "VISp", "luminance"),
@@ -71,10 +72,21 @@ def test_a_row_per_unit_with_place_correlation_and_ceiling() -> None:
     close(np.array([row["ceiling"] for row in rows]), np.sqrt(reliability))
 
 
+def test_predictions_of_the_training_mean_are_worth_nothing_and_not_less() -> None:
+    _, mean, x, image_id = responses()
+    fold = IDS % 4
+    trained = np.stack([mean[fold != k].mean(0) for k in range(4)])[fold]
+    predicted = trained.astype(np.float32)
+    predicted[:, 1] += mean[:, 1] - trained[:, 1]
+    assert np.corrcoef(predicted[:, 0], mean[:, 0])[0, 1] < -0.1
+    rows = receptive_fields.table(model(), predicted, mean, trained, x, image_id, n_draws=2, seed=0)
+    assert [row["r"] for row in rows] == [0, pytest.approx(1), 0]
+
+
 def test_time_windows_of_a_unit_are_added_up() -> None:
     predicted, mean, x, image_id = responses()
     one = replace(model(), unit_id=np.array([7, 7, 9]), area=np.array(["VISp", "VISp", "VISl"]))
-    rows = receptive_fields.table(one, predicted, mean, x, image_id, n_draws=2, seed=0)
+    rows = receptive_fields.table(one, predicted, mean, NOTHING, x, image_id, n_draws=2, seed=0)
     assert [row["unit_id"] for row in rows] == [7, 9]
     assert rows[0]["r"] == pytest.approx(np.corrcoef(predicted[:, :2].sum(1), mean[:, :2].sum(1))[0, 1])
     assert rows[0]["row"] == pytest.approx((0.25 + 0.75 + 0.25) / 3)
@@ -82,10 +94,10 @@ def test_time_windows_of_a_unit_are_added_up() -> None:
 
 def test_images_shown_once_have_no_ceiling_and_other_columns_are_refused() -> None:
     predicted, mean, _, _ = responses()
-    rows = receptive_fields.table(model(), predicted, mean, mean, IDS, n_draws=2, seed=0)
+    rows = receptive_fields.table(model(), predicted, mean, NOTHING, mean, IDS, n_draws=2, seed=0)
     assert [row["ceiling"] for row in rows] == [None] * 3
     with pytest.raises(ValueError, match="predicted has 2 columns, the encoding model 3"):
-        receptive_fields.table(model(), predicted[:, :2], mean, mean, IDS, n_draws=2, seed=0)
+        receptive_fields.table(model(), predicted[:, :2], mean, NOTHING, mean, IDS, n_draws=2, seed=0)
 
 
 UNITS = [

@@ -8,11 +8,14 @@ import numpy as np
 from spikevaediff import quality, reliability
 from spikevaediff.encoding.encoder import Encoder
 
+_ROUNDING = 1e-5  # of predictions, which are float32, relative to the spread of responses
+
 
 def table(
     model: Encoder,
     predicted: np.ndarray,
     mean: np.ndarray,
+    trained: np.ndarray,
     x: np.ndarray,
     image_id: np.ndarray,
     *,
@@ -29,6 +32,9 @@ def table(
         Mean response to each tested image by a model that has not seen it.
     mean : float64, (n_images, n_columns)
         The response that was measured; rows as in `predicted`.
+    trained : float64, (n_images, n_columns)
+        Mean response to the images that this model was fitted to. Taken off both: an image is left out of its own
+        training mean, so that predictions of the mean alone would correlate negatively.
     x : float64, (n_presentations, n_columns)
         Single responses, for the reliability.
     image_id : int64, (n_presentations,)
@@ -39,10 +45,10 @@ def table(
     -------
     list of dict
         session_id, unit_id, area; family, none where the unit keeps its mean; r, correlation over images of predicted
-        and measured; ceiling, sqrt of the split-half reliability: the r of a perfect model, as the measured mean is
-        noisy. row, column, size: centre and standard deviation of the receptive field, image widths from the upper left
-        corner, of the windows under which features are pooled (the features' own extent comes on top). None where
-        there is no number.
+        and measured, 0 where the training mean is all that is predicted; ceiling, sqrt of the split-half reliability:
+        the r of a perfect model, as the measured mean is noisy; row, column, size: centre and standard deviation of the
+        receptive field, image widths from the upper left corner, of the windows under which features are pooled (the
+        features' own extent comes on top). None where there is no number.
 
     Raises
     ------
@@ -50,13 +56,15 @@ def table(
         Arrays of other columns than the model's.
     """
     n_columns = len(model.intercept)
-    for name, values in (("predicted", predicted), ("mean", mean), ("x", x)):
+    for name, values in (("predicted", predicted), ("mean", mean), ("trained", trained), ("x", x)):
         if values.shape[1] != n_columns:
             raise ValueError(f"{name} has {values.shape[1]} columns, the encoding model {n_columns}")
     key = np.column_stack([model.session_id, model.unit_id])
     first, unit = np.unique(key, axis=0, return_index=True, return_inverse=True)[1:]
     belongs = np.eye(len(first))[unit.reshape(-1)]  # (n_columns, n_units)
-    r = reliability.correlation_of_columns(predicted.astype(np.float64) @ belongs, mean @ belongs)
+    expected, found = ((values - trained) @ belongs for values in (predicted.astype(np.float64), mean))
+    r = reliability.correlation_of_columns(expected, found)
+    r[(expected.std(0) <= _ROUNDING * found.std(0)) & np.isfinite(r)] = 0
     ceiling = np.sqrt(quality.split_half(x @ belongs, image_id, n_draws=n_draws, seed=seed)[0])
     rows = []
     for number in range(len(first)):
