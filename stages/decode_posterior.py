@@ -15,7 +15,7 @@ from spikevaediff import preprocessing
 from spikevaediff.encoding import posterior
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.images import rgb
-from spikevaediff.records import Features, ImageSplit, Reconstructions, Responses, read_npz
+from spikevaediff.records import Features, ImageSplit, LibraryResponses, Reconstructions, Responses
 from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
 
@@ -32,7 +32,7 @@ def main(run: str, population: str) -> None:
     responses = Responses.load(f"artifacts/responses/{population}.npz")
     split = ImageSplit.load("artifacts/split.npz")
     library = Features.load("artifacts/library/vdvae.npz")
-    simulated = read_npz(f"artifacts/library/responses_{population}.npz")
+    simulated = LibraryResponses.load(f"artifacts/library/responses_{population}.npz")
     path = stages.weights_path(network["weights"])
     model = checkpoints.load(path, CONFIGS[network["config"]])
     whitened = np.concatenate(
@@ -44,7 +44,7 @@ def main(run: str, population: str) -> None:
         ids = split.ids(fold)[1]
         encoder = Encoder.load(f"artifacts/encoders/{population}/fold_{fold:02d}.npz")
         response = preprocessing.mean_over_presentations(x, responses.image_id, ids)
-        gain = posterior.gain(whitened, simulated[f"fold_{fold:02d}"])
+        gain = posterior.gain(whitened, simulated.values[fold])
         decisive = (response, ids, gain, encoder.weight, encoder.intercept, encoder.covariance, options, network, path)
         drawn = posterior.kept(
             folder / f"{posterior.key(*decisive)}.npz",
