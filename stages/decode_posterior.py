@@ -15,7 +15,7 @@ from spikevaediff import preprocessing
 from spikevaediff.encoding import posterior
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.images import rgb
-from spikevaediff.records import Features, ImageSplit, LibraryResponses, Reconstructions, Responses
+from spikevaediff.records import Features, ImageSplit, LibraryResponses, Reconstructions, Responses, rows_of
 from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
 
@@ -33,6 +33,11 @@ def main(run: str, population: str) -> None:
     split = ImageSplit.load("artifacts/split.npz")
     library = Features.load("artifacts/library/vdvae.npz")
     simulated = LibraryResponses.load(f"artifacts/library/responses_{population}.npz")
+    if not len(library.values):
+        raise ValueError(
+            "the posterior starts from the library: params.yaml's regress.vdvae.library is 0, expected more"
+        )
+    rows = rows_of(library.image_id, simulated.image_id, "the library's responses")
     path = stages.weights_path(network["weights"])
     model = checkpoints.load(path, CONFIGS[network["config"]])
     whitened = np.concatenate(
@@ -44,7 +49,7 @@ def main(run: str, population: str) -> None:
         ids = split.ids(fold)[1]
         encoder = Encoder.load(f"artifacts/encoders/{population}/fold_{fold:02d}.npz")
         response = preprocessing.mean_over_presentations(x, responses.image_id, ids)
-        gain = posterior.gain(whitened, simulated.values[fold])
+        gain = posterior.gain(whitened, simulated.values[fold][rows])
         decisive = (response, ids, gain, encoder.weight, encoder.intercept, encoder.covariance, options, network, path)
         drawn = posterior.kept(
             folder / f"{posterior.key(*decisive)}.npz",
