@@ -34,10 +34,10 @@ def main(run: str, ceiling: str, control: str) -> None:
     """
     split, stimuli = ImageSplit.load("artifacts/split.npz"), Stimuli.load("artifacts/images.npz")
     decoded, best, nothing = (Reconstructions.load(f"artifacts/decoded/{name}") for name in (run, ceiling, control))
-    scores, halves, generator = (read(f"artifacts/scores/{name}.json") for name in (run, "halves", ceiling))
+    scores, generator = (read(f"artifacts/scores/{name}.json") for name in (run, ceiling))
     better = {name: metric["larger_is_better"] for name, metric in scores.items()}
     limits = [("with true features", checks.beyond_chance(generator, scores))]
-    if run == "vdvae" and "pixcorr" in halves:
+    if run == "vdvae" and "pixcorr" in (halves := read("artifacts/scores/halves.json")):
         # The agreement of halves bounds no other score: all presentations together are less noisy than halves of them.
         limits.append(("its noise ceiling", {"pixcorr": halves["pixcorr"]["ceiling"]}))
     findings = [
