@@ -20,7 +20,7 @@ SPACES = {
     "posterior": (),
     "posterior_sample": (),
     "vdvae": ("vdvae",),
-    "diffusion": ("vdvae", "text", "vision"),
+    "diffusion": ("text", "vision"),
 }
 
 

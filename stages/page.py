@@ -21,7 +21,7 @@ RUNS = {
     "posterior": "mean of images that explain the responses under encoding model, noise and prior",
     "posterior_sample": "one of these images",
     "vdvae": "first stage by regression: latents predicted from spikes",
-    "diffusion": "second stage: from the first, guided by predicted contexts",
+    "diffusion": "second stage: from the posterior mean, guided by predicted contexts",
     "ceiling": "first stage from true latents: the decoder's own loss",
     "diffusion_ceiling": "second stage from true latents and contexts: the generator's own loss",
     "posterior_control": "the posterior mean from the control population, which must know nothing",
