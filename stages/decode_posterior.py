@@ -49,7 +49,7 @@ def main(run: str, population: str) -> None:
         ids = split.ids(fold)[1]
         encoder = Encoder.load(f"artifacts/encoders/{population}/fold_{fold:02d}.npz")
         response = preprocessing.mean_over_presentations(x, responses.image_id, ids)
-        gain = posterior.gain(whitened, simulated.values[fold][rows])
+        gain = posterior.gain(whitened, simulated.values[fold][rows], encoder.covariance)
         decisive = (response, ids, gain, encoder.weight, encoder.intercept, encoder.covariance, options, network, path)
         drawn = posterior.kept(
             folder / f"{posterior.key(*decisive)}.npz",

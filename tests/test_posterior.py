@@ -139,8 +139,8 @@ def test_what_cannot_be_is_refused(units: encoder.Encoder, model: VDVAE) -> None
     ):
         with pytest.raises(ValueError, match=message):
             drawn(units, model, np.array([50]), **{name: value})
-    with pytest.raises(ValueError, match="more images than columns are needed"):
-        posterior.gain(np.zeros((6, 3), np.float32), np.zeros((6, 6), np.float32))
+    with pytest.raises(ValueError, match="the library has 1 images"):
+        posterior.gain(np.zeros((1, 3), np.float32), np.zeros((1, 6), np.float32), np.eye(6))
 
 
 def test_the_gain_is_the_regression_from_responses_to_latents() -> None:
@@ -149,7 +149,19 @@ def test_the_gain_is_the_regression_from_responses_to_latents() -> None:
     e = r @ weight + 0.1 * rng.standard_normal((80, 7)).astype(np.float32)
     design = np.column_stack([np.ones(80), r.astype(np.float64)])
     expected = np.linalg.lstsq(design, e.astype(np.float64), rcond=None)[0][1:]
-    close(posterior.gain(e, r), expected, 1e-4)
+    close(posterior.gain(e, r, 1e-9 * np.eye(5)), expected, 1e-4)
+
+
+def test_a_small_library_does_not_amplify_noise() -> None:
+    """With as many images as columns the plain regression is as large as noise makes it; the known noise bounds it."""
+    rng = np.random.default_rng(0)
+    r, e = rng.standard_normal((40, 39)).astype(np.float32), rng.standard_normal((40, 7)).astype(np.float32)
+    centred = (r - r.mean(0)).astype(np.float64)
+    plain = np.linalg.lstsq(centred, (e - e.mean(0)).astype(np.float64), rcond=None)[0]
+    found = posterior.gain(e, r, np.eye(39))
+    expected = np.linalg.solve(centred.T @ centred + 39 * np.eye(39), centred.T @ (e - e.mean(0)).astype(np.float64))
+    close(found, expected, 1e-4)
+    assert np.linalg.norm(found) < 0.1 * np.linalg.norm(plain)
 
 
 def test_finished_samples_are_kept_and_damaged_ones_made_again(tmp_path: Path) -> None:

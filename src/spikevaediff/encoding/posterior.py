@@ -34,15 +34,20 @@ from vdvae.model import VDVAE, image_noise
 _BATCH_SIZE = 48  # images: the weights of the encoder, a hundred megabytes, are read once per batch
 
 
-def gain(whitened: np.ndarray, responses: np.ndarray) -> np.ndarray:
-    """The linear regression G = cov(e, r) cov(r)^-1 from responses to whitened latents.
+def gain(whitened: np.ndarray, responses: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """The linear regression G = cov(e, r) (cov(r) + p / n C)^-1 from responses to whitened latents.
+
+    The covariance of p columns from n images is uncertain as p / n says; as much of the noise C is added, which is
+    next to nothing for a large library and keeps a small one from amplifying noise.
 
     Parameters
     ----------
     whitened : float32, (n_images, n_numbers)
         Of library images.
     responses : float32, (n_images, n_columns)
-        Of the encoding model to them, each with a draw of its noise, which keeps their covariance invertible.
+        Of the encoding model to them, each with a draw of its noise.
+    covariance : float64, (n_columns, n_columns)
+        Of that noise.
 
     Returns
     -------
@@ -51,18 +56,15 @@ def gain(whitened: np.ndarray, responses: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        Not more images than columns.
+        Fewer than 2 images.
     """
     n, n_columns = responses.shape
-    if n <= n_columns:
-        raise ValueError(
-            f"the library has {n} images and the population {n_columns} columns: more images than columns are needed. "
-            f"Raise library.n_images in params.yaml"
-        )
+    if n < 2:
+        raise ValueError(f"the library has {n} images; the posterior needs some hundreds. Raise library.n_images")
     r = responses - responses.mean(0, dtype=np.float64)
     e = whitened - whitened.mean(0, dtype=np.float64).astype(np.float32)
-    inverse = np.linalg.pinv(r.T @ r, hermitian=True)  # a unit that never varies is no help and no harm
-    return (inverse @ r.T).astype(np.float32) @ e
+    inverse = np.linalg.inv(r.T @ r / n + n_columns / n * covariance)
+    return (inverse @ r.T / n).astype(np.float32) @ e
 
 
 def samples(
