@@ -13,7 +13,8 @@ A sample is drawn by randomising and optimising (Bardsley et al. 2014): with d ~
 
 exact where f(x(e)) is linear. The search starts at e_0 + G (r + d - f(x(e_0))), G the linear regression from responses
 to whitened latents of the library (a Kalman gain), and takes a few steps of Adam. A single sample looks like a
-photograph and is the estimate for features; the mean of the samples is the one for pixels. Where the encoding model
+photograph and is the estimate for features; the mean of the samples is the one for pixels, for which they are drawn in
+antithetic pairs, d and e_0 of one the negatives of the other's. Where the encoding model
 knows nothing, G is 0 and f constant: samples are those of the prior, and their mean the prior's mean picture.
 """
 
@@ -91,7 +92,8 @@ def samples(
     response : float64, (n_images, n_columns)
         Mean response to each image; none of them may be among the encoder's training images.
     image_id : int64, (n_images,)
-        Noise of sample k is drawn from (seed, image_id, k): an image does not depend on the others, beyond rounding.
+        Noise of samples 2 k and 2 k + 1 is drawn from (seed, image_id, k): an image does not depend on the others,
+        beyond rounding.
     encoder : Encoder
     gain : float32, (n_columns, n_numbers)
         As from `gain`, of the same encoder.
@@ -141,10 +143,14 @@ def samples(
 
     for start in range(0, len(pairs), size):
         batch = pairs[start : start + size]
-        noise = image_noise([_seed(seed, int(image_id[row]), k) for row, k in batch])
-        disturbed = response[[row for row, _ in batch]] + noise((len(batch), root.shape[0])).double().numpy() @ root.T
+        # The second of a pair has the noise of the first with the other sign: as good a draw, and in their mean what is
+        # linear in the noise is gone.
+        noise = image_noise([_seed(seed, int(image_id[row]), k // 2) for row, k in batch])
+        sign = torch.tensor([[(-1.0) ** k] for _, k in batch])
+        of_response = (sign * noise((len(batch), root.shape[0]))).double().numpy() @ root.T
+        disturbed = response[[row for row, _ in batch]] + of_response
         target = torch.from_numpy(disturbed.astype(np.float32)).to(device)
-        prior = noise((len(batch), to_latents.shape[1])).to(device)
+        prior = (sign * noise((len(batch), to_latents.shape[1]))).to(device)
         with torch.no_grad():
             e = prior + (target - predictor(image_of(prior))) @ to_latents
         e.requires_grad_(True)
