@@ -233,7 +233,7 @@ def test_a_score_that_is_not_finite_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-PARAMS = {"evaluate": {"protocol": "strict", "size_px": 24, "metrics": PIXELS, "n_draws": 50, "seed": 0}}
+PARAMS = {"evaluate": {"protocol": "strict", "size_px": 24, "metrics": PIXELS, "n_draws": 100, "seed": 0}}
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def caption_of(probabilities: np.ndarray, names: list[str]) -> str:
 def captions_of(grids: np.ndarray) -> list[str]:
     """Sentences from the tokens of `features.efficientnet`, float32 (n_images, 49, 1280)."""
     network = efficientnet_lite0(assets.fetch("efficientnet_lite0"))
-    names = json.loads(assets.fetch("imagenet_class_names").read_text())
+    names = json.loads(assets.fetch("imagenet_class_names").read_text(encoding="utf-8"))
     with torch.inference_mode():
         # The grid's mean is the pooled feature that the classifier reads.
         probabilities = network.fc(torch.from_numpy(grids.mean(1))).softmax(1).numpy()
