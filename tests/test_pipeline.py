@@ -105,7 +105,7 @@ def test_an_edit_of_a_metric_reruns_the_scores_and_the_report(clone: Path, prist
     before, after = (
         json.loads((folder / "metrics/metrics.json").read_text())["simulated"] for folder in (pristine, clone)
     )
-    assert after["vdvae"]["pixcorr"] == pytest.approx(before["vdvae"]["pixcorr"] / 2, abs=1e-4)
+    assert after["vdvae"]["pixcorr"] == pytest.approx(before["vdvae"]["pixcorr"] / 2, abs=2e-3)  # three digits
     assert after["vdvae"]["latent_correlation"] == before["vdvae"]["latent_correlation"]
 
 
@@ -183,7 +183,7 @@ def test_spikes_of_visual_areas_beat_the_control_and_stay_below_the_ceiling(pris
     assert means["control"] + 0.05 < means["vdvae"] < means["ceiling"]
     reported = json.loads((pristine / "metrics/metrics.json").read_text())["simulated"]
     for run, mean in means.items():
-        assert reported[run]["pixcorr"] == pytest.approx(mean, abs=1e-4)
+        assert reported[run]["pixcorr"] == pytest.approx(mean, abs=6e-4)  # three digits
 
 
 # ---- Bad input: one clear line, nothing half-written
