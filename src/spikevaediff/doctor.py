@@ -200,10 +200,10 @@ def locks(root: Path) -> Finding:
     """Locks of DVC that processes hold which no longer run; DVC itself clears most of them."""
     path = root / ".dvc/tmp/rwlock"
     try:
-        held = json.loads(path.read_text(encoding="utf-8") or "{}")
+        held = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         held = {}
-    except ValueError:
+    except ValueError:  # DVC writes it in place: a kill at that moment leaves a part of it, or nothing
         return Finding("locks", "broken", f"{path} is damaged", f"rm {path}, when no dvc command runs")
     holders: set[int] = set()
     for entry in held.values():
