@@ -59,7 +59,7 @@ def stale(root: Path) -> list[str]:
     """Stages whose results in dvc.lock were made with other code, parameters or inputs than those of the checkout.
 
     Needs no data and no cache: what is not there is taken as dvc.lock describes it. `dvc repro --dry --allow-missing`
-    does the walk.
+    does the walk, which ends at the first stage that has changed: `start`, where code or parameters have.
 
     Raises
     ------
