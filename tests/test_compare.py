@@ -121,10 +121,10 @@ def test_a_lock_older_than_code_or_parameters_is_stale_even_in_a_clone_without_d
     assert compare.stale(clone) == []
     with (clone / "src/spikevaediff/report.py").open("a") as file:
         file.write("# another line\n")
-    assert compare.stale(clone) == ["start"]  # it depends on all code and parameters, and DVC's dry walk ends there
+    assert "report" in compare.stale(clone)
     subprocess.run(["git", "checkout", "--quiet", "."], cwd=clone, check=True)
     edit(clone / "params.yaml", {"split.seed": 7})
-    assert compare.stale(clone) == ["start"]
+    assert "split" in compare.stale(clone)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)

@@ -59,14 +59,15 @@ def stale(root: Path) -> list[str]:
     """Stages whose results in dvc.lock were made with other code, parameters or inputs than those of the checkout.
 
     Needs no data and no cache: what is not there is taken as dvc.lock describes it. `dvc repro --dry --allow-missing`
-    does the walk, which ends at the first stage that has changed: `start`, where code or parameters have.
+    looks at each stage by itself: a walk would end at `start`, which depends on all code and parameters.
 
     Raises
     ------
     ValueError
         DVC cannot read the pipeline.
     """
-    command = [sys.executable, "-m", "dvc", "repro", "--dry", "--allow-missing", "--keep-going"]
+    names = _dvc(root, "stage", "list", "--name-only").split()
+    command = [sys.executable, "-m", "dvc", "repro", "--dry", "--allow-missing", "--keep-going", "--single-item", *names]
     done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
     said = done.stdout + done.stderr
     # A changed stage "runs" where its inputs are present and "fails to reproduce" where they are not.
