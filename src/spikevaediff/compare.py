@@ -67,7 +67,8 @@ def stale(root: Path) -> list[str]:
         DVC cannot read the pipeline.
     """
     names = _dvc(root, "stage", "list", "--name-only").split()
-    command = [sys.executable, "-m", "dvc", "repro", "--dry", "--allow-missing", "--keep-going", "--single-item", *names]
+    alone = ("--dry", "--allow-missing", "--keep-going", "--single-item")
+    command = [sys.executable, "-m", "dvc", "repro", *alone, *names]
     done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
     said = done.stdout + done.stderr
     # A changed stage "runs" where its inputs are present and "fails to reproduce" where they are not.
