@@ -441,7 +441,7 @@ def digits(value: float) -> str:
 
 
 def table(rows: list[dict], scale: float | None) -> str:
-    """Markdown: a line a workload."""
+    """Markdown, one line per workload."""
     lines = [
         "| workload | rows x units -> targets, predicted | ours, CPU s (first call: programs kept / compiled) | roof "
         "| error | peak, MB (output) "

@@ -168,7 +168,7 @@ def compare(config: UNetConfig, options: argparse.Namespace, device: str) -> Non
 
 
 def whole_image(config: UNetConfig, options: argparse.Namespace) -> None:
-    """One image of the given size with random weights: encode, denoise, decode; a line a stage."""
+    """One image of the given size with random weights: encode, denoise, decode; one line per stage."""
     dtype = getattr(torch, options.dtype)
     cpu = time.process_time()
     unet = build(on_meta(config), fill(on_meta(config), 0, dtype), dtype, "cpu")

@@ -20,10 +20,11 @@ from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
 
 # Options of the samples that do not come from params.yaml's decode.posterior.
-GIVEN = ("encoder", "gain", "model", "n_layers", "weights_of", "seed", "batch_size", "device", "progress")
+GIVEN = ("encoder", "gain", "model", "n_layers", "weights_of", "seed", "batch_size", "device")
 
 
 def main(run: str, population: str) -> None:
+    """Write the mean and the first of the samples of every test image; finished folds of a killed run are kept."""
     params = stages.declared(f"decode_posterior@{run}")
     network = stages.section(params, "models", stages.section(params, "model"), "vdvae")
     options = stages.section(params, "decode", "posterior")
@@ -44,33 +45,26 @@ def main(run: str, population: str) -> None:
         [model.whiten(library.values[i : i + 32], network["n_layers"]) for i in range(0, len(library.values), 32)]
     )
     x = preprocessing.response_matrix(responses, transform="none")
-    folder, means, firsts = Path("artifacts/kept") / run, [], []
-    for fold in track(range(split.n_folds), f"{run}: folds"):
+    folder = Path("artifacts/kept") / run
+
+    def drawn(fold: int) -> np.ndarray:
         ids = split.ids(fold)[1]
         encoder = Encoder.load(f"artifacts/encoders/{population}/fold_{fold:02d}.npz")
         response = preprocessing.mean_over_presentations(x, responses.image_id, ids)
         gain = posterior.gain(whitened, simulated.values[fold][rows], encoder.covariance)
+        given = options | {"model": model, "n_layers": network["n_layers"], "weights_of": stages.weights_path}
         decisive = (response, ids, gain, encoder.weight, encoder.intercept, encoder.covariance, options, network, path)
-        drawn = posterior.kept(
+        return posterior.kept(
             folder / f"{posterior.key(*decisive)}.npz",
-            lambda given=(response, ids, encoder, gain): posterior.samples(  # type: ignore[misc]
-                *given[:2],
-                encoder=given[2],
-                gain=given[3],
-                model=model,
-                n_layers=network["n_layers"],
-                weights_of=stages.weights_path,
-                **options | stages.compute(),
-            ),
+            lambda: posterior.samples(response, ids, encoder=encoder, gain=gain, **given | stages.compute()),
         )
-        means.append(drawn.mean(1))
-        firsts.append(drawn[:, 0])
-    order = np.argsort(np.concatenate([split.ids(fold)[1] for fold in range(split.n_folds)]))
-    for name, images in ((run, means), (f"{run}_sample", firsts)):
-        pixels = np.round(np.concatenate(images)[order] * 255).astype(np.uint8)
-        Reconstructions(split.test_ids, rgb(pixels)).save(f"artifacts/decoded/{name}")
+
+    samples = np.concatenate([drawn(fold) for fold in track(range(split.n_folds), f"{run}: folds")])
+    samples = samples[np.argsort(np.concatenate([split.ids(fold)[1] for fold in range(split.n_folds)]))]
+    for name, images in ((run, samples.mean(1)), (f"{run}_sample", samples[:, 0])):
+        Reconstructions(split.test_ids, rgb(np.round(images * 255).astype(np.uint8))).save(f"artifacts/decoded/{name}")
     shutil.rmtree(folder, ignore_errors=True)  # DVC keeps the whole result from here on
-    stages.done(f"{run}: {options['n_samples']} samples of {len(order)} images")
+    stages.done(f"{run}: {options['n_samples']} samples of {len(samples)} images")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How well a feature space could be predicted at most: python -m stages.noise_ceiling RUN SPACE POPULATION
 
 Writes artifacts/predicted/RUN_half_a.npz and RUN_half_b.npz, predictions from the halves of the first draw, as decoders
-take them, for the noise ceiling of image scores; and artifacts/noise_ceiling/RUN.json, for whoever compares a score
+take them, for the noise ceiling of image scores; and artifacts/noise_ceiling/RUN.json, to compare a score
 with what noise allows:
 
     {"space", "population", "source", "n_images", "n_draws", "presentations": [fewest, most of an image],

@@ -1,7 +1,7 @@
 """Captions by BLIP-2, for images that nobody has described.
 
-A frozen image encoder and a small transformer turn an image into a few embeddings, which a language model continues
-in words. Greedy or beam search, never sampled, so that the same images get the same captions. Networks and words are
+A frozen image encoder and a small transformer turn an image into a few embeddings, from which a language model goes on
+writing. Greedy or beam search, never sampled, so that the same images get the same captions. Networks and words are
 read from one folder in the format of transformers: config.json, tokenizer.json and safetensors.
 
 Images are squashed to the square that the encoder takes by the project's one resize rule (bicubic, as in BLIP-2's own

@@ -1,6 +1,6 @@
-"""What the images show, in words: one or more sentences an image, found by image_id.
+"""Captions: one or more sentences per image, found by image_id.
 
-A data set writes them as captions.csv (image_id,caption). A file of several observers repeats an image_id, one line a
+A data set writes them as captions.csv (image_id,caption). A file of several observers repeats an image_id, one line per
 sentence. A caption may be empty: nothing is known of the image, and a text feature space then gives the context that
 guidance takes as unconditional. Where all of them are empty, nothing can be learnt of texts, and the second stage is
 guided by vision alone.

@@ -385,7 +385,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _open(request: urllib.request.Request) -> tuple[http.client.HTTPResponse, list[Message]]:
-    """The answer to a request, and what all answers on the way to it said; errors in words."""
+    """The answer to a request, and the headers of all answers on the way to it; errors as one readable line."""
     address = urlsplit(request.full_url)
     proxies = urllib.request.getproxies()
     proxy = proxies.get(address.scheme, "")

@@ -133,7 +133,7 @@ def draw_left_out(spaces: dict[str, dict[str, list[dict[str, Any]]]], title: str
 
 
 def draw_search(groups: list[str], fits: Fits, title: str) -> bytes:
-    """Left-out loss while continuous settings are searched, a line a search; without one, along the grid. PNG."""
+    """Left-out loss while continuous settings are searched, one line per search; without one, along the grid. PNG."""
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
     axis.set_ylabel("left-out loss, 1 - R²,\nmean over folds")
     record = fits["convergence"]

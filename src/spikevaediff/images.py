@@ -136,7 +136,7 @@ def _check_range(low: int, high: int) -> None:
 
 
 def check_size(size_px: int) -> None:
-    """Refuse what is no side of an image: before images are fetched, for who acquires them.
+    """Refuse an impossible side of an image before any image is fetched.
 
     Raises
     ------

@@ -67,7 +67,7 @@ def kept_intervals(start_s: np.ndarray, stop_s: np.ndarray, margin_s: float) -> 
 
 
 def check_margin(margin_s: float) -> None:
-    """Refuse what is no margin: before recordings are fetched and read, which takes hours and minutes.
+    """Refuse an impossible margin before recordings are fetched and read, which takes hours and minutes.
 
     Raises
     ------

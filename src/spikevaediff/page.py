@@ -134,7 +134,7 @@ def table(
 
 
 def figure(png: bytes, alt: str, caption: str = "") -> str:
-    """A PNG with its text for who cannot see it, and a caption."""
+    """A PNG with a text for readers who cannot see it, and a caption."""
     said = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return f'<figure><img alt="{html.escape(alt)}" src="{_data(png, "png")}">{said}</figure>'
 

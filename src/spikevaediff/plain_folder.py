@@ -31,7 +31,7 @@ units.csv             session_id,unit_id,area     1,17,VISp
 sessions/1.npz        np.savez("1.npz", responses=counts,   # (presentation, unit) or (presentation, unit, window)
                                image_id=shown,              # (presentation,), -1 for a blank screen
                                unit_id=ids)                 # (unit,), as in units.csv
-or sessions/1.csv     image_id,17,18,23           0,3,0,1   (a line a presentation, a column a unit)
+or sessions/1.csv     image_id,17,18,23           0,3,0,1   (one line per presentation, one column per unit)
 or sessions/1.nwb     layout of Allen Visual Coding Neuropixels"""
 _FEWEST_IMAGES = 4
 _NO_CAPTION = ("nan", "na", "n/a", "none", "null")  # that programs write where nothing is known

@@ -1,4 +1,4 @@
-"""From spike counts to the regressors x: one row an image, one column a unit and window.
+"""From spike counts to the regressors x: one row per image, one column per unit and window.
 
 Small pure functions in float64: counts are summed and standardised here once, and it is for the regression to choose
 a precision. What is learnt from data (mean and scale) is learnt from training rows only.

@@ -67,7 +67,7 @@ class Protocol:
     metrics: tuple[str, ...] = ()
 
     def rules(self, size_px: int) -> dict[str, str | float]:
-        """What a score of this protocol depends on besides networks, in words and numbers."""
+        """What a score of this protocol depends on besides networks, as names and numbers."""
         steps = [f"shown to {self.shown_px} px"] * bool(self.shown_px) + [f"all to {self.first_px} px"] * bool(
             self.first_px
         )

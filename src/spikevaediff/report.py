@@ -289,7 +289,7 @@ def draw_scores(scores: dict[str, dict[str, Any]], title: str) -> bytes:
 
 
 def draw_latents(layers: list[str], correlation: dict[str, np.ndarray], title: str) -> bytes:
-    """Correlation of predicted with true latents, layer by layer, a line a run. PNG."""
+    """Correlation of predicted with true latents, layer by layer, one line per run. PNG."""
     figure, axis = plt.subplots(figsize=(max(8, 0.3 * len(layers)), 4.5), layout="constrained")
     for run, values in correlation.items():
         axis.plot(range(len(layers)), values, "o-", label=run)

@@ -39,7 +39,7 @@ METRICS: dict[str, ModuleType] = {
     "efficientnet_lite0": feature_distance,
     **dict.fromkeys(_RETRIEVAL, two_way),
 }
-# What looks at the images: the network, in words, and which of its outputs.
+# What looks at the images: the name of the network, and which of its outputs.
 NETWORKS = {
     "alexnet2": ("alexnet", "AlexNet, second convolution, rectified"),
     "alexnet5": ("alexnet", "AlexNet, fifth convolution, rectified"),

@@ -1,4 +1,4 @@
-"""Session files and their columns, read with care: what is no column of numbers, texts or flags is refused by name.
+"""Session files and their columns, read with care: a column that is not numbers, texts or flags is refused by name.
 
 NWB files come from many programs. Columns may be links to other places, have a second axis of length one, hold numbers
 as text, or be packed by a filter that is not installed; a time series may have a rate in place of times.

@@ -83,7 +83,6 @@ def samples(
     seed: int,
     batch_size: int | str,
     device: str,
-    progress: Callable[[int], None] = lambda n_images: None,
 ) -> np.ndarray:
     """Samples of the posterior.
 
@@ -110,8 +109,6 @@ def samples(
     seed : int
     batch_size, device : int or "auto", str
         How it is computed; results agree to rounding.
-    progress : callable
-        Is told how many images are finished, each time.
 
     Returns
     -------
@@ -164,7 +161,6 @@ def samples(
             optimiser.step()
         with torch.no_grad():
             found[start : start + len(batch)] = image_of(e).clamp(0, 1).cpu().numpy()
-        progress(len(batch))
     return found.reshape(len(image_id), n_samples, *found.shape[1:])
 
 

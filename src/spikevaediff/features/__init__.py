@@ -1,7 +1,7 @@
 """Feature spaces that the regression predicts. Each module here computes one.
 
 A module has `extract(stimuli, *, weights, ...) -> Features`, or `extract(captions, *, weights, ...) -> Features` where
-it reads words: the features of the images that were shown, a row an image, the same every time it is called. Its
+it reads words: the features of the images that were shown, one row per image, the same every time it is called. Its
 options are the section `models.<model>.<space>` of params.yaml. A space is computed by the module of its own name,
 or by the one that its key `module` names:
 

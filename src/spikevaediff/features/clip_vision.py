@@ -160,7 +160,7 @@ def prepared(pixels: np.ndarray, side_px: int, *, published_rounding: bool) -> T
 
 
 def check(pixels: np.ndarray) -> None:
-    """Refuse what is no stack of images.
+    """Refuse anything but a stack of uint8 images.
 
     Raises
     ------
