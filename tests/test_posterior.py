@@ -11,6 +11,7 @@ from conftest import close
 from test_encoding import fitted, no_weights, photographs, tuned
 
 from spikevaediff.encoding import encoder, posterior
+from spikevaediff.seeds import sample_seed
 from vdvae import weights
 from vdvae.config import CONFIGS
 from vdvae.model import VDVAE, image_noise, to_uint8
@@ -94,7 +95,7 @@ def test_without_an_encoding_model_samples_are_those_of_the_prior(units: encoder
     found = drawn(silent, model, ids, gain=np.zeros((6, size_of(model)), np.float32))
     for row, image_id in enumerate(ids.tolist()):
         for k in range(2):
-            noise = image_noise([posterior._seed(0, image_id, 0)])
+            noise = image_noise([sample_seed(0, image_id, 0)])
             noise((1, 6))
             e = (1, -1)[k] * noise((1, size_of(model)))  # an antithetic pair
             with torch.no_grad():

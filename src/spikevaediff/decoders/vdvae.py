@@ -7,15 +7,11 @@ from rich.progress import track
 
 from spikevaediff.images import rgb
 from spikevaediff.records import Features, Reconstructions
+from spikevaediff.seeds import image_seed
 from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
 from vdvae.memory import images_at_once
 from vdvae.model import Noise, image_noise
-
-
-def image_seed(seed: int, image_id: int) -> int:
-    """One number from (seed, image_id), so that an image's random numbers do not depend on which others are drawn."""
-    return int(np.random.SeedSequence([seed, image_id]).generate_state(1, np.uint64)[0])
 
 
 def decode(

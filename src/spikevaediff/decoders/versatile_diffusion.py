@@ -27,6 +27,7 @@ from torch import Tensor
 from spikevaediff.atomic import replacing
 from spikevaediff.images import resize, rgb
 from spikevaediff.records import Features, Reconstructions
+from spikevaediff.seeds import sample_seed
 from versatile_diffusion import weights as checkpoints
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS
@@ -360,13 +361,6 @@ def nearest(pixels: np.ndarray, training: np.ndarray) -> tuple[np.ndarray, np.nd
     a = normed(pixels.mean(3))
     r = np.maximum(a @ normed(training).T, a @ normed(training[:, :, ::-1]).T)
     return r.argmax(1), r.max(1)
-
-
-def sample_seed(seed: int, image_id: int, number: int) -> int:
-    """One number from (seed, image_id, number of the sample)."""
-    # Ids of rows without an image are negative, which no seed may be.
-    words = np.random.SeedSequence([seed, image_id % 2**32, number]).generate_state(1, np.uint64)
-    return int(words[0])
 
 
 def _protocol(name: str, **numbers: float) -> Protocol:

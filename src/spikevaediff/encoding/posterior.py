@@ -30,6 +30,7 @@ from spikevaediff import families
 from spikevaediff.atomic import replacing
 from spikevaediff.encoding.encoder import Encoder, Predictor, WeightsOf
 from spikevaediff.records import read_npz
+from spikevaediff.seeds import sample_seed
 from vdvae.model import VDVAE, image_noise
 
 _BATCH_SIZE = 48  # images: the weights of the encoder, a hundred megabytes, are read once per batch
@@ -142,7 +143,7 @@ def samples(
         batch = pairs[start : start + size]
         # The second of a pair has the noise of the first with the other sign: as good a draw, and in their mean what is
         # linear in the noise is gone.
-        noise = image_noise([_seed(seed, int(image_id[row]), k // 2) for row, k in batch])
+        noise = image_noise([sample_seed(seed, int(image_id[row]), k // 2) for row, k in batch])
         sign = torch.tensor([[(-1.0) ** k] for _, k in batch])
         of_response = (sign * noise((len(batch), root.shape[0]))).double().numpy() @ root.T
         disturbed = response[[row for row, _ in batch]] + of_response
@@ -162,10 +163,6 @@ def samples(
         with torch.no_grad():
             found[start : start + len(batch)] = image_of(e).clamp(0, 1).cpu().numpy()
     return found.reshape(len(image_id), n_samples, *found.shape[1:])
-
-
-def _seed(seed: int, image_id: int, number: int) -> int:
-    return int(np.random.SeedSequence([seed, image_id, number]).generate_state(1, np.uint64)[0])
 
 
 def _check(
