@@ -29,7 +29,7 @@ from rich.progress import Progress
 from loading.machine import processors, total_memory
 from spikevaediff import assets
 from spikevaediff.download import size_text
-from spikevaediff.sweep import cause
+from spikevaediff.sweep import cause, command
 
 FREE_BYTES = 5 * 10**9  # the embedded run needs about one, a published model or a real session several
 
@@ -340,15 +340,7 @@ def recorded_stages(root: Path) -> dict[str, Any] | None:
 
 def cache_folder(root: Path) -> Path:
     """Where DVC keeps objects, as configured for this checkout."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "cache", "dir"],
-        cwd=root,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    return root / done.stdout.strip() if done.returncode == 0 and done.stdout.strip() else root / ".dvc/cache"
+    return root / (command(root, sys.executable, "-m", "dvc", "cache", "dir", check=False).strip() or ".dvc/cache")
 
 
 def objects(cache: Path) -> list[Path]:
