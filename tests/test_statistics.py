@@ -286,7 +286,7 @@ def test_intervals_hold_the_mean_that_other_images_would_give(strength: float) -
     assert all(found[name] >= 0.93 for name in ("top1", "top5")), found
 
 
-# What README says of them: the least that holds for proportions and for the correlation of pixels.
+# What docs/evaluation.md says of them: the least that holds for proportions and for the correlation of pixels.
 CASES = {
     "weak signal": ((60, 5, 0.02), {}, 0.90, 0.85),
     "weak signal, two folds": ((60, 2, 0.02), {}, 0.90, 0.90),
