@@ -12,7 +12,8 @@ Sizes are multiplied by the scale of a workload, or by --scale: `bench_ridge.py 
 processor; the one at work is recorded, since OPENBLAS_CORETYPE, where it is set, can halve the speed of NumPy. --gpu
 makes the same table on a GPU, in seconds of wall time (not measured so far).
 
-Writes benchmarks/ridge.md, the table of docs/regression.md, and ridge.csv beside it; lines of workloads that were not run stay.
+Writes benchmarks/ridge.md, the table of docs/regression.md, and ridge.csv beside it; lines of workloads that were not
+run stay.
 """
 
 import argparse

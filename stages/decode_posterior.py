@@ -34,16 +34,12 @@ def main(run: str, population: str) -> None:
     split = ImageSplit.load("artifacts/split.npz")
     library = Features.load("artifacts/library/vdvae.npz")
     simulated = LibraryResponses.load(f"artifacts/library/responses_{population}.npz")
-    if not len(library.values):
-        raise ValueError(
-            "the posterior starts from the library: params.yaml's regress.vdvae.library is 0, expected more"
-        )
     rows = rows_of(library.image_id, simulated.image_id, "the library's responses")
     path = stages.weights_path(network["weights"])
     model = checkpoints.load(path, CONFIGS[network["config"]])
-    whitened = np.concatenate(
-        [model.whiten(library.values[i : i + 32], network["n_layers"]) for i in range(0, len(library.values), 32)]
-    )
+    pieces = [library.values[i : i + 32] for i in range(0, len(library.values), 32)]
+    nothing = np.empty((0, model.n_numbers(network["n_layers"])), np.float32)
+    whitened = np.concatenate([nothing, *(model.whiten(piece, network["n_layers"]) for piece in pieces)])
     x = preprocessing.response_matrix(responses, transform="none")
     folder = Path("artifacts/kept") / run
 

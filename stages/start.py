@@ -89,6 +89,13 @@ def check_names(params: dict[str, Any]) -> None:
     for space in stages.section(params, "regress"):
         stages.check_module("regression", stages.section(params, "regress", space, "method"))
         check_library(params, space)
+    families = stages.section(params, "encoding", "families")
+    if not isinstance(families, list) or not families or len(set(map(str, families))) < len(families):
+        raise ValueError(f"params.yaml: encoding.families is {families!r}, expected a list of different families")
+    for family in families:
+        stages.check_module("families", family)
+    posterior = stages.section(params, "decode", "posterior")
+    stages.check_positive("decode.posterior", n_samples=posterior["n_samples"], steps=posterior["steps"])
     sessions.areas_of(stages.section(params, "areas"))
 
 

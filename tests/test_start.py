@@ -32,6 +32,10 @@ def test_the_names_of_params_yaml_are_all_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
+        ("encoding.families", ["gabor", "gabro"], r"asks for 'gabro', which is not in .*families; there are alexnet"),
+        ("encoding.families", [], r"encoding.families is \[\], expected a list of different families"),
+        ("encoding.families", ["gabor", "gabor"], "expected a list of different families"),
+        ("decode.posterior.n_samples", 0, "decode.posterior.n_samples is 0, expected whole numbers, 1 or more"),
         ("regress.text.library", 1300, r"regress.text.library is 1300, expected 0 to 1200 \(library.n_images\)"),
         ("regress.text.library", -1, r"regress.text.library is -1, expected 0 to 1200"),
         ("regress.text.library", "all", r"regress.text.library is 'all', expected 0 to 1200"),

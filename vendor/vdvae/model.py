@@ -471,6 +471,11 @@ class VDVAE(nn.Module):
             if given < len(latents):
                 self.decoder.put_in(states, self.decoder.blocks[given], latents[given])
 
+    def n_numbers(self, n_layers: int) -> int:
+        """How many numbers the first `n_layers` latents of an image are."""
+        self._check_layers(n_layers)
+        return sum(math.prod(shape) for shape in self.config.latent_shapes()[:n_layers])
+
     @torch.no_grad()
     def whiten(self, latents: Sequence[Tensor] | np.ndarray, n_layers: int | None = None) -> np.ndarray:
         """How far latents are from the means of their priors, in standard deviations: e = (z - m) / s, layer by layer.

@@ -54,15 +54,11 @@ def gain(whitened: np.ndarray, responses: np.ndarray, covariance: np.ndarray) ->
     Returns
     -------
     float32, (n_columns, n_numbers)
-
-    Raises
-    ------
-    ValueError
-        Fewer than 2 images.
+        Zeros for a library of no images: the search then starts at the draws of the prior, and needs more steps.
     """
     n, n_columns = responses.shape
-    if n < 2:
-        raise ValueError(f"the library has {n} images; the posterior needs some hundreds. Raise library.n_images")
+    if not n:
+        return np.zeros((n_columns, whitened.shape[1]), np.float32)
     r = responses - responses.mean(0, dtype=np.float64)
     e = whitened - whitened.mean(0, dtype=np.float64).astype(np.float32)
     inverse = np.linalg.inv(r.T @ r / n + n_columns / n * covariance)
