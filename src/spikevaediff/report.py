@@ -253,14 +253,14 @@ def identification_in_folds(true: Features, predicted: Features, split: ImageSpl
 
 
 def draw_scores(scores: dict[str, dict[str, Any]], title: str) -> bytes:
-    """Every image's score, run beside run, one panel a metric that is there; the dashed line is chance. PNG."""
+    """Every image's score, run beside run, one panel per metric that is there; the dashed line is chance. PNG."""
     runs, first = list(scores), next(iter(scores.values()))["metrics"]
     # Networks that the default run lacks are named below the panels: a row of empty ones says nothing.
     metrics = [name for name, metric in first.items() if metric["absent"] is None]
     missing = [name for name in first if name not in metrics]
     n_rows = min(2, len(metrics))
     figure, axes = plt.subplots(
-        n_rows, -(-len(metrics) // n_rows), figsize=(12, 1 + 2.7 * n_rows), squeeze=False, layout="constrained"
+        n_rows, -(-len(metrics) // n_rows), figsize=(14, 1 + 3.4 * n_rows), squeeze=False, layout="constrained"
     )
     for axis in axes.flat[len(metrics) :]:
         axis.remove()
@@ -278,7 +278,7 @@ def draw_scores(scores: dict[str, dict[str, Any]], title: str) -> bytes:
             axis.plot([place] * 2, scores[run]["metrics"][name]["interval"], color="black", lw=1.5)
         if metric["chance"] is not None:
             axis.axhline(metric["chance"], color="grey", ls="--", lw=1)
-        axis.set_xticks(range(len(runs)), runs, size=8, rotation=30, ha="right")
+        axis.set_xticks(range(len(runs)), runs, size=7, rotation=90)
     figure.suptitle(title, size=12, weight="bold")
     figure.supxlabel(
         f"dot: an image; bar: their mean; black: its 95 % interval; dashed: {runs[0]} with wrong images of the fold"
