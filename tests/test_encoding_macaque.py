@@ -18,7 +18,7 @@ N_TESTED, N_CANDIDATES, N_DRAWS = 240, 118, 20
 @pytest.mark.slow
 @pytest.mark.parametrize(("n_train", "least"), [(106, 0.50), (300, 0.72)])
 def test_unseen_photographs_are_identified_among_118(shared: Path, n_train: int, least: float) -> None:
-    """As many candidates as the natural scenes of the Allen Brain Observatory; chance .0085. `pytest -s` prints the share."""
+    """As many candidates as Allen natural scenes; chance .0085. `pytest -s` prints the share."""
     folder = shared / "data/cowley_macaque_v4"
     with zipfile.ZipFile(folder / "session_201025_images.zip") as archive:
         files = [archive.read(name) for name in sorted(archive.namelist())]

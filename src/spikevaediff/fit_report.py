@@ -128,8 +128,8 @@ def draw_left_out(spaces: dict[str, dict[str, list[dict[str, Any]]]], title: str
         column[-1].xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(textwrap.fill(title, 90), size=11, weight="bold")
     note = (
-        "line: mean over targets; band: 10th to 90th percentile. Without information both scores are below 0, or with rows "
-        "of a library\na little above: they are answered by encoding models that have seen the image left out"
+        "line: mean over targets; band: 10th to 90th percentile. Without information both scores are below 0, or with "
+        "rows of a library\na little above: they are answered by encoding models that have seen the image left out"
     )
     figure.supxlabel(note, size=9)
     return png_of(figure)
