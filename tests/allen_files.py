@@ -5,6 +5,7 @@ leave alone (other stimuli, optotagging, waveforms, amplitudes, raw gaze).
 """
 
 import csv
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,17 +32,22 @@ def templates(folder: Path, n_images: int, size: tuple[int, int] = (HEIGHT, WIDT
         coarse.resize((size[1], size[0]), Image.Resampling.BICUBIC).save(folder / f"natural_scene_{image_id}.tiff")
 
 
-def manifest(base_url: str, session_ids: list[int], n_images: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> dict:
-    """As data/allen/manifest.json, for these sessions and images."""
+def manifest(
+    base_url: str, folder: Path, session_ids: list[int], n_images: int, size: tuple[int, int] = (HEIGHT, WIDTH)
+) -> dict:
+    """As vendor/data/allen/manifest.json, for these sessions, which lie in the folder, and these images."""
+    sessions = []
+    for number in session_ids:
+        content = (folder / f"session_{number}/session_{number}.nwb").read_bytes()
+        known = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "dandi_blob": f"abcdef-{number}"}
+        sessions.append({"session_id": number, "at_chance": False} | known)
     return {
         "licence": "made up for tests",
         "citation": ["nobody"],
         "base_url": base_url,
+        "dandi": {"name": "DANDI 000021", "blobs": f"{base_url}blobs/"},
         "session_file": "session_{session_id}/session_{session_id}.nwb",
-        "sessions": [
-            {"session_id": number, "approximate_gib": 0.01, "bytes": None, "sha256": None, "at_chance": False}
-            for number in session_ids
-        ],
+        "sessions": sessions,
         "templates": {
             "file": "natural_scene_templates/natural_scene_{image_id}.tiff",
             "n_images": n_images,

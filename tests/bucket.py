@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,12 +10,17 @@ from urllib.parse import unquote, urlsplit
 
 
 class Bucket(ThreadingHTTPServer):
-    """`faults` says by path what goes wrong: a status, or html, altered or no_ranges; or, once, truncated or silent."""
+    """`faults` says by path what goes wrong: a status, or html, altered, another_size or no_ranges; or, once, truncated
+    or silent, and `then` what goes wrong afterwards. A function is asked when, and returns a status. `copies` are
+    further names of files.
+    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
-        self.faults: dict[str, int | str] = {}
+        self.faults: dict[str, int | str | Callable[[], int]] = {}
+        self.then: dict[str, int | str] = {}
+        self.copies: dict[str, str] = {}
         self.asked: list[tuple[str, str | None]] = []
         self.closing = threading.Event()
 
@@ -38,7 +43,9 @@ class _Handler(BaseHTTPRequestHandler):
         name = unquote(urlsplit(self.path).path).lstrip("/")
         wanted = self.headers.get("Range")
         self.server.asked.append((name, wanted))
-        fault, path = self.server.faults.get(name), self.server.folder / name
+        fault, path = self.server.faults.get(name), self.server.folder / self.server.copies.get(name, name)
+        if callable(fault):
+            fault = fault()
         if isinstance(fault, int) or not path.is_file():
             self.send_error(fault if isinstance(fault, int) else 404)
             return
@@ -47,9 +54,13 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "no_ranges" or self.headers.get("If-Range") not in (None, etag):
             wanted = None
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        if fault == "another_size":
+            content += b"x"
         body = b"<html>Please log in</html>" if fault == "html" else content[start:]
         if fault in ("truncated", "silent"):
             del self.server.faults[name]
+            if name in self.server.then:
+                self.server.faults[name] = self.server.then[name]
         if fault == "altered":
             body = body[:-1] + bytes([body[-1] ^ 1])
         self.send_response(206 if start else 200)

@@ -4,8 +4,10 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from spikevaediff import download
 from spikevaediff.behaviour import read_pupil
 from spikevaediff.captions import Captions
 from spikevaediff.datasets import allen
+from spikevaediff.download import size_text
 from spikevaediff.images import resize
 from spikevaediff.pseudo_population import concatenate
 from spikevaediff.records import Stimuli
@@ -59,7 +62,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def data(bucket: Bucket, tmp_path: Path) -> Path:
-    content = allen_files.manifest(bucket.url, SESSIONS, N_IMAGES)
+    content = allen_files.manifest(bucket.url, bucket.folder, SESSIONS, N_IMAGES)
     return allen_files.write_manifest(tmp_path / "data", content)
 
 
@@ -124,20 +127,60 @@ def test_a_second_run_asks_the_server_for_nothing_and_gives_the_same_bytes(
 def test_what_arrived_before_a_break_is_not_fetched_again(
     data: Path, bucket: Bucket, cache: Path, tmp_path: Path
 ) -> None:
-    bucket.faults[NWB] = "truncated"
-    bucket.faults["natural_scene_templates/natural_scene_5.tiff"] = 404
+    last = "natural_scene_templates/natural_scene_5.tiff"
+    half = (bucket.folder / NWB).stat().st_size // 2
+    part = cache / f"{NWB}.part"
+
+    def refused_when_the_others_have_come() -> int:
+        others = [cache / f"natural_scene_templates/natural_scene_{image_id}.tiff" for image_id in range(5)]
+        while not (all(path.is_file() for path in others) and part.exists() and part.stat().st_size == half):
+            time.sleep(0.001)
+        return 404
+
+    bucket.faults |= {NWB: "silent", last: refused_when_the_others_have_come}
     with pytest.raises(FileNotFoundError, match="no such file"):
         allen.acquire(data, tmp_path / "out", **OPTIONS)
     assert not (tmp_path / "out").exists()
     bucket.faults, bucket.asked = {}, []
     allen.acquire(data, tmp_path / "out", **OPTIONS)
-    again = dict(bucket.asked)
-    assert again.get(NWB, "in the cache") is not None  # whole, or from the byte where it broke off
-    assert len(again) < 1 + N_IMAGES
+    assert sorted(bucket.asked, key=str) == [(last, None), (NWB, f"bytes={half}-")]
+
+
+BLOB = "blobs/abc/def/abcdef-700000001"
+
+
+@pytest.mark.parametrize("fault", [404, 503, "html", "altered", "another_size"])
+def test_a_session_that_the_institute_does_not_give_comes_from_dandi(
+    data: Path, bucket: Bucket, cache: Path, tmp_path: Path, fault: int | str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket.copies[BLOB] = NWB
+    bucket.faults[NWB] = fault
+    allen.acquire(data, tmp_path / "out", **OPTIONS)
+    assert (cache / NWB).read_bytes() == (bucket.folder / NWB).read_bytes()
+    assert f"{bucket.url}{NWB} fails (" in capsys.readouterr().err
+    sources = json.loads((tmp_path / "out/sessions/sources.json").read_text())["files"]
+    assert sources[NWB]["same_bytes_at"] == bucket.url + BLOB
+    assert "same_bytes_at" not in sources["natural_scene_templates/natural_scene_0.tiff"]
+
+
+def test_a_session_that_breaks_off_at_the_institute_is_gone_on_with_at_dandi(
+    data: Path, bucket: Bucket, cache: Path, tmp_path: Path
+) -> None:
+    bucket.copies[BLOB] = NWB
+    half = (bucket.folder / NWB).stat().st_size // 2
+    bucket.faults[NWB] = "truncated"
+    bucket.then[NWB] = 403
+    allen.acquire(data, tmp_path / "out", **OPTIONS)
+    assert [ask for ask in bucket.asked if "scene" not in ask[0]] == [
+        (NWB, None),
+        (NWB, f"bytes={half}-"),
+        (BLOB, f"bytes={half}-"),
+    ]
+    assert (cache / NWB).read_bytes() == (bucket.folder / NWB).read_bytes()
 
 
 FAULTS: dict[str, tuple[int | str, str]] = {
-    "forbidden": (403, r"refuses access \(403\)"),
+    "forbidden": (403, r"refuses access \(403\): .*; nor from http.*/blobs/abc/def/abcdef-700000001: .*no such file"),
     "moved": (404, r"no such file \(404\)"),
     "busy": (503, "503, it is busy or down: try again later"),
     "a page": ("html", "web page in place of the file"),
@@ -161,8 +204,9 @@ def test_a_server_that_misbehaves_is_survived_or_reported_with_what_to_do(
         allen.acquire(data, tmp_path / "out", **OPTIONS)
     text = str(caught.value)
     assert caught.match(says)
+    about = (bucket.folder / NWB).stat().st_size + N_IMAGES * 3000
     for part in (
-        "session 700000001 and 6 scenes (about 10.8 MB) is not in",
+        f"session 700000001 and 6 scenes (about {size_text(about)}) is not in",
         bucket.url,
         "run the same command again",
         f"put the files there yourself, as {NWB}",
@@ -175,9 +219,20 @@ def test_a_server_that_misbehaves_is_survived_or_reported_with_what_to_do(
 
 def test_altered_bytes_are_refused_and_not_kept(data: Path, bucket: Bucket, cache: Path, tmp_path: Path) -> None:
     bucket.faults[NWB] = "altered"
-    with pytest.raises(ValueError, match="does not have the checksum which Amazon S3 states"):
+    bucket.faults[BLOB], bucket.copies[BLOB] = "altered", NWB
+    with pytest.raises(
+        ValueError,
+        match=r"sent a file with sha256 .*; nor from .*Sizes and sha256 of sessions are those of DANDI 000021",
+    ):
         allen.acquire(data, tmp_path / "out", **OPTIONS)
     assert not list((cache / "session_700000001").iterdir())
+
+
+def test_altered_scenes_are_refused_and_not_kept(data: Path, bucket: Bucket, cache: Path, tmp_path: Path) -> None:
+    bucket.faults["natural_scene_templates/natural_scene_1.tiff"] = "altered"
+    with pytest.raises(ValueError, match="does not have the checksum which Amazon S3 states"):
+        allen.acquire(data, tmp_path / "out", **OPTIONS)
+    assert not (cache / "natural_scene_templates/natural_scene_1.tiff").exists()
 
 
 def test_no_network_is_named(data: Path, cache: Path, tmp_path: Path) -> None:
@@ -192,24 +247,39 @@ def test_a_cached_file_that_was_altered_since_is_found(data: Path, cache: Path, 
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"when it was fetched it had .* altered or is damaged. Delete it"):
+    with pytest.raises(
+        ValueError, match=r"its copy in DANDI 000021 [0-9a-f]{64}: it was altered or is damaged. Delete"
+    ):
         allen.acquire(data, tmp_path / "out", **OPTIONS)
     path.unlink()
     allen.acquire(data, tmp_path / "out", **OPTIONS)  # as the message says
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="altered or is damaged"):
+    with pytest.raises(
+        ValueError, match=r"bytes, its copy in DANDI 000021 \d+: it is not whole, or another file. Delete"
+    ):
+        allen.acquire(data, tmp_path / "out", **OPTIONS)
+    path.unlink()
+    scene = cache / "natural_scene_templates/natural_scene_1.tiff"
+    scene.write_bytes(scene.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match=r"when it was fetched it had .* altered or is damaged. Delete it"):
         allen.acquire(data, tmp_path / "out", **OPTIONS)
 
 
-def test_a_size_and_a_sha256_in_the_manifest_are_enforced(data: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_size_and_a_sha256_in_the_manifest_are_enforced(
+    data: Path, bucket: Bucket, cache: Path, tmp_path: Path
+) -> None:
+    bucket.copies[BLOB] = NWB
+    right = json.loads((data / "manifest.json").read_text())["sessions"][0]
     change(data, "sessions", 0, "bytes", value=17)
-    with pytest.raises(ValueError, match="expected 17: it is not the file that was meant"):
+    with pytest.raises(
+        ValueError, match=r"expected 17: it is not the file that was meant; nor .* those of DANDI 000021"
+    ):
         allen.acquire(data, tmp_path / "out", **OPTIONS)
-    change(data, "sessions", 0, "bytes", value=None)
+    change(data, "sessions", 0, "bytes", value=right["bytes"])
     change(data, "sessions", 0, "sha256", value="0" * 64)
-    with pytest.raises(ValueError, match=r"sent a file with sha256 .*, expected 0000"):
+    with pytest.raises(ValueError, match=r"sent a file with sha256 .*, expected 0000.* those of DANDI 000021"):
         allen.acquire(data, tmp_path / "out", **OPTIONS)
-    change(data, "sessions", 0, "sha256", value=None)
+    change(data, "sessions", 0, "sha256", value=right["sha256"])
     allen.acquire(data, tmp_path / "out", **OPTIONS)
     change(data, "templates", "sha256", "3", value="0" * 64)
     with pytest.raises(ValueError, match=r"natural_scene_3.tiff has sha256 .*, the manifest says 0000"):
@@ -248,6 +318,24 @@ def test_files_of_a_folder_without_locks_in_which_nothing_can_be_noted_are_used(
     (cache / NWB).unlink()
     with pytest.raises(OSError, match=rf"^{cache.parent} is no place where this user can put files \(.*No locks"):
         allen.acquire(data, tmp_path / "again", **OPTIONS)
+
+
+def test_what_allensdk_brings_is_compared_with_dandi_as_well(
+    data: Path, cache: Path, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a uv that copies files in place of allensdk, one of them altered."""
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.write_text(f"#!/bin/sh\ncp -r {published}/* {cache}\nprintf x >> {cache / NWB}\n")
+    uv.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{uv.parent}:/usr/bin:/bin")
+    with pytest.raises(ValueError, match=r"bytes, its copy in DANDI 000021 \d+: it is not whole, or another file"):
+        allen.acquire(data, tmp_path / "out", **OPTIONS | {"fetch": "allensdk"})
+    content = (published / NWB).read_bytes()
+    (cache / NWB).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"its copy in DANDI 000021 [0-9a-f]{64}: it was altered or is damaged"):
+        allen.acquire(data, tmp_path / "out", **OPTIONS | {"fetch": "allensdk"})
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_refusal_of_allensdk_is_reported_with_its_last_words(
@@ -349,7 +437,16 @@ def test_a_manifest_that_is_wrong_is_refused(data: Path, cache: Path, tmp_path: 
         (good.replace('"base_url"', '"url"'), "lacks base_url"),
         (good.replace('"height"', '"rows"'), "lacks height in templates"),
         (good.replace("700000002", "700000001"), r"lists sessions more than once: \[700000001\]"),
-        (good.replace("http://127.0.0.1", "http://example.org"), "expected an https address"),
+        (good.replace('"http://127.0.0.1', '"http://example.org', 1), "base_url is .*, expected an https address"),
+        (
+            good.replace('"blobs": "http://127.0.0.1', '"blobs": "http://e'),
+            "dandi.blobs is .*, expected an https address",
+        ),
+        (good.replace('"blobs"', '"blob"'), "lacks blobs in dandi"),
+        (
+            re.sub('"sha256": "[0-9a-f]*"', '"sha256": null', good),
+            "has bytes .* and sha256 None, expected a whole number",
+        ),
     ]
     for text, message in cases:
         (data / "manifest.json").write_text(text)
@@ -381,7 +478,7 @@ def test_a_session_that_shows_other_images_is_refused(data: Path, cache: Path, t
 def test_a_disk_that_is_too_small_is_found_before_the_first_byte(
     data: Path, bucket: Bucket, cache: Path, tmp_path: Path
 ) -> None:
-    change(data, "sessions", 0, "approximate_gib", value=1e6)
+    change(data, "sessions", 0, "bytes", value=10**15)
     with pytest.raises(
         OSError, match=r"would not fit into .*, which has only .* free. Choose fewer sessions, or anoth"
     ):
@@ -395,7 +492,18 @@ def test_the_manifest_of_the_project_lists_the_sessions_and_scenes_that_there_ar
     assert [row["session_id"] for row in manifest["sessions"] if row["at_chance"]] == [754312389]
     assert len(allen.choose(manifest, "all")) == 31
     assert sum(row["eye_tracking"] for row in manifest["sessions"]) == 26
-    assert sum(row["approximate_gib"] is not None for row in manifest["sessions"]) == 30
+    assert sum(row["bytes"] for row in manifest["sessions"]) == 80_462_809_684
+    assert (
+        len({row["sha256"] for row in manifest["sessions"]} | {row["dandi_blob"] for row in manifest["sessions"]}) == 64
+    )
+    known = {row["session_id"]: row for row in manifest["sessions"]}
+    assert known[721123822]["sha256"] == "4e284295a1be5c6cca49df84fab52ad38b4749d2361b2edebeb676051cf09921"
+    # As AllenSDK's notebooks log the downloads, MiB.
+    for number, mib in ((791319847, 2210.106), (715093703, 2723.916), (759883607, 1775.991)):
+        assert round(known[number]["bytes"] / 2**20, 3) == mib
+    (item,) = [item for item in allen._wanted(manifest, allen.choose(manifest, 791319847), Path()) if item.copy]
+    assert item.copy.startswith("https://dandiarchive.s3.amazonaws.com/blobs/")
+    assert [len(part) for part in item.copy.split("/")[-3:]] == [3, 3, 36]
     templates = manifest["templates"]
     assert (templates["n_images"], templates["height"], templates["width"]) == (118, 918, 1174)
     assert manifest["base_url"].startswith("https://")

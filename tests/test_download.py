@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,6 +38,7 @@ class _Server(ThreadingHTTPServer):
     shift = 0
     etag: str | None = None
     server_name: str | None = None
+    before: Callable[["_Handler"], None] = staticmethod(lambda handler: None)
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
@@ -63,6 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         server, content = self.server, self.server.content
+        server.before(self)
         wanted = self.headers.get("Range")
         server.asked.append(wanted)
         if self.headers.get("If-Range") not in (None, server.etag):
@@ -416,6 +418,49 @@ def test_when_one_file_cannot_be_had_the_others_stop_and_keep_what_arrived(serve
     server.drip_s = 0.0
     download_all(files, n_at_once=2)
     assert all(file.path.read_bytes() == CONTENT for file in files)
+
+
+def test_once_a_call_has_failed_nothing_of_it_touches_files(server: _Server, tmp_path: Path) -> None:
+    """Its threads may still wait for a server that answers later, and the next call works on the same parts."""
+    answer, begun = threading.Event(), threading.Event()
+    server.ranges = False  # so that an answer would be written from the start, over what is there
+
+    def late(handler: _Handler) -> None:
+        if "absent" in handler.path:
+            begun.wait(20)
+        else:
+            begun.set()
+            answer.wait(20)
+
+    server.before = late
+    (tmp_path / "w.part").write_bytes(CONTENT[:1000])
+    absent = File(server.url.replace("weights.bin", "absent"), tmp_path / "absent", None, None)
+    others = set(threading.enumerate())
+    with pytest.raises(OSError, match="no such file"):
+        download_all([File(server.url, tmp_path / "w", len(CONTENT), SHA256), absent], n_at_once=2)
+    left = [thread for thread in set(threading.enumerate()) - others if thread.name.startswith("fetching")]
+    assert len(left) == 1
+    answer.set()
+    left[0].join(timeout=20)
+    assert not left[0].is_alive()
+    assert [path.name for path in tmp_path.iterdir()] == ["w.part"]
+    assert (tmp_path / "w.part").read_bytes() == CONTENT[:1000]
+
+
+def test_a_second_address_is_only_for_files_whose_sha256_is_known(server: _Server, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has a second address and no sha256, which would tell that both are one file"):
+        File(server.url, tmp_path / "w", len(CONTENT), None, others=(server.url,))
+    absent = server.url.replace("weights.bin", "absent")
+    download_all([File(absent, tmp_path / "w", len(CONTENT), SHA256, others=(absent, server.url))], n_at_once=1)
+    assert (tmp_path / "w").read_bytes() == CONTENT
+    with pytest.raises(OSError, match=rf"no such file .*; nor from {absent}: .* no such file"):
+        download_all([File(absent, tmp_path / "v", len(CONTENT), SHA256, others=(absent,))], n_at_once=1)
+
+
+def test_a_disk_that_refuses_is_not_the_fault_of_an_address(server: _Server, tmp_path: Path) -> None:
+    (tmp_path / "w.part").mkdir()
+    with pytest.raises(IsADirectoryError):
+        download_all([File(server.url, tmp_path / "w", len(CONTENT), SHA256, others=(server.url,))], n_at_once=1)
 
 
 def test_no_files_are_no_work(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def bucket(published: tuple[Path, int]) -> Iterator[Bucket]:
         yield running
 
 
-def with_manifest(clone: Path, base_url: str) -> Path:
-    content = allen_files.manifest(base_url, [900000001], 118, (918, 1174))
+def with_manifest(clone: Path, base_url: str, folder: Path) -> Path:
+    content = allen_files.manifest(base_url, folder, [900000001], 118, (918, 1174))
     allen_files.write_manifest(clone / "vendor/data/allen", content)
     commit(clone, "A manifest")
     return clone
@@ -64,7 +64,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ran(source: Path, bucket: Bucket, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
-    clone = with_manifest(cloned(source, tmp_path_factory.mktemp("allen")), bucket.url)
+    clone = with_manifest(cloned(source, tmp_path_factory.mktemp("allen")), bucket.url, bucket.folder)
     network = build(tmp_path_factory.mktemp("blip2"))
     with h5py.File(bucket.folder / "session_900000001/session_900000001.nwb") as file:
         location = file["general/extracellular_ephys/electrodes/location"].asstr()[:]
@@ -113,8 +113,10 @@ def test_what_was_fetched_outlives_a_clean_up_of_dvcs_cache(ran: tuple[Path, Run
     assert sorted(path for path in (cache / "allen").rglob("*") if path.is_file()) == before
 
 
-def test_without_a_network_the_user_is_told_what_is_missing_and_what_to_do(source: Path, tmp_path: Path) -> None:
-    clone = with_manifest(cloned(source, tmp_path), "https://absent.invalid/ecephys-cache/")
+def test_without_a_network_the_user_is_told_what_is_missing_and_what_to_do(
+    source: Path, published: tuple[Path, int], tmp_path: Path
+) -> None:
+    clone = with_manifest(cloned(source, tmp_path), "https://absent.invalid/ecephys-cache/", published[0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path / "cache"))
         run = dvc(clone, "exp", "run", "-S", "dataset=allen", "-S", "datasets.allen.sessions=[900000001]")

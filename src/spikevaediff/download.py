@@ -17,11 +17,13 @@ import queue
 import re
 import shutil
 import ssl
+import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
 from email.message import Message
 from functools import cache
 from pathlib import Path
@@ -53,13 +55,22 @@ _PARTS_MIB = (8, 16, 5, 64, 100)
 
 @dataclass(frozen=True)
 class File:
-    """One file to fetch; the fields are the parameters of `download`."""
+    """One file to fetch; the fields are the parameters of `download`.
+
+    others : tuple of str; further addresses of the same bytes, tried in turn where `url` fails. Only with a sha256,
+    which alone tells that they are the same.
+    """
 
     url: str
     path: Path
     n_bytes: int | None = None
     sha256: str | None = None
     about: int | None = None
+    others: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.others and self.sha256 is None:
+            raise ValueError(f"{self.url} has a second address and no sha256, which would tell that both are one file")
 
 
 @dataclass
@@ -181,7 +192,7 @@ def download_all(files: Sequence[File], *, n_at_once: int) -> list[Stated]:
         free = shutil.disk_usage(folder).free
         if missing > free:
             raise OSError(f"{size_text(missing)} to go, but {folder} has only {size_text(free)} free")
-    stop = threading.Event()
+    gate = _Gate()
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for i in range(len(files)):
         waiting.put(i)
@@ -191,13 +202,13 @@ def download_all(files: Sequence[File], *, n_at_once: int) -> list[Stated]:
         each = [progress.add_task(file.path.name, total=file.n_bytes, visible=False) for file in files]
 
         def work() -> None:
-            while not stop.is_set():
+            while not gate.shut.is_set():
                 try:
                     i = waiting.get_nowait()
                 except queue.Empty:
                     return
                 try:
-                    stated = _fetch(files[i], lambda done, total, i=i: update(i, done, total), stop)  # type: ignore[misc]
+                    stated = _fetch(files[i], lambda done, total, i=i: update(i, done, total), gate)  # type: ignore[misc]
                     progress.update(each[i], visible=len(files) == 1)
                     ended.put((i, stated))
                 except BaseException as error:
@@ -207,7 +218,8 @@ def download_all(files: Sequence[File], *, n_at_once: int) -> list[Stated]:
             progress.update(each[i], completed=done, total=total, visible=True)
 
         # Daemons: a thread that waits for a silent server would otherwise keep the process after an interruption.
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(n_at_once, len(files)))]
+        n_threads = min(n_at_once, len(files))
+        threads = [threading.Thread(target=work, name=f"fetching {i}", daemon=True) for i in range(n_threads)]
         for thread in threads:
             thread.start()
         found: dict[int, Stated] = {}
@@ -217,18 +229,35 @@ def download_all(files: Sequence[File], *, n_at_once: int) -> list[Stated]:
                 if isinstance(outcome, BaseException):
                     raise outcome
                 found[i] = outcome
-        except Exception:
-            stop.set()
-            for thread in threads:
-                thread.join(timeout=_PAUSE_S)  # what they receive is kept
-            raise
-        finally:  # an interruption by the user ends here, without waiting for anybody
-            stop.set()
+        finally:  # an error or an interruption by the user ends here, without waiting for a silent server
+            gate.close()
     return [found[i] for i in range(len(files))]
 
 
 class _StoppedError(OSError):
     """Another file failed first."""
+
+
+class _Gate:
+    """Threads touch files only through it. Once it is closed none does, though some may still wait for a server: the
+    next call has the files to itself.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.shut = threading.Event()
+
+    @contextmanager
+    def passing(self, file: File) -> Iterator[None]:
+        """The files do not change hands while the block runs; _StoppedError where they have."""
+        with self._lock:
+            if self.shut.is_set():
+                raise _StoppedError(f"{file.url} was not fetched to its end")
+            yield
+
+    def close(self) -> None:
+        with self._lock:
+            self.shut.set()
 
 
 def _part(path: Path) -> Path:
@@ -239,10 +268,33 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _fetch(file: File, report: Callable[[int, int | None], None], stop: threading.Event) -> Stated:
-    """Requests until the file is whole, and its check."""
+def _fetch(file: File, report: Callable[[int, int | None], None], gate: _Gate) -> Stated:
+    """The file from the first of its addresses that has it; what one of them sent is gone on with from the next."""
+    failed: list[OSError | ValueError] = []
+    for url in (file.url, *file.others):
+        try:
+            return _fetch_one(replace(file, url=url, others=()), report, gate)
+        except _StoppedError:
+            raise
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the disk
+            failed.append(error)
+            if url != (file.url, *file.others)[-1]:
+                print(f"{url} fails ({error}); its copy is tried", file=sys.stderr, flush=True)
+    if len(failed) == 1:
+        raise failed[0]
+    says = str(failed[0]) + "".join(
+        f"; nor from {url}: {error}" for url, error in zip(file.others, failed[1:], strict=True)
+    )
+    raise (OSError if any(isinstance(error, OSError) for error in failed) else ValueError)(says) from failed[-1]
+
+
+def _fetch_one(file: File, report: Callable[[int, int | None], None], gate: _Gate) -> Stated:
+    """Requests to one address until the file is whole, and its check."""
     part, note = _part(file.path), _note(file.path)
-    stated = _earlier(file, part, note)
+    with gate.passing(file):
+        stated = _earlier(file, part, note)
     barren, stuck = 0, 0  # requests in a row that brought little; that began anew and came no further than before
     began = furthest = _size(part)
     while True:
@@ -254,7 +306,7 @@ def _fetch(file: File, report: Callable[[int, int | None], None], stop: threadin
             report(done, total)
 
         try:
-            _receive(file, part, note, stated, count, stop)
+            _receive(file, part, note, stated, count, gate)
             break
         except (http.client.HTTPException, ConnectionError, TimeoutError, _BusyError) as error:
             barren = 0 if came >= _CHUNK else barren + 1
@@ -275,14 +327,17 @@ def _fetch(file: File, report: Callable[[int, int | None], None], stop: threadin
                     f"the connection {what} ({type(error).__name__}) after {_size(part)} bytes; {kept}"
                 ) from error
             pause = max(_PAUSE_S * 2 ** (barren - 1), error.after_s) if isinstance(error, _BusyError) else _PAUSE_S
-            if stop.wait(min(pause, _LONGEST_PAUSE_S)):
+            if gate.shut.wait(min(pause, _LONGEST_PAUSE_S)):
                 raise _StoppedError(f"{file.url} was not fetched to its end") from error
     wrong = _disagreement(file, part, stated)
-    note.unlink(missing_ok=True)
+    with gate.passing(file):
+        note.unlink(missing_ok=True)
+        if wrong:
+            part.unlink()  # resuming would keep the wrong bytes for ever
+        else:
+            os.replace(part, file.path)
     if wrong:
-        part.unlink()  # resuming would keep the wrong bytes for ever
         raise ValueError(f"{file.url} sent a file {wrong}. It was not kept; look for a proxy or a mirror in between")
-    os.replace(part, file.path)
     return stated
 
 
@@ -451,7 +506,7 @@ def _receive(
     note: Path,
     stated: Stated,
     count: Callable[[int, int, int | None], None],
-    stop: threading.Event,
+    gate: _Gate,
 ) -> None:
     """One request: append to `part` what it lacks, or write it anew if the server has another file or no ranges.
 
@@ -474,9 +529,10 @@ def _receive(
         if error.code == 416 and error.headers.get("Content-Range") == f"bytes */{have}":
             return  # all of it had arrived
         if error.code == 416:
-            part.unlink()  # longer than the file: left by another version of it
+            with gate.passing(file):
+                part.unlink()  # longer than the file: left by another version of it
             vars(stated).update(asdict(Stated(file.url)))
-            return _receive(file, part, note, stated, count, stop)
+            return _receive(file, part, note, stated, count, gate)
         reason = _REASONS.get(error.code, f"the server answered {error.code} {' '.join(str(error.reason).split())}")
         if error.code in _BUSY:
             after = error.headers.get("Retry-After", "")
@@ -514,19 +570,20 @@ def _receive(
             raise ValueError(
                 f"{file.url} is now a file with sha256 {stated.sha256}, expected {file.sha256}: it was replaced"
             )
-        if stated.ties:
-            note.write_text(json.dumps(asdict(stated)), encoding="utf-8")
-        else:
-            note.unlink(missing_ok=True)
+        with gate.passing(file):
+            if stated.ties:
+                note.write_text(json.dumps(asdict(stated)), encoding="utf-8")
+            else:
+                note.unlink(missing_ok=True)
+            out = part.open("ab" if resumed else "wb")
         # What has come is written as it comes, so that a process that is killed loses nothing of it.
-        with part.open("ab" if resumed else "wb") as out:
+        with out:
             while chunk := response.read1(_CHUNK):
-                if stop.is_set():
-                    raise _StoppedError(f"{file.url} was not fetched to its end")
                 if start == 0 and out.tell() == 0 and chunk[:256].lstrip().lower().startswith(_PAGES):
                     raise OSError("the server sent a web page in place of the file (from a login or a proxy, perhaps)")
-                out.write(chunk)
-                out.flush()
+                with gate.passing(file):
+                    out.write(chunk)
+                    out.flush()
                 count(len(chunk), out.tell(), total)
             arrived = out.tell()
     if total is not None and arrived < total:

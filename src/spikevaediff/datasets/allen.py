@@ -1,17 +1,18 @@
 """Allen Brain Observatory, Visual Coding Neuropixels: sessions in which a mouse saw 118 natural scenes.
 
-The repository tracks what there is and where (manifest.json), nothing of the recordings. Session files of 2 to 3 GB and
-the scenes lie in the user's cache, `$SPIKEVAEDIFF_CACHE/allen`, out of reach of `dvc gc`, under the names that AllenSDK
-gives them in its own cache, so that a link to such a cache saves a download. DVC keeps what the pipeline needs: an
-extract of each session (nwb_extract), the scenes at one size, and where everything came from.
+The repository tracks what there is and where (manifest.json), nothing of the recordings. Session files of 1.7 to 3.2 GB
+and the scenes lie in the user's cache, `$SPIKEVAEDIFF_CACHE/allen`, out of reach of `dvc gc`, under the names that
+AllenSDK gives them in its own cache, so that a link to such a cache saves a download. DVC keeps what the pipeline
+needs: an extract of each session (nwb_extract), the scenes at one size, and where everything came from.
 
 They are fetched directly over https, or by allensdk itself in an environment of its own (by_allensdk.py). Both fill the
-same cache with the same files, so nothing after them can tell the difference. The publisher states no checksums that
-cover all files: the sha256 of a file is noted when it arrives and compared at every later use, and one that somebody
-adds to the manifest is enforced.
+same cache with the same files, so nothing after them can tell the difference. Sessions must have the size and sha256 of
+their copies in DANDI 000021, which are also where they are fetched from when the Institute's own address fails. Nobody
+states checksums of the scenes: the sha256 of one is noted when it arrives and compared at every later use.
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def acquire(
             cache.mkdir(exist_ok=True)
             _fetch(manifest, [item for item in wanted if not item.path.is_file()], cache, fetch)
     for item in wanted:
-        _check(item)
+        _check(item, manifest["dandi"]["name"])
     templates = [item for item in wanted if item.image_id is not None]
     stimuli = read_templates(manifest, templates, size_px)
     with replacing(out_dir / "sessions", folder=True) as folder:
@@ -128,11 +129,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error})") from error
     keys = {
-        "": {"base_url", "session_file", "sessions", "templates", "licence", "citation"},
+        "": {"base_url", "dandi", "session_file", "sessions", "templates", "licence", "citation"},
+        "dandi": {"name", "blobs"},
         "templates": {"file", "n_images", "height", "width", "approximate_bytes", "sha256"},
-        "sessions": {"session_id", "approximate_gib", "bytes", "sha256", "at_chance"},
+        "sessions": {"session_id", "bytes", "sha256", "dandi_blob", "at_chance"},
     }
-    tables = [("", manifest), ("templates", manifest.get("templates", {}))]
+    tables = [("", manifest), *((name, manifest.get(name, {})) for name in ("dandi", "templates"))]
     for where, table in tables + [("sessions", row) for row in manifest.get("sessions", [])]:
         if lacking := sorted(keys[where] - set(table)):
             raise ValueError(f"{path} lacks {', '.join(lacking)}" + (f" in {where}" if where else ""))
@@ -141,9 +143,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} lists sessions more than once: {sorted({n for n in numbers if numbers.count(n) > 1})}"
         )
-    address = urlsplit(manifest["base_url"])
-    if address.scheme != "https" and address.hostname not in ("localhost", "127.0.0.1"):
-        raise ValueError(f"{path}: base_url is {manifest['base_url']}, expected an https address")
+    for row in manifest["sessions"]:
+        if type(row["bytes"]) is not int or not re.fullmatch("[0-9a-f]{64}", str(row["sha256"])):
+            raise ValueError(
+                f"{path}: session {row['session_id']} has bytes {row['bytes']} and sha256 {row['sha256']}, expected a "
+                f"whole number and 64 hexadecimal digits"
+            )
+    for name, url in (("base_url", manifest["base_url"]), ("dandi.blobs", manifest["dandi"]["blobs"])):
+        address = urlsplit(url)
+        if address.scheme != "https" and address.hostname not in ("localhost", "127.0.0.1"):
+            raise ValueError(f"{path}: {name} is {url}, expected an https address")
     return manifest
 
 
@@ -178,9 +187,11 @@ class _Item:
 
     file: str
     path: Path
+    url: str
     about: int  # bytes, to the precision that is known
     n_bytes: int | None
     sha256: str | None
+    copy: str | None = None  # the address of a copy, whose size and sha256 these are
     session_id: int | None = None
     image_id: int | None = None
 
@@ -191,16 +202,17 @@ class _Item:
 
 
 def _wanted(manifest: dict[str, Any], chosen: list[dict[str, Any]], cache: Path) -> list[_Item]:
-    items = []
+    items, base, blobs = [], manifest["base_url"].rstrip("/"), manifest["dandi"]["blobs"].rstrip("/")
     for row in chosen:
-        file = manifest["session_file"].format(session_id=row["session_id"])
-        about = row["bytes"] or int((row["approximate_gib"] or 3) * 2**30)
-        items.append(_Item(file, cache / file, about, row["bytes"], row["sha256"], session_id=row["session_id"]))
+        file, blob = manifest["session_file"].format(session_id=row["session_id"]), row["dandi_blob"]
+        known = (row["bytes"], row["bytes"], row["sha256"], f"{blobs}/{blob[:3]}/{blob[3:6]}/{blob}")
+        items.append(_Item(file, cache / file, f"{base}/{file}", *known, session_id=row["session_id"]))
     templates = manifest["templates"]
     for image_id in range(templates["n_images"]):
         file = templates["file"].format(image_id=image_id)
         sha256 = templates["sha256"].get(str(image_id))
-        items.append(_Item(file, cache / file, templates["approximate_bytes"], None, sha256, image_id=image_id))
+        known = (templates["approximate_bytes"], None, sha256)
+        items.append(_Item(file, cache / file, f"{base}/{file}", *known, image_id=image_id))
     return items
 
 
@@ -227,9 +239,15 @@ def _fetch(manifest: dict[str, Any], lacking: list[_Item], cache: Path, way: str
         if way == "allensdk":
             _by_allensdk(manifest, numbers, cache)
         else:
-            base = manifest["base_url"].rstrip("/")
-            files = [File(f"{base}/{item.file}", item.path, item.n_bytes, item.sha256) for item in lacking]
-            download_all(files, n_at_once=N_AT_ONCE)
+            download_all(
+                [
+                    File(item.url, item.path, item.n_bytes, item.sha256, others=(item.copy,) if item.copy else ())
+                    for item in lacking
+                ],
+                n_at_once=N_AT_ONCE,
+            )
+    except ValueError as error:
+        raise ValueError(f"{error}. Sizes and sha256 of sessions are those of {manifest['dandi']['name']}") from error
     except OSError as error:
         origin = "by allensdk" if way == "allensdk" else f"from {manifest['base_url']}"
         raise FileNotFoundError(
@@ -253,25 +271,28 @@ def _by_allensdk(manifest: dict[str, Any], numbers: list[int], cache: Path) -> N
         raise OSError(f"allensdk ended with {run.returncode} and said: {said[-1].strip() if said else 'nothing'}")
 
 
-def _check(item: _Item) -> None:
-    """Compare a file with the manifest, and with the sha256 that was noted when it was first used."""
+def _check(item: _Item, dandi: str) -> None:
+    """Compare a session with its copy in DANDI, and a scene with the sha256 that was noted when it was first used."""
     if not item.path.is_file():
         raise FileNotFoundError(f"{item.path} is not there though it was fetched; run the same command again")
     size = item.path.stat().st_size
     if item.n_bytes is not None and size != item.n_bytes:
         raise ValueError(
-            f"{item.path} has {size} bytes, expected {item.n_bytes}. Delete it, and it is fetched again by the same "
-            f"command"
+            f"{item.path} has {size} bytes, its copy in {dandi} {item.n_bytes}: it is not whole, or another file. "
+            f"Delete it, and it is fetched again by the same command"
         )
     found = sha256_of(item.path)
     expected = item.sha256 or (item.noted.read_text(encoding="utf-8").strip() if item.noted.is_file() else found)
     if found != expected:
-        since = "the manifest says" if item.sha256 else "when it was fetched it had"
+        since = "when it was fetched it had"
+        cure = f"; or, if you replaced it on purpose, delete {item.noted}"
+        if item.sha256:
+            since, cure = f"its copy in {dandi}" if item.copy else "the manifest says", ""
         raise ValueError(
             f"{item.path} has sha256 {found}, {since} {expected}: it was altered or is damaged. Delete it, and it is "
-            f"fetched again by the same command; or, if you replaced it on purpose, delete {item.noted}"
+            f"fetched again by the same command{cure}"
         )
-    if not item.noted.is_file():
+    if item.sha256 is None and not item.noted.is_file():
         try:
             with replacing(item.noted) as temporary:
                 temporary.write_text(found + "\n", encoding="utf-8")
@@ -336,11 +357,11 @@ def _given_captions(path: Path, manifest: dict[str, Any]) -> Captions:
 
 def _write_sources(manifest: dict[str, Any], items: Sequence[_Item], path: Path) -> None:
     """Where every byte came from, beside the sessions."""
-    base = manifest["base_url"].rstrip("/")
-    files = {
-        item.file: {"url": f"{base}/{item.file}", "bytes": item.path.stat().st_size, "sha256": sha256_of(item.path)}
-        for item in items
-    }
+    files = {}
+    for item in items:
+        files[item.file] = {"url": item.url, "bytes": item.path.stat().st_size, "sha256": sha256_of(item.path)}
+        if item.copy:
+            files[item.file]["same_bytes_at"] = item.copy
     content = {"licence": manifest["licence"], "citation": manifest["citation"], "files": files}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
