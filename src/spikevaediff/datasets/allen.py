@@ -205,14 +205,15 @@ def _wanted(manifest: dict[str, Any], chosen: list[dict[str, Any]], cache: Path)
     items, base, blobs = [], manifest["base_url"].rstrip("/"), manifest["dandi"]["blobs"].rstrip("/")
     for row in chosen:
         file, blob = manifest["session_file"].format(session_id=row["session_id"]), row["dandi_blob"]
-        known = (row["bytes"], row["bytes"], row["sha256"], f"{blobs}/{blob[:3]}/{blob[3:6]}/{blob}")
-        items.append(_Item(file, cache / file, f"{base}/{file}", *known, session_id=row["session_id"]))
+        copy, url = f"{blobs}/{blob[:3]}/{blob[3:6]}/{blob}", f"{base}/{file}"
+        known = {"about": row["bytes"], "n_bytes": row["bytes"], "sha256": row["sha256"]}
+        items.append(_Item(file, cache / file, url, **known, copy=copy, session_id=row["session_id"]))
     templates = manifest["templates"]
     for image_id in range(templates["n_images"]):
         file = templates["file"].format(image_id=image_id)
         sha256 = templates["sha256"].get(str(image_id))
-        known = (templates["approximate_bytes"], None, sha256)
-        items.append(_Item(file, cache / file, f"{base}/{file}", *known, image_id=image_id))
+        known = {"about": templates["approximate_bytes"], "n_bytes": None, "sha256": sha256}
+        items.append(_Item(file, cache / file, f"{base}/{file}", **known, image_id=image_id))
     return items
 
 
