@@ -197,7 +197,7 @@ def ours(
     w: Workload, x: np.ndarray, y: np.ndarray, y_row: np.ndarray, new: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """This project; (predictions, alpha of each target, kernel of each target)."""
-    from spikevaediff.regression import kernel_ridge, ridge
+    from spikevaediff.regression.methods import kernel_ridge, ridge
 
     options = {"y_row": y_row, "group_size": [y.shape[1]], "alphas": alphas(w), "alpha_scope": "target", "seed": 0}
     if w.kernels:
@@ -370,10 +370,10 @@ def one(name: str, solver: str, n_targets: int, scale: float | None) -> dict:
     y = y if n_targets == w.n_targets else np.ascontiguousarray(y[:, :n_targets])
     rate = gflop_rate()
     if solver == "ours":
-        from spikevaediff import compiled
-        from spikevaediff.regression import kernel_ridge, ridge  # noqa: F401  imports are not counted
+        from spikevaediff.regression import jax_cache
+        from spikevaediff.regression.methods import kernel_ridge, ridge  # noqa: F401  imports are not counted
 
-        compiled.keep()
+        jax_cache.keep()
     before, seconds, out = memory_mb("VmRSS"), [], None
     small = w.repeats == 1 and w.n_images < 1000 and n_targets == w.n_targets
     # Milliseconds are soon disturbed: many calls, the same number for every solver.

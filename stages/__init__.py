@@ -141,7 +141,7 @@ def module(folder: str, name: str) -> ModuleType:
         There is no such module; the message lists those that exist.
     """
     check_module(folder, name)
-    return importlib.import_module(f"spikevaediff.{folder}.{name}")
+    return importlib.import_module(f"spikevaediff.{folder.replace('/', '.')}.{name}")
 
 
 def check_module(folder: str, name: str) -> None:
@@ -267,7 +267,7 @@ def check_draws(section: str, *, seed: int, **n_draws: int) -> None:
 
 def weights_path(value: str) -> Path:
     """A weight file: a path below vendor/, or the name of an asset, which is fetched when it is not there."""
-    from spikevaediff import assets
+    from spikevaediff.files import assets
 
     return assets.weights(value, ROOT)
 

@@ -6,7 +6,8 @@ Writes artifacts/scores/{grey,mean,nearest,random}.json, each scored like any ot
 import numpy as np
 
 import stages
-from spikevaediff import baselines, images, scores
+from spikevaediff import images
+from spikevaediff.evaluation import baselines, scores
 from spikevaediff.records import ImageSplit, Responses, Stimuli, rows_of
 
 

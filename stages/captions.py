@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 import stages
-from spikevaediff.captions import Captions
+from spikevaediff.captioning.captions import Captions
 from spikevaediff.records import Stimuli
 
 
@@ -21,7 +21,8 @@ def main() -> None:
         stages.done(f"captions of all {len(stimuli.image_id)} images are given")
         return
     # Seconds of importing, which a data set with captions need not wait for.
-    from spikevaediff import assets, blip2
+    from spikevaediff.captioning import blip2
+    from spikevaediff.files import assets
 
     passed = ("folder", "unfinished", "batch_size", "device")
     stages.check_options(blip2.describe, options, "captions", stage=["model"], passed=passed)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import stages
-from spikevaediff import checks
-from spikevaediff.atomic import replacing
+from spikevaediff.evaluation import checks
+from spikevaediff.files.atomic import replacing
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli, read_npz
 
 # The feature spaces that a run is decoded from; the noise ceiling is that of the first stage.

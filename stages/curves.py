@@ -2,7 +2,7 @@
 
 Writes artifacts/curves/latency.csv, identity decoding of single presentations in sliding windows, area by area, and
 artifacts/curves/counts.csv, ridge regression to images of a few pixels from some of the units or presentations of a
-population. How, and what the bands are: spikevaediff.curves.
+population. How, and what the bands are: spikevaediff.analysis.curves.
 """
 
 from pathlib import Path
@@ -12,9 +12,13 @@ import numpy as np
 from rich.progress import track
 
 import stages
-from spikevaediff import curves, images, preprocessing, sessions, statistics, tables
+from spikevaediff import images
+from spikevaediff.analysis import curves
+from spikevaediff.evaluation import statistics
+from spikevaediff.files import tables
+from spikevaediff.recordings import preprocessing, sessions
+from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli
-from spikevaediff.unit_filter import Limits
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 
 import stages
-from spikevaediff.atomic import replacing
+from spikevaediff.files.atomic import replacing
 from spikevaediff.records import Features, ImageSplit
 
 DECODER = "vdvae"

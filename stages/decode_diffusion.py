@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 import stages
-from spikevaediff import assets
-from spikevaediff.captions import Captions
+from spikevaediff.captioning.captions import Captions
 from spikevaediff.decoders.versatile_diffusion import Guides, samples, spread
+from spikevaediff.files import assets
 from spikevaediff.records import Features, ImageSplit, Reconstructions
 
 PRIORS = ("prior_no_spikes", "prior_mean_spikes")

@@ -11,10 +11,10 @@ import numpy as np
 from rich.progress import track
 
 import stages
-from spikevaediff import preprocessing
 from spikevaediff.encoding import posterior
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.images import rgb
+from spikevaediff.recordings import preprocessing
 from spikevaediff.records import Features, ImageSplit, LibraryResponses, Reconstructions, Responses, rows_of
 from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS

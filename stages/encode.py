@@ -10,9 +10,9 @@ from threadpoolctl import threadpool_limits
 
 import stages
 from loading import machine
-from spikevaediff import preprocessing
-from spikevaediff.atomic import replacing
 from spikevaediff.encoding import encoder
+from spikevaediff.files.atomic import replacing
+from spikevaediff.recordings import preprocessing
 from spikevaediff.records import ImageSplit, Responses, Stimuli, rows_of
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import stages
-from spikevaediff import ceilings, scores
+from spikevaediff.evaluation import ceilings, scores
 from spikevaediff.records import ImageSplit, Reconstructions, Stimuli
 
 

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 
 import stages
-from spikevaediff import split
-from spikevaediff.captions import Captions
+from spikevaediff.captioning.captions import Captions
 from spikevaediff.records import Features, Stimuli
+from spikevaediff.regression import split
 
 TOLERANCE = 1e-4  # of the largest value: another batch size changes the rounding, nothing else
 

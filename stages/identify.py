@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 import stages
-from spikevaediff import preprocessing, receptive_fields, tables
-from spikevaediff.atomic import replacing
-from spikevaediff.encoding import identification, identification_curves, of_folds
+from spikevaediff.encoding import identification, identification_curves, of_folds, receptive_fields
 from spikevaediff.encoding.encoder import Encoder
+from spikevaediff.files import tables
+from spikevaediff.files.atomic import replacing
+from spikevaediff.recordings import preprocessing
 from spikevaediff.records import ImageSplit, Responses, Stimuli, rows_of
 
 POPULATIONS = ("visual", "control")

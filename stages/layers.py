@@ -1,7 +1,7 @@
 """Study what each layer of the VDVAE carries: python -m stages.layers"""
 
 import stages
-from spikevaediff.layers import study
+from spikevaediff.analysis.layers import study
 from spikevaediff.records import Features, Stimuli
 
 

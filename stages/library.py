@@ -1,7 +1,7 @@
 """Photographs that no one was shown: python -m stages.library"""
 
 import stages
-from spikevaediff import library
+from spikevaediff.encoding import library
 from spikevaediff.records import Stimuli
 
 

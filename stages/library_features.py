@@ -9,9 +9,10 @@ import sys
 import numpy as np
 
 import stages
-from spikevaediff import assets, class_captions
-from spikevaediff.captions import Captions
+from spikevaediff.captioning import class_captions
+from spikevaediff.captioning.captions import Captions
 from spikevaediff.features import efficientnet
+from spikevaediff.files import assets
 from spikevaediff.images import rgb
 from spikevaediff.records import Features, Stimuli
 

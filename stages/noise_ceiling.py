@@ -9,7 +9,7 @@ with what noise allows:
      "mean": {"half_correlation", "reliability", "ceiling", "correlation", "share_of_ceiling"} over all groups,
      "groups": [the same with "group", one a VDVAE layer or token]}
 
-What the numbers are: spikevaediff.noise_ceiling.
+What the numbers are: spikevaediff.evaluation.noise_ceiling.
 """
 
 import json
@@ -21,11 +21,12 @@ import numpy as np
 from rich.progress import track
 
 import stages
-from spikevaediff import noise_ceiling, preprocessing, reliability
-from spikevaediff.atomic import replacing
-from spikevaediff.fits import Fit
+from spikevaediff.evaluation import noise_ceiling
+from spikevaediff.files.atomic import replacing
+from spikevaediff.recordings import preprocessing, reliability
 from spikevaediff.records import BLANK, Features, ImageSplit, Responses, Stimuli, rows_of
-from spikevaediff.renormalise import renormalise
+from spikevaediff.regression.fits import Fit
+from spikevaediff.regression.renormalise import renormalise
 from stages import regress
 
 

@@ -12,10 +12,12 @@ import numpy as np
 from ruamel.yaml import YAML
 
 import stages
-from spikevaediff import images, page, tables
-from spikevaediff.atomic import replacing
+from spikevaediff import images
+from spikevaediff.files import tables
+from spikevaediff.files.atomic import replacing
 from spikevaediff.records import Reconstructions, Stimuli
-from spikevaediff.unread import unread, without
+from spikevaediff.report import page
+from spikevaediff.report.unread import unread, without
 
 RUNS = {
     "posterior": "mean of images that explain the responses under encoding model, noise and prior",

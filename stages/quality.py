@@ -1,7 +1,7 @@
 """What each session is worth before anything is decoded from it: python -m stages.quality
 
 Writes artifacts/quality/quality.json, one entry a session with units by filter, areas, running and identity decoding,
-and artifacts/quality/units.csv, one row a unit. What the numbers are: spikevaediff.quality, spikevaediff.identity.
+and artifacts/quality/units.csv, one row a unit. What the numbers are: recordings.quality and recordings.identity.
 """
 
 import json
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 import stages
-from spikevaediff import behaviour, identity, nwb, quality, sessions, tables
-from spikevaediff.atomic import replacing
+from spikevaediff.files import tables
+from spikevaediff.files.atomic import replacing
+from spikevaediff.recordings import behaviour, identity, nwb, quality, sessions
+from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import BLANK, Responses, Stimuli
-from spikevaediff.unit_filter import Limits
 
 
 def main() -> None:

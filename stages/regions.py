@@ -11,9 +11,12 @@ import numpy as np
 from rich.progress import track
 
 import stages
-from spikevaediff import curves, images, preprocessing, regions, tables
+from spikevaediff import images
+from spikevaediff.analysis import curves, regions
+from spikevaediff.files import tables
+from spikevaediff.recordings import preprocessing
 from spikevaediff.records import ImageSplit, Responses, Stimuli
-from spikevaediff.regression import banded
+from spikevaediff.regression.methods import banded
 
 
 def main() -> None:
@@ -40,7 +43,7 @@ def compare(
     max_steps: int,
     seed: int,
 ) -> dict[str, list[dict[str, Any]]]:
-    """The rows of the three tables; see `spikevaediff.regions`."""
+    """The rows of the three tables; see `spikevaediff.analysis.regions`."""
     stimuli, split = Stimuli.load("artifacts/images.npz"), ImageSplit.load("artifacts/split.npz")
     y = images.resize(stimuli.rows(split.image_id), size_px).reshape(len(split.image_id), -1).astype(np.float32)
     populations = {name: Responses.load(f"artifacts/responses/{name}.npz") for name in ("visual", "control")}

@@ -10,16 +10,17 @@ import numpy as np
 from rich.progress import track
 
 import stages
-from spikevaediff import compiled, new_responses, preprocessing
-from spikevaediff.atomic import replacing
-from spikevaediff.fits import Fit
+from spikevaediff.files.atomic import replacing
+from spikevaediff.recordings import preprocessing
 from spikevaediff.records import BLANK, Features, ImageSplit, LibraryResponses, Responses, rows_of
-from spikevaediff.renormalise import in_words, renormalise
+from spikevaediff.regression import jax_cache, new_responses
+from spikevaediff.regression.fits import Fit
+from spikevaediff.regression.renormalise import in_words, renormalise
 
 
 def main(run: str, space: str, population: str) -> None:
     """Write the out-of-fold prediction of every test image, what the fits chose, and a fit to all images."""
-    compiled.keep()
+    jax_cache.keep()
     params = stages.declared(f"regress@{run}")
     how = stages.section(params, "regress", space, "renormalise")
     method, transform, options = method_of(params, space)
@@ -81,9 +82,9 @@ def method_of(params: dict[str, Any], space: str) -> tuple[ModuleType, str, dict
     """The regression that predicts a space, the transform of its responses and the options of its fit."""
     options = dict(stages.section(params, "regress", space))
     name = stages.section(params, "regress", space, "method")
-    method = stages.module("regression", name)
+    method = stages.module("regression/methods", name)
     # Options of all methods stand side by side, so that the name alone switches from one to another.
-    of_method = {other: options.pop(other) for other in stages.modules("regression") if other in options}
+    of_method = {other: options.pop(other) for other in stages.modules("regression/methods") if other in options}
     options |= of_method.get(name) or {}
     stages.check_options(
         method.fit,

@@ -9,19 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 import stages
-from spikevaediff import (
-    encoding_plots,
-    feature_r2,
-    fit_report,
-    gallery,
-    layer_plots,
-    recording_plots,
-    region_plot,
-    report,
-    tables,
-)
-from spikevaediff.atomic import replacing
+from spikevaediff.evaluation import feature_r2
+from spikevaediff.files import tables
+from spikevaediff.files.atomic import replacing
 from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Stimuli, read_npz
+from spikevaediff.report import numbers
+from spikevaediff.report.figures import area_plots, encoding_plots, fit_plots, gallery, recording_plots
 
 LEAD = "posterior"  # the run that ranks the gallery and whose wrong pairings are shown
 RUNS = (
@@ -86,12 +79,12 @@ def main() -> None:
     title = ", ".join([shown.source, f"{scores[LEAD]['n_images']} images, none of them trained on", *marks])
     picture = draw_gallery(shown, scores[LEAD]["metrics"], title, **options)
 
-    means = report.table(scores, halves)
+    means = numbers.table(scores, halves)
     true, runs = Features.load("artifacts/features/vdvae.npz"), ("vdvae", "control")
     predicted = {run: Features.load(f"artifacts/predicted/{run}_raw.npz") for run in runs}
-    correlation = {run: report.correlation_by_group(true, predicted[run]) for run in runs}
+    correlation = {run: numbers.correlation_by_group(true, predicted[run]) for run in runs}
     for run in runs:
-        means[run]["latent_correlation"] = report.mean_of_metrics(correlation[run].mean())
+        means[run]["latent_correlation"] = numbers.mean_of_metrics(correlation[run].mean())
     split, settings = ImageSplit.load("artifacts/split.npz"), scores["vdvae"]["settings"]
     features = {
         run: feature_r2.summary(
@@ -105,9 +98,9 @@ def main() -> None:
         for run in of_space
     }
     for run in runs:
-        means[run]["latent_r2"] = report.mean_of_metrics(features[run]["mean"])
+        means[run]["latent_r2"] = numbers.mean_of_metrics(features[run]["mean"])
     findings = {run: json.loads(Path(f"artifacts/checks/{run}.json").read_text(encoding="utf-8")) for run in CHECKED}
-    evidence = report.evidence(scores, halves, features, findings, hypotheses=HYPOTHESES, compared=COMPARED)
+    evidence = numbers.evidence(scores, halves, features, findings, hypotheses=HYPOTHESES, compared=COMPARED)
     name = " ".join([dataset, *(f"({mark})" for mark in marks)])
 
     for space in ("text", "vision"):
@@ -117,27 +110,27 @@ def main() -> None:
             if features[run]["mean"] is None:
                 continue
             raw = Features.load(f"artifacts/predicted/{run}_raw.npz")
-            told = report.identification_in_folds(context, raw, split)
+            told = numbers.identification_in_folds(context, raw, split)
             if np.isfinite(told):
-                means[run]["context_identification"] = report.mean_of_metrics(told, coarse=True)
-            means[run]["latent_r2"] = report.mean_of_metrics(features[run]["mean"])
+                means[run]["context_identification"] = numbers.mean_of_metrics(told, coarse=True)
+            means[run]["latent_r2"] = numbers.mean_of_metrics(features[run]["mean"])
     study = LayerStudy.load("artifacts/layers.npz")
     layers_title = f"{shown.source}, {len(study.image_id)} images"
     layers = true.group_name.tolist()
     fits = read_fit("vdvae")
     left_out: dict[str, dict[str, list[dict[str, Any]]]] = {space: {} for space in REGRESSIONS}
     alphas = fits["alphas"][0]
-    shares = fit_report.alpha_shares(fits["alpha"], alphas)
-    search = fit_report.search_rows(fits["convergence"], fits["group_r2"])
-    bands = fit_report.band_rows(layers, fits)
+    shares = fit_plots.alpha_shares(fits["alpha"], alphas)
+    search = fit_plots.search_rows(fits["convergence"], fits["group_r2"])
+    bands = fit_plots.band_rows(layers, fits)
     for space, of_space in REGRESSIONS.items():
         for run in of_space:
             fit = read_fit(run)
             groups = layers if space == "vdvae" else [f"{k:02d}" for k in range(fit["group_size"].shape[1])]
-            left_out[space][run] = fit_report.left_out_rows(run, groups, fit)
+            left_out[space][run] = fit_plots.left_out_rows(run, groups, fit)
     which = json.loads(Path("artifacts/identification.json").read_text(encoding="utf-8"))
-    means |= report.identification(which)
-    evidence["identification"] = report.rounded(which)
+    means |= numbers.identification(which)
+    evidence["identification"] = numbers.rounded(which)
     latents = zip(layers, *(correlation[run].tolist() for run in runs), strict=True)
     chosen = zip(np.log10(alphas).tolist(), shares.tolist(), strict=True)
     # Written together, so that a report that cannot be made leaves no mixture of old and new results.
@@ -146,21 +139,21 @@ def main() -> None:
         # images: no table of these numbers can be mistaken for another.
         "metrics/metrics.json": json.dumps({name: means}, indent=2) + "\n",
         "metrics/statistics.json": json.dumps({name: evidence}, indent=1, allow_nan=False) + "\n",
-        "plots/scores.csv": csv_text([row for run in PER_IMAGE for row in report.per_image(run, scores[run])]),
+        "plots/scores.csv": csv_text([row for run in PER_IMAGE for row in numbers.per_image(run, scores[run])]),
         "plots/latents.csv": csv_text([{"layer": a, "correlation": b, "control": c} for a, b, c in latents]),
-        "plots/layers.csv": csv_text(layer_plots.table(study, shown)),
+        "plots/layers.csv": csv_text(layers.table(study, shown)),
         "plots/alphas.csv": csv_text([{"log10_alpha": a, "share": b} for a, b in chosen]),
         "plots/left_out.csv": csv_text(
             [row for of_space in left_out.values() for rows in of_space.values() for row in rows]
         ),
         "plots/search.csv": csv_text(search),
         "plots/bands.csv": csv_text(bands),
-        "plots/scores.png": report.draw_scores(scores, title),
-        "plots/latents.png": report.draw_latents(layers, correlation, f"Latents predicted from spikes: {title}"),
-        "plots/left_out.png": fit_report.draw_left_out(left_out, f"Left-out training images: {shown.source}"),
-        "plots/search.png": fit_report.draw_search(layers, fits, f"Settings of the regression: {shown.source}"),
-        "plots/bands.png": fit_report.draw_bands(layers, fits, f"Weights of bands of units: {shown.source}"),
-        "plots/layers.png": layer_plots.draw(study, shown, correlation, layers_title),
+        "plots/scores.png": numbers.draw_scores(scores, title),
+        "plots/latents.png": numbers.draw_latents(layers, correlation, f"Latents predicted from spikes: {title}"),
+        "plots/left_out.png": fit_plots.draw_left_out(left_out, f"Left-out training images: {shown.source}"),
+        "plots/search.png": fit_plots.draw_search(layers, fits, f"Settings of the regression: {shown.source}"),
+        "plots/bands.png": fit_plots.draw_bands(layers, fits, f"Weights of bands of units: {shown.source}"),
+        "plots/layers.png": layers.draw(study, shown, correlation, layers_title),
         "plots/gallery.png": picture,
     }
     results |= of_encoders(which, shown.source) | of_recordings(shown.source)
@@ -201,7 +194,7 @@ def of_recordings(source: str) -> dict[str, str | bytes]:
     )
     return {
         "plots/regions.csv": csv_text(areas),
-        "plots/regions.png": region_plot.draw(areas, pairs, bands, title=f"Areas compared fairly: {source}"),
+        "plots/regions.png": area_plots.draw(areas, pairs, bands, title=f"Areas compared fairly: {source}"),
         "plots/seed_errors.csv": csv_text([{k: v for k, v in row.items() if k != "what"} for row in wrong]),
         "plots/quality.csv": csv_text(recording_plots.quality_rows(judged)),
         "plots/quality_filters.csv": csv_text(recording_plots.filter_rows(judged)),
@@ -216,7 +209,7 @@ def of_recordings(source: str) -> dict[str, str | bytes]:
 
 def csv_text(rows: list[dict[str, Any]]) -> str:
     """A table of plots/."""
-    return tables.text(rows, digits=report.DIGITS)
+    return tables.text(rows, digits=numbers.DIGITS)
 
 
 def read_fit(run: str) -> dict[str, np.ndarray]:
@@ -270,7 +263,7 @@ def draw_gallery(shown: Stimuli, metrics: dict[str, dict[str, Any]], title: str,
     """
     there = [name for name, metric in metrics.items() if metric["absent"] is None]
     if rank_by not in there:
-        raise ValueError(f"params.yaml: report.rank_by is {rank_by!r}, but there are scores of: {', '.join(there)}")
+        raise ValueError(f"params.yaml: numbers.rank_by is {rank_by!r}, but there are scores of: {', '.join(there)}")
     ranked = {int(i): score for i, score in metrics[rank_by]["scores"].items()}
     groups = gallery.by_rank(ranked, n_each, larger_is_better=metrics[rank_by]["larger_is_better"])
     rows = {

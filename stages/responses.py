@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 import stages
-from spikevaediff import sessions
-from spikevaediff.unit_filter import LIMITS, Limits
+from spikevaediff.recordings import sessions
+from spikevaediff.recordings.unit_filter import LIMITS, Limits
 
 
 def main(population: str) -> None:

@@ -1,6 +1,6 @@
 """Make known mistakes on purpose and score them: python -m stages.seed_errors
 
-Writes artifacts/seed_errors.csv, a row a mistake. What they are: spikevaediff.seed_errors.
+Writes artifacts/seed_errors.csv, a row a mistake. What they are: spikevaediff.analysis.seed_errors.
 """
 
 from functools import partial
@@ -10,9 +10,13 @@ import numpy as np
 from rich.progress import track
 
 import stages
-from spikevaediff import images, preprocessing, seed_errors, statistics, tables
+from spikevaediff import images
+from spikevaediff.analysis import seed_errors
 from spikevaediff.decoders import vdvae
-from spikevaediff.metrics import pixcorr, two_way
+from spikevaediff.evaluation import statistics
+from spikevaediff.evaluation.metrics import pixcorr, two_way
+from spikevaediff.files import tables
+from spikevaediff.recordings import preprocessing
 from spikevaediff.records import Features, ImageSplit, Responses, Stimuli
 from stages import regress
 

@@ -1,8 +1,8 @@
 """Decide which images are tested, and check that nothing leaks: python -m stages.split"""
 
 import stages
-from spikevaediff import split
 from spikevaediff.records import Stimuli
+from spikevaediff.regression import split
 
 
 def main() -> None:

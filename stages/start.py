@@ -9,10 +9,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent
 
 import stages
-from spikevaediff import sessions
-from spikevaediff.atomic import replacing
-from spikevaediff.unit_filter import Limits
-from spikevaediff.unread import unread
+from spikevaediff.files.atomic import replacing
+from spikevaediff.recordings import sessions
+from spikevaediff.recordings.unit_filter import Limits
+from spikevaediff.report.unread import unread
 
 # Git's results that show numbers. A run that ends at an earlier stage, because it was told to or failed, must not leave
 # them beside parameters and data that they were not computed from.
@@ -87,13 +87,13 @@ def check_names(params: dict[str, Any]) -> None:
     for space, options in spaces.items():
         stages.check_module("decoders" if space == "diffusion" else "features", options.get("module", space))
     for space in stages.section(params, "regress"):
-        stages.check_module("regression", stages.section(params, "regress", space, "method"))
+        stages.check_module("regression/methods", stages.section(params, "regress", space, "method"))
         check_library(params, space)
     families = stages.section(params, "encoding", "families")
     if not isinstance(families, list) or not families or len(set(map(str, families))) < len(families):
         raise ValueError(f"params.yaml: encoding.families is {families!r}, expected a list of different families")
     for family in families:
-        stages.check_module("families", family)
+        stages.check_module("encoding/families", family)
     posterior = stages.section(params, "decode", "posterior")
     stages.check_positive("decode.posterior", n_samples=posterior["n_samples"], steps=posterior["steps"])
     sessions.areas_of(stages.section(params, "areas"))

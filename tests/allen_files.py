@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from spikevaediff.nwb_writer import Recording, write
+from spikevaediff.recordings.nwb_writer import Recording, write
 
 HEIGHT, WIDTH = 46, 59  # the aspect of 918 x 1174
 AREAS = ["VISp", "VISl", "LGd-sh", "CA1"]

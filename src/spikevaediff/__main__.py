@@ -15,8 +15,9 @@ from rich.table import Table
 from ruamel.yaml.error import YAMLError
 
 from loading.machine import out_of_memory
-from spikevaediff import assets, threads
-from spikevaediff.download import size_text
+from spikevaediff import threads
+from spikevaediff.files import assets
+from spikevaediff.files.download import size_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     fetching.set_defaults(run=_fetch)
     predicting = commands.add_parser("predict", help="apply a saved fit to new responses of the same units")
-    predicting.add_argument("fit", metavar="FIT", help="npz of spikevaediff.new_responses.with_context(...).save")
+    predicting.add_argument(
+        "fit", metavar="FIT", help="npz of spikevaediff.regression.new_responses.with_context(...).save"
+    )
     predicting.add_argument("responses", metavar="RESPONSES", help="npz of Responses, as in artifacts/responses/")
     predicting.add_argument(
         "out", metavar="OUT", help="npz of Features to write, renormalised as those of artifacts/predicted/"
@@ -167,12 +170,12 @@ def _fetch(chosen: argparse.Namespace) -> int:
 
 
 def _predict(chosen: argparse.Namespace) -> int:
-    from spikevaediff import (
-        compiled,
+    from spikevaediff.regression import (  # a second of importing JAX, which listing assets need not wait for
+        jax_cache,
         new_responses,
-    )  # a second of importing JAX, which listing assets need not wait for
+    )
 
-    compiled.keep()
+    jax_cache.keep()
     try:
         print(new_responses.predict_file(chosen.fit, chosen.responses, chosen.out))
     except (FileNotFoundError, ValueError) as error:
@@ -182,14 +185,14 @@ def _predict(chosen: argparse.Namespace) -> int:
 
 
 def _encode(chosen: argparse.Namespace) -> int:
-    from spikevaediff import encode  # seconds of importing torch, which listing assets need not wait for
+    from spikevaediff.tools import encode  # seconds of importing torch, which listing assets need not wait for
 
     print(encode.encode(chosen.encoder, chosen.pictures, chosen.out, Path.cwd()))
     return 0
 
 
 def _check_data(chosen: argparse.Namespace) -> int:
-    from spikevaediff import plain_folder
+    from spikevaediff.datasets.plain_format import plain_folder
 
     folder = Path(chosen.folder)
     try:
@@ -210,7 +213,7 @@ def _check_data(chosen: argparse.Namespace) -> int:
 
 
 def _doctor(chosen: argparse.Namespace) -> int:
-    from spikevaediff import doctor
+    from spikevaediff.tools import doctor
 
     colour = {"fine": "green", "note": "yellow", "broken": "red"}
     table = Table(show_header=False, box=None)
@@ -227,8 +230,8 @@ def _doctor(chosen: argparse.Namespace) -> int:
 
 
 def _compare(chosen: argparse.Namespace) -> int:
-    from spikevaediff import compare
-    from spikevaediff.atomic import replacing
+    from spikevaediff.files.atomic import replacing
+    from spikevaediff.tools import compare
 
     if chosen.stale:
         stages = compare.stale(Path.cwd())
@@ -254,7 +257,7 @@ def _compare(chosen: argparse.Namespace) -> int:
 def _sweep(chosen: argparse.Namespace) -> int:
     from ruamel.yaml import YAML
 
-    from spikevaediff import sweep
+    from spikevaediff.tools import sweep
 
     root = Path.cwd()
     grids = sweep.load(root / "sweeps.yaml")
@@ -282,7 +285,7 @@ def _sweep(chosen: argparse.Namespace) -> int:
 
 def _sweep_on_cluster(root: Path, wanted: dict[str, list[str]], chosen: argparse.Namespace) -> int:
     try:
-        from spikevaediff import cluster
+        from spikevaediff.tools import cluster
     except ModuleNotFoundError as error:
         raise ValueError(f"{error}. Install it: pip install -c constraints.txt -e '.[cluster]'") from error
 
@@ -302,8 +305,8 @@ def _sweep_on_cluster(root: Path, wanted: dict[str, list[str]], chosen: argparse
 def _cards(chosen: argparse.Namespace) -> int:
     from ruamel.yaml import YAML
 
-    from spikevaediff.atomic import replacing
-    from spikevaediff.cards import cards
+    from spikevaediff.files.atomic import replacing
+    from spikevaediff.report.cards import cards
 
     text = cards(Path.cwd(), YAML(typ="safe").load(Path("params.yaml")))
     with replacing(chosen.out) as temporary:
@@ -315,7 +318,7 @@ def _cards(chosen: argparse.Namespace) -> int:
 def _generate(chosen: argparse.Namespace) -> int:
     from dataclasses import fields
 
-    from spikevaediff import generate
+    from spikevaediff.tools import generate
 
     wish = generate.Wish(**{field.name: getattr(chosen, field.name) for field in fields(generate.Wish)})
     try:

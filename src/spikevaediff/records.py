@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 from PIL import Image
 
-from spikevaediff.atomic import replacing
+from spikevaediff.files.atomic import replacing
 
 BLANK = -1  # image_id of a presentation of the grey screen (the frame number that the recordings give it)
 LONGEST_WINDOW_S = 60.0  # of a time window, from onset: a longer one is in milliseconds

@@ -11,8 +11,8 @@ import numpy as np
 from ruamel.yaml import YAML
 
 import stages
-from spikevaediff import scores
 from spikevaediff.decoders.versatile_diffusion import Guides, samples
+from spikevaediff.evaluation import scores
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli
 from stages.decode_diffusion import unconditional
 

@@ -14,11 +14,11 @@ import numpy as np
 from ruamel.yaml import YAML
 
 import stages
-from spikevaediff import assets
-from spikevaediff.atomic import replacing
-from spikevaediff.class_captions import captions_of
+from spikevaediff.captioning.class_captions import captions_of
 from spikevaediff.datasets import simulated
 from spikevaediff.features import efficientnet
+from spikevaediff.files import assets
+from spikevaediff.files.atomic import replacing
 from spikevaediff.images import resize, rgb
 from stages.pretrain.train_vdvae import training_crops
 

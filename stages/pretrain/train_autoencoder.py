@@ -26,9 +26,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import stages
-from spikevaediff import assets
-from spikevaediff.atomic import replacing
-from spikevaediff.networks import IMAGENET_MEAN, IMAGENET_STD, alexnet, lpips_heads
+from spikevaediff.files import assets
+from spikevaediff.files.atomic import replacing
+from spikevaediff.networks.small import IMAGENET_MEAN, IMAGENET_STD, alexnet, lpips_heads
 from stages.pretrain.train_vdvae import draw_batch, psnr, training_crops, whole
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS

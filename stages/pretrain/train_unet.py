@@ -31,9 +31,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 import stages
-from spikevaediff import assets
-from spikevaediff.atomic import replacing
 from spikevaediff.features import efficientnet, minilm
+from spikevaediff.files import assets
+from spikevaediff.files.atomic import replacing
 from stages.pretrain.train_autoencoder import save, save_figures
 from stages.pretrain.train_vdvae import training_crops
 from stages.pretrain.views import Views, views

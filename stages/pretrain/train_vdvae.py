@@ -22,10 +22,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import stages
-from spikevaediff.atomic import replacing
 from spikevaediff.datasets import simulated
+from spikevaediff.files.atomic import replacing
 from spikevaediff.images import resize
-from spikevaediff.split import near_copies
+from spikevaediff.regression.split import near_copies
 from vdvae.config import CONFIGS
 from vdvae.model import VDVAE, batch_noise
 

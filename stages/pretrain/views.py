@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from platformdirs import user_cache_dir
 
-from spikevaediff import assets
-from spikevaediff.atomic import replacing
-from spikevaediff.class_captions import captions_of
+from spikevaediff.captioning.class_captions import captions_of
+from spikevaediff.encoding.library import draw_view
 from spikevaediff.features import efficientnet, minilm
+from spikevaediff.files import assets
+from spikevaediff.files.atomic import replacing
 from spikevaediff.images import resize, rgb
-from spikevaediff.library import draw_view
 
 SIZE_PX = 256  # of a scene; the vision context is taken from this size
 PIECE = 64

@@ -25,13 +25,13 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from spikevaediff import nwb_extract
-from spikevaediff.assets import cache_dir
-from spikevaediff.atomic import alone, replacing
-from spikevaediff.captions import Captions
-from spikevaediff.download import File, download_all, sha256_of, size_text
+from spikevaediff.captioning.captions import Captions
+from spikevaediff.files.assets import cache_dir
+from spikevaediff.files.atomic import alone, replacing
+from spikevaediff.files.download import File, download_all, sha256_of, size_text
 from spikevaediff.images import check_size, resize
-from spikevaediff.nwb import read_presentations
+from spikevaediff.recordings import nwb_extract
+from spikevaediff.recordings.nwb import read_presentations
 from spikevaediff.records import BLANK, Stimuli
 
 SOURCE = "Allen Visual Coding Neuropixels"
@@ -263,7 +263,7 @@ def _by_allensdk(manifest: dict[str, Any], numbers: list[int], cache: Path) -> N
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
     if uv is None:
         raise OSError("uv, which builds the environment of allensdk, is not installed (pip install uv)")
-    script = Path(__file__).resolve().parents[1] / "by_allensdk.py"
+    script = Path(__file__).resolve().parents[1] / "recordings" / "by_allensdk.py"
     words = ["fetch", str(cache), str(manifest["templates"]["n_images"]), *map(str, numbers)]
     command = [uv, "run", "--quiet", "--no-project", "--script", str(script), *words]
     run = subprocess.run(command, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", check=False)

@@ -20,10 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from spikevaediff import nwb_extract, plain_folder
-from spikevaediff.atomic import replacing
-from spikevaediff.captions import Captions
+from spikevaediff.captioning.captions import Captions
+from spikevaediff.datasets.plain_format import plain_folder
+from spikevaediff.files.atomic import replacing
 from spikevaediff.images import check_size, read_grey, resize
+from spikevaediff.recordings import nwb_extract
 from spikevaediff.records import LONGEST_WINDOW_S, Stimuli
 
 

@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from spikevaediff import assets, nwb_writer
-from spikevaediff.captions import Captions
+from spikevaediff.captioning.captions import Captions
+from spikevaediff.datasets.simulation.simulator import simulate
+from spikevaediff.files import assets
 from spikevaediff.images import resize
+from spikevaediff.recordings import nwb_writer
 from spikevaediff.records import Stimuli
-from spikevaediff.simulator import simulate
 
 N_SCENES = 118
 SIZE_PX = 256

@@ -24,7 +24,7 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
-from spikevaediff.atomic import replacing
+from spikevaediff.files.atomic import replacing
 from spikevaediff.images import resize, rgb
 from spikevaediff.records import Features, Reconstructions
 from spikevaediff.seeds import sample_seed

@@ -15,8 +15,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from spikevaediff import families
-from spikevaediff.encoding import noise, readout, windows
+from spikevaediff.encoding import families, noise, readout, windows
 from spikevaediff.images import resize
 from spikevaediff.records import _Npz, _require
 

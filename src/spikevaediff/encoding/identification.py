@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from spikevaediff import statistics
+from spikevaediff.evaluation import statistics
 
 
 def log_likelihood(response: np.ndarray, predicted: np.ndarray, covariance: np.ndarray) -> np.ndarray:

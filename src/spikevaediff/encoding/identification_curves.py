@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from spikevaediff import statistics
 from spikevaediff.encoding import identification
+from spikevaediff.evaluation import statistics
 from spikevaediff.records import BLANK
 
 

@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikevaediff import families
-from spikevaediff.atomic import replacing
+from spikevaediff.encoding import families
 from spikevaediff.encoding.encoder import Encoder, Predictor, WeightsOf
+from spikevaediff.files.atomic import replacing
 from spikevaediff.records import read_npz
 from spikevaediff.seeds import sample_seed
 from vdvae.model import VDVAE, image_noise

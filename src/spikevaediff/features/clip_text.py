@@ -19,8 +19,8 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from spikevaediff import clip
-from spikevaediff.captions import Captions
+from spikevaediff.captioning.captions import Captions
+from spikevaediff.networks import clip
 from spikevaediff.records import Features
 
 BATCH_SIZE = 32
@@ -33,9 +33,9 @@ def extract(captions: Captions, *, weights: str | Path, config: str, batch_size:
     ----------
     captions : Captions
     weights : str or Path
-        The asset clip_vit_l14, or another file that spikevaediff.clip reads.
+        The asset clip_vit_l14, or another file that spikevaediff.networks.clip reads.
     config : str
-        Name in spikevaediff.clip.CONFIGS.
+        Name in spikevaediff.networks.clip.CONFIGS.
     batch_size, device : int or "auto", str
         How it is computed; results agree to rounding.
 

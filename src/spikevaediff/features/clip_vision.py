@@ -20,9 +20,9 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
-from spikevaediff import clip
 from spikevaediff.images import rgb
-from spikevaediff.networks import CLIP_MEAN, CLIP_STD, scaled
+from spikevaediff.networks import clip
+from spikevaediff.networks.small import CLIP_MEAN, CLIP_STD, scaled
 from spikevaediff.records import Features, Stimuli
 
 SEEN_PX = 512  # side of the images that Versatile Diffusion makes
@@ -46,9 +46,9 @@ def extract(
     stimuli : Stimuli
         Grey images, repeated to three channels.
     weights : str or Path
-        The asset clip_vit_l14, or another file that spikevaediff.clip reads.
+        The asset clip_vit_l14, or another file that spikevaediff.networks.clip reads.
     config : str
-        Name in spikevaediff.clip.CONFIGS.
+        Name in spikevaediff.networks.clip.CONFIGS.
     published_rounding : bool
         Lower pixels of 1 to 63 by one, as the published code does.
     batch_size, device : int or "auto", str

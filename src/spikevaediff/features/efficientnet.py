@@ -12,7 +12,7 @@ import torch
 from rich.progress import track
 
 from spikevaediff.images import rgb
-from spikevaediff.networks import INPUT_PX, efficientnet_lite0, lite0_input
+from spikevaediff.networks.small import INPUT_PX, efficientnet_lite0, lite0_input
 from spikevaediff.records import Features, Stimuli
 
 N_TOKENS, WIDTH = 49, 1280

@@ -27,10 +27,10 @@ from safetensors.torch import load as tensors_of
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-import spikevaediff.torchvision_ops  # noqa: F401, before transformers imports torchvision
+import spikevaediff.networks.torchvision_ops  # noqa: F401, before transformers imports torchvision
 from loading import weights as files
-from spikevaediff import tokenizer
-from spikevaediff.captions import Captions
+from spikevaediff.captioning.captions import Captions
+from spikevaediff.networks import tokenizer
 from spikevaediff.records import Features
 
 WIDTH = 384

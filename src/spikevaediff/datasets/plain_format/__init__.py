@@ -1,0 +1,1 @@
+"""Folders of the plain format, read and judged."""

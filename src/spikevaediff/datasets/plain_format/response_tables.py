@@ -1,0 +1,267 @@
+"""Responses that were counted elsewhere, as a file of the plain format (datasets.plain): npz or CSV, one session each.
+
+What is wrong with a file is collected and not raised, so that one look at a folder is enough to mend all of it.
+"""
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from spikevaediff.files import csv_file
+from spikevaediff.files.csv_file import whole_number
+from spikevaediff.recordings import precision
+from spikevaediff.recordings.session_file import LARGEST
+from spikevaediff.records import BLANK, LONGEST_WINDOW_S
+
+_MARKS = (-1.0, -9.0, -99.0, -999.0, -9999.0)  # that people and programs put where a value is missing
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is said about files: lists that grow while they are read.
+
+    problems, notes : list of str; what must be mended, and what may be as it is.
+    """
+
+    problems: list[str]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Responses of one session that were counted elsewhere.
+
+    responses : (n_presentations, n_units, n_windows), uint16, float32 or float64.
+    image_id : int64, (n_presentations,).
+    unit_id : int64, (n_units,).
+    window_s : float64, (n_windows, 2), or None where the file does not say.
+    """
+
+    responses: np.ndarray
+    image_id: np.ndarray
+    unit_id: np.ndarray
+    window_s: np.ndarray | None
+
+
+def few(values: Iterable[object]) -> str:
+    """The first five values as text, and how many there are where there are more."""
+    values = list(values)
+    return ", ".join(map(str, values[:5])) + (f", ... ({len(values)})" if len(values) > 5 else "")
+
+
+def read(path: Path, found: Findings) -> Table | None:
+    """The table in a file .npz or .csv; None where it is no table. Problems and notes are added to `found`."""
+    return _npz(path, found) if path.suffix == ".npz" else _csv(path, found)
+
+
+def _npz(path: Path, found: Findings) -> Table | None:
+    name = f"sessions/{path.name}"
+    try:
+        # np.load leaves a damaged file open that it opened itself.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except PermissionError:
+        found.problems.append(f"{name} may not be read by this user. Give the right to: chmod u+r {path}")
+        return None
+    # As in records.read_npz; AttributeError: a single array, as np.save writes it.
+    except (BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        found.problems.append(f"{name} is no npz of plain arrays, or damaged ({error}). Write it by np.savez")
+        return None
+    needed = ("responses", "image_id", "unit_id")
+    if missing := [key for key in needed if key not in arrays]:
+        found.problems.append(f"{name} lacks the array {few(missing)}; it holds {few(arrays) or 'nothing'}")
+        return None
+    if unknown := [key for key in arrays if key not in (*needed, "window_s")]:
+        found.notes.append(f"{name}: array {few(unknown)} is not used")
+    window_s = arrays.get("window_s")
+    if window_s is not None and window_s.shape == (2,):
+        window_s = window_s[None]
+    for key in ("image_id", "unit_id"):
+        if arrays[key].ndim == 2 and 1 in arrays[key].shape:  # rows and columns, as Matlab has them
+            arrays[key] = arrays[key].ravel()
+    before = len(found.problems)
+    responses = arrays["responses"]
+    if responses.ndim not in (2, 3) or responses.dtype.kind not in "uifb" or 0 in responses.shape:
+        found.problems.append(
+            f"{name}: responses is {responses.dtype} {responses.shape}, expected numbers (presentation, unit) or "
+            f"(presentation, unit, window)"
+        )
+    elif window_s is not None:
+        n = 1 if responses.ndim == 2 else responses.shape[2]
+        if (
+            window_s.shape != (n, 2)
+            or window_s.dtype.kind not in "uif"
+            or not np.all(window_s[:, 0] < window_s[:, 1])
+            or not np.all(np.abs(window_s) <= LONGEST_WINDOW_S)
+        ):
+            found.problems.append(
+                f"{name}: window_s is {window_s.tolist()}, expected {n} row(s) [start, stop] in seconds after onset, "
+                f"up to {LONGEST_WINDOW_S:g} s from it"
+            )
+    elif responses.ndim == 3 and responses.shape[2] > 1:
+        found.problems.append(f"{name}: responses has {responses.shape[2]} windows; add window_s, a row each")
+    for key in ("image_id", "unit_id"):
+        ids = arrays[key]
+        if ids.ndim != 1 or ids.dtype.kind not in "uif" or not _whole(ids).all():
+            found.problems.append(f"{name}: {key} is {ids.dtype} {ids.shape}, expected a row of whole numbers")
+    if len(found.problems) > before:
+        return None
+    for key, axis, what in (("image_id", 0, "presentations"), ("unit_id", 1, "units")):
+        if len(arrays[key]) != responses.shape[axis]:
+            found.problems.append(
+                f"{name}: {len(arrays[key])} {key}, but responses has {responses.shape[axis]} {what} "
+                f"(its shape is {responses.shape})"
+            )
+    if len(found.problems) > before:
+        return None
+    return _checked(
+        name, responses.reshape(*responses.shape[:2], -1), arrays["image_id"], arrays["unit_id"], window_s, found
+    )
+
+
+def _csv(path: Path, found: Findings) -> Table | None:
+    name = f"sessions/{path.name}"
+    try:
+        sheet = csv_file.read(path, name)
+    except (ValueError, PermissionError) as error:
+        found.problems.append(str(error))
+        return None
+    if sheet.has_index:
+        found.notes.append(f"{name}: the first column has no name and is not used (an index, as pandas and R write it)")
+    header = sheet.header
+    if len(header) < 2 or header[0] != "image_id" or any(whole_number(value) is None for value in header[1:]):
+        wrong = next((value for value in header[1:] if whole_number(value) is None), ",".join(header[:5]))
+        found.problems.append(
+            f"{name} begins with {wrong!r}, expected image_id and the numbers of the units: image_id,17,18"
+        )
+        return None
+    if ragged := [number for number, line in sheet.rows if len(line) != len(header)]:
+        found.problems.append(f"{name}: line {few(ragged)} does not have {len(header)} values as the header has")
+        return None
+    if not sheet.rows:
+        found.problems.append(f"{name} has no presentation below its header")
+        return None
+    read = [[csv_file.number(text) for text in line] for _, line in sheet.rows]
+    wrong_cells = [
+        f"line {number}, column {column}: {text!r}"
+        for (number, line), row in zip(sheet.rows, read, strict=True)
+        for column, text, value in zip(header, line, row, strict=True)
+        if value is None
+    ]
+    if wrong_cells:
+        found.problems.append(f"{name}: expected numbers in {few(wrong_cells)}")
+        return None
+    values = np.array(read, np.float64)
+    unit_id = np.array([int(value) for value in header[1:]])
+    return _checked(name, values[:, 1:, None], values[:, 0], unit_id, None, found)
+
+
+def _whole(ids: np.ndarray) -> np.ndarray:
+    return np.isfinite(ids) & (ids == np.round(ids)) & (ids > -LARGEST) & (ids < LARGEST)
+
+
+def _checked(
+    name: str,
+    responses: np.ndarray,
+    image_id: np.ndarray,
+    unit_id: np.ndarray,
+    window_s: np.ndarray | None,
+    found: Findings,
+) -> Table:
+    """A table whose values were looked at; problems are added."""
+    right = _whole(image_id) & (image_id >= BLANK)
+    if not right.all():
+        wrong = few(image_id[~right].tolist())
+        found.problems.append(f"{name}: image_id {wrong}: expected whole numbers, -1 for a blank screen")
+        image_id = np.where(right, image_id, BLANK)
+    image_id, unit_id = image_id.astype(np.int64), unit_id.astype(np.int64)
+    values, n = np.unique(unit_id, return_counts=True)
+    if np.any(n > 1):
+        found.problems.append(f"{name}: unit_id {few(values[n > 1].tolist())} stands there more than once")
+    finite = np.isfinite(responses)
+    if not finite.all():
+        of_units, of_rows = ~finite.all((0, 2)), ~finite.all((1, 2))
+        found.problems.append(
+            f"{name}: responses are not finite in {int((~finite).sum())} places, in {int(of_rows.sum())} of "
+            f"{len(responses)} presentations and of unit {few(unit_id[of_units].tolist())}. Leave out presentations "
+            f"that are missing: images may be shown unequally often"
+        )
+        return Table(responses, image_id, unit_id, window_s)
+    if (wrapped := precision.wrapped(responses)).any():
+        low, high = responses[:, wrapped].min(), responses[:, wrapped].max()
+        found.problems.append(
+            f"{name}: responses of unit {few(unit_id[wrapped].tolist())} are from {low:g} to {high:g}, as negative "
+            f"numbers are that were written into a type without a sign, or large ones into a small type. Write them as "
+            f"float64; if they are right, divided by 100"
+        )
+    if coarse := unit_id[precision.too_coarse(responses)].tolist():
+        found.problems.append(
+            f"{name}: responses of unit {few(coarse)} change by less than a step of {responses.dtype}. Take their mean "
+            f"away before they are written, or write them as float64"
+        )
+    _check_sense(name, responses, image_id, unit_id, found)
+    if (mark := _fill_value(responses)) is not None:
+        found.problems.append(
+            f"{name}: responses are {mark:g} in {int((responses == mark).sum())} places and never below 0 "
+            f"elsewhere: a mark of missing values? Leave these presentations out"
+        )
+    silent = unit_id[(responses == responses[:1, :, :1]).all((0, 2))].tolist()
+    if silent:
+        found.notes.append(f"{name}: unit {few(silent)} never changes and tells nothing")
+    if len(silent) == len(unit_id):
+        found.problems.append(f"{name}: all responses of every unit are the same; is this the right array?")
+    shown = image_id[image_id != BLANK]
+    if len(np.unique(shown)) < len(shown) and np.all(np.diff(shown) >= 0):
+        found.notes.append(
+            f"{name}: rows are sorted by image. Only in the order of the session do they tell of drift and of the "
+            f"identity of images"
+        )
+    kept = precision.kept(responses)
+    if kept.dtype.kind == "f":
+        found.notes.append(
+            f"{name}: responses are not all whole numbers from 0 to 32767, so they are taken as activity and not as "
+            f"spike counts: no Fano factor, and transform square_root only where none is below 0"
+        )
+    return Table(kept, image_id, unit_id, window_s)
+
+
+def _check_sense(name: str, responses: np.ndarray, image_id: np.ndarray, unit_id: np.ndarray, found: Findings) -> None:
+    """Refuse columns that are no units, and presentations that are none: each would decode too well."""
+    values = responses.astype(np.float64)
+    if len(np.unique(image_id)) > 2:
+        ids = unit_id[(values == image_id[:, None, None]).all((0, 2))]
+        rows = unit_id[(np.diff(values, axis=0) == 1).all((0, 2))]
+        if no_units := [*ids.tolist(), *np.setdiff1d(rows, ids).tolist()]:
+            found.problems.append(
+                f"{name}: the responses of unit {few(no_units)} are the image_id, or count the rows. Leave out what is "
+                f"no unit"
+            )
+    _, first, image = np.unique(image_id, return_index=True, return_inverse=True)
+    repeats = np.setdiff1d(np.arange(len(image_id)), first)
+    same = len(repeats) > 2 and bool(np.all(values[repeats] == values[first[image[repeats]]]))
+    if same and (values != values[:1]).any():
+        found.problems.append(
+            f"{name}: all presentations of an image have the same responses, as if a mean were repeated. Write one row "
+            f"for each image, or the responses to each presentation"
+        )
+    columns: dict[bytes, list[int]] = {}
+    for unit, column in zip(unit_id.tolist(), np.moveaxis(values, 1, 0), strict=True):
+        if np.ptp(column) > 0:
+            columns.setdefault(column.tobytes(), []).append(unit)
+    if twins := [" and ".join(map(str, units)) for units in columns.values() if len(units) > 1]:
+        found.notes.append(f"{name}: unit {few(twins)} have the same responses; is one a copy?")
+    if len(image_id) == len(unit_id) > 1:
+        found.notes.append(f"{name}: as many presentations as units; rows must be presentations, and columns units")
+
+
+def _fill_value(responses: np.ndarray) -> float | None:
+    """The number that marks missing values, where one does: -1 among counts, -999 among any numbers from 0 on."""
+    values = np.unique(responses)
+    if len(values) < 2 or values[0] not in _MARKS or values[1] < 0:
+        return None
+    counts = bool(np.all(values == np.round(values)))
+    return float(values[0]) if counts or 10 * values[-1] < -values[0] else None

@@ -1,0 +1,1 @@
+"""What a reconstruction is worth: metrics, protocols, statistics, ceilings, baselines and checks."""

@@ -1,0 +1,84 @@
+"""Reconstructions that look at no spikes, or hardly: what a score is worth without a decoder.
+
+All of them use the training images of a fold only. The nearest training image is a decoder without a model: the
+picture whose response was most like the one to be decoded.
+"""
+
+import numpy as np
+
+from spikevaediff import images
+from spikevaediff.recordings import preprocessing
+from spikevaediff.records import ImageSplit, Reconstructions, Responses, Stimuli, rows_of
+
+MID_GREY = 128
+
+
+def grey(split: ImageSplit, *, size_px: int) -> Reconstructions:
+    """The same mid grey (128 of 255) for every test image."""
+    ids = split.test_ids
+    return Reconstructions(ids, np.full((len(ids), size_px, size_px, 3), MID_GREY, np.uint8))
+
+
+def mean_training_image(stimuli: Stimuli, split: ImageSplit, *, size_px: int) -> Reconstructions:
+    """For every test image of a fold, the mean of the images that fold trains on.
+
+    It scores below 0.5 in identification, not at it: an image is left out of its own mean, which is thereby pushed away
+    from it. A decoder that shrinks to the training mean inherits that.
+
+    Parameters
+    ----------
+    stimuli : Stimuli
+        Holds every image of the split.
+    split : ImageSplit
+    size_px : int
+        Images are resized before they are averaged.
+
+    Returns
+    -------
+    Reconstructions
+        Of split.test_ids; means are rounded to the nearest grey level.
+
+    Raises
+    ------
+    KeyError
+        The stimuli lack an image of the split.
+    """
+    everything = images.resize(stimuli.rows(split.image_id), size_px)
+    pixels = np.empty((len(split.test_ids), size_px, size_px), np.uint8)
+    for fold in range(split.n_folds):
+        train_ids, test_ids = split.ids(fold)
+        mean = everything[rows_of(train_ids, split.image_id, "ImageSplit")].mean(axis=0)
+        pixels[rows_of(test_ids, split.test_ids, "ImageSplit")] = np.rint(mean).astype(np.uint8)
+    return Reconstructions(split.test_ids, images.rgb(pixels))
+
+
+def nearest_training_image(responses: Responses, split: ImageSplit) -> np.ndarray:
+    """The training image whose mean response is most like that of each test image.
+
+    Most like is the largest Pearson correlation over units of responses z-scored with training statistics.
+
+    Returns
+    -------
+    int64, (n_test,), image ids, in the order of split.test_ids
+    """
+    x = preprocessing.response_matrix(responses, transform="none")
+    chosen = np.empty(len(split.test_ids), np.int64)
+    for fold in range(split.n_folds):
+        train_ids, test_ids = split.ids(fold)
+        train, test = (preprocessing.mean_over_presentations(x, responses.image_id, i) for i in (train_ids, test_ids))
+        scale = preprocessing.scale_of(train)
+        a, b = (preprocessing.standardise(z, scale) for z in (train, test))
+        a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+        length = np.maximum(np.linalg.norm(a, axis=1), np.finfo(float).tiny)
+        chosen[rows_of(test_ids, split.test_ids, "the split")] = train_ids[((b @ a.T) / length).argmax(1)]
+    return chosen
+
+
+def random_training_image(split: ImageSplit, *, seed: int) -> np.ndarray:
+    """A training image drawn for each test image, from (seed, image_id); int64 (n_test,), as above."""
+    chosen = np.empty(len(split.test_ids), np.int64)
+    for fold in range(split.n_folds):
+        train_ids, test_ids = split.ids(fold)
+        for row, image_id in zip(rows_of(test_ids, split.test_ids, "the split"), test_ids.tolist(), strict=True):
+            chosen[row] = np.random.default_rng([seed, image_id]).choice(train_ids)
+    return chosen

@@ -1,0 +1,34 @@
+"""Correlation distance of pooled network features.
+
+The published figures of this kind look through EfficientNet-B1 and SwAV. EfficientNet-lite0, which comes with a
+package, has distances on another scale: its results carry "lite0" in their name and must not be set beside the
+published ones.
+"""
+
+import numpy as np
+
+from spikevaediff.evaluation.metrics.pixcorr import correlation
+
+LARGER_IS_BETTER = False
+RANGE = (0.0, 2.0)
+CHANCE = "Below 1, since photographs share features; the mean over wrong pairings says what an unrelated one scores."
+
+
+def pairwise(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+    """1 - r, r being the Pearson correlation of two feature vectors, for every pair.
+
+    Parameters
+    ----------
+    shown, reconstructed : float, (n, n_dims) and (m, n_dims)
+        Pooled features, an image a row.
+
+    Returns
+    -------
+    float64, (n, m), in [0, 2]; 1 where a vector is constant.
+
+    Raises
+    ------
+    ValueError
+        The vectors differ in length.
+    """
+    return 1 - correlation(shown, reconstructed)

@@ -1,0 +1,222 @@
+"""Named ways to compare images. The name of a score ("SSIM", "EffNet-B") says too little: papers resize otherwise,
+count ties otherwise, and take other weights. A protocol fixes all of it; two of them never stand in one table.
+
+| | strict | brain_diffuser_2023 | mindeye |
+|---|---|---|---|
+| images first | as they are | shown to 425 px | all to 256 px, bilinear, in [0, 1] |
+| pixels | `size_px`, Pillow bicubic | 425 px, Pillow bicubic | 425 px, bilinear |
+| PixCorr | grey | red, green and blue | red, green and blue |
+| SSIM | two-dimensional | one-dimensional, of columns | two-dimensional |
+| networks see | their own size, Pillow bicubic | 224 px, Pillow bilinear | a size each, bilinear |
+| ties in identification | count one half | fail | fail |
+| EfficientNet-B1 weights | ImageNet V2 | ImageNet V1 | ImageNet V2 |
+
+`strict` is the headline: it compares what is grey in grey, and a reconstruction that says nothing scores one half.
+The others follow the evaluation code of Brain-Diffuser (Ozcelik & VanRullen 2023; environment: scikit-image 0.17, whose
+SSIM takes the columns of a grey image for channels) and MindEye (Scotti et al. 2023, 2024; scikit-image 0.20 or later,
+torchvision 0.15, whose bilinear resize of tensors has no antialiasing). They are for comparison with numbers printed
+there. Their images were colour, 425 px, another data set: what can be compared is the order of magnitude.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from spikevaediff import images
+from spikevaediff.evaluation.metrics.pixcorr import GREY_RULE, grey
+from spikevaediff.networks import small
+
+# What networks want of pixels in [0, 1]: subtract, divide. Those that are not named want the numbers of ImageNet.
+SCALING = {
+    "efficientnet_lite0": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "clip": (small.CLIP_MEAN, small.CLIP_STD),
+}
+_IMAGENET = (small.IMAGENET_MEAN, small.IMAGENET_STD)
+_LUMA = np.array([0.2125, 0.7154, 0.0721])  # rgb2gray of scikit-image
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How images are compared.
+
+    name : str
+    resize : "pillow_bicubic", "pillow_bilinear" or "bilinear" (of tensors, without antialiasing); for networks.
+    shown_px, first_px : int or None; the size that shown images, or all of them, are brought to before anything else.
+    pixels_px : int or None; side at which pixels are compared; None is chosen by the user (`evaluate.size_px`).
+    colour : bool; PixCorr over red, green and blue; SSIM in the grey of scikit-image.
+    column_ssim : bool; the mean of one-dimensional SSIMs of the columns.
+    ties : float; what a tie in identification counts.
+    input_px : dict of network to the side that it sees.
+    efficientnet_b1 : str; the asset of its weights.
+    metrics : tuple of str; those that the protocol defines; empty: all.
+    """
+
+    name: str
+    resize: str
+    shown_px: int | None
+    first_px: int | None
+    pixels_px: int | None
+    colour: bool
+    column_ssim: bool
+    ties: float
+    input_px: dict[str, int] = field(hash=False)
+    efficientnet_b1: str
+    metrics: tuple[str, ...] = ()
+
+    def rules(self, size_px: int) -> dict[str, str | float]:
+        """What a score of this protocol depends on besides networks, as names and numbers."""
+        steps = [f"shown to {self.shown_px} px"] * bool(self.shown_px) + [f"all to {self.first_px} px"] * bool(
+            self.first_px
+        )
+        return {
+            "resize_rule": images.RESIZE_RULE if self.resize == "pillow_bicubic" else self.resize,
+            "resized_first": ", ".join(steps) or "no",
+            "size_px": self.pixels_px or size_px,
+            "grey_rule": "0.2125 R + 0.7154 G + 0.0721 B for SSIM, none for PixCorr" if self.colour else GREY_RULE,
+            "ssim": "mean over columns of one-dimensional indices" if self.column_ssim else "two-dimensional",
+            "tie": self.ties,
+        }
+
+
+_LITERATURE = ("pixcorr", "ssim", "alexnet2", "alexnet5", "inception", "clip", "efficientnet_b1", "swav")
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            name="strict",
+            resize="pillow_bicubic",
+            shown_px=None,
+            first_px=None,
+            pixels_px=None,
+            colour=False,
+            column_ssim=False,
+            ties=0.5,
+            input_px={
+                "alexnet": 224,
+                "efficientnet_lite0": 224,
+                "inception": 299,
+                "clip": 224,
+                "efficientnet_b1": 240,
+                "swav": 224,
+            },
+            efficientnet_b1="efficientnet_b1_v2",
+        ),
+        Protocol(
+            name="brain_diffuser_2023",
+            resize="pillow_bilinear",
+            shown_px=425,
+            first_px=None,
+            pixels_px=425,
+            colour=True,
+            column_ssim=True,
+            ties=0.0,
+            input_px=dict.fromkeys(("alexnet", "inception", "clip", "efficientnet_b1", "swav"), 224),
+            efficientnet_b1="efficientnet_b1_v1",
+            metrics=_LITERATURE,
+        ),
+        Protocol(
+            name="mindeye",
+            resize="bilinear",
+            shown_px=None,
+            first_px=256,
+            pixels_px=425,
+            colour=True,
+            column_ssim=False,
+            ties=0.0,
+            input_px={"alexnet": 256, "inception": 342, "clip": 224, "efficientnet_b1": 255, "swav": 224},
+            efficientnet_b1="efficientnet_b1_v2",
+            metrics=_LITERATURE,
+        ),
+    )
+}
+
+
+def named(name: str) -> Protocol:
+    """The protocol of this name; KeyError lists those there are."""
+    if name not in PROTOCOLS:
+        raise KeyError(f"there is no protocol {name!r}; there are {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def pixels_of(pixels: np.ndarray, protocol: Protocol, *, shown: bool, size_px: int) -> np.ndarray:
+    """Images at the size at which pixels are compared.
+
+    Parameters
+    ----------
+    pixels : uint8, (n_images, height, width, 3)
+    protocol : Protocol
+    shown : bool
+        Whether they are the shown images, which some protocols store at another size.
+    size_px : int
+        Used where the protocol leaves it open.
+
+    Returns
+    -------
+    float64, (n_images, size, size, 3) in [0, 1] where the protocol compares colours, else (n_images, size, size), grey
+    in [0, 255].
+    """
+    side = protocol.pixels_px or size_px
+    if protocol.resize == "bilinear":
+        return _bilinear(_first(pixels, protocol), side).permute(0, 2, 3, 1).numpy().astype(np.float64)
+    resized = images.resize(_stored(pixels, protocol, shown=shown), side)
+    return resized / 255 if protocol.colour else grey(resized)
+
+
+def grey_of(pixels: np.ndarray, protocol: Protocol) -> np.ndarray:
+    """Grey images for SSIM from those of `pixels_of`, float64 (n_images, size, size), in [0, 255]."""
+    return 255 * (pixels @ _LUMA) if protocol.colour else pixels
+
+
+def network_input(pixels: np.ndarray, protocol: Protocol, network: str, *, shown: bool) -> Tensor:
+    """What a network sees of images.
+
+    Parameters
+    ----------
+    pixels : uint8, (n_images, height, width, 3)
+    protocol : Protocol
+    network : str
+        A key of its `input_px`.
+    shown : bool
+        As in `pixels_of`.
+
+    Returns
+    -------
+    float32, (n_images, 3, side, side), scaled as the network wants
+
+    Raises
+    ------
+    ValueError
+        The pixels are not uint8 images with three channels.
+    """
+    if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8:
+        raise ValueError(f"images must be uint8 (image, row, column, 3), got {pixels.dtype} {pixels.shape}")
+    side = protocol.input_px[network]
+    if protocol.resize == "bilinear":
+        x = _bilinear(_first(pixels, protocol), side)
+    else:
+        stored = _stored(pixels, protocol, shown=shown)
+        if protocol.resize == "pillow_bilinear":
+            bilinear = Image.Resampling.BILINEAR
+            stored = np.stack([np.asarray(Image.fromarray(p).resize((side, side), bilinear)) for p in stored])
+        x = torch.tensor(images.resize(stored, side)).permute(0, 3, 1, 2).float() / 255
+    shift, scale = (torch.tensor(c)[:, None, None] for c in SCALING.get(network, _IMAGENET))
+    return (x - shift) / scale
+
+
+def _stored(pixels: np.ndarray, protocol: Protocol, *, shown: bool) -> np.ndarray:
+    return images.resize(pixels, protocol.shown_px) if shown and protocol.shown_px else pixels
+
+
+def _first(pixels: np.ndarray, protocol: Protocol) -> Tensor:
+    x = torch.tensor(pixels).permute(0, 3, 1, 2).float() / 255
+    return _bilinear(x, protocol.first_px) if protocol.first_px else x
+
+
+def _bilinear(x: Tensor, side: int) -> Tensor:
+    if x.shape[2:] == (side, side):
+        return x
+    return functional.interpolate(x, (side, side), mode="bilinear", align_corners=False, antialias=False)

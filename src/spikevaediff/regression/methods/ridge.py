@@ -1,0 +1,185 @@
+"""Ridge regression of any number of targets with one factorisation.
+
+The small matrices (units x units, or rows x rows where there are fewer) are float64, except where that would be slow
+and float32 is known to be right (solver.centred; a fit says which in `precision`). Everything as wide
+as the targets is float32: a prediction is a sum over images, well conditioned whatever the penalty, and errs by about
+1e-6 of the largest target.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from spikevaediff.regression import fits, solver, targets
+from spikevaediff.regression.fits import Fit
+
+
+def fit(
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    y_row: np.ndarray,
+    group_size: np.ndarray,
+    alphas: Sequence[float] | np.ndarray,
+    alpha_scope: str,
+    folds: str | int,
+    seed: int,
+    sample_weight: np.ndarray | None = None,
+    n_scored: int | None = None,
+    block_mb: float = 256.0,
+    devices: Sequence[jax.Device] | None = None,
+) -> Fit:
+    """Fit ridge regressions and choose their penalties by left-out images.
+
+    Minimises, for every target t, sum_i w_i (y[y_row[i], t] - b_t - x_i'beta_t)^2 + alpha_t ||beta_t||^2 over rows i of
+    x.
+
+    Parameters
+    ----------
+    x : float, (n_rows, n_units)
+        Responses: presentations, or means over the presentations of an image (z-scored per unit, as a rule). How alpha
+        depends on that choice: spikevaediff.regression.solver.
+    y : float16, float32 or float64, (n_images, n_targets)
+        Distinct targets, one row an image, array or memory map.
+    y_row : int64, (n_rows,)
+        The row of y that a row of x shows.
+    group_size : int64, (n_groups,)
+        Consecutive targets that belong together.
+    alphas : float, (n_alphas,)
+        Penalties to choose from, positive.
+    alpha_scope : "target", "group" or "global"
+        Which targets share a penalty: each has its own, a group has one, all have one.
+    folds : "image", int or "none"
+        Leave out every image once, or k folds of images. "none" takes the one alpha given, unseen: no scores (NaN), and
+        a Cholesky factor instead of eigenvectors, for thousands of rows and units.
+    seed : int
+        Deals images into the k folds; "image" draws nothing.
+    sample_weight : float, (n_rows,), positive
+        w above; None is one for every row.
+    n_scored : int
+        Rows of y from this one on only take part in the fit: they are never left out, and neither the penalty nor a
+        score depends on how well they are predicted. None: there are no such rows.
+    block_mb : float
+        Bound on the memory of the target blocks in flight, megabytes. Changes no result.
+    devices : sequence of jax.Device
+        Targets are spread over them; None is all devices. Changes no result.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    ValueError
+        See solver.check, solver.linear and targets.check_finite.
+    """
+    alphas = np.sort(np.asarray(alphas, np.float64))
+    x = np.asarray(x, np.result_type(x, np.float32))
+    y_row, group_size = np.asarray(y_row, np.int64), np.asarray(group_size, np.int64)
+    design = solver.check(
+        x,
+        y,
+        y_row=y_row,
+        group_size=group_size,
+        alphas=alphas,
+        alpha_scope=alpha_scope,
+        folds=folds,
+        seed=seed,
+        sample_weight=sample_weight,
+        n_scored=n_scored,
+    )
+    # One given penalty needs nothing of the targets: `predict` is the first to read them, and the one to refuse them,
+    # unless that would be after long work.
+    if folds != "none" or solver.takes_long(x):
+        targets.check_finite(y, design.images, block_mb)
+
+    mean = solver.weighted_mean(x, design.root**2)
+    centred = solver.centred(x, mean, design.root, alphas[0])
+    centred[:, design.constant] = 0.0
+    if folds == "none":
+        primal = x.shape[1] <= len(x)
+        parameters = {
+            "mean": mean,
+            "constant": design.constant,
+            "cholesky": solver.cholesky(centred.T, alphas[0])
+            if primal
+            else solver.cholesky(centred, alphas[0], design.root),
+        }
+        if primal:
+            coupling = centred.T @ design.targets_of_rows.astype(centred.dtype)
+        else:
+            coupling = np.zeros((0, 0), centred.dtype)  # coordinates are maps from images already
+            parameters |= {"rows": centred, "image": design.image, "root": design.root.astype(centred.dtype)}
+        return fits.without_scores(
+            "ridge",
+            design=design,
+            y=y,
+            group_size=group_size,
+            alphas=alphas,
+            coupling=coupling,
+            parameters=parameters,
+        )
+    factor, maps = solver.linear(centred, alphas, design)
+    scores = targets.score(
+        y,
+        design.images,
+        maps,
+        np.sqrt(design.image_weight[: design.n_scored]),
+        scope=alpha_scope,
+        group_size=group_size,
+        block_mb=block_mb,
+        devices=devices,
+    )
+    return fits.from_scores(
+        "ridge",
+        scores,
+        design=design,
+        y=y,
+        group_size=group_size,
+        alphas=alphas,
+        eigenvalue=factor.eigenvalue[None],
+        coupling=factor.coupling(design)[None],
+        parameters={"mean": mean, "constant": design.constant, "basis": factor.basis},
+    )
+
+
+def predict(
+    fit: Fit,
+    x: np.ndarray,
+    *,
+    out: np.ndarray | None = None,
+    block_mb: float = 256.0,
+    devices: Sequence[jax.Device] | None = None,
+) -> np.ndarray:
+    """Predict all targets from new responses.
+
+    Parameters
+    ----------
+    fit : Fit
+    x : float, (n_new, n_units), in the units of the fitted responses.
+    out : array or memory map, (n_new, n_targets)
+        Filled and returned where given.
+    block_mb, devices
+        As in `fit`.
+
+    Returns
+    -------
+    (n_new, n_targets), float32, or float64 where the targets were.
+
+    Raises
+    ------
+    ValueError
+        x has another number of units than the fit, or is not finite; or see targets.check_finite.
+    """
+    x = fits.check_new(fit, x, n_units=len(fit.parameters["mean"]))
+    p = fit.parameters
+    x = x - p["mean"]
+    if "cholesky" in p:
+        x = x.astype(p["cholesky"].dtype)
+        coordinates = solver.cholesky_solve(p["cholesky"], p["rows"] @ x.T if "rows" in p else x.T).T
+        if "rows" in p:
+            coordinates = solver.sum_over_rows(coordinates * p["root"], p["image"], len(fit.images))
+    else:
+        coordinates = x.astype(p["basis"].dtype) @ p["basis"]
+    return fits.predict_from_coordinates(fit, coordinates[None], out=out, block_mb=block_mb, devices=devices)

@@ -1,0 +1,1 @@
+"""What a run found: tables, pictures, one page, cards."""

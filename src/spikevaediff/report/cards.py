@@ -1,0 +1,119 @@
+"""A data card and model cards of the run that lies in artifacts/: `spikevaediff cards` writes artifacts/cards.md.
+
+docs/cards.md, which Git keeps, is of the run whose metrics it keeps, and is written only where --out says so.
+
+Who finds a number in a figure wants to know which units, presentations and weights are behind it. The cards are made
+from the records themselves, so they cannot say something else than what ran.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+
+from spikevaediff.files import assets
+from spikevaediff.files.download import size_text
+from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli
+
+
+def cards(root: Path, params: Mapping[str, Any]) -> str:
+    """Both cards as Markdown.
+
+    Parameters
+    ----------
+    root : Path
+        Top of a checkout in which the pipeline has run.
+    params : mapping
+        params.yaml.
+
+    Raises
+    ------
+    FileNotFoundError
+        The pipeline has not run here.
+    """
+    for name in ("images.npz", "split.npz", "responses/visual.npz", "responses/control.npz"):
+        if not (root / "artifacts" / name).is_file():
+            raise FileNotFoundError(f"{root / 'artifacts' / name} does not exist. Run the pipeline first: make repro")
+    return "\n".join([_data_card(root, params), _model_cards(root, params)])
+
+
+def _data_card(root: Path, params: Mapping[str, Any]) -> str:
+    shown, split = Stimuli.load(root / "artifacts/images.npz"), ImageSplit.load(root / "artifacts/split.npz")
+    populations = {name: Responses.load(root / f"artifacts/responses/{name}.npz") for name in ("visual", "control")}
+    visual = populations["visual"]
+    repeats = np.unique(visual.image_id[visual.image_id != BLANK], return_counts=True)[1]
+    windows = ", ".join(f"{start:g} to {stop:g} s" for start, stop in visual.window_s.tolist())
+    lines = [
+        f"# Data card: {params['dataset']}",
+        "",
+        f"- Images: {len(shown.image_id)}, {shown.source}; {shown.pixels.shape[1]} x {shown.pixels.shape[2]} px.",
+        f"- Sessions: {', '.join(map(str, visual.session_id.tolist()))}.",
+        f"- Presentations: {len(visual.image_id)}, of which {int((visual.image_id == BLANK).sum())} are blanks; "
+        f"{_span(repeats)} of each image.",
+        f"- Responses: {'spike counts' if np.issubdtype(visual.counts.dtype, np.integer) else 'real numbers'} "
+        f"in {windows} after onset.",
+        f"- Split: {split.n_folds} folds by image; {len(split.test_ids)} images are tested.",
+        f"- Quality of units: isi_violations up to {params['responses']['isi_violations_max']}, amplitude_cutoff up to "
+        f"{params['responses']['amplitude_cutoff_max']}, presence_ratio from "
+        f"{params['responses']['presence_ratio_min']}.",
+        "",
+        "| population | area | units | median rate, Hz | mean response to an image |",
+        "|---|---|---|---|---|",
+    ]
+    for name, responses in populations.items():
+        counts = responses.counts[responses.image_id != BLANK].mean((0, 2))
+        for area in dict.fromkeys(responses.unit_area.tolist()):
+            here = responses.unit_area == area
+            rate = float(np.nanmedian(responses.unit_firing_rate[here])) if here.any() else float("nan")
+            lines.append(f"| {name} | {area} | {int(here.sum())} | {rate:.2f} | {counts[here].mean():.2f} |")
+    if params["dataset"] == "simulated":
+        lines += [
+            "",
+            "The photographs are real, the spikes are **simulated**: they show that the pipeline works, not what mouse "
+            "cortex encodes. Calibrated to published rates, reliabilities and decoding accuracy; control units (CA1) "
+            "are simulated without any tuning. Photographs come from pinned packages under their own licences "
+            "(`spikevaediff assets`).",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _span(numbers: np.ndarray) -> str:
+    least, most = int(numbers.min()), int(numbers.max())
+    return str(least) if least == most else f"{least} to {most}"
+
+
+def _model_cards(root: Path, params: Mapping[str, Any]) -> str:
+    lines = [f"# Model cards: {params['model']}", ""]
+    for path in sorted((root / "vendor/data/weights").glob("*.safetensors")):
+        with safe_open(path, framework="np") as file:
+            shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118 it is no dict
+        n_values = sum(int(np.prod(shape)) for shape in shapes)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        lines += [
+            f"## {path.stem}",
+            "",
+            f"- {n_values:,} numbers in {len(shapes)} tensors, {size_text(path.stat().st_size)}, sha256 `{digest}`.",
+            "- Made by this project: stages/pretrain, on the training crops of the embedded photographs (grey, none of "
+            "them one of the scenes shown). Small: it is there so that the pipeline runs anywhere, and it blurs.",
+            "- Use: reconstruction of natural grey images of the embedded data set's kind. Not for anything else.",
+        ]
+        training = root / "stages/pretrain/metrics" / f"{path.stem.removesuffix('_mini')}.json"
+        if training.is_file():
+            figures = json.loads(training.read_text(encoding="utf-8"))
+            lines += ["- At the end of training, on crops held back: "]
+            lines[-1] += ", ".join(f"{name} {value:g}" for name, value in sorted(figures.items())) + "."
+        lines += [""]
+    lines += [
+        "## Networks made by others",
+        "",
+        "| name | source | size | licence | used for |",
+        "|---|---|---|---|---|",
+    ]
+    for asset in assets.ASSETS.values():
+        source = asset.source.split("://")[-1]
+        lines.append(f"| {asset.name} | {source} | {size_text(asset.bytes)} | {asset.licence} | {asset.used_for} |")
+    return "\n".join([*lines, ""])

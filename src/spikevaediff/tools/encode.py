@@ -1,0 +1,61 @@
+"""A saved encoding model applied to pictures: `spikevaediff encode ENCODER PICTURES... --out FILE`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from spikevaediff.encoding import encoder as encoders
+from spikevaediff.encoding.encoder import Encoder
+from spikevaediff.files import assets, tables
+from spikevaediff.tools.generate import read_image
+
+
+def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path, root: Path) -> str:
+    """Write the mean response of every unit to every picture as CSV: a row per picture, a column per unit.
+
+    Parameters
+    ----------
+    encoder : path
+        As in artifacts/encoders/<population>.
+    pictures : sequence of path
+        Of any size; grey levels are read and the whole picture squashed to a square, as images of a data set are.
+    out : path
+        Its columns: picture, then session_id.unit_id, with .window behind it where a unit has several time windows.
+        Responses are in units of those that the model was fitted to: spike counts, say.
+    root : Path
+        The checkout, in which weights below vendor/ are found.
+
+    Returns
+    -------
+    str
+        What was written.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, KeyError
+        A file is not there, is damaged or no picture; or a family of the model does not exist here.
+    """
+    model = Encoder.load(encoder)
+    squares = [encoders.seen(read_image(Path(path))[..., 0]) for path in pictures]
+    pixels = np.concatenate([np.round(square.numpy() * 255).astype(np.uint8) for square in squares])
+    responses = encoders.predict(model, pixels, lambda name: assets.weights(name, root))
+    names = columns(model)
+    rows = [
+        {"picture": str(path)} | dict(zip(names, row.tolist(), strict=True))
+        for path, row in zip(pictures, responses, strict=True)
+    ]
+    tables.write(out, rows)
+    return f"{out}: pictures: {len(rows)}, columns: {len(names)}"
+
+
+def columns(model: Encoder) -> list[str]:
+    """A name for every column of a model: session_id.unit_id, and .window where a unit has several."""
+    pairs = list(zip(model.session_id.tolist(), model.unit_id.tolist(), strict=True))
+    several = len(set(pairs)) < len(pairs)
+    seen: dict[tuple[int, int], int] = {}
+    names = []
+    for pair in pairs:
+        window = seen[pair] = seen.get(pair, -1) + 1
+        names.append(f"{pair[0]}.{pair[1]}" + (f".{window}" if several else ""))
+    return names

@@ -1,0 +1,172 @@
+"""Images from an image, words or nothing, with the diffusion model of the second stage: what it can do without spikes.
+
+given                     | flow
+--------------------------|------------------------------------------------------------
+--image                   | image variation
+--text                    | text to image
+--image and --text        | dual-guided, mixed as --mixing says
+--start with any of them  | image to image; --strength says how much of it is noised away
+--mean                    | what mean spikes would give: the mean contexts of the images of the data set
+nothing                   | the prior of the generator: what it draws by itself
+
+The last two are controls. A generator trained on few photographs can remember them; `--nearest` finds, for every
+picture, the training photograph that is most like it, beside the value that photographs never trained on reach.
+"""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from ruamel.yaml import YAML
+
+from spikevaediff import images
+from spikevaediff.datasets import simulated
+from spikevaediff.decoders import versatile_diffusion as diffusion
+from spikevaediff.files import assets
+from spikevaediff.files.atomic import replacing
+from spikevaediff.records import Features
+
+NEAREST_PX = 64  # at which pictures are compared with training photographs
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one call of the command asks for; None stands for the value of params.yaml."""
+
+    start: Path | None = None
+    image: Path | None = None
+    text: str | None = None
+    mean: bool = False
+    strength: float | None = None
+    mixing: float | None = None
+    guidance: float | None = None
+    steps: int | None = None
+    eta: float | None = None
+    samples: int | None = None
+    seed: int | None = None
+    nearest: bool = False
+
+
+def generate(wish: Wish, root: Path, out: Path) -> str:
+    """Make the pictures and write OUT: 0.png, 1.png, ... the samples, sheet.png all side by side, spread.png.
+
+    Parameters
+    ----------
+    wish : Wish
+    root : Path
+        The checkout: params.yaml says which models there are, vendor/data holds the mini weights.
+    out : Path
+        A folder, replaced whole.
+
+    Returns
+    -------
+    str
+        What was made, a line each.
+
+    Raises
+    ------
+    FileNotFoundError, KeyError, ValueError
+        A file that is not there or is no image; contradictory wishes; options out of range (as the decoder says).
+    """
+    params: dict[str, Any] = YAML(typ="safe").load(root / "params.yaml")
+    models = params["models"][params["model"]]
+    if wish.mean and (wish.image is not None or wish.text is not None):
+        raise ValueError("--mean is a context of its own: leave out --image and --text, or --mean")
+    start = None if wish.start is None else read_image(wish.start)
+    shown = None if wish.image is None else read_image(wish.image)
+    modules = {s: importlib.import_module(f"spikevaediff.features.{models[s]['module']}") for s in ("vision", "text")}
+    options = {s: {k: v for k, v in models[s].items() if k != "module"} for s in modules}
+    for one in options.values():
+        one["weights"] = assets.weights(one["weights"], root)
+    empty = {s: modules[s].unconditional(device="cpu", **options[s])[None] for s in modules}
+    contexts: dict[str, np.ndarray | None] = {"vision": None, "text": None}
+    if wish.mean:
+        for space in contexts:
+            features = Features.load(root / "artifacts" / "features" / f"{space}.npz")
+            if features.varies:  # without captions there is no text to guide by
+                contexts[space] = features.tokens(features.image_id).mean(0, keepdims=True)
+    if shown is not None:
+        contexts["vision"] = modules["vision"].contexts(shown, batch_size=1, device="cpu", **options["vision"])
+    if wish.text is not None:
+        contexts["text"] = modules["text"].contexts([wish.text], batch_size=1, device="cpu", **options["text"])
+    chosen = dict(params["decode"]["diffusion"]) | {k: v for k, v in models["diffusion"].items() if k != "module"}
+    asked = {"strength": wish.strength, "mixing": wish.mixing, "guidance": wish.guidance, "steps": wish.steps}
+    asked |= {"eta": wish.eta, "n_samples": wish.samples}
+    if wish.mixing is None and (contexts["vision"] is None) != (contexts["text"] is None):
+        asked["mixing"] = 0.0 if contexts["vision"] is None else 1.0  # one context alone
+    chosen |= {name: value for name, value in asked.items() if value is not None}
+    chosen["protocol"] = "strict"  # no publication is repeated without spikes
+    for name in ("unet_weights", "autoencoder_weights"):
+        chosen[name] = assets.weights(chosen[name], root)
+    pixels = diffusion.samples(
+        diffusion.Guides(np.array([0]), start, contexts["vision"], contexts["text"]),
+        unconditional=diffusion.Guides(np.array([0]), None, empty["vision"], empty["text"]),
+        seed=params["seed"] if wish.seed is None else wish.seed,
+        kept=None,
+        batch_size="auto",
+        device="cpu",
+        **chosen,
+    )[0]
+
+    deviation = diffusion.spread(pixels[None])[0]
+    told = [f"{len(pixels)} pictures of {pixels.shape[1]} px, {deviation.mean():.1f} grey levels between samples"]
+    size = pixels.shape[1]
+    rows = [list(pixels)]
+    given = [images.resize(picture, size)[0] for picture in (start, shown) if picture is not None]
+    rows[0] = given + rows[0]
+    if wish.nearest:
+        crops = training_crops(root)
+        row, r = diffusion.nearest(images.resize(pixels, NEAREST_PX), images.resize(crops, NEAREST_PX))
+        usual = usual_nearest(root, crops)
+        told += [f"{k}.png: nearest training photograph {row[k]}, correlation {r[k]:.3f}" for k in range(len(row))]
+        middle, high = np.quantile(usual, [0.5, 0.95])
+        told += [f"(photographs never trained on: {middle:.3f} in the middle, {high:.3f} for one in twenty)"]
+        blank = [np.full((size, size, 3), 255, np.uint8)] * len(given)
+        rows.append(blank + list(images.resize(images.rgb(crops[row]), size)))
+    width = max(map(len, rows))
+    white = np.full((size, size, 3), 255, np.uint8)
+    sheet = np.concatenate([np.concatenate(r + [white] * (width - len(r)), 1) for r in rows], 0)
+    with replacing(out, folder=True) as folder:
+        for k, picture in enumerate(pixels):
+            Image.fromarray(picture).save(folder / f"{k}.png")
+        Image.fromarray(sheet).save(folder / "sheet.png")
+        # Four times, since samples rarely differ by more than 64 levels.
+        Image.fromarray(np.clip(deviation * 4, 0, 255).astype(np.uint8)).save(folder / "spread.png")
+    return "\n".join(told)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """A picture as the data sets show theirs, grey: uint8 (1, height, width, 3).
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no such file, or it is no image.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        return images.rgb(images.read_grey(path)[None])
+    except ValueError as error:
+        raise ValueError(f"{path} is no image that can be read: {error}") from error
+
+
+def training_crops(root: Path) -> np.ndarray:
+    """Photographs that the mini models were trained on, whole and in four quarters each: uint8 (n, 256, 256)."""
+    _, crops = simulated.crops(root / "vendor/data/simulated", "train")
+    found = []
+    for crop in crops:
+        half = len(crop) // 2
+        parts = [crop, *(crop[y : y + half, x : x + half] for y in (0, half) for x in (0, half))]
+        found += [images.resize(part[None], simulated.SIZE_PX)[0] for part in parts]
+    return np.stack(found)
+
+
+def usual_nearest(root: Path, crops: np.ndarray) -> np.ndarray:
+    """The correlation of each scene, none of them trained on, with the nearest training photograph; float64 (118,)."""
+    _, scenes = simulated.crops(root / "vendor/data/simulated", "scene")
+    small = np.concatenate([images.resize(scene[None], NEAREST_PX) for scene in scenes])
+    return diffusion.nearest(images.rgb(small), images.resize(crops, NEAREST_PX))[1]

@@ -1,0 +1,170 @@
+"""The folders are the registries: what every module in them offers, and that their __init__ holds words and no code."""
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+import stages
+from spikevaediff.encoding import posterior
+from stages.decode_posterior import GIVEN
+
+PACKAGE = ROOT / "src" / "spikevaediff"
+FUNCTIONS = {
+    "datasets": ["acquire"],
+    "features": ["extract"],
+    "regression/methods": ["fit", "predict"],
+    "decoders": ["decode"],
+    "evaluation/metrics": ["pairwise"],
+}
+# Data, and options that change how a result is computed and not which; they alone may have a default.
+FREE = {"batch_size", "device", "devices", "block_mb", "out", "sample_weight", "n_scored"}
+MODULES = [(folder, path.stem) for folder in sorted(FUNCTIONS) for path in sorted((PACKAGE / folder).glob("[!_]*.py"))]
+
+
+def module(folder: str, name: str) -> object:
+    return importlib.import_module(f"spikevaediff.{folder.replace('/', '.')}.{name}")
+
+
+@pytest.mark.parametrize("folder", sorted(FUNCTIONS))
+def test_the_folder_states_its_contract_in_words_and_holds_no_code(folder: str) -> None:
+    body = ast.parse((PACKAGE / folder / "__init__.py").read_text()).body
+    assert [type(node) for node in body] == [ast.Expr]
+    words = ast.literal_eval(body[0].value)
+    for function in FUNCTIONS[folder]:
+        assert f"{function}(" in words, f"{folder}/__init__.py does not say what {function} takes"
+
+
+@pytest.mark.parametrize("folder", sorted(FUNCTIONS))
+def test_a_folder_holds_modules_and_nothing_else(folder: str) -> None:
+    names = {path.name for path in (PACKAGE / folder).iterdir()} - {"__pycache__"}
+    rooms = {path.name for path in (PACKAGE / folder).iterdir() if (path / "__init__.py").exists()}
+    assert all(name.endswith(".py") for name in names - rooms)
+    assert names != {"__init__.py"}
+
+
+@pytest.mark.parametrize(("folder", "name"), MODULES, ids=lambda value: value)
+def test_a_module_offers_the_functions_of_its_folder_with_a_docstring(folder: str, name: str) -> None:
+    for function in FUNCTIONS[folder]:
+        found = getattr(module(folder, name), function, None)
+        assert inspect.isfunction(found), f"{folder}/{name}.py has no function {function}"
+        words = inspect.getdoc(found) or ""
+        if "as spikevaediff." in words.replace("\n", " "):
+            continue  # the same as a function that it names
+        assert "Parameters\n---" in words, f"{folder}.{name}.{function}: its parameters are not described"
+        assert "Returns\n---" in words or found.__annotations__["return"] is None
+
+
+@pytest.mark.parametrize(("folder", "name"), MODULES, ids=lambda value: value)
+def test_options_are_keyword_only_and_those_that_change_a_result_have_no_default(folder: str, name: str) -> None:
+    for function in FUNCTIONS[folder]:
+        parameters = inspect.signature(getattr(module(folder, name), function)).parameters.values()
+        assert not [p.name for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        assert 1 <= len(positional) <= 2
+        assert [p.name for p in positional if p.default is not p.empty] == []
+        hidden = [p.name for p in parameters if p.default is not p.empty and p.name not in FREE]
+        assert hidden == [], f"{folder}.{name}.{function}: {hidden} stand in the code and belong in params.yaml"
+
+
+@pytest.mark.parametrize(("folder", "name"), MODULES, ids=lambda value: value)
+def test_every_parameter_is_annotated(folder: str, name: str) -> None:
+    for function in FUNCTIONS[folder]:
+        found = getattr(module(folder, name), function)
+        assert set(found.__annotations__) == {*inspect.signature(found).parameters, "return"}
+
+
+@pytest.mark.parametrize("name", [name for folder, name in MODULES if folder == "evaluation/metrics"])
+def test_a_metric_says_its_sense_its_range_and_its_chance(name: str) -> None:
+    metric = module("evaluation/metrics", name)
+    assert isinstance(metric.LARGER_IS_BETTER, bool)
+    low, high = metric.RANGE
+    assert low < high
+    assert len(metric.CHANCE) > 10
+    assert list(inspect.signature(metric.pairwise).parameters)[:2] == ["shown", "reconstructed"]
+
+
+def test_every_metric_is_reached_by_a_name_of_params() -> None:
+    from spikevaediff.evaluation import scores
+
+    assert {m.__name__.rpartition(".")[2] for m in scores.METRICS.values()} == {
+        name for folder, name in MODULES if folder == "evaluation/metrics"
+    }
+    assert set(YAML(typ="safe").load(ROOT / "params.yaml")["evaluate"]["metrics"]) <= set(scores.METRICS)
+
+
+@pytest.mark.parametrize("folder", sorted(set(FUNCTIONS) - {"evaluation/metrics"}))
+def test_a_name_that_does_not_exist_is_answered_with_the_names_that_do(folder: str) -> None:
+    there = ", ".join(name for where, name in MODULES if where == folder)
+    with pytest.raises(KeyError, match=rf"'riddge', which is not in src/spikevaediff/{folder}; there are {there}"):
+        stages.module(folder, "riddge")
+    for name in ("__init__", "../regression/ridge", ""):
+        with pytest.raises(KeyError, match="there are"):
+            stages.module(folder, name)
+
+
+def test_params_name_modules_and_their_options() -> None:
+    """The values of params.yaml fit the signatures, for all data sets and models and not only for the chosen ones."""
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    for name, options in params["datasets"].items():
+        acquire = stages.module("datasets", options.get("module", name)).acquire
+        stages.check_options(acquire, {"module": name} | options, f"datasets.{name}", stage=("module",))
+    for model, spaces in params["models"].items():
+        for space, options in spaces.items():
+            if space == "diffusion":
+                continue  # a decoder and no feature space; checked with decode.diffusion below
+            options = {"module": space} | options
+            extract = stages.module("features", options["module"]).extract
+            shared = {"stage": ("module",), "passed": ("batch_size", "device")}
+            stages.check_options(extract, options, f"models.{model}.{space}", **shared)
+        for name, options in params["decode"].items():
+            if name == "posterior":
+                stages.check_options(posterior.samples, options, f"decode.{name}", passed=GIVEN)
+                continue
+            both = {"module": name} | options | spaces[name]
+            decode = stages.module("decoders", both["module"]).decode
+            passed = ("seed", "batch_size", "device", "kept", "unconditional")
+            stages.check_options(decode, both, f"decode.{name}", stage=("module",), passed=passed)
+
+
+def test_sections_of_params_have_the_keys_and_kinds_of_their_functions() -> None:
+    from spikevaediff.captioning import blip2
+    from spikevaediff.evaluation import scores
+    from spikevaediff.regression import split
+    from stages import curves, layers, noise_ceiling, quality, regions, regress, report
+
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    device = ("batch_size", "device")
+    for function, options, stage, passed in (
+        (split.split_by_image, params["split"], (), ("alike",)),
+        (scores.score_run, params["evaluate"], (), ("batch_size",)),
+        (blip2.describe, params["captions"], ("model",), ("folder", "unfinished", *device)),
+        (quality.judged, params["quality"], (), ("areas", "window_s", "limits")),
+        (curves.latency_rows, params["curves"]["latency"], (), ("areas", "limits", "n_resamples", "seed")),
+        (curves.count_rows, params["curves"]["counts"], (), ("n_resamples", "seed")),
+        (noise_ceiling.predicted_from_halves, params["noise_ceiling"], (), ()),
+        (layers.study, params["models"]["mini"]["vdvae"] | params["layers"], (), device),
+        (regions.compare, params["regions"], (), ()),
+        (report.draw_gallery, params["report"], (), ()),
+    ):
+        stages.check_options(function, options, function.__name__, stage=stage, passed=passed)
+    for space, options in params["regress"].items():
+        for method in ("ridge", "kernel_ridge", "banded"):
+            for folds in ("image", 5):
+                regress.method_of({"regress": {space: options | {"method": method, "folds": folds}}}, space)
+    for wrong in ({"alphas": 5.0}, {"folds": 2.5}, {"seed": "x"}, {"alpha_scope": 1}):
+        with pytest.raises(ValueError, match=rf"params.yaml: regress.vdvae.{next(iter(wrong))} is .*, expected "):
+            regress.method_of({"regress": {"vdvae": params["regress"]["vdvae"] | wrong}}, "vdvae")
+    for sessions in ("all", 791319847, [791319847]):
+        one = params["datasets"]["allen"] | {"sessions": sessions}
+        acquire = stages.module("datasets", "allen").acquire
+        stages.check_options(acquire, one, "datasets.allen", stage=("module",) if "module" in one else ())
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    tree = ast.parse(Path(PACKAGE / "__init__.py").read_text())
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]

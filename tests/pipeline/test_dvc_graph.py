@@ -1,0 +1,224 @@
+"""dvc.yaml tells the truth: every module a stage reaches is a dependency, and every parameter it reads is declared."""
+
+import ast
+import hashlib
+import json
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[2]
+PLACES = {
+    "spikevaediff": ROOT / "src",
+    "loading": ROOT / "vendor",
+    "vdvae": ROOT / "vendor",
+    "versatile_diffusion": ROOT / "vendor",
+    "stages": ROOT,
+}
+# Unable to change a number beyond rounding: how files are renamed, how parameters are read, how bytes of a known hash
+# are fetched, what lets a library be imported, what a machine has, and how many threads work.
+PLUMBING = {
+    "stages/__init__.py",
+    "src/spikevaediff/__init__.py",
+    "src/spikevaediff/files/atomic.py",
+    "src/spikevaediff/files/download.py",
+    "src/spikevaediff/files/file_structure.py",
+    "src/spikevaediff/networks/torchvision_ops.py",
+    "vendor/loading/machine.py",
+}
+
+
+def source_of(name: str) -> Path | None:
+    """The file of an absolute module name, None for other people's."""
+    head = name.split(".")[0]
+    if head not in PLACES:
+        return None
+    path = PLACES[head].joinpath(*name.split("."))
+    return (
+        path / "__init__.py" if path.is_dir() else path.with_suffix(".py") if path.with_suffix(".py").exists() else None
+    )
+
+
+def reached(path: Path, seen: set[Path]) -> set[Path]:
+    """The file and all of ours that it imports, directly or not."""
+    if path in seen:
+        return seen
+    seen.add(path)
+    if path.relative_to(ROOT).as_posix() in PLUMBING:
+        return seen
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            if (found := source_of(name)) is not None:
+                reached(found, seen)
+    return seen
+
+
+def modules_of(stage: str, command: str) -> set[str]:
+    """Repository paths of the modules that a stage runs through."""
+    words = command.split()
+    files = reached(ROOT / "stages" / f"{words[2].removeprefix('stages.')}.py", set())
+    # A stage may use another's functions, and choose modules by name through them.
+    scripts = [path for path in sorted(files) if path.parent == ROOT / "stages" and path.stem != "__init__"]
+    text = "".join(path.read_text() for path in scripts)
+    if 'module("features"' in text:
+        models = YAML(typ="safe").load(ROOT / "params.yaml")["models"].values()
+        needed = ["vision", "text"] if words[2] == "stages.decode_diffusion" else [words[3]]
+        chosen = {spaces[name].get("module", name) for spaces in models for name in needed if name in spaces}
+        for module in chosen:
+            reached(ROOT / "src" / "spikevaediff" / "features" / f"{module}.py", files)
+    if 'module("decoders"' in text:
+        reached(ROOT / "src" / "spikevaediff" / "decoders" / "vdvae.py", files)
+    if 'module("datasets"' in text:
+        for path in (ROOT / "src" / "spikevaediff" / "datasets").glob("[!_]*.py"):
+            reached(path, files)
+        reached(
+            ROOT / "src" / "spikevaediff" / "recordings" / "by_allensdk.py", files
+        )  # a script of its own environment
+    if 'module("regression/methods"' in text:
+        for path in (ROOT / "src" / "spikevaediff" / "regression" / "methods").glob("[!_]*.py"):
+            reached(path, files)
+    if ROOT / "src" / "spikevaediff" / "encoding" / "encoder.py" in files:  # chooses families by name
+        for path in (ROOT / "src" / "spikevaediff" / "encoding" / "families").glob("[!_]*.py"):
+            reached(path, files)
+    if "weights_path" in text:
+        reached(ROOT / "src" / "spikevaediff" / "files" / "assets.py", files)
+    paths = {path.relative_to(ROOT).as_posix() for path in files} - PLUMBING
+    return {path for path in paths if not (path.endswith("__init__.py") and is_docstring_only(ROOT / path))}
+
+
+def with_code_of_folders(deps: set[str]) -> set[str]:
+    """The dependencies, and for a folder of code the modules in it."""
+    inside = {
+        path.relative_to(ROOT).as_posix()
+        for dep in deps
+        if dep.startswith(("vendor", "src", "stages"))
+        for path in (ROOT / dep).rglob("*.py")
+    }
+    return deps | {path for path in inside if not is_docstring_only(ROOT / path)}
+
+
+def is_docstring_only(path: Path) -> bool:
+    return all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body)
+
+
+@cache
+def stages() -> dict[str, dict]:
+    """Resolved stages by name, as DVC sees them."""
+    from dvc.repo import Repo
+
+    with Repo(str(ROOT)) as repo:
+        return {
+            stage.addressing: {
+                "cmd": stage.cmd if isinstance(stage.cmd, str) else stage.cmd[0],
+                "outs": {str(out) for out in stage.outs},
+                "deps": with_code_of_folders({str(dep) for dep in stage.deps if not str(dep).endswith(".yaml")}),
+            }
+            for stage in repo.index.stages
+            if stage.cmd and stage.addressing.startswith("stages/") is False
+        }
+
+
+def test_every_module_that_a_stage_reaches_is_a_dependency() -> None:
+    missing = {}
+    for name, stage in stages().items():
+        chosen_by_name = {
+            d for d in modules_of(name, stage["cmd"]) if d.startswith("src/spikevaediff/regression/methods/")
+        }
+        needed = modules_of(name, stage["cmd"]) - chosen_by_name
+        if absent := needed - stage["deps"]:
+            missing[name] = sorted(absent)
+    assert not missing, f"add to deps in dvc.yaml: {missing}"
+
+
+def test_every_module_among_the_dependencies_is_reached() -> None:
+    idle = {}
+    for name, stage in stages().items():
+        if name == "start":  # depends on all, see the next tests
+            continue
+        listed = {dep for dep in stage["deps"] if dep.endswith(".py")}
+        if extra := listed - modules_of(name, stage["cmd"]):
+            idle[name] = sorted(extra)
+    assert not idle, f"these dependencies rerun a stage for nothing; remove from dvc.yaml: {idle}"
+
+
+def test_every_run_begins_with_start() -> None:
+    """Whatever is asked of DVC: what it does not compute again has been withdrawn before."""
+    maker = {out: name for name, stage in stages().items() for out in stage["outs"]}
+
+    def begins(name: str) -> bool:
+        return name == "start" or any(begins(maker[dep]) for dep in stages()[name]["deps"] if dep in maker)
+
+    others = [name for name in stages() if not begins(name)]
+    assert not others, f"these may run without it; let them depend on artifacts/started: {others}"
+
+
+def test_start_is_run_by_every_change_of_a_parameter_or_of_code_that_a_result_depends_on() -> None:
+    pipeline = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+    start = pipeline["start"]
+    sections = {name.split(".")[0] for name in start["params"]}
+    assert sections == set(YAML(typ="safe").load(ROOT / "params.yaml")) - {"compute"}
+    files = {dep for name, stage in stages().items() if name != "start" for dep in stage["deps"]}
+    outside = {dep for dep in files if not dep.startswith(("artifacts", *start["deps"]))}
+    assert not outside - {"metrics/statistics.json"} - {dep for dep in outside if dep.startswith("plots/")}
+    # What no stage reaches is in .dvcignore, or an edit of it would run start.
+    from dvc.repo import Repo
+
+    with Repo(str(ROOT)) as repo:
+        for path in sorted((ROOT / "src/spikevaediff").rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            if path.stem != "__init__" and path.parent.name != "methods":  # those are chosen by name
+                assert repo.dvcignore.is_ignored_file(str(path)) == (name not in files), f"{name}: see .dvcignore"
+
+
+def test_start_writes_what_dvc_never_takes_from_the_run_cache() -> None:
+    pipeline = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert pipeline["start"]["outs"] == [{"artifacts/started": {"persist": True}}]  # see dvc.stage.cache._can_hash
+
+
+def test_what_data_dvc_imports_is_the_folder_that_git_keeps() -> None:
+    """An edit of vendor/data followed by `dvc exp run` leaves data.dvc with the new checksum and the old copy."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "vendor/data"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    files = [
+        {"md5": hashlib.md5((ROOT / name).read_bytes()).hexdigest(), "relpath": name.removeprefix("vendor/data/")}
+        for name in names
+        if name
+    ]
+    listing = json.dumps(sorted(files, key=lambda file: file["relpath"]), sort_keys=True).encode()
+    imported = YAML(typ="safe").load(ROOT / "data.dvc")
+    expected = f"{hashlib.md5(listing).hexdigest()}.dir"
+    assert imported["deps"][0]["md5"] == expected, "renew the copy: dvc repro -f data.dvc"
+    assert imported["outs"][0]["md5"] == expected, "renew the copy: dvc repro -f data.dvc"
+
+
+def test_the_chosen_regression_is_a_dependency() -> None:
+    text = (ROOT / "dvc.yaml").read_text()
+    for item in YAML(typ="safe").load(text)["stages"]["regress"]["foreach"].values():
+        assert item["method"] == f"${{regress.{item['space']}.method}}"
+    assert "src/spikevaediff/regression/methods/${item.method}.py" in text
+
+
+def test_no_parameter_is_read_that_is_not_there() -> None:
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    assert params["dataset"] in params["datasets"]
+    assert params["model"] in params["models"]
+    assert set(params["regress"]) <= set(params["models"][params["model"]])
+
+
+@pytest.mark.parametrize("folder", ["src", "vendor", "stages"])
+def test_vendored_models_and_library_keep_their_direction(folder: str) -> None:
+    """vendor/ imports nothing of the library, the library nothing of the stages."""
+    forbidden = {"src": "stages", "vendor": "spikevaediff", "stages": "tests"}[folder]
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            assert not (module or "").startswith(forbidden), f"{path} imports {module}"

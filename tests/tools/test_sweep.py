@@ -1,0 +1,171 @@
+"""Sets of experiments: what they expand to, and what is refused."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
+from ruamel.yaml import YAML
+from small_profile import environment
+
+import spikevaediff
+from spikevaediff.__main__ import main
+from spikevaediff.tools import sweep
+
+PARAMS = {"a": {"b": 1, "names": ["x"]}, "c": True}
+
+
+def test_every_combination_becomes_an_experiment() -> None:
+    made = sweep.experiments("s", {"a.b": [1, 2.5], "c": [True, None]}, PARAMS)
+    assert made == {
+        "s-0": ["a.b=1", "c=true"],
+        "s-1": ["a.b=1", "c=null"],
+        "s-2": ["a.b=2.5", "c=true"],
+        "s-3": ["a.b=2.5", "c=null"],
+    }
+
+
+def test_lists_are_written_as_dvc_reads_them() -> None:
+    assert sweep.experiments("s", {"a.names": [["VISp", "LP"]]}, PARAMS) == {"s-0": ["a.names=[VISp,LP]"]}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "VISp",
+            "",
+            "x,y",
+            "true",
+            "Null",
+            "1e-6",
+            "12",
+            "a b",
+            "it's",
+            "a=b",
+            "#x",
+            "a\\",
+            "a\\'b",
+            "[x]",
+            "nan",
+            "d/w.pt",
+        ),
+        *(1, -1, 1e-07, 0.5, True, None, ["x,y", "b", [1, "2"]], {"a": 1, "b": ["x", "y,z"]}),
+    ],
+)
+def test_dvc_reads_every_value_back_as_it_is(tmp_path: Path, value: object) -> None:
+    ((setting,),) = sweep.experiments("s", {"c": [value]}, PARAMS).values()
+    (tmp_path / "params.yaml").write_text("c: 0\n")
+    apply_overrides(tmp_path / "params.yaml", [setting])
+    assert YAML(typ="safe").load(tmp_path / "params.yaml") == {"c": value}
+    # With --queue, DVC would make several experiments of what it takes for several values.
+    assert len(list(get_hydra_sweeps({"params.yaml": [setting]}))) == 1
+
+
+def test_a_path_that_params_yaml_lacks_is_refused() -> None:
+    with pytest.raises(KeyError, match=r"sweep s: params.yaml has no a.bb"):
+        sweep.experiments("s", {"a.bb": [1]}, PARAMS)
+
+
+def test_the_ready_made_sweeps_fit_params_yaml() -> None:
+    grids, params = sweep.load(ROOT / "sweeps.yaml"), YAML(typ="safe").load(ROOT / "params.yaml")
+    for name, grid in grids.items():
+        assert len(sweep.experiments(name, grid, params)) > 1
+
+
+def test_a_sweep_without_values_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sweeps.yaml").write_text("s:\n  a.b: 1\n")
+    with pytest.raises(ValueError, match=r"s must be paths of params.yaml, each with a list of values; got"):
+        sweep.load(tmp_path / "sweeps.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("s: {}\n", r"s must be paths of params.yaml, each with a list of values; got {}"),
+        ("s: 3\n", r"s must be paths of params.yaml, each with a list of values; got 3"),
+        ("- s\n", r"sweeps.yaml must be names of sets, each with paths of params.yaml; got \['s'\]"),
+        ("s: [1\n", r"^no YAML: .*sweeps.yaml\", line 2, column 1$"),
+        ("s: {a: [1]}\ns: {a: [2]}\n", r"^no YAML: .*sweeps.yaml\".*duplicate key \"s\""),
+    ],
+)
+def test_sweeps_of_another_form_are_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, says: str
+) -> None:
+    (tmp_path / "sweeps.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", "s"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(says, line)
+
+
+def test_parameters_that_are_no_yaml_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sweeps.yaml").write_text("s: {a: [1]}\n")
+    (tmp_path / "params.yaml").write_text("a: [\n")
+    monkeypatch.chdir(tmp_path)
+    for command in (["sweep", "s"], ["cards"]):
+        assert main(command) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert re.search(r'^no YAML: .*params.yaml", line 2, column 1$', line)
+
+
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_a_queue_that_nothing_would_run_is_refused(tmp_path: Path, jobs: int) -> None:
+    with pytest.raises(ValueError, match=rf"--jobs is {jobs}: with fewer than 1 at a time nothing would run"):
+        list(sweep.run_here(tmp_path, {"s-0": []}, jobs=jobs))
+
+
+def test_a_folder_without_sweeps_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"sweeps.yaml does not exist. Run this at the top of a checkout"):
+        sweep.load(tmp_path / "sweeps.yaml")
+
+
+def test_the_command_lists_and_prints_and_names_what_exists(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(["sweep"]) == 0
+    assert "methods: 3 experiments over regress.vdvae.method" in capsys.readouterr().out
+    assert main(["sweep", "methods", "--dry-run"]) == 0
+    assert "dvc exp run --name methods-1 -S regress.vdvae.method=kernel_ridge" in capsys.readouterr().out
+    assert main(["sweep", "methodz"]) == 1
+    assert "sweeps.yaml has no 'methodz'; there are regions, alphas, penalties, methods" in capsys.readouterr().err
+
+
+def test_names_that_exist_are_not_run_over(tmp_path: Path) -> None:
+    for words in ("init --quiet", "commit --quiet --allow-empty --message x"):
+        subprocess.run(["git", *words.split()], cwd=tmp_path, env=environment(tmp_path), check=True)
+    ref = f"refs/exps/{sweep.folder_of(tmp_path)}/s-1"
+    subprocess.run(["git", "update-ref", ref, "HEAD"], cwd=tmp_path, check=True)
+    with pytest.raises(ValueError, match=r"To run them anew: dvc exp remove s-1$"):
+        list(sweep.run_here(tmp_path, {"s-0": [], "s-1": []}, jobs=1))
+
+
+def test_a_command_that_fails_says_what_it_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`git show nothing` ends with 128: fatal"):
+        sweep.command(tmp_path, "git", "show", "nothing")
+
+
+def test_the_reason_of_a_dvc_command_is_told_from_what_comes_behind_it() -> None:
+    said = (
+        "Running\n\nERROR: unexpected error - not owned\n\nHaving any troubles? Hit us up at https://dvc.org/support\n"
+    )
+    assert sweep.cause(said) == "unexpected error - not owned"
+    assert sweep.cause("a warning\nthe end\n\n") == "the end"
+    assert sweep.cause("") == "no message"
+
+
+def test_a_cluster_without_its_package_names_the_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delitem(sys.modules, "spikevaediff.tools.cluster", raising=False)
+    monkeypatch.delattr(spikevaediff, "cluster", raising=False)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert main(["sweep", "methods", "--cluster", "tcp://127.0.0.1:1"]) == 1
+    assert "Install it: pip install -c constraints.txt -e '.[cluster]'" in capsys.readouterr().err
