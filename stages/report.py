@@ -14,7 +14,7 @@ from spikevaediff.files import tables
 from spikevaediff.files.atomic import replacing
 from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Stimuli, read_npz
 from spikevaediff.report import numbers
-from spikevaediff.report.figures import area_plots, encoding_plots, fit_plots, gallery, recording_plots
+from spikevaediff.report.figures import area_plots, encoding_plots, fit_plots, gallery, layer_plots, recording_plots
 
 LEAD = "posterior"  # the run that ranks the gallery and whose wrong pairings are shown
 RUNS = (
@@ -141,7 +141,7 @@ def main() -> None:
         "metrics/statistics.json": json.dumps({name: evidence}, indent=1, allow_nan=False) + "\n",
         "plots/scores.csv": csv_text([row for run in PER_IMAGE for row in numbers.per_image(run, scores[run])]),
         "plots/latents.csv": csv_text([{"layer": a, "correlation": b, "control": c} for a, b, c in latents]),
-        "plots/layers.csv": csv_text(layers.table(study, shown)),
+        "plots/layers.csv": csv_text(layer_plots.table(study, shown)),
         "plots/alphas.csv": csv_text([{"log10_alpha": a, "share": b} for a, b in chosen]),
         "plots/left_out.csv": csv_text(
             [row for of_space in left_out.values() for rows in of_space.values() for row in rows]
@@ -153,7 +153,7 @@ def main() -> None:
         "plots/left_out.png": fit_plots.draw_left_out(left_out, f"Left-out training images: {shown.source}"),
         "plots/search.png": fit_plots.draw_search(layers, fits, f"Settings of the regression: {shown.source}"),
         "plots/bands.png": fit_plots.draw_bands(layers, fits, f"Weights of bands of units: {shown.source}"),
-        "plots/layers.png": layers.draw(study, shown, correlation, layers_title),
+        "plots/layers.png": layer_plots.draw(study, shown, correlation, layers_title),
         "plots/gallery.png": picture,
     }
     results |= of_encoders(which, shown.source) | of_recordings(shown.source)
