@@ -214,8 +214,8 @@ def test_the_rounding_of_the_published_code_lowers_dark_pixels_by_one() -> None:
 def test_images_are_squashed_to_512_and_then_to_the_size_of_the_network() -> None:
     pixels = np.random.default_rng(3).integers(64, 256, (1, 700, 400, 3), dtype=np.uint8)  # too light to be lowered
     seen = Image.fromarray(pixels[0]).resize((512, 512), Image.Resampling.BILINEAR)
-    small = np.asarray(seen.resize((224, 224), Image.Resampling.BICUBIC)) / 255
-    expected = (small - np.array(small.CLIP_MEAN)) / np.array(small.CLIP_STD)
+    squashed = np.asarray(seen.resize((224, 224), Image.Resampling.BICUBIC)) / 255
+    expected = (squashed - np.array(small.CLIP_MEAN)) / np.array(small.CLIP_STD)
     found = clip_vision.prepared(pixels, 224, published_rounding=False)[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-6)
 

@@ -26,7 +26,7 @@ WeightsOf = Callable[[str], Path]  # the file of an asset, by name
 class Encoder(_Npz):
     """Responses as a function of the image, and how they scatter around it. A column is a unit in one time window.
 
-    family_name : str, (n_families,); modules of spikevaediff.families.
+    family_name : str, (n_families,); modules of spikevaediff.encoding.families.
     family : int64, (n_columns,); that of its best window, position in family_name; -1 for one that keeps its mean.
     row_column, row_family, row_layer : int64, (n_rows,); which column reads which layer of which family.
     row_window : float64, (n_rows, 3); size, row and column of the window, image widths.
@@ -76,7 +76,7 @@ def seen(pixels: np.ndarray) -> Tensor:
 
 
 def family(name: str) -> ModuleType:
-    """A module of spikevaediff.families.
+    """A module of spikevaediff.encoding.families.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def family(name: str) -> ModuleType:
     there = sorted(path.stem for path in Path(families.__file__).parent.glob("[!_]*.py"))
     if name not in there:
         raise KeyError(f"encoding family {name!r} does not exist; there are {', '.join(there)}")
-    return import_module(f"spikevaediff.families.{name}")
+    return import_module(f"spikevaediff.encoding.families.{name}")
 
 
 def built(name: str, weights_of: WeightsOf) -> Callable[[Tensor], list[Tensor]]:
