@@ -1,7 +1,7 @@
 """Scores of a run: shown and reconstructed images joined by id, every metric of a protocol over pairs, and what the
 means are worth.
 
-Each metric gives the matrix that `spikevaediff.metrics` describes; scores are its diagonal, chance is its mean over the
+Each metric gives the matrix that `evaluation.metrics` describes; scores are its diagonal, chance is its mean over the
 wrong images of a fold, and p-values and intervals follow from it as statistics says. Baselines are
 reconstructions too (spikevaediff.evaluation.baselines).
 
