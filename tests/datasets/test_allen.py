@@ -21,6 +21,7 @@ from PIL import Image
 
 from spikevaediff.captioning.captions import Captions
 from spikevaediff.datasets import allen
+from spikevaediff.files import download
 from spikevaediff.files.download import size_text
 from spikevaediff.images import resize
 from spikevaediff.recordings.behaviour import read_pupil
