@@ -1,7 +1,10 @@
 # make repro: set up and run the pipeline.  make test: set up and run the tests.
 # PYTHON=python3.12 chooses another Python; TORCH=cpu insists on PyTorch without CUDA.
+# make repro DATASET=cowley_v4 runs it on another data set and writes so into params.yaml; SET='-S split.n_folds=5' changes more.
 PYTHON ?= python3
 TORCH ?=
+DATASET ?=
+SET ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -18,12 +21,15 @@ ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH is $(TORCH), expected cpu or nothing)
 endif
 
+# Parameters that go with a data set: its areas, its control, and when its responses were counted.
+WITH_cowley_v4 := -S 'areas.visual=[V4]' -S areas.control=shuffled -S responses.start_s=0.05 -S responses.duration_s=0.1
+
 .PHONY: repro test test-slow lint audit bench clean
 
 # The one program is named by its path: the make of macOS (3.81) looks for others in its own PATH, whatever a Makefile
 # exports; and the scripts in bin/ hold the path that the checkout had when it was set up. The stages say `python`.
 repro: .venv/installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dvc repro
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dvc $(if $(DATASET)$(SET),exp run $(if $(DATASET),-S dataset=$(DATASET) )$(WITH_$(DATASET)) $(SET),repro)
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile

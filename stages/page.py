@@ -102,6 +102,7 @@ def what_was_run(params: dict[str, Any], evidence: dict[str, Any]) -> str:
     text = page.bullets(
         [
             f"Data set: {dataset}. Model: {model}. Protocol of the scores: {evidence['protocol']}.",
+            *(population(name, listed) for name, listed in params["areas"].items()),
             f"{settings['n_draws']} permutations and bootstrap samples. Versions: {versions}.",
         ]
     )
@@ -110,6 +111,15 @@ def what_was_run(params: dict[str, Any], evidence: dict[str, Any]) -> str:
     shown = page.verbatim(as_yaml(without(params, ignored)))
     not_read = page.paragraphs(f"Not read, given the others: {', '.join(ignored)}.") if ignored else ""
     return warning + text + page.folded("All parameters that were read", shown + not_read)
+
+
+def population(name: str, listed: list[str] | str) -> str:
+    """Which units a population of params.yaml is of."""
+    if isinstance(listed, str):
+        return (
+            f"Population {name}: {listed}, the units of the others, each image's responses taken for those of another."
+        )
+    return f"Population {name}: units in {', '.join(listed)}."
 
 
 def as_yaml(params: dict[str, Any]) -> str:

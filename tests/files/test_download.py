@@ -448,7 +448,7 @@ def test_once_a_call_has_failed_nothing_of_it_touches_files(server: _Server, tmp
 
 
 def test_a_second_address_is_only_for_files_whose_sha256_is_known(server: _Server, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has a second address and no sha256, which would tell that both are one file"):
+    with pytest.raises(ValueError, match="has a second address and no hash, which would tell that both are one file"):
         File(server.url, tmp_path / "w", len(CONTENT), None, others=(server.url,))
     absent = server.url.replace("weights.bin", "absent")
     download_all([File(absent, tmp_path / "w", len(CONTENT), SHA256, others=(absent, server.url))], n_at_once=1)

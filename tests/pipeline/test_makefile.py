@@ -88,6 +88,23 @@ def test_the_stages_find_the_python_of_the_environment_first(checkout: Path) -> 
     assert said.stdout.strip() == str(checkout / ".venv/bin/python")
 
 
+def test_another_data_set_is_an_experiment_with_the_parameters_that_go_with_it(checkout: Path) -> None:
+    with_python(checkout, 'for word in "$@"; do echo "$word"; done')
+    asked = {
+        ("DATASET=cowley_v4", "SET=-S split.n_folds=5"): [
+            *("dataset=cowley_v4", "areas.visual=[V4]", "areas.control=shuffled"),
+            *("responses.start_s=0.05", "responses.duration_s=0.1", "split.n_folds=5"),
+        ],
+        ("DATASET=allen",): ["dataset=allen"],
+        ("SET=-S seed=1",): ["seed=1"],
+    }
+    for words, settings in asked.items():
+        said = make(checkout, "-s", "repro", *words)
+        assert said.returncode == 0, said.stderr
+        options = [word for setting in settings for word in ("-S", setting)]
+        assert said.stdout.split() == ["-m", "dvc", "exp", "run", *options]
+
+
 @pytest.mark.parametrize(
     ("version", "right"), [("3.9.6", 0), ("3.14.1", 0), ("3.15.0", 0), ("3.11.0", 1), ("3.14.2", 1)]
 )

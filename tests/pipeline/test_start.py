@@ -106,6 +106,14 @@ def test_parameters_of_choices_that_were_not_made_are_not_shown(tmp_path: Path) 
     assert shown["evaluate"] == PARAMS["evaluate"]
 
 
+def test_the_published_area_is_not_read_where_no_population_has_it(tmp_path: Path) -> None:
+    assert not [name for name in unread(PARAMS) if name.startswith("quality")]
+    areas = {"visual": ["V4"], "control": "shuffled"}
+    ignored = unread(PARAMS | {"areas": areas})
+    assert ignored[:2] == ["quality.anchor_area", "quality.anchor_window_s"]
+    assert "VISp" not in str(without(PARAMS | {"areas": areas}, ignored))
+
+
 def test_the_size_of_pixels_is_read_by_the_protocols_that_have_none_of_their_own(tmp_path: Path) -> None:
     for name, protocol in protocols.PROTOCOLS.items():
         ignored = "evaluate.size_px" in unread(changed("evaluate.protocol", name, tmp_path))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
 
 from spikevaediff.files import tables
 from spikevaediff.report import page
@@ -123,6 +125,24 @@ def test_a_mistake_without_chance_or_p_value_has_empty_cells(tmp_path: Path, mon
     tables.write(tmp_path / "artifacts/seed_errors.csv", [{"mistake": "nsd_alphas", "what": "One penalty"} | numbers])
     monkeypatch.chdir(tmp_path)
     assert "<td>0.250</td><td></td><td></td><td>0.500</td><td>1.000</td>" in stage.mistakes()
+
+
+@pytest.mark.parametrize("dataset", ["cowley_v4", "simulated"])
+def test_the_areas_that_are_told_are_those_that_were_asked_for(dataset: str) -> None:
+    params = YAML(typ="safe").load(ROOT / "params.yaml") | {"dataset": dataset}
+    if dataset == "cowley_v4":
+        params["areas"] = {"visual": ["V4"], "control": "shuffled"}
+    params["datasets"] = params["datasets"][dataset]
+    evidence = {"protocol": "strict", "settings": {"n_draws": 100, "versions": {"numpy": "2"}}}
+    text = html.unescape(stage.what_was_run(params, evidence))
+    of_mice = [word for word in ("mouse", "mice", "hippocamp", "CA1", "VISp", "visual cortex") if word in text]
+    if dataset == "cowley_v4":
+        assert "Population visual: units in V4." in text
+        assert "Population control: shuffled, the units of the others, each image's responses taken for" in text
+        assert of_mice == []
+    else:
+        assert "Population control: units in CA1." in text
+        assert {"mice", "VISp"} <= set(of_mice)
 
 
 def test_identification_stands_with_interval_chance_and_p(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,8 +57,8 @@ _PARTS_MIB = (8, 16, 5, 64, 100)
 class File:
     """One file to fetch; the fields are the parameters of `download`.
 
-    others : tuple of str; further addresses of the same bytes, tried in turn where `url` fails. Only with a sha256,
-    which alone tells that they are the same.
+    others : tuple of str; further addresses of the same bytes, tried in turn where `url` fails. Only with a sha256 or
+    git_sha1, which alone tell that they are the same.
     """
 
     url: str
@@ -67,10 +67,11 @@ class File:
     sha256: str | None = None
     about: int | None = None
     others: tuple[str, ...] = ()
+    git_sha1: str | None = None
 
     def __post_init__(self) -> None:
-        if self.others and self.sha256 is None:
-            raise ValueError(f"{self.url} has a second address and no sha256, which would tell that both are one file")
+        if self.others and self.sha256 is None and self.git_sha1 is None:
+            raise ValueError(f"{self.url} has a second address and no hash, which would tell that both are one file")
 
 
 @dataclass
@@ -128,7 +129,15 @@ def _sha256(path: Path, size: int, modified_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def download(url: str, path: Path, *, n_bytes: int | None, sha256: str | None, about: int | None = None) -> Stated:
+def download(
+    url: str,
+    path: Path,
+    *,
+    n_bytes: int | None,
+    sha256: str | None,
+    about: int | None = None,
+    git_sha1: str | None = None,
+) -> Stated:
     """Fetch a file, going on where an earlier call stopped.
 
     Parameters
@@ -143,6 +152,8 @@ def download(url: str, path: Path, *, n_bytes: int | None, sha256: str | None, a
         checked.
     about : int or None
         Where n_bytes is None: its size to a factor of two. A page that says "blocked" is smaller.
+    git_sha1 : str or None
+        What Git calls the file in the commit that the address names; see `git_sha1_of`.
 
     Returns
     -------
@@ -157,7 +168,7 @@ def download(url: str, path: Path, *, n_bytes: int | None, sha256: str | None, a
     ValueError
         The server offers a file of another size or sent other bytes; nothing is kept of these.
     """
-    return download_all([File(url, path, n_bytes, sha256, about)], n_at_once=1)[0]
+    return download_all([File(url, path, n_bytes, sha256, about, git_sha1=git_sha1)], n_at_once=1)[0]
 
 
 def download_all(files: Sequence[File], *, n_at_once: int) -> list[Stated]:
@@ -357,7 +368,7 @@ def _earlier(file: File, part: Path, note: Path) -> Stated:
     """What is known of the part that an earlier call left. One that nothing ties to this file is not gone on with."""
     stated = _read_note(note)
     if stated is None or stated.url != file.url or not stated.ties:
-        if file.sha256 is None:
+        if file.sha256 is None and file.git_sha1 is None:
             part.unlink(missing_ok=True)
         note.unlink(missing_ok=True)
         return Stated(file.url)
@@ -368,9 +379,11 @@ def _disagreement(file: File, path: Path, stated: Stated) -> str | None:
     """How a file differs from what is known of it; None: it does not."""
     if file.sha256 is not None and not (found := sha256_of(path)).startswith(file.sha256):
         return f"with sha256 {found}, expected {file.sha256}"
+    if file.git_sha1 is not None and (found := git_sha1_of(path)) != file.git_sha1:
+        return f"with the Git hash {found}, expected {file.git_sha1}"
     if stated.sha256 and (found := sha256_of(path)) != stated.sha256:
         return f"with sha256 {found}, and the server states {stated.sha256}"
-    if stated.git_sha1 and (found := _git_sha1(path)) != stated.git_sha1:
+    if stated.git_sha1 and (found := git_sha1_of(path)) != stated.git_sha1:
         return f"with the Git hash {found}, and the server states {stated.git_sha1}"
     if stated.md5 and (found := _digest(path, "md5")) != stated.md5:
         return f"with MD5 {found}, and the server states {stated.md5}"
@@ -384,7 +397,7 @@ def _digest(path: Path, kind: str) -> str:
         return hashlib.file_digest(file, kind).hexdigest()
 
 
-def _git_sha1(path: Path) -> str:
+def git_sha1_of(path: Path) -> str:
     """What Git calls a file: the SHA-1 of "blob", its size and its bytes."""
     digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
@@ -513,7 +526,7 @@ def _receive(
     `stated` is what is known of the part, and becomes what this answer says.
     """
     have = _size(part)
-    if not (stated.ties or stated.total or file.n_bytes or file.sha256):
+    if not (stated.ties or stated.total or file.n_bytes or file.sha256 or file.git_sha1):
         have = 0  # nothing would tell that the rest is of another version of the file
     request = urllib.request.Request(file.url, headers={"User-Agent": "spikevaediff", "Accept-Encoding": "identity"})
     if stated.is_azure or _AZURE.search(urlsplit(file.url).hostname or ""):
@@ -561,7 +574,7 @@ def _receive(
                 setattr(said, name, getattr(said, name) or getattr(stated, name))
         said.total = total
         vars(stated).update(asdict(said))
-        if total is None and not response.chunked and not (stated.is_checkable or file.sha256):
+        if total is None and not response.chunked and not (stated.is_checkable or file.sha256 or file.git_sha1):
             raise OSError(
                 "the server does not say how long the file is, and no checksum of it is known: a cut connection could "
                 "not be told from its end"

@@ -17,14 +17,17 @@ def unread(params: Mapping[str, Any]) -> list[str]:
     Parameters
     ----------
     params : mapping
-        Sections split, regress and evaluate of params.yaml.
+        Sections areas, quality, split, regress and evaluate of params.yaml.
 
     Returns
     -------
     list of str
         In the order of the sections: split.n_test, regress.vdvae.banded (with all that is in it), ...
     """
-    found = [f"split.{name}" for name in [SPLIT.get(params["split"].get("method", ""))] if name in params["split"]]
+    areas = [area for listed in params["areas"].values() if isinstance(listed, list) for area in listed]
+    anchor = [name for name in params["quality"] if name.startswith("anchor_")]
+    found = [f"quality.{name}" for name in anchor if params["quality"]["anchor_area"] not in areas]
+    found += [f"split.{name}" for name in [SPLIT.get(params["split"].get("method", ""))] if name in params["split"]]
     for space, options in params["regress"].items():
         others = [name for name, value in options.items() if isinstance(value, Mapping) and name != options["method"]]
         found += [f"regress.{space}.{name}" for name in others]

@@ -1,0 +1,31 @@
+"""What is known of a session is compared with what was found in it."""
+
+import hashlib
+
+import pytest
+
+from spikevaediff.recordings import facts
+
+
+def test_what_agrees_is_printed_and_what_nobody_knew_is_said_to_be_new(capsys: pytest.CaptureFixture[str]) -> None:
+    facts.check("session 7", {"units": 12, "images": 118}, {"units": 12, "images": None, "repeats": 50})
+    assert capsys.readouterr().err == "session 7: units 12 as expected; images 118 not known before\n"
+
+
+def test_a_difference_stops_with_what_was_expected() -> None:
+    with pytest.raises(
+        ValueError, match="session 7 is not as it is known: units is 11, expected 12; order is b, expec"
+    ):
+        facts.check("session 7", {"units": 11, "images": 118, "order": "b"}, {"units": 12, "images": 118, "order": "a"})
+
+
+def test_a_fact_that_nothing_can_tell_from_a_wrong_one_is_refused() -> None:
+    with pytest.raises(KeyError, match="nothing says what channels of session 7 should be; the facts are units"):
+        facts.check("session 7", {"channels": 96}, {"units": 12})
+
+
+def test_the_hash_of_an_order_is_that_of_the_hashes_one_after_the_other() -> None:
+    inner = b"".join(hashlib.sha256(content).digest() for content in (b"one", b"two"))
+    assert facts.order_of([b"one", b"two"]) == hashlib.sha256(inner).hexdigest()
+    assert facts.order_of([b"two", b"one"]) != facts.order_of([b"one", b"two"])
+    assert facts.order_of([b"onetwo", b""]) != facts.order_of([b"one", b"two"])
