@@ -9,6 +9,7 @@ import torch
 from conftest import close
 
 from spikevaediff.encoding import encoder, noise, of_folds, readout, windows
+from spikevaediff.encoding.families import gabor
 
 NAMES = ["luminance", "gabor"]
 UNITS = {"unit_id": np.arange(6), "session_id": np.zeros(6, np.int64), "area": np.array(["VISp"] * 6)}
@@ -257,3 +258,19 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         noise.covariance(np.ones((3, 2)))
     with pytest.raises(ValueError, match="no unit has any residual"):
         noise.covariance(np.zeros((5, 2)))
+
+
+@pytest.mark.parametrize("name", ["luminance", "gabor", "alexnet", "efficientnet"])
+def test_no_weight_of_a_window_is_subnormal(name: str) -> None:
+    """Products with numbers that float32 cannot normalise take twenty times as long, and change nothing."""
+    for layer in encoder.family(name).WINDOWS:
+        for side in (5, 16, 23):
+            place = windows.weights(windows.grid(layer), side, side)
+            close(place.sum(1), np.ones(len(place)))
+            assert np.all((place == 0) | (place >= windows.NEGLIGIBLE))
+
+
+def test_no_gabor_has_a_subnormal_envelope() -> None:
+    for sigma, places in gabor.LAYERS:
+        envelope = gabor._matrices(sigma, places)[0]
+        assert torch.all((envelope == 0) | (envelope >= windows.NEGLIGIBLE))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from spikevaediff.encoding.families import IMAGE_PX
+from spikevaediff.encoding.windows import NEGLIGIBLE
 
 ASSETS: tuple[str, ...] = ()
 # (sigma, places a side): image widths. Places are about one sigma apart.
@@ -56,6 +57,7 @@ def _matrices(sigma: float, places: int) -> tuple[Tensor, Tensor, Tensor, Tensor
     distance = pixel[None] - centre[:, None]
     envelope = torch.exp(-(distance**2) / (2 * sigma**2))
     envelope /= envelope.sum(1, keepdim=True)
+    envelope = torch.where(envelope < NEGLIGIBLE, 0.0, envelope)
     angle = torch.arange(N_ORIENTATIONS, dtype=torch.float64) * math.pi / N_ORIENTATIONS
     k = 2 * math.pi * CYCLES_PER_SIGMA / sigma
     waves_x = envelope * torch.exp(1j * k * torch.cos(angle)[:, None, None] * distance)
