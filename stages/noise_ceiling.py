@@ -36,7 +36,7 @@ def main(run: str, space: str, population: str) -> None:
     ceiling = stages.section(params, "noise_ceiling")
     stages.check_options(predicted_from_halves, ceiling, "noise_ceiling")
     stages.check_positive("noise_ceiling", n_draws=ceiling["n_draws"])
-    how = stages.section(params, "regress", space, "renormalise")
+    how = regress.options_of(params, space)["renormalise"]
     method, transform, options = regress.method_of(params, space)
     responses = Responses.load(f"artifacts/responses/{population}.npz")
     split = ImageSplit.load("artifacts/split.npz")

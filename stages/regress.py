@@ -11,6 +11,7 @@ from rich.progress import track
 
 import stages
 from spikevaediff.files.atomic import replacing
+from spikevaediff.parameters.of_space import COMMON, of_space
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import BLANK, Features, ImageSplit, LibraryResponses, Responses, rows_of
 from spikevaediff.regression import jax_cache, new_responses
@@ -22,7 +23,7 @@ def main(run: str, space: str, population: str) -> None:
     """Write the out-of-fold prediction of every test image, what the fits chose, and a fit to all images."""
     jax_cache.keep()
     params = stages.declared(f"regress@{run}")
-    how = stages.section(params, "regress", space, "renormalise")
+    how = options_of(params, space)["renormalise"]
     method, transform, options = method_of(params, space)
     responses = Responses.load(f"artifacts/responses/{population}.npz")
     split = ImageSplit.load("artifacts/split.npz")
@@ -78,10 +79,15 @@ def main(run: str, space: str, population: str) -> None:
     )
 
 
+def options_of(params: dict[str, Any], space: str) -> dict[str, Any]:
+    """What params.yaml says of the regression of a space: in `regress.common`, and of the space alone."""
+    return of_space({name: stages.section(params, "regress", name) for name in (COMMON, space)}, space)
+
+
 def method_of(params: dict[str, Any], space: str) -> tuple[ModuleType, str, dict[str, Any]]:
     """The regression that predicts a space, the transform of its responses and the options of its fit."""
-    options = dict(stages.section(params, "regress", space))
-    name = stages.section(params, "regress", space, "method")
+    options = options_of(params, space)
+    name = options["method"]
     method = stages.module("regression/methods", name)
     # Options of all methods stand side by side, so that the name alone switches from one to another.
     of_method = {other: options.pop(other) for other in stages.modules("regression/methods") if other in options}
@@ -114,9 +120,10 @@ def library_of(
     ValueError
         A transform that cannot take them, or rows of other features or units.
     """
-    if not stages.section(params, "regress", space, "library"):
+    options = options_of(params, space)
+    if not options["library"]:
         return None
-    if stages.section(params, "regress", space, "transform") != "none":
+    if options["transform"] != "none":
         raise ValueError(
             f"regress.{space}.transform must be none: encoding models, which answer the library, predict counts"
         )

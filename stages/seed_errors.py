@@ -27,7 +27,7 @@ def main() -> None:
     options, seed = stages.section(params, "seed_errors"), stages.section(params, "seed")
     stages.check_draws("seed_errors", n_draws=options["n_draws"], seed=options["seed"])
     model = stages.section(params, "models", stages.section(params, "model"), "vdvae")
-    how = stages.section(params, "regress", "vdvae", "renormalise")
+    how = regress.options_of(params, "vdvae")["renormalise"]
     method, transform, fitting = regress.method_of(params, "vdvae")
     shown, split = Stimuli.load("artifacts/images.npz"), ImageSplit.load("artifacts/split.npz")
     responses, features = (

@@ -10,6 +10,7 @@ from ruamel.yaml.events import AliasEvent
 
 import stages
 from spikevaediff.files.atomic import replacing
+from spikevaediff.parameters.of_space import of_space, spaces
 from spikevaediff.recordings import sessions
 from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.report.unread import unread
@@ -83,10 +84,9 @@ def check_names(params: dict[str, Any]) -> None:
     """
     dataset = stages.section(params, "dataset")
     stages.check_module("datasets", stages.section(params, "datasets", dataset).get("module", dataset))
-    spaces = stages.section(params, "models", stages.section(params, "model"))
-    for space, options in spaces.items():
+    for space, options in stages.section(params, "models", stages.section(params, "model")).items():
         stages.check_module("decoders" if space == "diffusion" else "features", options.get("module", space))
-    for space in stages.section(params, "regress"):
+    for space in spaces(stages.section(params, "regress")):
         stages.check_module("regression/methods", stages.section(params, "regress", space, "method"))
         check_library(params, space)
     families = stages.section(params, "encoding", "families")
@@ -110,7 +110,7 @@ def check_library(params: dict[str, Any], space: str) -> None:
     n, there = stages.section(params, "regress", space, "library"), stages.section(params, "library", "n_images")
     if not isinstance(n, int) or isinstance(n, bool) or not 0 <= n <= there:
         raise ValueError(f"params.yaml: regress.{space}.library is {n!r}, expected 0 to {there} (library.n_images)")
-    transform = stages.section(params, "regress", space, "transform")
+    transform = of_space(params["regress"], space)["transform"]
     if n and transform != "none":
         raise ValueError(
             f"params.yaml: regress.{space}.transform is {transform}, but encoding models, which answer the library, "

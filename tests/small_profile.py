@@ -24,7 +24,7 @@ SMALL: dict[str, Any] = {
     "datasets.simulated.log_gain": 1.0,
     "split.n_folds": 3,
     "models.mini.vdvae.n_layers": 4,
-    **{f"regress.{space}.alphas": [10.0, 100.0, 1000.0, 10000.0] for space in ("vdvae", "text", "vision")},
+    "regress.common.alphas": [10.0, 100.0, 1000.0, 10000.0],
     "encoding.families": ["luminance"],
     "library.n_images": 360,  # more than units, as the posterior's regression wants
     "regress.vdvae.library": 360,

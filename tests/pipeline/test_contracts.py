@@ -134,6 +134,7 @@ def test_params_name_modules_and_their_options() -> None:
 def test_sections_of_params_have_the_keys_and_kinds_of_their_functions() -> None:
     from spikevaediff.captioning import blip2
     from spikevaediff.evaluation import scores
+    from spikevaediff.parameters.of_space import spaces
     from spikevaediff.regression import split
     from stages import curves, layers, noise_ceiling, quality, regions, regress, report
 
@@ -152,13 +153,15 @@ def test_sections_of_params_have_the_keys_and_kinds_of_their_functions() -> None
         (report.draw_gallery, params["report"], (), ()),
     ):
         stages.check_options(function, options, function.__name__, stage=stage, passed=passed)
-    for space, options in params["regress"].items():
+    common = params["regress"]["common"]
+    for space in spaces(params["regress"]):
         for method in ("ridge", "kernel_ridge", "banded"):
             for folds in ("image", 5):
-                regress.method_of({"regress": {space: options | {"method": method, "folds": folds}}}, space)
+                own = params["regress"][space] | {"method": method, "folds": folds}
+                regress.method_of({"regress": {"common": common, space: own}}, space)
     for wrong in ({"alphas": 5.0}, {"folds": 2.5}, {"seed": "x"}, {"alpha_scope": 1}):
         with pytest.raises(ValueError, match=rf"params.yaml: regress.vdvae.{next(iter(wrong))} is .*, expected "):
-            regress.method_of({"regress": {"vdvae": params["regress"]["vdvae"] | wrong}}, "vdvae")
+            regress.method_of({"regress": {"common": common, "vdvae": params["regress"]["vdvae"] | wrong}}, "vdvae")
     for sessions in ("all", 791319847, [791319847]):
         one = params["datasets"]["allen"] | {"sessions": sessions}
         acquire = stages.module("datasets", "allen").acquire

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from spikevaediff.parameters.of_space import spaces
+
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = {
     "spikevaediff": ROOT / "src",
@@ -27,6 +29,7 @@ PLUMBING = {
     "src/spikevaediff/files/download.py",
     "src/spikevaediff/files/file_structure.py",
     "src/spikevaediff/networks/torchvision_ops.py",
+    "src/spikevaediff/parameters/of_space.py",
     "vendor/loading/machine.py",
 }
 
@@ -207,11 +210,34 @@ def test_the_chosen_regression_is_a_dependency() -> None:
     assert "src/spikevaediff/regression/methods/${item.method}.py" in text
 
 
+@pytest.mark.parametrize("space", ["vdvae", "text", "vision"])
+def test_what_is_said_of_one_feature_space_reruns_its_regressions_alone(space: str) -> None:
+    """A key below regress.<space>, where it overrides regress.common; the stages after them follow by their results."""
+    from dvc.dependency import ParamsDependency
+    from dvc.repo import Repo
+
+    with Repo(str(ROOT)) as repo:
+        declared = {
+            stage.addressing: {name for dep in stage.deps if isinstance(dep, ParamsDependency) for name in dep.params}
+            for stage in repo.index.stages
+        }
+    control = "control" if space == "vdvae" else f"control_{space}"
+    fitted = {f"regress@{space}", f"regress@{control}"}
+    if space == "vdvae":
+        fitted |= {"noise_ceiling@vdvae", "seed_errors"}
+    readers = {name for name, params in declared.items() if params & {"regress", f"regress.{space}"}}
+    assert readers == fitted | {"start", "page"}
+    assert {name for name, params in declared.items() if "regress.common" in params} >= fitted
+    assert {name for name, params in declared.items() if f"regress.{space}.library" in params} == {
+        f"library_features@{space}"
+    }
+
+
 def test_no_parameter_is_read_that_is_not_there() -> None:
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     assert params["dataset"] in params["datasets"]
     assert params["model"] in params["models"]
-    assert set(params["regress"]) <= set(params["models"][params["model"]])
+    assert set(spaces(params["regress"])) <= set(params["models"][params["model"]])
 
 
 @pytest.mark.parametrize("folder", ["src", "vendor", "stages"])

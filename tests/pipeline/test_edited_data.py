@@ -162,7 +162,7 @@ def test_data_put_back_are_restored(clone: Path) -> None:
     ("setting", "message"),
     [
         ("dataset=simulatd", "params.yaml has no datasets.simulatd; datasets has simulated, allen, mine, other"),
-        ("regress.text.method=rigde", "'rigde', which is not in src/spikevaediff/regression; there are banded, kernel"),
+        ("regress.text.method=rigde", "'rigde', which is not in src/spikevaediff/regression/methods; there are banded"),
     ],
 )
 def test_a_name_that_nothing_has_is_refused_before_anything_runs(setting: str, message: str, clone: Path) -> None:

@@ -347,7 +347,7 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "a regression that does not exist": (
         REGRESS,
         params({"regress.vdvae.method": "rigde"}),
-        r"asks for 'rigde', which is not in src/spikevaediff/regression; there are .*ridge",
+        r"asks for 'rigde', which is not in src/spikevaediff/regression/methods; there are .*ridge",
     ),
     "a misspelt key of regress": (
         REGRESS,

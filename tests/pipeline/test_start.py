@@ -94,15 +94,16 @@ def test_a_limit_of_units_is_a_number_or_null(value: Any) -> None:
 
 
 def test_parameters_of_choices_that_were_not_made_are_not_shown(tmp_path: Path) -> None:
-    spaces = ("vdvae", "text", "vision")
-    others = [f"regress.{space}.{name}" for space in spaces for name in ("kernel_ridge", "banded")]
-    assert unread(PARAMS) == ["split.n_test", *others]
-    assert unread(changed("regress.text.method", "banded", tmp_path)).count("regress.text.banded") == 0
+    assert unread(PARAMS) == ["split.n_test", "regress.common.kernel_ridge", "regress.common.banded"]
+    assert unread(changed("regress.text.method", "banded", tmp_path)) == ["split.n_test", "regress.common.kernel_ridge"]
+    own = changed("regress.text.banded", {"bands": "time_bin"}, tmp_path)
+    assert unread(own)[-1] == "regress.text.banded"
     assert unread(changed("split.method", "hold_out", tmp_path))[0] == "split.n_folds"
     shown = without(PARAMS, unread(PARAMS))
     assert set(PARAMS["split"]) - set(shown["split"]) == {"n_test"}
-    assert set(PARAMS["regress"]["text"]) - set(shown["regress"]["text"]) == {"kernel_ridge", "banded"}
-    assert shown["regress"]["text"]["alphas"] == PARAMS["regress"]["text"]["alphas"]
+    assert set(PARAMS["regress"]["common"]) - set(shown["regress"]["common"]) == {"kernel_ridge", "banded"}
+    assert shown["regress"]["common"]["alphas"] == PARAMS["regress"]["common"]["alphas"]
+    assert shown["regress"]["text"] == PARAMS["regress"]["text"]
     assert shown["evaluate"] == PARAMS["evaluate"]
 
 

@@ -70,6 +70,21 @@ def test_a_path_that_params_yaml_lacks_is_refused() -> None:
         sweep.experiments("s", {"a.bb": [1]}, PARAMS)
 
 
+def test_what_all_feature_spaces_have_in_common_is_varied_for_one(tmp_path: Path) -> None:
+    text = "regress:\n  common:\n    folds: image\n    banded:\n      max_steps: 9\n  text:\n    method: ridge\n"
+    (tmp_path / "params.yaml").write_text(text)
+    reader = YAML(typ="safe")
+    params = reader.load(text)
+    found = sweep.experiments("s", {"regress.text.folds": [5], "regress.text.banded.max_steps": [3]}, params)
+    assert found == {"s-0": ["++regress.text.folds=5", "++regress.text.banded.max_steps=3"]}
+    apply_overrides(tmp_path / "params.yaml", found["s-0"])
+    params["regress"]["text"] |= {"folds": 5, "banded": {"max_steps": 3}}
+    assert reader.load(tmp_path / "params.yaml") == params
+    for path in ("regress.text.fold", "regress.txt.folds", "regress.text.method.folds"):
+        with pytest.raises(KeyError, match=rf"sweep s: params.yaml has no {path}"):
+            sweep.experiments("s", {path: [1]}, params)
+
+
 def test_the_ready_made_sweeps_fit_params_yaml() -> None:
     grids, params = sweep.load(ROOT / "sweeps.yaml"), YAML(typ="safe").load(ROOT / "params.yaml")
     for name, grid in grids.items():

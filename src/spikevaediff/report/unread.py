@@ -7,6 +7,8 @@ to a choice that was not made is listed here, for the first stage to say and for
 from collections.abc import Mapping
 from typing import Any
 
+from spikevaediff.parameters.of_space import COMMON, of_space, spaces
+
 SPLIT = {"k_fold": "n_test", "hold_out": "n_folds"}  # what each method does not read
 OWN_SIZE = ("mindeye", "brain_diffuser_2023")  # protocols that compare pixels at a size of their own
 
@@ -22,15 +24,18 @@ def unread(params: Mapping[str, Any]) -> list[str]:
     Returns
     -------
     list of str
-        In the order of the sections: split.n_test, regress.vdvae.banded (with all that is in it), ...
+        In the order of the sections: split.n_test, regress.common.banded (with all that is in it), ...
     """
     areas = [area for listed in params["areas"].values() if isinstance(listed, list) for area in listed]
     anchor = [name for name in params["quality"] if name.startswith("anchor_")]
     found = [f"quality.{name}" for name in anchor if params["quality"]["anchor_area"] not in areas]
     found += [f"split.{name}" for name in [SPLIT.get(params["split"].get("method", ""))] if name in params["split"]]
-    for space, options in params["regress"].items():
-        others = [name for name, value in options.items() if isinstance(value, Mapping) and name != options["method"]]
-        found += [f"regress.{space}.{name}" for name in others]
+    regress = params["regress"]
+    read = {space: {of_space(regress, space)["method"]} for space in spaces(regress)}
+    read[COMMON] = set().union(*read.values())
+    for name, options in regress.items():
+        others = [key for key, value in options.items() if isinstance(value, Mapping) and key not in read[name]]
+        found += [f"regress.{name}.{key}" for key in others]
     if params["evaluate"].get("protocol") in OWN_SIZE:
         found.append("evaluate.size_px")
     return found

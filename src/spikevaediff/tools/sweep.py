@@ -16,6 +16,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from spikevaediff.parameters.of_space import COMMON
+
 _NO_TEXT = {"true", "false", "null", "nan", "inf"}
 
 
@@ -49,18 +51,33 @@ def experiments(name: str, grid: Mapping[str, Sequence[Any]], params: Mapping[st
     KeyError
         A path is not in params.yaml; DVC would add it as a new parameter that nothing reads.
     """
+    sign = {}
     for path in grid:
-        found: Any = params
-        for key in path.split("."):
-            if not isinstance(found, Mapping) or key not in found:
+        section, _, rest = path.removeprefix("regress.").partition(".")
+        sign[path] = ""
+        if not _has(params, path):
+            # What all feature spaces have in common may be said of one: `++` adds it there.
+            if not (_has(params, f"regress.{section}") and _has(params, f"regress.{COMMON}.{rest}")):
                 raise KeyError(f"sweep {name}: params.yaml has no {path}")
-            found = found[key]
+            sign[path] = "++"
     combinations = list(itertools.product(*grid.values()))
     width = len(str(len(combinations) - 1))
     return {
-        f"{name}-{i:0{width}d}": [f"{path}={_text(value)}" for path, value in zip(grid, values, strict=True)]
+        f"{name}-{i:0{width}d}": [
+            f"{sign[path]}{path}={_text(value)}" for path, value in zip(grid, values, strict=True)
+        ]
         for i, values in enumerate(combinations)
     }
+
+
+def _has(params: Mapping[str, Any], path: str) -> bool:
+    """Whether nested parameters have a path."""
+    found: Any = params
+    for key in path.split("."):
+        if not isinstance(found, Mapping) or key not in found:
+            return False
+        found = found[key]
+    return True
 
 
 def _text(value: Any) -> str:
