@@ -271,7 +271,7 @@ def mistakes() -> str:
             # Where every fold tests one image there is neither chance nor a p-value.
             *(row[name] and f"{float(row[name]):.3f}" for name in numbers),
         ]
-        for row in tables.read("artifacts/seed_errors.csv")
+        for row in tables.read("artifacts/known_mistakes.csv")
     ]
     columns = ["mistake", "PixCorr", "its chance", "p", "two-way identification", "contrast"]
     note = page.paragraphs(

@@ -190,12 +190,12 @@ def of_recordings(source: str) -> dict[str, str | bytes]:
     )
     areas, pairs, bands, wrong = (
         tables.read(f"artifacts/{name}.csv")
-        for name in ("regions/curves", "regions/tests", "regions/bands", "seed_errors")
+        for name in ("regions/curves", "regions/tests", "regions/bands", "known_mistakes")
     )
     return {
         "plots/regions.csv": csv_text(areas),
         "plots/regions.png": area_plots.draw(areas, pairs, bands, title=f"Areas compared fairly: {source}"),
-        "plots/seed_errors.csv": csv_text([{k: v for k, v in row.items() if k != "what"} for row in wrong]),
+        "plots/known_mistakes.csv": csv_text([{k: v for k, v in row.items() if k != "what"} for row in wrong]),
         "plots/quality.csv": csv_text(recording_plots.quality_rows(judged)),
         "plots/quality_filters.csv": csv_text(recording_plots.filter_rows(judged)),
         "plots/quality.png": recording_plots.draw_quality(judged, units, source),

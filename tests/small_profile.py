@@ -45,7 +45,7 @@ SMALL: dict[str, Any] = {
     "regions.n_draws": 1,
     "regions.n_resamples": 200,
     "regions.max_steps": 3,
-    "seed_errors.n_draws": 200,
+    "known_mistakes.n_draws": 200,
 }
 STAGES = {
     "start",
@@ -107,7 +107,7 @@ STAGES = {
     "baselines",
     "checks@vdvae",
     "regions",
-    "seed_errors",
+    "known_mistakes",
     "report",
     "page",
 }

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -11,6 +12,7 @@ from ruamel.yaml import YAML
 
 import stages
 from spikevaediff.encoding import posterior
+from spikevaediff.regression import task
 from stages.decode_posterior import GIVEN
 
 PACKAGE = ROOT / "src" / "spikevaediff"
@@ -131,12 +133,18 @@ def test_params_name_modules_and_their_options() -> None:
             stages.check_options(decode, both, f"decode.{name}", stage=("module",), passed=passed)
 
 
+def check_regression(regress: dict[str, Any], space: str) -> None:
+    method = stages.module("regression/methods", regress["method"])
+    stages.check_options(method.fit, task.options_of(regress), f"regress.{space}", stage=task.OWN, passed=task.GIVEN)
+
+
 def test_sections_of_params_have_the_keys_and_kinds_of_their_functions() -> None:
+    from spikevaediff.analysis import known_mistakes
     from spikevaediff.captioning import blip2
-    from spikevaediff.evaluation import scores
-    from spikevaediff.parameters.of_space import spaces
+    from spikevaediff.evaluation import noise_ceiling, scores
+    from spikevaediff.parameters.of_space import of_space, spaces
     from spikevaediff.regression import split
-    from stages import curves, layers, noise_ceiling, quality, regions, regress, report
+    from stages import curves, layers, quality, regions, report
 
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     device = ("batch_size", "device")
@@ -147,21 +155,20 @@ def test_sections_of_params_have_the_keys_and_kinds_of_their_functions() -> None
         (quality.judged, params["quality"], (), ("areas", "window_s", "limits")),
         (curves.latency_rows, params["curves"]["latency"], (), ("areas", "limits", "n_resamples", "seed")),
         (curves.count_rows, params["curves"]["counts"], (), ("n_resamples", "seed")),
-        (noise_ceiling.predicted_from_halves, params["noise_ceiling"], (), ()),
+        (noise_ceiling.of_task, params["noise_ceiling"], (), ()),
+        (known_mistakes.rows, params["known_mistakes"], (), ("noise_seed",)),
         (layers.study, params["models"]["mini"]["vdvae"] | params["layers"], (), device),
         (regions.compare, params["regions"], (), ()),
         (report.draw_gallery, params["report"], (), ()),
     ):
         stages.check_options(function, options, function.__name__, stage=stage, passed=passed)
-    common = params["regress"]["common"]
     for space in spaces(params["regress"]):
         for method in ("ridge", "kernel_ridge", "banded"):
             for folds in ("image", 5):
-                own = params["regress"][space] | {"method": method, "folds": folds}
-                regress.method_of({"regress": {"common": common, space: own}}, space)
+                check_regression(of_space(params["regress"], space) | {"method": method, "folds": folds}, space)
     for wrong in ({"alphas": 5.0}, {"folds": 2.5}, {"seed": "x"}, {"alpha_scope": 1}):
         with pytest.raises(ValueError, match=rf"params.yaml: regress.vdvae.{next(iter(wrong))} is .*, expected "):
-            regress.method_of({"regress": {"common": common, "vdvae": params["regress"]["vdvae"] | wrong}}, "vdvae")
+            check_regression(of_space(params["regress"], "vdvae") | wrong, "vdvae")
     for sessions in ("all", 791319847, [791319847]):
         one = params["datasets"]["allen"] | {"sessions": sessions}
         acquire = stages.module("datasets", "allen").acquire

@@ -222,7 +222,7 @@ def features(image_id: list[int]) -> Features:
 
 
 def test_a_regression_takes_records_of_one_set_of_images_only() -> None:
-    from stages.regress import check_same_images
+    from spikevaediff.regression.task import check_same_images
 
     split = ImageSplit(np.arange(4), np.array([0, 1, 0, 1]))
     every = [3, 0, 1, 2]
@@ -238,7 +238,7 @@ def test_a_regression_takes_records_of_one_set_of_images_only() -> None:
 
 
 def test_bands_name_every_column_of_the_response_matrix() -> None:
-    from stages.regress import bands_of
+    from spikevaediff.regression.task import bands_of
 
     units = UnitTable(*[np.arange(2)] * 2, np.array(["VISp", "LP"]), *[np.ones(2)] * 5)
     responses = Responses.make(

@@ -122,7 +122,9 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(tmp_path: Path) -> No
 
 def test_a_mistake_without_chance_or_p_value_has_empty_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = {"pixcorr": 0.25, "pixcorr_chance": None, "p": None, "two_way": 0.5, "contrast": 1.0}
-    tables.write(tmp_path / "artifacts/seed_errors.csv", [{"mistake": "nsd_alphas", "what": "One penalty"} | numbers])
+    tables.write(
+        tmp_path / "artifacts/known_mistakes.csv", [{"mistake": "nsd_alphas", "what": "One penalty"} | numbers]
+    )
     monkeypatch.chdir(tmp_path)
     assert "<td>0.250</td><td></td><td></td><td>0.500</td><td>1.000</td>" in stage.mistakes()
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from spikevaediff.evaluation.metrics import two_way
 from spikevaediff.recordings import identity, preprocessing
-from spikevaediff.records import BLANK, ImageSplit, rows_of
+from spikevaediff.records import BLANK, ImageSplit
+from spikevaediff.regression import cross_validation, folds
 from spikevaediff.regression.methods import ridge
 
 BAND = (2.5, 97.5)
@@ -116,29 +117,17 @@ def pixel_scores(
         Pearson correlation over pixels of predicted and shown, and two-way identification by it among all test images,
         as what each image adds to it (two_way.projection): bands and tests are over pairs of images.
     """
-    test_ids = split.test_ids
-    predicted, shown = np.zeros((len(test_ids), y.shape[1])), np.zeros((len(test_ids), y.shape[1]))
     x = np.pad(x, ((0, 0), (0, n_columns - x.shape[1])))
-    for fold in range(split.n_folds):
-        train, test = (rows_of(ids, split.image_id, "the split") for ids in split.ids(fold))
-        scale = preprocessing.scale_of(x[train])
-        mean = y[train].mean(0, keepdims=True)
-        z = preprocessing.standardise(x[train], scale)
-        rows = rows_of(split.image_id[test], test_ids, "the split")
-        shown[rows] = y[test] - mean
-        if not z.any():  # units that were silent in training: the mean is all there is to predict
-            continue
-        fit = ridge.fit(
-            z,
-            y[train] - mean,
-            y_row=np.arange(len(train)),
-            group_size=np.array([y.shape[1]]),
-            alphas=alphas,
-            alpha_scope="global",
-            folds="image",
-            seed=0,
-        )
-        predicted[rows] = ridge.predict(fit, preprocessing.standardise(x[test], scale))
+    options = {
+        "group_size": np.array([y.shape[1]]),
+        "alphas": alphas,
+        "alpha_scope": "global",
+        "folds": "image",
+        "seed": 0,
+    }
+    found = cross_validation.predict(x, y, split, ridge, options, deviations=True)
+    predicted = found.raw[0].astype(np.float64)
+    shown = (y[split.fold >= 0] - folds.training_mean(y, split)).astype(np.float64)
     unit = []
     for values in (shown, predicted):
         centred = values - values.mean(1, keepdims=True)

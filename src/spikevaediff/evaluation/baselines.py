@@ -9,6 +9,7 @@ import numpy as np
 from spikevaediff import images
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import ImageSplit, Reconstructions, Responses, Stimuli, rows_of
+from spikevaediff.regression import folds
 
 MID_GREY = 128
 
@@ -44,11 +45,7 @@ def mean_training_image(stimuli: Stimuli, split: ImageSplit, *, size_px: int) ->
         The stimuli lack an image of the split.
     """
     everything = images.resize(stimuli.rows(split.image_id), size_px)
-    pixels = np.empty((len(split.test_ids), size_px, size_px), np.uint8)
-    for fold in range(split.n_folds):
-        train_ids, test_ids = split.ids(fold)
-        mean = everything[rows_of(train_ids, split.image_id, "ImageSplit")].mean(axis=0)
-        pixels[rows_of(test_ids, split.test_ids, "ImageSplit")] = np.rint(mean).astype(np.uint8)
+    pixels = np.rint(folds.training_mean(everything, split)).astype(np.uint8)
     return Reconstructions(split.test_ids, images.rgb(pixels))
 
 
@@ -62,16 +59,15 @@ def nearest_training_image(responses: Responses, split: ImageSplit) -> np.ndarra
     int64, (n_test,), image ids, in the order of split.test_ids
     """
     x = preprocessing.response_matrix(responses, transform="none")
-    chosen = np.empty(len(split.test_ids), np.int64)
+    means = preprocessing.mean_over_presentations(x, responses.image_id, split.image_id)
+    chosen = np.empty(len(split.image_id), np.int64)
     for fold in range(split.n_folds):
-        train_ids, test_ids = split.ids(fold)
-        train, test = (preprocessing.mean_over_presentations(x, responses.image_id, i) for i in (train_ids, test_ids))
-        scale = preprocessing.scale_of(train)
-        a, b = (preprocessing.standardise(z, scale) for z in (train, test))
-        a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
-        length = np.maximum(np.linalg.norm(a, axis=1), np.finfo(float).tiny)
-        chosen[rows_of(test_ids, split.test_ids, "the split")] = train_ids[((b @ a.T) / length).argmax(1)]
-    return chosen
+        z = preprocessing.standardise(means, folds.standardisation(means, split, fold))
+        z = z - z.mean(1, keepdims=True)
+        test, train = split.fold == fold, split.fold != fold
+        length = np.maximum(np.linalg.norm(z[train], axis=1), np.finfo(float).tiny)
+        chosen[test] = split.image_id[train][((z[test] @ z[train].T) / length).argmax(1)]
+    return chosen[split.fold >= 0]
 
 
 def random_training_image(split: ImageSplit, *, seed: int) -> np.ndarray:

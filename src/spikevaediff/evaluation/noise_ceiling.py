@@ -20,8 +20,94 @@ from typing import Any
 
 import numpy as np
 
+from spikevaediff.recordings import reliability
 from spikevaediff.recordings.reliability import correlation_of_groups, spearman_brown
-from spikevaediff.records import Features
+from spikevaediff.records import BLANK, Features
+from spikevaediff.regression import cross_validation, folds
+from spikevaediff.regression.task import Task
+
+
+def of_task(
+    task: Task, source: str, progress: str, *, n_draws: int, seed: int
+) -> tuple[dict[str, Any], list[Features]]:
+    """The noise ceiling of a regression, from predictions of every test image by halves of its presentations.
+
+    Parameters
+    ----------
+    task : Task
+    source : str
+        The data set, for the record.
+    progress : str
+        What a progress bar says.
+    n_draws, seed : int
+        Dealings into halves that are averaged.
+
+    Returns
+    -------
+    dict
+        space, population, source, n_images, n_draws; presentations, [fewest, most of an image]; absent, None or why
+        there is no ceiling (a data set with one presentation of an image has none); mean, a row as those of `by_group`
+        for all groups together; groups, `by_group`.
+    list of two Features
+        Predictions from the halves of the first draw, as decoders take them; of no image where there are no halves:
+        nothing must be decoded and shown as if it came from a half.
+
+    Raises
+    ------
+    KeyError, ValueError
+        As cross_validation.predict.
+    """
+    image_id, split, features = task.responses.image_id, task.split, task.features
+    n_shown = np.unique(image_id[image_id != BLANK], return_counts=True)[1]
+    result: dict[str, Any] = {
+        "space": task.space,
+        "population": task.population,
+        "source": source,
+        "n_images": len(split.test_ids),
+        "n_draws": n_draws,
+        "presentations": [int(n_shown.min()), int(n_shown.max())],
+        "absent": None,
+        "mean": None,
+        "groups": [],
+    }
+    if n_shown.min() < 2:
+        result["absent"] = "images were shown once, or only the mean over presentations is known: no two halves"
+        none = np.empty((0, features.values.shape[1]), np.float32)
+        return result, [Features(task.space, split.test_ids[:0], none, features.group_name, features.group_size)] * 2
+    drawn = [reliability.halves(image_id, seed=seed, draw=draw) for draw in range(n_draws)]
+    found = cross_validation.predict(
+        task.x,
+        task.y,
+        split,
+        task.method,
+        task.options,
+        renormalise=task.renormalise,
+        library=task.simulated,
+        also=[m for h in drawn for m in reliability.half_means(task.presentations, image_id, h, split.image_id)],
+        decoded=(1, 2),
+        progress=progress,
+    )
+    real = features.rows(split.image_id)
+    mean = folds.training_mean(real, split, dtype=np.float64)
+    # In place: predictions of published latents fill 400 MB.
+    np.subtract(found.raw, mean, out=found.raw, casting="same_kind")
+    of_all, *of_halves = (task.record(values) for values in found.raw)
+    true = task.record((real[split.fold >= 0] - mean).astype(np.float32))
+    groups = by_group(list(zip(of_halves[::2], of_halves[1::2], strict=True)), of_all, true)
+    overall = [float(np.mean([group[name] for group in groups])) for name in ("half_correlation", "correlation")]
+    result |= {"mean": summary("mean", *overall), "groups": groups}
+    return result, [task.record(values) for values in found.renormalised]
+
+
+def in_words(result: dict[str, Any]) -> str:
+    """A line about what `of_task` found, for those who run it."""
+    if result["absent"]:
+        return f"absent: {result['absent']}"
+    mean = result["mean"]
+    return (
+        f"halves agree at {mean['half_correlation']:.3f}, so at most {mean['ceiling']:.3f}; reached "
+        f"{mean['correlation']:.3f} (mean over {len(result['groups'])} groups)"
+    )
 
 
 def by_group(pairs: list[tuple[Features, Features]], predicted: Features, true: Features) -> list[dict[str, Any]]:

@@ -1,13 +1,12 @@
 """Each mistake is the one that it is said to be: it destroys or flatters the score of a session that is known."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 
-from spikevaediff.analysis import seed_errors
+from spikevaediff.analysis import known_mistakes
 from spikevaediff.records import BLANK, Features, ImageSplit, Responses, UnitTable
 from spikevaediff.regression.methods import ridge
+from spikevaediff.regression.task import Task
 
 N_IMAGES, N_UNITS, N_REPEATS, N_DIMS = 30, 12, 4, 20
 ALPHAS = (0.1, 1.0, 10.0, 100.0)
@@ -46,19 +45,6 @@ def responses(features: Features) -> Responses:
 SPLIT = ImageSplit(np.arange(N_IMAGES), np.arange(N_IMAGES) % 5)
 
 
-def fit(z: np.ndarray, y: np.ndarray, alphas: tuple[float, ...] = ALPHAS) -> ridge.Fit:
-    return ridge.fit(
-        z,
-        y,
-        y_row=np.arange(len(z)),
-        group_size=np.array([N_DIMS]),
-        alphas=alphas,
-        alpha_scope="global",
-        folds="image",
-        seed=0,
-    )
-
-
 def similarity(predicted: np.ndarray, features: Features) -> float:
     truth = features.rows(SPLIT.test_ids)
     a, b = predicted - predicted.mean(0, keepdims=True), truth - truth.mean(0, keepdims=True)
@@ -66,22 +52,20 @@ def similarity(predicted: np.ndarray, features: Features) -> float:
 
 
 @pytest.fixture(scope="module")
-def found(features: Features, responses: Responses) -> dict[str, np.ndarray]:
-    x = responses.counts[:, :, 0].astype(np.float64)
-    right = partial(seed_errors.image_rows, x, responses)
-    wrong = partial(seed_errors.misaligned_rows, x, responses, every_id=SPLIT.image_id)
-    noise = seed_errors.noise_targets(features, seed=0)
-    run = partial(seed_errors.out_of_fold, split=SPLIT, predict=ridge.predict)
-    return {
-        "none": run(right, features, fit=fit, how="train"),
-        "noise_targets": run(right, noise, fit=fit, how="train"),
-        "training_rows_predicted": seed_errors.fitted_to_themselves(
-            right, features, SPLIT, fit=fit, predict=ridge.predict, how="train"
-        ),
-        "misaligned_rows": run(wrong, features, fit=fit, how="train"),
-        "nsd_alphas": run(right, features, fit=partial(fit, alphas=(seed_errors.NSD_ALPHA,)), how="none"),
-        "test_renormalisation": run(right, features, fit=fit, how="test_legacy"),
+def task(features: Features, responses: Responses) -> Task:
+    options = {
+        "group_size": features.group_size,
+        "alphas": ALPHAS,
+        "alpha_scope": "global",
+        "folds": "image",
+        "seed": 0,
     }
+    return Task("vdvae", "visual", responses, SPLIT, features, None, ridge, "none", "train", options)
+
+
+@pytest.fixture(scope="module")
+def found(task: Task) -> dict[str, np.ndarray]:
+    return {name: known_mistakes.predicted(task, name, seed=0) for name in known_mistakes.ERRORS}
 
 
 def test_the_honest_run_finds_what_is_there(found: dict[str, np.ndarray], features: Features) -> None:
@@ -111,22 +95,35 @@ def test_test_renormalisation_gives_every_fold_the_spread_of_its_training_target
         np.testing.assert_allclose(found["test_renormalisation"][test].std(0), features.rows(train).std(0), rtol=1e-3)
 
 
+def test_the_published_run_makes_both_mistakes(found: dict[str, np.ndarray], features: Features) -> None:
+    both = found["nsd_alphas_and_test_renormalisation"]
+    for fold in range(SPLIT.n_folds):
+        train, test = SPLIT.ids(fold)
+        np.testing.assert_allclose(both[test].std(0), features.rows(train).std(0), rtol=1e-3)
+    assert np.abs(both - found["test_renormalisation"]).max() > 0.01
+
+
+def test_a_mistake_that_there_is_not_is_refused(task: Task) -> None:
+    with pytest.raises(KeyError, match="there is no mistake 'nsd_alpha'; there are none, noise_targets, "):
+        known_mistakes.predicted(task, "nsd_alpha", seed=0)
+
+
 def test_noise_belongs_to_its_image(features: Features) -> None:
-    every = seed_errors.noise_targets(features, seed=0)
-    again = seed_errors.noise_targets(features, seed=0)
-    other = seed_errors.noise_targets(features, seed=1)
+    every = known_mistakes.noise_targets(features, seed=0)
+    again = known_mistakes.noise_targets(features, seed=0)
+    other = known_mistakes.noise_targets(features, seed=1)
     np.testing.assert_array_equal(every.values, again.values)
     assert not np.array_equal(every.values, other.values)
     assert abs(np.corrcoef(every.values.ravel(), features.values.ravel())[0, 1]) < 0.2
 
 
 def test_every_mistake_has_a_sentence() -> None:
-    assert next(iter(seed_errors.ERRORS)) == "none"
-    assert all(text[0].isupper() and not text.endswith(".") for text in seed_errors.ERRORS.values())
+    assert next(iter(known_mistakes.ERRORS)) == "none"
+    assert all(text[0].isupper() and not text.endswith(".") for text in known_mistakes.ERRORS.values())
 
 
 def test_statistics_of_test_images_need_two_of_them() -> None:
-    assert seed_errors.possible(SPLIT) == list(seed_errors.ERRORS)
-    alone = seed_errors.possible(ImageSplit(np.arange(5), np.arange(5)))
-    assert alone == [name for name in seed_errors.ERRORS if "test_renormalisation" not in name]
-    assert len(alone) == len(seed_errors.ERRORS) - 2
+    assert known_mistakes.possible(SPLIT) == list(known_mistakes.ERRORS)
+    alone = known_mistakes.possible(ImageSplit(np.arange(5), np.arange(5)))
+    assert alone == [name for name in known_mistakes.ERRORS if "test_renormalisation" not in name]
+    assert len(alone) == len(known_mistakes.ERRORS) - 2

@@ -1,0 +1,275 @@
+"""One regression of the pipeline: which features from which units by which method, and the rows that it learns from."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from spikevaediff.recordings import preprocessing
+from spikevaediff.records import BLANK, Features, ImageSplit, LibraryResponses, Responses, rows_of
+from spikevaediff.regression.cross_validation import Prediction
+from spikevaediff.regression.fits import Fit
+from spikevaediff.regression.renormalise import in_words
+
+# Keys of a section regress.<space> that are not for the fit, and what a fit is given besides.
+OWN = ("method", "transform", "renormalise", "library")
+GIVEN = ("y_row", "group_size", "n_scored")
+METHODS = sorted(path.stem for path in (Path(__file__).parent / "methods").glob("[!_]*.py"))
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one regression predicts, from what, and how.
+
+    space, population : str.
+    responses : Responses, of the population, presentation by presentation.
+    split : ImageSplit.
+    features : Features, the true ones, of all images of the split.
+    library : LibraryResponses and Features of the same images, or None.
+    method : module of spikevaediff.regression.methods.
+    transform, renormalise : str, as preprocessing.response_matrix and regression.renormalise take them.
+    options : keyword arguments of method.fit, but y_row and n_scored.
+    """
+
+    space: str
+    population: str
+    responses: Responses
+    split: ImageSplit
+    features: Features
+    library: tuple[LibraryResponses, Features] | None
+    method: ModuleType
+    transform: str
+    renormalise: str
+    options: dict[str, Any]
+
+    @cached_property
+    def presentations(self) -> np.ndarray:
+        """Responses, float64 (n_presentations, n_columns)."""
+        return preprocessing.response_matrix(self.responses, transform=self.transform)
+
+    @cached_property
+    def x(self) -> np.ndarray:
+        """Mean responses to images, float64 (n_images, n_columns), in the order of split.image_id."""
+        return preprocessing.mean_over_presentations(self.presentations, self.responses.image_id, self.split.image_id)
+
+    @cached_property
+    def y(self) -> np.ndarray:
+        """Features of the images, then of the library, float32 (n_images + n_library, n_dims)."""
+        real = self.features.rows(self.split.image_id)
+        return real if self.library is None else np.concatenate([real, self.library[1].values])
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """What a fit needs besides its scale to be applied to other responses: of new_responses.with_context."""
+        return {
+            "transform": self.transform,
+            "space": self.space,
+            "group_name": self.features.group_name,
+            "responses": self.responses,
+            "how": self.renormalise,
+            "image_id": self.split.image_id,
+        }
+
+    def record(self, values: np.ndarray) -> Features:
+        """Values (n_test, n_dims) as features of the test images."""
+        return replace(self.features, image_id=self.split.test_ids, values=values)
+
+    def says(self, found: Prediction, fit: Fit) -> str:
+        """A line about a prediction and the fit to all images, for those who run it."""
+        # Many at the largest are noise, by right; many at the smallest ask for a wider grid.
+        edges = ", ".join(f"{share:.0%} of targets at the {edge} penalty" for edge, share in fit.edge_share.items())
+        constant = f" ({fit.n_constant} that never vary are dropped)" if fit.n_constant else ""
+        nothing = (
+            ""
+            if self.features.varies
+            else f"; {self.space} is the same for every image, which leaves nothing to predict"
+        )
+        factors = np.stack([chosen["renormalise_factor"] for chosen in found.choices])
+        spread = in_words(factors, self.features.group_name) if self.renormalise == "train" else ""
+        and_library = f" and {len(self.library[1].image_id)} library images" if self.library else ""
+        return (
+            f"responses {self.presentations.shape} of {self.population} units{constant}{and_library} predict "
+            f"{found.raw[0].shape} of {self.space}, small matrices in {fit.precision}; {edges}{nothing}{spread}"
+        )
+
+    @cached_property
+    def simulated(self) -> np.ndarray | None:
+        """Responses to the library, float32 (n_folds + 1, n_library, n_columns); None without one."""
+        if self.library is None:
+            return None
+        responses, features = self.library
+        return responses.values[:, rows_of(features.image_id, responses.image_id, "the library's responses")]
+
+
+def options_of(regress: Mapping[str, Any]) -> dict[str, Any]:
+    """A section regress.<space> with the options of its method alone.
+
+    Options of all methods stand side by side there, so that the name alone switches from one to another.
+
+    Raises
+    ------
+    KeyError
+        The section does not name a method.
+    """
+    if "method" not in regress:
+        raise KeyError(f"params.yaml: a section of regress lacks method; choose one of {', '.join(METHODS)}")
+    options = {name: value for name, value in regress.items() if name not in METHODS}
+    return options | (regress.get(regress["method"]) or {})
+
+
+def load(
+    folder: str | Path,
+    space: str,
+    population: str,
+    regress: Mapping[str, Any],
+    method: ModuleType,
+    *,
+    with_library: bool = True,
+) -> Task:
+    """A regression from the results of earlier stages.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where these lie: artifacts.
+    space, population : str
+    regress : mapping
+        Section regress.<space> of params.yaml.
+    method : module
+        The one that the section names.
+    with_library : bool
+        False: real images alone, whatever the section says.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        A record is absent or damaged, or they are not of one set of images, units and dims.
+    """
+    folder = Path(folder)
+    responses = Responses.load(folder / "responses" / f"{population}.npz")
+    split = ImageSplit.load(folder / "split.npz")
+    features = Features.load(folder / "features" / f"{space}.npz")
+    check_same_images(responses, split, features, population)
+    options = {name: value for name, value in options_of(regress).items() if name not in OWN}
+    if "bands" in inspect.signature(method.fit).parameters:
+        options["bands"] = bands_of(responses, options["bands"])
+    n_columns = responses.counts.shape[1] * responses.counts.shape[2]
+    library = library_of(folder, space, population, regress, features, n_columns) if with_library else None
+    return Task(
+        space,
+        population,
+        responses,
+        split,
+        features,
+        library,
+        method,
+        regress["transform"],
+        regress["renormalise"],
+        options | {"group_size": features.group_size},
+    )
+
+
+def library_of(
+    folder: Path, space: str, population: str, regress: Mapping[str, Any], features: Features, n_columns: int
+) -> tuple[LibraryResponses, Features] | None:
+    """The rows that regress.<space>.library asks for; None where that is 0, or nothing can be learnt of the space.
+
+    Parameters
+    ----------
+    folder : Path
+        As in `load`.
+    space, population, regress
+        As in `load`.
+    features : Features
+        The true ones of real images.
+    n_columns : int
+        Of the responses, (unit, window).
+
+    Raises
+    ------
+    ValueError
+        A transform that cannot take them, or rows of other features or units.
+    """
+    if not regress["library"]:
+        return None
+    if regress["transform"] != "none":
+        raise ValueError(
+            f"regress.{space}.transform must be none: encoding models, which answer the library, predict counts"
+        )
+    if not features.varies:
+        return None
+    found = Features.load(folder / "library" / f"{space}.npz")
+    responses = LibraryResponses.load(folder / "library" / f"responses_{population}.npz")
+    if not np.array_equal(found.group_size, features.group_size) or responses.values.shape[2] != n_columns:
+        raise ValueError(
+            f"the library has {found.values.shape[1]} dims of {space} and {responses.values.shape[2]} columns of "
+            f"{population}, expected {features.values.shape[1]} and {n_columns}. Make it again with: dvc repro library"
+        )
+    return responses, found
+
+
+def bands_of(responses: Responses, kind: str) -> np.ndarray:
+    """The band of every column of the response matrix (all units of the first window, then of the next).
+
+    Parameters
+    ----------
+    responses : Responses
+    kind : "area" or "time_bin"
+
+    Returns
+    -------
+    str, (n_windows * n_units,)
+
+    Raises
+    ------
+    ValueError
+        Bands are neither areas nor time bins.
+    """
+    n_windows = len(responses.window_s)
+    if kind == "area":
+        return np.tile(responses.units.area, n_windows)
+    if kind == "time_bin":
+        names = [f"{start:.3f} to {stop:.3f} s" for start, stop in responses.window_s.tolist()]
+        return np.repeat(names, len(responses.units))
+    raise ValueError(f"params.yaml: bands are {kind!r}, expected area or time_bin")
+
+
+def check_same_images(responses: Responses, split: ImageSplit, features: Features, population: str) -> None:
+    """Refuse records that are not of one set of images: those left out would go unnoticed.
+
+    Parameters
+    ----------
+    responses, split, features
+        Of one run.
+    population : str
+        Names the file of the responses.
+
+    Raises
+    ------
+    ValueError
+        Names the images that were shown but are not split, and those that are split but have no response or feature.
+    """
+    shown = np.setdiff1d(responses.image_id, [BLANK])
+    for what, present, cure, wanted, where in (
+        ("artifacts/images.npz", split.image_id, "acquire", shown, "the sessions show"),
+        (f"artifacts/responses/{population}.npz", shown, "acquire", split.image_id, "artifacts/images.npz holds"),
+        (
+            f"feature space {features.space}",
+            features.image_id,
+            "features",
+            split.image_id,
+            "artifacts/images.npz holds",
+        ),
+    ):
+        missing = np.setdiff1d(wanted, present)
+        if len(missing):
+            names = ", ".join(map(str, missing[:8].tolist())) + (", ..." if len(missing) > 8 else "")
+            raise ValueError(
+                f"{what} lacks image_id {names} ({len(missing)} of {len(wanted)} that {where}). "
+                f"Make it again with: dvc repro {cure}"
+            )
