@@ -2,15 +2,23 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 
 from spikevaediff.evaluation import noise_ceiling
-from spikevaediff.records import Features
+from spikevaediff.recordings import reliability
+from spikevaediff.records import Features, ImageSplit, Responses, UnitTable
+from spikevaediff.regression.methods import ridge
+from spikevaediff.regression.task import Task
 
 IDS = np.arange(4000)
 
 
+def features_of(ids: np.ndarray, values: np.ndarray) -> Features:
+    return Features("made", ids, values.astype(np.float32), np.array(["a", "b"]), np.array([1, 2]))
+
+
 def features(values: np.ndarray) -> Features:
-    return Features("made", IDS, values.astype(np.float32), np.array(["a", "b"]), np.array([1, 2]))
+    return features_of(IDS, values)
 
 
 def test_a_perfect_decoder_of_noisy_responses_reaches_the_ceiling_and_no_more() -> None:
@@ -55,3 +63,64 @@ def test_draws_are_averaged_and_rows_joined_by_id() -> None:
     shuffled = Features("made", IDS[order], first.values[order], first.group_name, first.group_size)
     again = noise_ceiling.by_group([(shuffled, pair[1])], shuffled, features(true))
     assert again[1]["half_correlation"] == pytest.approx(one[1]["half_correlation"])
+
+
+def test_halves_predict_by_the_fit_to_all_and_are_renormalised_for_a_decoder() -> None:
+    rng, ids = np.random.default_rng(3), np.arange(20)
+    shown = np.repeat(ids, 6)
+    true = features_of(ids, rng.standard_normal((20, 3)).astype(np.float32))
+    counts = rng.poisson(np.exp(true.values @ rng.standard_normal((3, 8)) / 2 + 2)[shown]).astype(np.uint16)
+    nothing = [np.full(8, np.nan)] * 5
+    responses = Responses.make(
+        counts=counts[:, :, None],
+        image_id=shown,
+        presentation_id=np.arange(len(shown))[:, None],
+        session_id=np.array([1]),
+        window_s=np.array([[0.0, 0.25]]),
+        units=UnitTable(np.arange(8), np.ones(8, np.int64), np.full(8, "VISp"), *nothing),
+    )
+    options = {
+        "group_size": true.group_size,
+        "alphas": [5.0],
+        "alpha_scope": "global",
+        "folds": "image",
+        "seed": 0,
+    }
+    split = ImageSplit(ids, ids % 4)
+    task = Task("made", "visual", responses, split, true, None, ridge, "none", "none", options)
+    result, halves = noise_ceiling.of_task(task, "a test", "", n_draws=2, seed=7)
+    assert result["presentations"] == [6, 6]
+    assert [group["group"] for group in result["groups"]] == ["a", "b"]
+    assert result["mean"]["half_correlation"] == pytest.approx(
+        np.mean([group["half_correlation"] for group in result["groups"]])
+    )
+    # By hand: ridge in float64 to the means over all presentations, applied to those of one half.
+    x = counts.reshape(20, 6, 8).mean(1)
+    half = reliability.halves(shown, seed=7, draw=0)
+    for which, found in enumerate(halves):
+        of_half = np.stack([counts[(shown == image) & (half == which)].mean(0) for image in ids])
+        for fold in range(4):
+            train, test = ids % 4 != fold, ids % 4 == fold
+            mean, deviation = x[train].mean(0), x[train].std(0)
+            fit = Ridge(alpha=5.0, solver="svd").fit((x[train] - mean) / deviation, true.values[train].astype(float))
+            expected = fit.predict((of_half[test] - mean) / deviation)
+            np.testing.assert_allclose(found.values[test], expected, rtol=0, atol=1e-4)
+
+
+def test_images_shown_once_have_no_ceiling_and_no_half() -> None:
+    ids = np.arange(4)
+    responses = Responses.make(
+        counts=np.ones((4, 1, 1), np.uint16),
+        image_id=ids,
+        presentation_id=ids[:, None],
+        session_id=np.array([1]),
+        window_s=np.array([[0.0, 0.25]]),
+        units=UnitTable(ids[:1], ids[:1], np.array(["VISp"]), *[np.full(1, np.nan)] * 5),
+    )
+    true = features_of(ids, np.zeros((4, 3), np.float32))
+    task = Task("made", "visual", responses, ImageSplit(ids, ids % 2), true, None, ridge, "none", "train", {})
+    result, halves = noise_ceiling.of_task(task, "a test", "", n_draws=2, seed=0)
+    assert result["absent"].startswith("images were shown once")
+    assert result["mean"] is None
+    assert [len(half.image_id) for half in halves] == [0, 0]
+    assert noise_ceiling.in_words(result).startswith("absent: images were shown once")

@@ -150,9 +150,13 @@ def _check(
     for values in (x, *also):
         if values.shape != (n, x.shape[1]):
             raise ValueError(f"responses have the shape {values.shape}, expected {n} images by {x.shape[1]} columns")
-    if library is not None and (deviations or library.shape[::2] != (split.n_folds + 1, x.shape[1])):
-        what = "deviations of targets, which go without" if deviations else f"{split.n_folds} folds and {x.shape} x"
-        raise ValueError(f"the library's responses have the shape {library.shape}, and do not fit {what}")
+    if library is not None and deviations:
+        raise ValueError("deviations go without a library, which has no training mean of its own")
+    if library is not None and library.shape[::2] != (split.n_folds + 1, x.shape[1]):
+        raise ValueError(
+            f"the library's responses have the shape {library.shape}, and do not fit {split.n_folds} folds and "
+            f"{x.shape[1]} columns: expected {split.n_folds + 1} models, one of all images"
+        )
     expected = n + (0 if library is None else library.shape[1])
     if len(y) != expected:
         raise ValueError(f"targets have {len(y)} rows, expected {expected}: the images of the split, then the library")
