@@ -224,7 +224,7 @@ def test_what_is_said_of_one_feature_space_reruns_its_regressions_alone(space: s
     control = "control" if space == "vdvae" else f"control_{space}"
     fitted = {f"regress@{space}", f"regress@{control}"}
     if space == "vdvae":
-        fitted |= {"noise_ceiling@vdvae", "seed_errors"}
+        fitted |= {"noise_ceiling@vdvae", "known_mistakes"}
     readers = {name for name, params in declared.items() if params & {"regress", f"regress.{space}"}}
     assert readers == fitted | {"start", "page"}
     assert {name for name, params in declared.items() if "regress.common" in params} >= fitted
