@@ -3,19 +3,49 @@
 import hashlib
 from pathlib import Path
 
+import cowley_files
+import numpy as np
 import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 from small_profile import copied
 
 from spikevaediff.__main__ import main
-from spikevaediff.records import Responses
+from spikevaediff.datasets import cowley_v4
+from spikevaediff.records import ImageSplit, Responses
 from spikevaediff.report.cards import cards
 
 
 def test_without_a_run_the_command_to_make_one_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"images.npz does not exist. Run the pipeline first: make repro"):
         cards(tmp_path, {})
+
+
+def test_the_data_card_of_recordings_of_others_has_licence_citation_and_what_nobody_measured(tmp_path: Path) -> None:
+    published = cowley_files.session(tmp_path / "published", 1, list(range(8)))
+    folder = cowley_files.write_manifest(tmp_path / "data", ["https://nowhere.invalid/{path}"], [published])
+    params = YAML(typ="safe").load(ROOT / "params.yaml") | {"dataset": "cowley_v4"}
+    options = params["datasets"]["cowley_v4"] | {"sessions": [1], "trials": "single"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path / "cache"))
+        (tmp_path / "cache").mkdir()
+        (tmp_path / "published").rename(tmp_path / "cache/cowley_v4")
+        cowley_v4.acquire(folder, tmp_path / "artifacts", **options)
+    responses = Responses.load(tmp_path / "artifacts/sessions/1.npz")
+    (tmp_path / "artifacts/responses").mkdir()
+    for name in ("visual", "control"):
+        responses.save(tmp_path / f"artifacts/responses/{name}.npz")
+    ImageSplit(np.arange(1, 9), np.arange(8) % 4).save(tmp_path / "artifacts/split.npz")
+    text = cards(tmp_path, params)
+    assert "- Licence: for tests." in text
+    assert "- Cite: nobody" in text
+    assert (
+        "- Quality of units: isi_violations not measured, amplitude_cutoff not measured, presence_ratio not m" in text
+    )
+    mean = responses.counts.mean()
+    assert f"| visual | V4 | 6 | not known | {mean:.2f} |" in text
+    assert "3 to 4 of each image" in text
+    assert "mouse" not in text
 
 
 @pytest.mark.slow

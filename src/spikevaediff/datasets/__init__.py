@@ -10,5 +10,6 @@ out_dir/sessions/<session_id>.nwb (Allen Visual Coding Neuropixels layout) or <s
 units, counted elsewhere), out_dir/images.npz (records.Stimuli, the images that were shown, under the numbers that the
 sessions use) and out_dir/captions_given.csv (image_id,caption; an image that it leaves out is described by the stage
 `captions`). The options are the section `datasets.<name>` of params.yaml. What comes from elsewhere is checked by its
-hash before it is used, and a run that was broken off goes on where it stopped.
+hash before it is used, what is known of a session is compared with what was found (recordings.facts), and a run that
+was broken off goes on where it stopped.
 """

@@ -17,7 +17,8 @@ from safetensors import safe_open
 
 from spikevaediff.files import assets
 from spikevaediff.files.download import size_text
-from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli
+from spikevaediff.recordings.unit_filter import LIMITS
+from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli, UnitTable
 
 
 def cards(root: Path, params: Mapping[str, Any]) -> str:
@@ -57,9 +58,8 @@ def _data_card(root: Path, params: Mapping[str, Any]) -> str:
         f"- Responses: {'spike counts' if np.issubdtype(visual.counts.dtype, np.integer) else 'real numbers'} "
         f"in {windows} after onset.",
         f"- Split: {split.n_folds} folds by image; {len(split.test_ids)} images are tested.",
-        f"- Quality of units: isi_violations up to {params['responses']['isi_violations_max']}, amplitude_cutoff up to "
-        f"{params['responses']['amplitude_cutoff_max']}, presence_ratio from "
-        f"{params['responses']['presence_ratio_min']}.",
+        f"- Quality of units: {_limits(visual.units, params['responses'])}.",
+        *_origin(root / "artifacts/sessions/sources.json"),
         "",
         "| population | area | units | median rate, Hz | mean response to an image |",
         "|---|---|---|---|---|",
@@ -68,8 +68,9 @@ def _data_card(root: Path, params: Mapping[str, Any]) -> str:
         counts = responses.counts[responses.image_id != BLANK].mean((0, 2))
         for area in dict.fromkeys(responses.unit_area.tolist()):
             here = responses.unit_area == area
-            rate = float(np.nanmedian(responses.unit_firing_rate[here])) if here.any() else float("nan")
-            lines.append(f"| {name} | {area} | {int(here.sum())} | {rate:.2f} | {counts[here].mean():.2f} |")
+            known = responses.unit_firing_rate[here & np.isfinite(responses.unit_firing_rate)]
+            rate = f"{np.median(known):.2f}" if len(known) else "not known"
+            lines.append(f"| {name} | {area} | {int(here.sum())} | {rate} | {counts[here].mean():.2f} |")
     if params["dataset"] == "simulated":
         lines += [
             "",
@@ -79,6 +80,29 @@ def _data_card(root: Path, params: Mapping[str, Any]) -> str:
             "(`spikevaediff assets`).",
         ]
     return "\n".join([*lines, ""])
+
+
+def _limits(units: UnitTable, limits: Mapping[str, Any]) -> str:
+    """The limits that units had to meet; those of what nobody measured limit nothing."""
+    words = {"max": "up to", "min": "from"}
+    parts = []
+    for name in LIMITS:
+        metric, _, kind = name.rpartition("_")
+        if np.isnan(getattr(units, metric)).all():
+            parts.append(f"{metric} not measured")
+        else:
+            parts.append(
+                f"{metric} without limit" if limits[name] is None else f"{metric} {words[kind]} {limits[name]}"
+            )
+    return ", ".join(parts)
+
+
+def _origin(sources: Path) -> list[str]:
+    """Licence and citation of recordings that came from elsewhere."""
+    if not sources.is_file():
+        return []
+    said = json.loads(sources.read_text(encoding="utf-8"))
+    return [f"- Licence: {said['licence']}.", *(f"- Cite: {one}" for one in said["citation"])]
 
 
 def _span(numbers: np.ndarray) -> str:
