@@ -5,16 +5,14 @@ experiment run the code of another working tree.
 """
 
 import importlib.util
-import inspect
 import io
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import ModuleType, NoneType, TracebackType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import TracebackType
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 # A DVC that was called by its path runs the stages with another Python, the first one of PATH.
@@ -26,6 +24,10 @@ if lacking := [name for name in ("dvc", "jax", "torch") if importlib.util.find_s
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "vendor")]
 
 from spikevaediff import threads  # found by the path above
+from spikevaediff.parameters import check
+from spikevaediff.parameters.options import check_options, module, modules
+
+__all__ = ["check_options", "compute", "declared", "done", "module", "modules", "section", "weights_path"]
 
 threads.set_once()
 for _stream in (sys.stdout, sys.stderr):
@@ -61,22 +63,24 @@ refuse_experiment_that_would_be_lost(ROOT)
 
 
 def declared(stage: str) -> dict[str, Any]:
-    """The parameters that dvc.yaml declares for a stage, and no others.
+    """The parameters that dvc.yaml declares for a stage, and no others, each checked as in the first stage.
 
     A number that the stage uses but does not declare is a KeyError from `section` instead of a stale result later.
 
     Raises
     ------
     ValueError
-        dvc.yaml or params.yaml cannot be read.
+        dvc.yaml or params.yaml cannot be read, or a value is not possible.
     """
     import dvc.api  # half a second, which the tests that import a stage need not wait for
     from dvc.exceptions import DvcException
 
     try:
-        return dvc.api.params_show(stages=stage)
+        found = dvc.api.params_show(stages=stage)
     except DvcException as error:
         raise ValueError(f"cannot read the parameters of {stage}: {error}") from error
+    check.refuse(check.of_sections(found, whole=False))
+    return found
 
 
 def section(params: dict[str, Any], *names: str) -> Any:
@@ -92,7 +96,7 @@ def section(params: dict[str, Any], *names: str) -> Any:
         for name in names:
             found = found[name]
     except (KeyError, TypeError):
-        written: Any = _params_yaml()
+        written: Any = params_yaml()
         for depth, name in enumerate(names):
             if not isinstance(written, dict) or name not in written:
                 path, above = ".".join(names[: depth + 1]), ".".join(names[:depth]) or "it"
@@ -113,12 +117,8 @@ def compute() -> dict[str, Any]:
     KeyError, ValueError
         The section lacks a key, has another one, or a value that is not possible.
     """
-    options = dict(section(_params_yaml(), "compute"))
-    if set(options) != {"device", "batch_size"}:
-        raise ValueError(f"params.yaml: section compute has {', '.join(options)}; expected device and batch_size")
-    size = options["batch_size"]
-    if size != "auto" and (not isinstance(size, int) or size < 1):
-        raise ValueError(f"params.yaml: compute.batch_size is {size!r}, expected 1 or more images, or auto")
+    options = dict(section(params_yaml(), "compute"))
+    check.refuse(check.of_section("compute", options))
     if options["device"] == "auto":
         import torch
 
@@ -126,143 +126,11 @@ def compute() -> dict[str, Any]:
     return options
 
 
-def _params_yaml() -> dict[str, Any]:
+def params_yaml() -> dict[str, Any]:
+    """All of params.yaml, which only the first stage may use: what a stage has not declared does not rerun it."""
     from ruamel.yaml import YAML
 
     return YAML(typ="safe").load(ROOT / "params.yaml")
-
-
-def module(folder: str, name: str) -> ModuleType:
-    """spikevaediff.<folder>.<name>.
-
-    Raises
-    ------
-    KeyError
-        There is no such module; the message lists those that exist.
-    """
-    check_module(folder, name)
-    return importlib.import_module(f"spikevaediff.{folder.replace('/', '.')}.{name}")
-
-
-def check_module(folder: str, name: str) -> None:
-    """Refuse the name of a module that is not there, without importing any; raises as `module`."""
-    if name not in modules(folder):
-        there = ", ".join(modules(folder))
-        raise KeyError(f"params.yaml asks for {name!r}, which is not in src/spikevaediff/{folder}; there are {there}")
-
-
-def modules(folder: str) -> list[str]:
-    """The names that `module` knows in a folder, sorted."""
-    return sorted(path.stem for path in (ROOT / "src" / "spikevaediff" / folder).glob("[!_]*.py"))
-
-
-def check_options(
-    function: Callable[..., object],
-    options: dict[str, Any],
-    section: str,
-    *,
-    stage: Iterable[str] = (),
-    passed: Iterable[str] = (),
-) -> None:
-    """Refuse a section of params.yaml whose keys are not the options of the function that it is for.
-
-    Parameters
-    ----------
-    function : callable
-        Its keyword-only parameters are the keys; those with a default may be left out.
-    options : dict
-        The section as it stands in params.yaml.
-    section : str
-        Its name, for the message.
-    stage : iterable of str
-        Keys of the section that the stage uses itself.
-    passed : iterable of str
-        Options of the function that come from elsewhere and not from this section.
-
-    Raises
-    ------
-    ValueError
-        Names the keys that are unknown or missing, and all that exist; or a value of another kind than the function's
-        annotation, and what was expected.
-    """
-    if not isinstance(options, dict):
-        raise ValueError(f"params.yaml: section {section} is {options!r}, expected keys with values")
-    parameters = inspect.signature(function).parameters
-    own = {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY and name not in passed}
-    known = set(own) | set(stage)
-    needed = {name for name in known if own.get(name, inspect.Parameter.empty) is inspect.Parameter.empty}
-    unknown, missing = sorted(set(options) - known), sorted(needed - set(options))
-    if unknown or missing:
-        problem = " and ".join(
-            [f"has {', '.join(unknown)}, which does not exist"] * bool(unknown)
-            + [f"lacks {', '.join(missing)}"] * bool(missing)
-        )
-        raise ValueError(f"params.yaml: section {section} {problem}. Its keys are {', '.join(sorted(known))}")
-    hints = get_type_hints(function)
-    for name in own:
-        if name in options and not _is_a(options[name], hints.get(name, Any)):
-            raise ValueError(f"params.yaml: {section}.{name} is {options[name]!r}, expected {_said(hints[name])}")
-
-
-_KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "null"}
-
-
-def _is_a(value: Any, kind: Any) -> bool:
-    """Whether a value of params.yaml is what an annotation says; one that YAML cannot write (an array) says nothing."""
-    if get_origin(kind) in (Union, UnionType):
-        written = [one for one in get_args(kind) if _said(one)]
-        return not written or any(_is_a(value, one) for one in written)
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if get_origin(kind) in (list, Sequence):
-        return isinstance(value, list) and all(_is_a(one, get_args(kind)[0]) for one in value)
-    if kind not in _KINDS:
-        return True
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, int | float if kind is float else kind)
-
-
-def _said(kind: Any) -> str:
-    """An annotation in the words of a message; nothing where YAML cannot write such a value."""
-    if get_origin(kind) in (Union, UnionType):
-        return " or ".join(filter(None, map(_said, get_args(kind))))
-    if get_origin(kind) is Literal:
-        return " or ".join(map(repr, get_args(kind)))
-    if get_origin(kind) in (list, Sequence):
-        one = _said(get_args(kind)[0])
-        return f"a list, each {one}" if one else ""
-    return _KINDS.get(kind, "")
-
-
-def check_positive(section: str, **values: Any) -> None:
-    """Refuse values of params.yaml, numbers or lists of them, that are not whole and 1 or more, before long work.
-
-    Raises
-    ------
-    ValueError
-        Names the section, the key and the value.
-    """
-    for name, value in values.items():
-        for one in value if isinstance(value, list) else [value]:
-            if not isinstance(one, int) or isinstance(one, bool) or one < 1:
-                raise ValueError(f"params.yaml: {section}.{name} is {value!r}, expected whole numbers, 1 or more")
-
-
-def check_draws(section: str, *, seed: int, **n_draws: int) -> None:
-    """Refuse a seed below 0, and fewer than 100 random draws: of ten no p-value is below 0.09, and an interval of one
-    has no width.
-
-    Raises
-    ------
-    ValueError
-        Names the section, the key and the value.
-    """
-    if seed < 0:
-        raise ValueError(f"params.yaml: {section}.seed is {seed}, expected 0 or more")
-    for name, n in n_draws.items():
-        if n < 100:
-            raise ValueError(f"params.yaml: {section}.{name} is {n}, expected 100 or more; 10000 is usual")
 
 
 def weights_path(value: str) -> Path:

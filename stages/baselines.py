@@ -15,8 +15,6 @@ def main() -> None:
     """Look at the shown images once; two of the baselines show some of them again."""
     options = stages.section(stages.declared("baselines"), "evaluate")
     stages.check_options(scores.score_run, options, "evaluate", passed=["batch_size"])
-    stages.check_positive("evaluate", size_px=options["size_px"])
-    stages.check_draws("evaluate", n_draws=options["n_draws"], seed=options["seed"])
     shown, split = Stimuli.load("artifacts/images.npz"), ImageSplit.load("artifacts/split.npz")
     responses = Responses.load("artifacts/responses/visual.npz")
     ids, size = split.test_ids, options["size_px"]

@@ -28,9 +28,6 @@ def main() -> None:
     resampling = {name: stages.section(params, "curves", name) for name in ("n_resamples", "seed")}
     stages.check_options(latency_rows, latency, "curves.latency", passed=("areas", "limits", *resampling))
     stages.check_options(count_rows, counts, "curves.counts", passed=tuple(resampling))
-    positive = {name: counts[name] for name in ("units", "presentations", "n_draws", "size_px")}
-    stages.check_positive("curves.counts", **positive)
-    stages.check_positive("curves", n_resamples=resampling["n_resamples"])
     responses, areas = stages.section(params, "responses"), stages.section(params, "areas")
     limits = Limits.of(responses)
     every = sessions.areas_of(areas)

@@ -19,8 +19,6 @@ def main(run: str) -> None:
     """Score one run on the test images of the split and write artifacts/scores/RUN.json."""
     options = stages.section(stages.declared(f"evaluate@{run}" if run != "halves" else run), "evaluate")
     stages.check_options(scores.score_run, options, "evaluate", passed=["batch_size"])
-    stages.check_positive("evaluate", size_px=options["size_px"])
-    stages.check_draws("evaluate", n_draws=options["n_draws"], seed=options["seed"])
     shown = Stimuli.load("artifacts/images.npz")
     split = ImageSplit.load("artifacts/split.npz")
     # Every network of the metrics fits anywhere: "auto" is the number of images that is taken without being told.

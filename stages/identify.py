@@ -20,7 +20,6 @@ def main() -> None:
     """Write artifacts/identification.json, three sets of candidates; identification.csv, curves; units.csv."""
     counts, seed = (stages.section(stages.declared("identify"), "curves", name) for name in ("counts", "seed"))
     numbers = {name: counts[name] for name in ("units", "presentations", "n_draws")}
-    stages.check_positive("curves.counts", **numbers)
     split = ImageSplit.load("artifacts/split.npz")
     stimuli, library = Stimuli.load("artifacts/images.npz"), Stimuli.load("artifacts/library/images.npz")
     found: dict[str, Any] = {}

@@ -16,8 +16,6 @@ def main() -> None:
     params = stages.declared("known_mistakes")
     options, seed = stages.section(params, "known_mistakes"), stages.section(params, "seed")
     stages.check_options(known_mistakes.rows, options, "known_mistakes", passed=["noise_seed"])
-    stages.check_positive("known_mistakes", size_px=options["size_px"])
-    stages.check_draws("known_mistakes", n_draws=options["n_draws"], seed=options["seed"])
     model = stages.section(params, "models", stages.section(params, "model"), "vdvae")
     regress = of_space(stages.section(params, "regress"), "vdvae")
     method = stages.module("regression/methods", regress["method"])

@@ -19,7 +19,6 @@ def main(run: str, space: str, population: str) -> None:
     ceiling = stages.section(params, "noise_ceiling")
     regress = of_space(stages.section(params, "regress"), space)
     stages.check_options(noise_ceiling.of_task, ceiling, "noise_ceiling")
-    stages.check_positive("noise_ceiling", n_draws=ceiling["n_draws"])
     method = stages.module("regression/methods", regress["method"])
     stages.check_options(method.fit, task.options_of(regress), f"regress.{space}", stage=task.OWN, passed=task.GIVEN)
     source = Stimuli.load("artifacts/images.npz").source

@@ -23,7 +23,6 @@ def main() -> None:
     params = stages.declared("quality")
     options = stages.section(params, "quality")
     stages.check_options(judged, options, "quality", passed=("areas", "window_s", "limits"))
-    stages.check_positive("quality", **{name: options[name] for name in ("n_draws", "n_blocks", "n_folds")})
     responses = stages.section(params, "responses")
     limits = Limits.of(responses)
     paths = sessions.paths(Path("artifacts/sessions"))

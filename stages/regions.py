@@ -23,9 +23,6 @@ def main() -> None:
     """Write the three tables."""
     options = stages.section(stages.declared("regions"), "regions")
     stages.check_options(compare, options, "regions")
-    positive = ("counts", "n_draws", "size_px", "max_steps")
-    stages.check_positive("regions", **{name: options[name] for name in positive})
-    stages.check_draws("regions", n_resamples=options["n_resamples"], seed=options["seed"])
     found = compare(**options)
     for name, rows in found.items():
         tables.write(f"artifacts/regions/{name}.csv", rows)

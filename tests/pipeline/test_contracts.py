@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,30 +139,42 @@ def check_regression(regress: dict[str, Any], space: str) -> None:
     stages.check_options(method.fit, task.options_of(regress), f"regress.{space}", stage=task.OWN, passed=task.GIVEN)
 
 
-def test_sections_of_params_have_the_keys_and_kinds_of_their_functions() -> None:
+def sections() -> list[tuple[Callable[..., Any], str, tuple[str, ...], tuple[str, ...]]]:
+    """Functions with the section of params.yaml that holds their options, keys of the stage, options from elsewhere."""
     from spikevaediff.analysis import known_mistakes
     from spikevaediff.captioning import blip2
+    from spikevaediff.encoding import library
     from spikevaediff.evaluation import noise_ceiling, scores
-    from spikevaediff.parameters.of_space import of_space, spaces
     from spikevaediff.regression import split
     from stages import curves, layers, quality, regions, report
 
-    params = YAML(typ="safe").load(ROOT / "params.yaml")
     device = ("batch_size", "device")
-    for function, options, stage, passed in (
-        (split.split_by_image, params["split"], (), ("alike",)),
-        (scores.score_run, params["evaluate"], (), ("batch_size",)),
-        (blip2.describe, params["captions"], ("model",), ("folder", "unfinished", *device)),
-        (quality.judged, params["quality"], (), ("areas", "window_s", "limits")),
-        (curves.latency_rows, params["curves"]["latency"], (), ("areas", "limits", "n_resamples", "seed")),
-        (curves.count_rows, params["curves"]["counts"], (), ("n_resamples", "seed")),
-        (noise_ceiling.of_task, params["noise_ceiling"], (), ()),
-        (known_mistakes.rows, params["known_mistakes"], (), ("noise_seed",)),
-        (layers.study, params["models"]["mini"]["vdvae"] | params["layers"], (), device),
-        (regions.compare, params["regions"], (), ()),
-        (report.draw_gallery, params["report"], (), ()),
-    ):
-        stages.check_options(function, options, function.__name__, stage=stage, passed=passed)
+    return [
+        (split.split_by_image, "split", (), ("alike",)),
+        (scores.score_run, "evaluate", (), ("batch_size",)),
+        (blip2.describe, "captions", ("model",), ("folder", "unfinished", *device)),
+        (library.make, "library", ("folder",), ()),
+        (quality.judged, "quality", (), ("areas", "window_s", "limits")),
+        (curves.latency_rows, "curves.latency", (), ("areas", "limits", "n_resamples", "seed")),
+        (curves.count_rows, "curves.counts", (), ("n_resamples", "seed")),
+        (noise_ceiling.of_task, "noise_ceiling", (), ()),
+        (known_mistakes.rows, "known_mistakes", (), ("noise_seed",)),
+        (posterior.samples, "decode.posterior", (), GIVEN),
+        (layers.study, "layers", (), ("config", "weights", "n_layers", *device)),
+        (regions.compare, "regions", (), ()),
+        (report.draw_gallery, "report", (), ()),
+    ]
+
+
+def test_sections_of_params_have_the_keys_and_kinds_of_their_functions() -> None:
+    from spikevaediff.parameters.of_space import of_space, spaces
+
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    for function, path, stage, passed in sections():
+        options = params
+        for name in path.split("."):
+            options = options[name]
+        stages.check_options(function, options, path, stage=stage, passed=passed)
     for space in spaces(params["regress"]):
         for method in ("ridge", "kernel_ridge", "banded"):
             for folds in ("image", 5):

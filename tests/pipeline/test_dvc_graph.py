@@ -29,7 +29,10 @@ PLUMBING = {
     "src/spikevaediff/files/download.py",
     "src/spikevaediff/files/file_structure.py",
     "src/spikevaediff/networks/torchvision_ops.py",
+    "src/spikevaediff/parameters/check.py",
     "src/spikevaediff/parameters/of_space.py",
+    "src/spikevaediff/parameters/options.py",
+    "src/spikevaediff/parameters/schema.py",
     "vendor/loading/machine.py",
 }
 

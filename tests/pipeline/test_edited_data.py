@@ -161,8 +161,14 @@ def test_data_put_back_are_restored(clone: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("dataset=simulatd", "params.yaml has no datasets.simulatd; datasets has simulated, allen, mine, other"),
-        ("regress.text.method=rigde", "'rigde', which is not in src/spikevaediff/regression/methods; there are banded"),
+        (
+            "dataset=simulatd",
+            "dataset is 'simulatd', expected a section of datasets: simulated, allen, cowley_v4, mine or other; did",
+        ),
+        (
+            "regress.text.method=rigde",
+            "regress.text.method is 'rigde', expected a module of src/spikevaediff/regression/methods: banded, ",
+        ),
     ],
 )
 def test_a_name_that_nothing_has_is_refused_before_anything_runs(setting: str, message: str, clone: Path) -> None:

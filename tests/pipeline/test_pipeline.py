@@ -297,7 +297,11 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         r"unit \d+ has \d+ spike times that are not finite",
     ),
     "no session": (VISUAL, lambda c: session(c).unlink(), r"holds no session .* Make one with: dvc repro acquire"),
-    "no area": (VISUAL, params({"areas.visual": []}), r"areas is empty: name at least one, VISp"),
+    "no area": (
+        VISUAL,
+        params({"areas.visual": []}),
+        r"areas.visual is \[\], expected a list of one or more, each text, all different, or shuffled",
+    ),
     "an area that does not exist": (
         VISUAL,
         params({"areas.visual": ["VISp", "VISq"]}),
@@ -311,7 +315,7 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "a misspelt key of responses": (
         VISUAL,
         renamed("n_bins", "n_bin"),
-        r"section responses has n_bin, which does not exist and lacks n_bins. Its keys are",
+        r"section responses has n_bin, which does not exist. Its keys are .*; did you mean n_bins\?",
     ),
     "a data set that does not exist": (
         "acquire",
@@ -321,7 +325,7 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "a misspelt key of split": (
         "split",
         renamed("n_folds", "n_fold"),
-        r"section split has n_fold, which does not exist and lacks n_folds",
+        r"section split has n_fold, which does not exist. Its keys are .*; did you mean n_folds\?",
     ),
     "truncated images": (
         "split",
@@ -342,7 +346,7 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "a penalty of zero": (
         REGRESS,
         params({"regress.vdvae.alphas": [0.0, 1.0]}),
-        r"alphas are \[0.0, 1.0\], expected one or more positive penalties",
+        r"regress.vdvae.alphas is \[0.0, 1.0\], expected a list of one or more, each a number, above 0",
     ),
     "a regression that does not exist": (
         REGRESS,
@@ -351,8 +355,8 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     ),
     "a misspelt key of regress": (
         REGRESS,
-        renamed("alpha_scope", "alpha_scoop"),
-        r"section regress.vdvae has alpha_scoop, which does not exist and lacks alpha_scope",
+        params({"regress.vdvae.alpha_scoop": "target"}),
+        r"section regress.vdvae has alpha_scoop, which does not exist. Its keys are .*; did you mean alpha_scope\?",
     ),
     "a truncated weight file": (
         "features vdvae",
@@ -387,7 +391,7 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "a misspelt key of decode": (
         DECODE,
         renamed("temperature", "temprature"),
-        r"has temprature, which does not exist and lacks temperature",
+        r"section decode.vdvae has temprature, which does not exist. .*; did you mean temperature\?",
     ),
     "truncated predictions": (
         DECODE,
@@ -397,7 +401,7 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "a metric that does not exist": (
         "baselines",
         params({"evaluate.metrics": ["pixcor"]}),
-        r"there is no metric pixcor; there are pixcorr, ssim",
+        r"evaluate.metrics is \['pixcor'\], expected a list, each pixcorr, ssim, .*; did you mean pixcorr\?",
     ),
     "an image that is cut off": (
         "evaluate vdvae",
@@ -409,7 +413,11 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         lambda c: (c / "artifacts/decoded/vdvae/0042.png").unlink(),
         r"Reconstructions lacks image_id 42 \(1 of 118 asked for\)",
     ),
-    "a study of no image": ("layers", params({"layers.n_images": 0}), r"n_images must be 1 or more, got 0"),
+    "a study of no image": (
+        "layers",
+        params({"layers.n_images": 0}),
+        r"layers.n_images is 0, expected a whole number, 1 or more",
+    ),
     "a truncated study": (
         "report",
         lambda c: truncate(c / "artifacts/layers.npz"),
@@ -440,7 +448,10 @@ def test_dvc_stops_at_a_refusal_and_goes_on_when_it_is_cured(broken: Path) -> No
     edit(broken / "params.yaml", {"regress.vdvae.alphas": [-1.0]})
     run = dvc(broken, "repro", "--single-item", "regress@vdvae")
     assert run.code != 0
-    assert "ValueError: alphas are [-1.0], expected one or more positive penalties" in run.output
+    assert (
+        "ValueError: params.yaml: regress.vdvae.alphas is [-1.0], expected a list of one or more, each a number, ab"
+        in run.output
+    )
     assert "failed to reproduce 'regress@vdvae'" in run.output
     assert (broken / "dvc.lock").read_bytes() == lock
 

@@ -95,19 +95,21 @@ def test_a_value_of_another_kind_is_refused_with_its_place(wrong: dict[str, Any]
         stages.check_options(typed, TYPED | wrong, "a")
 
 
-def test_numbers_that_must_be_positive_are_checked_with_their_place() -> None:
-    stages.check_positive("quality", n_draws=1, units=[5, 10])
-    for bad in (0, -1, 2.0, "3", True, None, [5, 0]):
-        with pytest.raises(ValueError, match=r"params.yaml: quality.n is .*, expected whole numbers, 1 or more"):
-            stages.check_positive("quality", n=bad)
+def test_what_a_stage_declares_is_checked_as_in_the_first_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dvc.api
 
-
-def test_too_few_draws_and_seeds_that_are_none_are_refused() -> None:
-    stages.check_draws("evaluate", n_draws=100, seed=0)
-    with pytest.raises(ValueError, match=r"params.yaml: evaluate.n_draws is 99, expected 100 or more; 10000 is usual"):
-        stages.check_draws("evaluate", n_draws=99, seed=0)
-    with pytest.raises(ValueError, match=r"params.yaml: regions.seed is -1, expected 0 or more"):
-        stages.check_draws("regions", n_resamples=1000, seed=-1)
+    for declared, message in (
+        ({"quality": {"n_draws": 0}}, "quality.n_draws is 0, expected a whole number, 1 or more"),
+        (
+            {"curves": {"counts": {"units": [5, 0]}}},
+            r"curves.counts.units is \[5, 0\], expected a list, each a whole n",
+        ),
+        ({"evaluate": {"n_draws": 99}}, "evaluate.n_draws is 99, expected a whole number, 100 or more"),
+        ({"regions": {"seed": -1}}, "regions.seed is -1, expected a whole number, 0 or more"),
+    ):
+        monkeypatch.setattr(dvc.api, "params_show", lambda declared=declared, **_: declared)
+        with pytest.raises(ValueError, match=f"^params.yaml: {message}"):
+            stages.declared("quality")
 
 
 @pytest.fixture
@@ -146,8 +148,11 @@ def test_how_to_compute_is_read_without_being_declared(params_yaml: Path) -> Non
     ("text", "message"),
     [
         ("seed: 0\n", "params.yaml has no compute; it has seed"),
-        ("compute:\n  device: cpu\n", "section compute has device; expected device and batch_size"),
-        ("compute:\n  device: cpu\n  batch_size: 0\n", "compute.batch_size is 0, expected 1 or more images"),
+        ("compute:\n  device: cpu\n", "section compute lacks batch_size"),
+        (
+            "compute:\n  device: cpu\n  batch_size: 0\n",
+            "compute.batch_size is 0, expected a whole number, 1 or more, or auto",
+        ),
         ("compute:\n  device: cpu\n  batch_size: 1.5\n", "compute.batch_size is 1.5, expected"),
     ],
 )

@@ -1,0 +1,268 @@
+"""What is wrong with params.yaml, all of it at once, before anything is computed.
+
+Each problem is a line: the parameter, its value, what was expected, and what was meant where that can be guessed.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types as limits
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from ruamel.yaml import YAML
+from ruamel.yaml.events import AliasEvent
+
+from spikevaediff.parameters import schema
+from spikevaediff.parameters.of_space import COMMON, of_space, spaces
+from spikevaediff.parameters.options import modules
+
+CHOSEN = ("datasets", "models", "regress")  # sections whose keys depend on names of modules
+
+
+def refuse(problems: Iterable[str]) -> None:
+    """Raise what `of_sections` and `of_choices` found, if anything.
+
+    Raises
+    ------
+    ValueError
+        All problems, a line each.
+    """
+    found = list(problems)
+    if len(found) == 1:
+        raise ValueError(f"params.yaml: {found[0]}")
+    if found:
+        raise ValueError("\n  ".join([f"params.yaml has {len(found)} problems:", *found]))
+
+
+def refuse_aliases(path: Path) -> None:
+    """Refuse aliases of YAML: `dvc exp run -S` of a key that an alias repeats changes nothing, and does not say so.
+
+    Raises
+    ------
+    ValueError
+        Names the alias and its line.
+    """
+    with path.open(encoding="utf-8") as file:
+        for event in YAML().parse(file):
+            if isinstance(event, AliasEvent):
+                raise ValueError(
+                    f"{path}, line {event.start_mark.line + 1}: *{event.anchor} repeats another place, and "
+                    f"`dvc exp run -S` would change neither, without a word. Write the values out"
+                )
+
+
+def of_sections(params: Mapping[str, Any], *, whole: bool = True) -> Iterator[str]:
+    """Keys that do not exist or lack, and values of another kind or out of range, as `schema` has them.
+
+    Parameters
+    ----------
+    params : mapping
+        What params.yaml holds, or a part of it.
+    whole : bool
+        Whether a key that is not there is a problem; a stage declares only those that it reads.
+    """
+    yield from _section("", params, schema.Parameters, whole)
+    for path, options, kind in _chosen(params):
+        if kind is None:
+            continue  # a module of your own, checked by the signature of its function when its stage begins
+        yield from _section(path, options, kind, whole)
+
+
+def of_section(name: str, options: Any) -> Iterator[str]:
+    """The same of one whole section of the top."""
+    kind: Any = schema.Parameters.model_fields[name].annotation
+    yield from _section(name, options, kind, True)
+
+
+def _chosen(params: Mapping[str, Any]) -> Iterator[tuple[str, Any, type[BaseModel] | None]]:
+    """Sections whose keys depend on a choice: their path, what they hold and what they should; None: nobody knows."""
+    for name, options in _items(params.get("datasets")):
+        yield f"datasets.{name}", options, schema.DATASETS.get(_module(options, name))
+    for model, of_model in _items(params.get("models")):
+        if not isinstance(of_model, Mapping):
+            yield f"models.{model}", of_model, schema.Model
+        for space, options in _items(of_model):
+            known = schema.DECODERS if space == "diffusion" else schema.FEATURES
+            yield f"models.{model}.{space}", options, known.get(_module(options, space))
+    for name, options in _items(params.get("regress")):
+        yield f"regress.{name}", options, schema.Common if name == COMMON else schema.Space
+
+
+def _section(path: str, given: Any, kind: type[BaseModel], whole: bool) -> Iterator[str]:
+    if not isinstance(given, Mapping):
+        yield f"section {path} is {given!r}, expected keys with values"
+        return
+    fields, name = kind.model_fields, f"section {path}" if path else "the file"
+    own = set(modules("regression/methods")) if issubclass(kind, schema.Common) else set()
+    if kind is schema.Areas:  # as many populations as dvc.yaml knows
+        fields = dict.fromkeys(given, fields["visual"]) | fields
+    for key in given:
+        if key not in fields and key not in own:
+            yield f"{name} has {key}, which does not exist. Its keys are {', '.join(fields)}{_meant(key, fields)}"
+    lacking = [key for key, field in fields.items() if field.is_required() and key not in given]
+    if lacking and whole:
+        yield f"{name} lacks {', '.join(lacking)}"
+    for key, field in fields.items():
+        inner: Any = field.annotation
+        if key not in given or (not path and key in CHOSEN and isinstance(given[key], Mapping)):
+            continue  # the latter is looked at by `_chosen`
+        below = f"{path}.{key}".removeprefix(".")
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _section(below, given[key], inner, whole)
+        elif not _fits(given[key], field):
+            words = given[key] if isinstance(given[key], list) else [given[key]]
+            unknown = [word for word in words if isinstance(word, str) and word not in _names(inner)]
+            meant = _meant(unknown[0], _names(inner)) if unknown else ""
+            yield f"{below} is {given[key]!r}, expected {expected(field)}{meant}"
+
+
+def _fits(value: Any, field: FieldInfo) -> bool:
+    kind: Any = Annotated[field.annotation, field]
+    try:
+        TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def of_choices(params: Mapping[str, Any]) -> Iterator[str]:
+    """Names that nothing has, and values that do not go together.
+
+    DVC would only miss a file, perhaps after hours. Sections that are not there, which `of_sections` says, are no
+    problem here.
+    """
+    for name in ("dataset", "model"):
+        yield from _one_of(name, params.get(name), params.get(f"{name}s"), f"a section of {name}s")
+    for name, options in _items(params.get("datasets")):
+        yield from _one_of(f"datasets.{name}.module", _module(options, name), modules("datasets"), _in("datasets"))
+    for model, of_model in _items(params.get("models")):
+        for space, options in _items(of_model):
+            folder = "decoders" if space == "diffusion" else "features"
+            yield from _one_of(f"models.{model}.{space}.module", _module(options, space), modules(folder), _in(folder))
+    folder = "encoding/families"
+    for family in _list(params, "encoding", "families"):
+        yield from _one_of("encoding.families", family, modules(folder), _in(folder))
+    metrics = _list(params, "evaluate", "metrics")
+    yield from _one_of("report.rank_by", _at(params, "report", "rank_by"), metrics, "one of evaluate.metrics")
+    yield from _of_regressions(params)
+    yield from _of_areas(params.get("areas"))
+
+
+def _of_regressions(params: Mapping[str, Any]) -> Iterator[str]:
+    regress, there = params.get("regress"), _at(params, "library", "n_images")
+    features = [name for name in dict(_items(_at(params, "models", params.get("model")))) if name != "diffusion"]
+    if not isinstance(regress, Mapping) or not isinstance(regress.get(COMMON), Mapping):
+        return
+    for space in spaces(regress):
+        if not isinstance(regress[space], Mapping):
+            continue
+        if features and space not in features:
+            yield f"regress has {space}, which is no feature space of model {params['model']}{_meant(space, features)}"
+        options, folder = of_space(regress, space), "regression/methods"
+        yield from _one_of(f"regress.{space}.method", options.get("method"), modules(folder), _in(folder))
+        n = options.get("library")
+        if isinstance(n, int) and isinstance(there, int) and n > there:
+            yield f"regress.{space}.library is {n}, expected 0 to {there} (library.n_images)"
+        if n and options.get("transform", "none") != "none":
+            yield (
+                f"regress.{space}.transform is {options['transform']}, but encoding models, which answer the library, "
+                f"predict counts: choose none, or set regress.{space}.library to 0"
+            )
+
+
+def _of_areas(areas: Any) -> Iterator[str]:
+    from spikevaediff.recordings import sessions  # which imports what reads recordings
+
+    if isinstance(areas, Mapping) and not list(_section("areas", areas, schema.Areas, True)):
+        try:
+            sessions.areas_of(areas)
+        except ValueError as error:
+            yield str(error).removeprefix("params.yaml: ")
+
+
+def _one_of(path: str, name: Any, there: Any, what: str) -> Iterator[str]:
+    if isinstance(name, str) and there and name not in there:
+        yield f"{path} is {name!r}, expected {what}: {_or(list(there))}{_meant(name, there)}"
+
+
+def _meant(name: Any, there: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), list(there), 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _in(folder: str) -> str:
+    return f"a module of src/spikevaediff/{folder}"
+
+
+def _module(options: Any, name: str) -> str:
+    return str(options.get("module", name)) if isinstance(options, Mapping) else name
+
+
+def _items(section: Any) -> Iterable[tuple[str, Any]]:
+    return section.items() if isinstance(section, Mapping) else ()
+
+
+def _at(params: Any, *names: Any) -> Any:
+    for name in names:
+        params = params.get(name) if isinstance(params, Mapping) else None
+    return params
+
+
+def _list(params: Mapping[str, Any], *names: str) -> list[Any]:
+    found = _at(params, *names)
+    return found if isinstance(found, list) else []
+
+
+# ---- what a parameter may be
+
+
+_KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+
+
+def expected(field: FieldInfo) -> str:
+    """What a parameter may be: "a whole number, 1 or more"."""
+    return _said(field.annotation, field.metadata)
+
+
+def _said(kind: Any, metadata: Iterable[Any] = ()) -> str:
+    metadata = list(metadata)
+    if get_origin(kind) is Annotated:
+        kind, *more = get_args(kind)
+        for one in more:
+            metadata += one.metadata if isinstance(one, FieldInfo) else [one]
+        return _said(kind, metadata)
+    if get_origin(kind) in (Union, UnionType):
+        parts = [_said(one) for one in get_args(kind)]
+        return ", or ".join(parts) if any("," in part for part in parts) else _or(parts)
+    if get_origin(kind) is Literal:
+        return _or(list(map(str, get_args(kind))))
+    found = {type(one): one for one in metadata}
+    if get_origin(kind) is list:
+        lengths = found.get(limits.MinLen), found.get(limits.MaxLen)
+        if lengths[1] is not None:
+            return "a start and a later stop, two numbers in a list"
+        some = "a list of one or more" if lengths[0] is not None else "a list"
+        different = ", all different" if any(getattr(one, "func", None) is schema.different for one in metadata) else ""
+        return f"{some}, each {_said(get_args(kind)[0])}{different}"
+    return _KINDS[kind] + _range(found)
+
+
+def _range(found: Mapping[type, Any]) -> str:
+    if limits.Ge in found and limits.Le in found:
+        return f", {found[limits.Ge].ge:g} to {found[limits.Le].le:g}"
+    words = {limits.Ge: "{0.ge:g} or more", limits.Gt: "above {0.gt:g}", limits.Lt: "below {0.lt:g}"}
+    return "".join(f", {text.format(found[kind])}" for kind, text in words.items() if kind in found)
+
+
+def _or(words: list[str]) -> str:
+    return " or ".join([", ".join(words[:-1])] * (len(words) > 1) + words[-1:])
+
+
+def _names(kind: Any) -> list[str]:
+    """The words that an annotation allows."""
+    if get_origin(kind) is Literal:
+        return [word for word in get_args(kind) if isinstance(word, str)]
+    return [word for one in get_args(kind) for word in _names(one)]
