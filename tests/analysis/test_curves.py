@@ -1,39 +1,12 @@
 """Curves over time, units and presentations, on responses whose curves are known."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from spikevaediff.analysis import curves
 from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli, UnitTable
-from stages import curves as stage
 
 RNG = np.random.default_rng(0)
-
-
-def test_windows_slide_from_start_to_stop() -> None:
-    np.testing.assert_allclose(
-        curves.sliding_windows(-0.05, 0.1, 0.025, 0.05),
-        [[-0.05, 0], [-0.025, 0.025], [0, 0.05], [0.025, 0.075], [0.05, 0.1]],
-        atol=1e-12,
-    )
-    assert len(curves.sliding_windows(0, 0.1, 1.0, 0.1)) == 1
-    with pytest.raises(ValueError, match=r"no window of 0\.2 s fits between start_s 0 and stop_s 0\.1"):
-        curves.sliding_windows(0, 0.1, 0.1, 0.2)
-    for step, width in ((0, 0.1), (0.1, -1)):
-        with pytest.raises(ValueError, match="both must be above 0"):
-            curves.sliding_windows(0, 1, step, width)
-
-
-def test_identity_is_known_in_the_windows_that_hold_it_and_nowhere_else() -> None:
-    shown = RNG.permutation(np.repeat(np.arange(BLANK, 10), 20))
-    rate = np.stack([np.full((11, 8), 5.0), RNG.uniform(1, 30, (11, 8)), np.full((11, 8), 5.0)], axis=2)
-    counts = RNG.poisson(rate[shown + 1]).astype(np.uint16)
-    shares = curves.identity_by_window(counts, shown, n_folds=4, shrinkage=0.1)
-    assert shares.shape == (3, 10)
-    assert shares[1].mean() > 0.8
-    assert shares[[0, 2]].mean() < 0.2
 
 
 def test_a_band_holds_the_mean_and_narrows_with_the_number_of_images() -> None:
@@ -105,25 +78,24 @@ def test_more_presentations_predict_better() -> None:
         assert np.isin(fewer[:, row], x[shown == image, 0]).all()
 
 
-def test_curves_count_units_and_not_their_time_bins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_curves_count_units_and_not_their_time_bins() -> None:
     rng, shown = np.random.default_rng([11]), np.repeat(np.arange(12), 4)
     counts = rng.poisson(6.0, (48, 5, 2)).astype(np.uint16)
-    Stimuli("a test", np.arange(12), rng.integers(0, 256, (12, 8, 8), np.uint8)).save("artifacts/images.npz")
-    ImageSplit(np.arange(12), np.arange(12) % 3).save("artifacts/split.npz")
+    stimuli = Stimuli("a test", np.arange(12), rng.integers(0, 256, (12, 8, 8), np.uint8))
+    split = ImageSplit(np.arange(12), np.arange(12) % 3)
     found = {}
     for name, of_bins in (("bins", counts), ("whole", counts.sum(2, keepdims=True, dtype=np.uint16))):
         n_windows = of_bins.shape[2]
-        Responses.make(
+        responses = Responses.make(
             counts=of_bins,
             image_id=shown,
             presentation_id=np.arange(48)[:, None],
             session_id=np.array([1]),
             window_s=np.column_stack([np.arange(n_windows), np.arange(n_windows) + 1.0]),
             units=UnitTable(np.arange(5), np.ones(5, np.int64), np.array(["VISp"] * 5), *([np.zeros(5)] * 5)),
-        ).save(f"artifacts/responses/{name}.npz")
+        )
         options = {"units": [2], "presentations": [1], "n_draws": 2, "size_px": 4, "alphas": [10.0]}
-        rows = stage.count_rows(name, **options, n_resamples=20, seed=0)
+        rows = curves.rows(name, responses, stimuli, split, **options, n_resamples=20, seed=0)
         points = [("units", 2), ("units", 5), ("presentations", 1), ("presentations", 4)]
         assert [(row["of"], row["n"]) for row in rows] == points
         found[name] = [row["correlation"] for row in rows]

@@ -141,12 +141,13 @@ def check_regression(regress: dict[str, Any], space: str) -> None:
 
 def sections() -> list[tuple[Callable[..., Any], str, tuple[str, ...], tuple[str, ...]]]:
     """Functions with the section of params.yaml that holds their options, keys of the stage, options from elsewhere."""
-    from spikevaediff.analysis import known_mistakes
+    from spikevaediff.analysis import curves, known_mistakes, latency, layers, regions
     from spikevaediff.captioning import blip2
     from spikevaediff.encoding import library
     from spikevaediff.evaluation import noise_ceiling, scores
+    from spikevaediff.recordings import session_quality
     from spikevaediff.regression import split
-    from stages import curves, layers, quality, regions, report
+    from stages import report
 
     device = ("batch_size", "device")
     return [
@@ -154,9 +155,9 @@ def sections() -> list[tuple[Callable[..., Any], str, tuple[str, ...], tuple[str
         (scores.score_run, "evaluate", (), ("batch_size",)),
         (blip2.describe, "captions", ("model",), ("folder", "unfinished", *device)),
         (library.make, "library", ("folder",), ()),
-        (quality.judged, "quality", (), ("areas", "window_s", "limits")),
-        (curves.latency_rows, "curves.latency", (), ("areas", "limits", "n_resamples", "seed")),
-        (curves.count_rows, "curves.counts", (), ("n_resamples", "seed")),
+        (session_quality.judged, "quality", (), ("areas", "window_s", "limits")),
+        (latency.rows, "curves.latency", (), ("areas", "limits", "n_resamples", "seed")),
+        (curves.rows, "curves.counts", (), ("n_resamples", "seed")),
         (noise_ceiling.of_task, "noise_ceiling", (), ()),
         (known_mistakes.rows, "known_mistakes", (), ("noise_seed",)),
         (posterior.samples, "decode.posterior", (), GIVEN),

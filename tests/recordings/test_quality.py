@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from conftest import close
 
-from spikevaediff.recordings import behaviour, quality
+from spikevaediff.analysis import latency
+from spikevaediff.recordings import behaviour, quality, session_quality
 from spikevaediff.recordings.nwb import read_presentations
 from spikevaediff.recordings.spike_counts import read_responses
 from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import BLANK, Responses, UnitTable
 from spikevaediff.report.figures import recording_plots
-from stages import curves
-from stages import quality as stage
 
 N_IMAGES, N_REPEATS, N_UNITS = 40, 30, 6
 RNG = np.random.default_rng(0)
@@ -140,7 +139,7 @@ JUDGING = {
 def test_running_speed_is_that_of_each_presentation_and_may_be_unknown(shared: Path, tmp_path: Path) -> None:
     source = shared / "data/allen_layout_nwb_fixture/session_900000001.nwb"
     found = read_responses(source, areas=["VISp"], windows_s=np.array([[0.0, 0.25]]), min_units=1, limits=LIMITS)
-    speed = stage.running_speed(source, found)
+    speed = session_quality.running_speed(source, found)
     samples = behaviour.read_running_speed(source)
     shown = read_presentations(source)
     during = (samples.start_s >= shown.start_s[3]) & (samples.start_s < shown.stop_s[3])
@@ -149,8 +148,8 @@ def test_running_speed_is_that_of_each_presentation_and_may_be_unknown(shared: P
     shutil.copy(source, path)
     with h5py.File(path, "r+") as file:
         del file["processing/running"]
-    assert np.isnan(stage.running_speed(path, found)).all()
-    session, rows = stage.judged(
+    assert np.isnan(session_quality.running_speed(path, found)).all()
+    session, rows = session_quality.judged(
         path,
         areas=["VISp", "LGd", "nowhere"],
         anchor_area="VISp",
@@ -174,7 +173,7 @@ def test_activity_below_0_has_no_course_and_is_judged_all_the_same(tmp_path: Pat
         window_s=np.array([[0.05, 0.15]]),
         units=UnitTable(np.arange(3), np.full(3, 1), np.array(["V4"] * 3), *([unknown] * 5)),
     ).save(tmp_path / "1.npz")
-    session, rows = stage.judged(tmp_path / "1.npz", areas=["V4"], anchor_area="V4", **JUDGING)
+    session, rows = session_quality.judged(tmp_path / "1.npz", areas=["V4"], anchor_area="V4", **JUDGING)
     assert [session["areas"]["V4"][name] for name in ("drift", "course", "running_ratio", "fano")] == [None] * 4
     assert session["areas"]["V4"]["reliability"] is not None
     assert rows[0]["drift"] is None
@@ -198,7 +197,7 @@ def test_means_over_presentations_are_judged_by_what_they_tell(tmp_path: Path) -
         units=units,
     )
     table.save(tmp_path / "1.npz")
-    session, rows = stage.judged(
+    session, rows = session_quality.judged(
         tmp_path / "1.npz",
         areas=["V4"],
         anchor_area="V4",
@@ -210,7 +209,7 @@ def test_means_over_presentations_are_judged_by_what_they_tell(tmp_path: Path) -
     assert area["mean_response"]["p50"] > 0
     assert session["identity"]["anchor"] is None
     assert rows[0]["fano"] is None
-    of = curves.latency_rows(
+    of = latency.rows(
         [tmp_path / "1.npz"],
         areas=["V4"],
         limits=LIMITS,
@@ -240,16 +239,16 @@ def repeated(session_id: int, images: list[int], *, n_blanks: int) -> Responses:
     )
 
 
-def latency(folder: Path, *session_ids: int) -> list[dict[str, object]]:
+def latency_of(folder: Path, *session_ids: int) -> list[dict[str, object]]:
     sliding = {"start_s": 0.0, "stop_s": 0.2, "step_s": 0.1, "width_s": 0.1, "n_folds": 3, "shrinkage": 0.1}
     paths = [folder / f"{session_id}.npz" for session_id in session_ids]
-    return curves.latency_rows(paths, areas=["V4"], limits=LIMITS, **sliding, n_resamples=10, seed=0)
+    return latency.rows(paths, areas=["V4"], limits=LIMITS, **sliding, n_resamples=10, seed=0)
 
 
 def test_a_blank_that_was_shown_once_hides_no_images(tmp_path: Path) -> None:
     for session_id, n_blanks in ((1, 6), (2, 1), (3, 0)):
         repeated(session_id, [1, 2, 3, 4], n_blanks=n_blanks).save(tmp_path / f"{session_id}.npz")
-        (row,) = latency(tmp_path, session_id)
+        (row,) = latency_of(tmp_path, session_id)
         assert row["n_units"] == 4
         assert row["chance"] == 1 / 4
 
@@ -257,8 +256,8 @@ def test_a_blank_that_was_shown_once_hides_no_images(tmp_path: Path) -> None:
 def test_sessions_are_averaged_over_the_same_images_or_not_at_all(tmp_path: Path) -> None:
     repeated(1, [1, 2, 3, 4], n_blanks=6).save(tmp_path / "1.npz")
     repeated(2, [1, 2, 3, 4], n_blanks=0).save(tmp_path / "2.npz")
-    (row,) = latency(tmp_path, 1, 2)
+    (row,) = latency_of(tmp_path, 1, 2)
     assert row["n_units"] == 8
     repeated(3, [1, 2, 3, 5], n_blanks=6).save(tmp_path / "3.npz")
     with pytest.raises(ValueError, match=r"3.npz shows other images than .*1.npz; leave one of them out"):
-        latency(tmp_path, 1, 3)
+        latency_of(tmp_path, 1, 3)

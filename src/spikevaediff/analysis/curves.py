@@ -1,4 +1,4 @@
-"""How decoding depends on when one listens, to how many units and over how many presentations.
+"""How decoding depends on the number of units and of presentations.
 
 Every curve has a band: the 2.5th to 97.5th percentile over images drawn with replacement, and over draws of units or
 presentations where a part of them is taken. The images are few, and most of the band is theirs. At the full number
@@ -7,65 +7,19 @@ their bands are as much wider as intervals of scores are (statistics.spread_of_i
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from spikevaediff import images
+from spikevaediff.evaluation import statistics
 from spikevaediff.evaluation.metrics import two_way
-from spikevaediff.recordings import identity, preprocessing
-from spikevaediff.records import BLANK, ImageSplit
+from spikevaediff.recordings import preprocessing
+from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli
 from spikevaediff.regression import cross_validation, folds
 from spikevaediff.regression.methods import ridge
 
 BAND = (2.5, 97.5)
-
-
-def sliding_windows(start_s: float, stop_s: float, step_s: float, width_s: float) -> np.ndarray:
-    """Windows [t, t + width) for t = start, start + step, ..., as long as they end at or before stop.
-
-    Returns
-    -------
-    float64, (n_windows, 2), seconds after onset
-
-    Raises
-    ------
-    ValueError
-        Step or width is not positive, or no window fits.
-    """
-    if not step_s > 0 or not width_s > 0:
-        raise ValueError(f"step_s is {step_s} and width_s {width_s}, both must be above 0")
-    n = int(np.floor((stop_s - start_s - width_s) / step_s + 1e-9)) + 1
-    if n < 1:
-        raise ValueError(f"no window of {width_s} s fits between start_s {start_s} and stop_s {stop_s}")
-    start = np.round(start_s + step_s * np.arange(n), 9)
-    return np.column_stack([start, np.round(start + width_s, 9)])
-
-
-def identity_by_window(x: np.ndarray, image_id: np.ndarray, *, n_folds: int, shrinkage: float) -> np.ndarray:
-    """Share of the presentations of each image that are recognised, window by window.
-
-    Parameters
-    ----------
-    x : real, (n_presentations, n_units, n_windows)
-        In the order of the session; blanks are left out. Whole numbers are counts and are decoded by their roots.
-    image_id : int64, (n_presentations,)
-    n_folds, shrinkage
-        See spikevaediff.recordings.identity.
-
-    Returns
-    -------
-    float64, (n_windows, n_images); images in the order of their ids.
-    """
-    kept = image_id != BLANK
-    images, label = np.unique(image_id[kept], return_inverse=True)
-    fold = identity.contiguous_folds(int(kept.sum()), n_folds)
-    shares = np.empty((x.shape[2], len(images)))
-    for window in range(x.shape[2]):
-        values = x[kept, :, window].astype(np.float64)
-        if np.issubdtype(x.dtype, np.integer):
-            values = np.sqrt(values)
-        correct = identity.discriminant(values, image_id[kept], fold, shrinkage=shrinkage)
-        shares[window] = np.bincount(label, correct, len(images)) / np.bincount(label, minlength=len(images))
-    return shares
 
 
 def band(scores: np.ndarray, *, n_resamples: int, seed: int, spread: float = 1.0) -> tuple[float, float, float]:
@@ -202,3 +156,68 @@ def over_presentations(
             taken = np.sort(np.concatenate([order[:k] for order in orders]))
             scores.append(score(preprocessing.mean_over_presentations(x[taken], image_id[taken], wanted)))
     return {k: np.stack(scores) for k, scores in found.items()}
+
+
+def rows(
+    population: str,
+    responses: Responses,
+    stimuli: Stimuli,
+    split: ImageSplit,
+    *,
+    units: list[int],
+    presentations: list[int],
+    n_draws: int,
+    size_px: int,
+    alphas: list[float],
+    n_resamples: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """How well images of a few pixels are predicted from some of the units or presentations of a population.
+
+    Parameters
+    ----------
+    population : str
+        Its name in the rows.
+    responses : Responses
+        A unit is one regressor, whatever the number of time bins: curves are over units and not over their bins.
+    stimuli : Stimuli
+    split : ImageSplit
+    units, presentations : list of int
+        See `over_units` and `over_presentations`.
+    n_draws : int
+        Of units, and of presentations.
+    size_px : int
+        Side of the images that are predicted.
+    alphas : list of float
+    n_resamples, seed : int
+        Of the bands; the seed of the draws as well.
+
+    Returns
+    -------
+    list of dict
+        population; of, units or presentations; n; correlation and two_way with their _low and _high ends.
+    """
+    y = images.resize(stimuli.rows(split.image_id), size_px).reshape(len(split.image_id), -1).astype(np.float32)
+    x = responses.counts.sum(2, dtype=np.float64)
+    means = preprocessing.mean_over_presentations(x, responses.image_id, split.image_id)
+
+    def score(some: np.ndarray) -> np.ndarray:
+        # Both scores travel as one row: correlations of all images, then identifications.
+        return np.concatenate(pixel_scores(some, y, split, alphas=alphas, n_columns=x.shape[1]))
+
+    drawn = {"n_draws": n_draws, "seed": seed}
+    curve = {
+        "units": over_units(means, score, units, **drawn),
+        "presentations": over_presentations(x, responses.image_id, split.image_id, score, presentations, **drawn),
+    }
+    found_rows, spread = [], statistics.spread_of_intervals(split.fold_of(split.test_ids))
+    for of, found in curve.items():
+        for n, scores in found.items():
+            row: dict[str, Any] = {"population": population, "of": of, "n": n}
+            parts = zip(("correlation", "two_way"), (-1, 0), np.split(scores, 2, axis=1), strict=True)
+            for name, least, part in parts:
+                value, *ends = band(part, n_resamples=n_resamples, seed=seed, spread=spread)
+                low, high = np.clip(ends, least, 1).tolist()
+                row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+            found_rows.append(row)
+    return found_rows

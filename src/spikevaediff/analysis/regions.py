@@ -12,13 +12,138 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from rich.progress import track
 
+from spikevaediff import images
 from spikevaediff.analysis import curves
 from spikevaediff.evaluation import statistics
 from spikevaediff.recordings import preprocessing
-from spikevaediff.records import ImageSplit, Responses
+from spikevaediff.records import ImageSplit, Responses, Stimuli
+from spikevaediff.regression.methods import banded
 
 _ZERO = 1e-12
+
+
+def compare(
+    stimuli: Stimuli,
+    split: ImageSplit,
+    populations: Mapping[str, Responses],
+    *,
+    n_units: int,
+    counts: Sequence[int],
+    n_draws: int,
+    size_px: int,
+    alphas: Sequence[float],
+    n_resamples: int,
+    max_steps: int,
+    seed: int,
+) -> dict[str, list[dict[str, Any]]]:
+    """Areas compared at equal numbers of units, and what each adds to the others.
+
+    Parameters
+    ----------
+    stimuli : Stimuli
+    split : ImageSplit
+    populations : dict of name to Responses
+        visual and control; areas of the first alone take part in banded ridge.
+    n_units, counts, n_draws
+        See `scores_by_area`.
+    size_px : int
+        Side of the images that are predicted.
+    alphas : float, (n_alphas,)
+    n_resamples : int
+        Of images for intervals, of signs for the tests.
+    max_steps : int
+        Of the search for weights of banded ridge.
+    seed : int
+
+    Returns
+    -------
+    dict of str to list of dict
+        curves, score by area and number of units; tests, every pair of areas at the common number; bands, the weights
+        that banded ridge gives areas with that many units each.
+
+    Raises
+    ------
+    KeyError, ValueError
+        As `means_by_area` and `scores_by_area`.
+    """
+    y = images.resize(stimuli.rows(split.image_id), size_px).reshape(len(split.image_id), -1).astype(np.float32)
+    visual = dict.fromkeys(populations["visual"].unit_area.tolist())
+    x = means_by_area(populations, split.image_id)
+    common, widest = common_units(x, n_units), max(values.shape[1] for values in x.values())
+
+    def score(some: np.ndarray) -> np.ndarray:
+        return curves.pixel_scores(some, y, split, alphas=alphas, n_columns=widest)[1]
+
+    scores = {
+        area: scores_by_area({area: x[area]}, score, counts, n_units=common, n_draws=n_draws, seed=seed)[area]
+        for area in track(x, "areas")
+    }
+    at_common = {area: by_count[common] for area, by_count in scores.items()}
+    return {
+        "curves": curve_rows(scores, split, n_resamples=n_resamples, seed=seed),
+        "tests": pair_rows(at_common, split, n_draws=n_resamples, seed=seed),
+        "bands": band_rows(
+            {area: x[area] for area in visual},
+            y,
+            common,
+            alphas=alphas,
+            n_draws=n_draws,
+            max_steps=max_steps,
+            seed=seed,
+        ),
+    }
+
+
+def band_rows(
+    x: dict[str, np.ndarray],
+    y: np.ndarray,
+    n_units: int,
+    *,
+    alphas: Sequence[float],
+    n_draws: int,
+    max_steps: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """The weight of every area in banded ridge regression with equal numbers of units, draw by draw of the units.
+
+    Parameters
+    ----------
+    x : dict of area to float64, (n_images, n_units of the area)
+    y : float, (n_images, n_pixels)
+    n_units : int
+        Of every area.
+    alphas, n_draws, max_steps, seed
+        As in `compare`.
+
+    Returns
+    -------
+    list of dict
+        draw, area, n_units, weight.
+    """
+    every = np.concatenate(list(x.values()), axis=1)
+    area = np.repeat(list(x), [values.shape[1] for values in x.values()])
+    z = preprocessing.standardise(every, preprocessing.scale_of(every))
+    found = []
+    for draw in track(range(n_draws), "banded ridge"):
+        fit = banded.fit(
+            z,
+            y - y.mean(0, keepdims=True),
+            y_row=np.arange(len(y)),
+            group_size=np.array([y.shape[1]]),
+            bands=area,
+            units_per_band=n_units,
+            max_steps=max_steps,
+            alphas=alphas,
+            alpha_scope="global",
+            folds="image",
+            seed=seed + draw,
+        )
+        summary = fit.summary()
+        for name, weight in zip(summary["band_name"].tolist(), summary["band_weight"][0].tolist(), strict=True):
+            found.append({"draw": draw, "area": name, "n_units": n_units, "weight": weight})
+    return found
 
 
 def means_by_area(populations: Mapping[str, Responses], image_ids: np.ndarray) -> dict[str, np.ndarray]:
