@@ -8,7 +8,7 @@ SET ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# CLIP's network. Without their dependencies, which come with ours: torchvision asks for one build of torch,
+# The extra `published` of pyproject.toml. Without their dependencies, which come with ours: torchvision asks for one build of torch,
 # and would replace the one that is there.
 CLIP := open_clip_torch timm torchvision
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -320,15 +319,22 @@ def test_files_of_a_folder_without_locks_in_which_nothing_can_be_noted_are_used(
         allen.acquire(data, tmp_path / "again", **OPTIONS)
 
 
+def uv_that_makes(python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program uv whose environments have a shell script for their python."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "python").write_text(f"#!/bin/sh\n{python}")
+    (tmp_path / "python").chmod(0o755)
+    uv = f'for last; do :; done\n[ "$1" = pip ] || {{ mkdir -p "$last/bin"; cp {tmp_path}/python "$last/bin"; }}\n'
+    (tmp_path / "bin/uv").write_text(f"#!/bin/sh\n{uv}")
+    (tmp_path / "bin/uv").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+
+
 def test_what_allensdk_brings_is_compared_with_dandi_as_well(
     data: Path, cache: Path, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a uv that copies files in place of allensdk, one of them altered."""
-    uv = tmp_path / "bin" / "uv"
-    uv.parent.mkdir()
-    uv.write_text(f"#!/bin/sh\ncp -r {published}/* {cache}\nprintf x >> {cache / NWB}\n")
-    uv.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{uv.parent}:/usr/bin:/bin")
+    """By an environment that copies files in place of allensdk, one of them altered."""
+    uv_that_makes(f"cp -r {published}/* {cache}\nprintf x >> {cache / NWB}\n", tmp_path, monkeypatch)
     with pytest.raises(ValueError, match=r"bytes, its copy in DANDI 000021 \d+: it is not whole, or another file"):
         allen.acquire(data, tmp_path / "out", **OPTIONS | {"fetch": "allensdk"})
     content = (published / NWB).read_bytes()
@@ -341,14 +347,10 @@ def test_what_allensdk_brings_is_compared_with_dandi_as_well(
 def test_a_refusal_of_allensdk_is_reported_with_its_last_words(
     data: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uv = tmp_path / "bin" / "uv"
-    uv.parent.mkdir()
-    uv.write_text('#!/bin/sh\necho Traceback >&2\necho "ConnectionError: $*" >&2\nexit 3\n')
-    uv.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{uv.parent}:/usr/bin:/bin")
+    uv_that_makes('echo Traceback >&2\necho "ConnectionError: $*" >&2\nexit 3\n', tmp_path, monkeypatch)
     with pytest.raises(FileNotFoundError) as caught:
         allen.acquire(data, tmp_path / "out", **OPTIONS | {"fetch": "allensdk"})
-    assert caught.match("cannot be had by allensdk now: allensdk ended with 3 and said: ConnectionError: run --quiet ")
+    assert caught.match("cannot be had by allensdk now: allensdk ended with 3 and said: ConnectionError: /")
     assert caught.match(f"by_allensdk.py fetch {cache} 6 700000001. With a network, run the same command")
     assert caught.match("or choose the other way: -S datasets.allen.fetch=https")
 
@@ -366,16 +368,14 @@ def test_allensdks_own_cache_gives_the_same_results_as_the_download(
     data: Path, bucket: Bucket, cache: Path, published: Path, tmp_path: Path
 ) -> None:
     """allensdk's EcephysProjectCache, templates, tables and sessions, on files that it finds in its cache."""
-    if not (shutil.which("uv") or Path(sys.executable).with_name("uv").exists()):
-        pytest.skip("uv is not installed, so allensdk cannot have its own environment")
     shutil.copytree(published, cache)
     allen_files.project_tables(cache, 700000001)
     try:
         allen._by_allensdk(allen.read_manifest(data / "manifest.json"), [700000001], cache)
     except OSError as error:
-        if "allensdk" in str(error) and "Error" in str(error):
+        if "allensdk ended" in str(error):
             raise
-        pytest.skip(f"the environment of allensdk cannot be built here: {error}")
+        pytest.skip(str(error))
     allen.acquire(data, tmp_path / "by_allensdk", **OPTIONS | {"fetch": "allensdk"})
     assert bucket.asked == []
     shutil.rmtree(cache)

@@ -1,9 +1,7 @@
 """Extracts of session files: whatever is counted in them is what is counted in the whole file, by three readers."""
 
 import hashlib
-import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,9 +9,8 @@ import allen_files
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT
 
-from spikevaediff.recordings import behaviour, sessions
+from spikevaediff.recordings import allensdk_environment, behaviour, sessions
 from spikevaediff.recordings.nwb import read_presentations
 from spikevaediff.recordings.nwb_extract import extract, kept_intervals
 from spikevaediff.recordings.spike_counts import read_responses
@@ -145,16 +142,14 @@ def test_pynwb_opens_the_extract(part: Path) -> None:
 @pytest.fixture
 def allensdk(tmp_path: Path):  # type: ignore[no-untyped-def]
     """allensdk in its own environment, as a function from a session file to what it reads."""
-    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-    if not Path(uv).exists():
-        pytest.skip("uv is not installed, so allensdk cannot have its own environment")
 
     def reads(path: Path) -> dict[str, np.ndarray]:
-        script, out = ROOT / "src/spikevaediff/recordings/by_allensdk.py", tmp_path / f"{path.stem}.npz"
-        command = [uv, "run", "--quiet", "--no-project", "--script", str(script), "read", str(path), str(out)]
+        out = tmp_path / f"{path.stem}.npz"
+        try:
+            command = allensdk_environment.command("read", str(path), str(out))
+        except OSError as error:
+            pytest.skip(str(error))
         run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
-        if run.returncode and "Traceback" not in run.stderr:
-            pytest.skip(f"the environment of allensdk cannot be built here: {run.stderr.strip()[-300:]}")
         assert run.returncode == 0, run.stderr
         with np.load(out) as found:
             return {name: found[name] for name in found.files}

@@ -1,6 +1,5 @@
 """Session files: the same bytes each time, the layout of real ones, and three readers that agree."""
 
-import shutil
 import subprocess
 import time
 from dataclasses import replace
@@ -9,9 +8,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT
 
 from spikevaediff.datasets.simulation.simulator import AREAS, simulate
+from spikevaediff.recordings import allensdk_environment
 from spikevaediff.recordings.nwb_writer import Recording, write
 from spikevaediff.recordings.spike_counts import read_responses
 from spikevaediff.recordings.unit_filter import Limits
@@ -169,23 +168,16 @@ def test_pynwb_opens_the_file_and_reads_the_same_spikes(recording: Recording, pa
         assert scenes["tags"].iloc[3].tolist() == ["stimulus_time_interval"]
 
 
-@pytest.fixture
-def uv() -> str:
-    found = shutil.which("uv") or str(Path(subprocess.sys.executable).with_name("uv"))  # type: ignore[attr-defined]
-    if not Path(found).exists():
-        pytest.skip("uv is not installed, so allensdk cannot have its own environment")
-    return found
-
-
 @pytest.mark.slow
 def test_allensdk_reads_the_same_units_presentations_and_counts(
-    recording: Recording, path: Path, tmp_path: Path, uv: str
+    recording: Recording, path: Path, tmp_path: Path
 ) -> None:
-    script, out = ROOT / "src/spikevaediff/recordings/by_allensdk.py", tmp_path / "found.npz"
-    command = [uv, "run", "--quiet", "--no-project", "--script", str(script), "read", str(path), str(out)]
+    out = tmp_path / "found.npz"
+    try:
+        command = allensdk_environment.command("read", str(path), str(out))
+    except OSError as error:
+        pytest.skip(str(error))
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
-    if run.returncode and "Traceback" not in run.stderr:
-        pytest.skip(f"the environment of allensdk cannot be built here: {run.stderr.strip()[-300:]}")
     assert run.returncode == 0, run.stderr
     units, presentations, counts = _expected(recording)
     with np.load(out) as found:

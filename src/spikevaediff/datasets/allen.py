@@ -30,7 +30,7 @@ from spikevaediff.files.assets import cache_dir
 from spikevaediff.files.atomic import alone, replacing
 from spikevaediff.files.download import File, download_all, sha256_of, size_text
 from spikevaediff.images import check_size, resize
-from spikevaediff.recordings import nwb_extract
+from spikevaediff.recordings import allensdk_environment, nwb_extract
 from spikevaediff.recordings.nwb import read_presentations
 from spikevaediff.records import BLANK, Stimuli
 
@@ -260,12 +260,8 @@ def _fetch(manifest: dict[str, Any], lacking: list[_Item], cache: Path, way: str
 
 
 def _by_allensdk(manifest: dict[str, Any], numbers: list[int], cache: Path) -> None:
-    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
-    if uv is None:
-        raise OSError("uv, which builds the environment of allensdk, is not installed (pip install uv)")
-    script = Path(__file__).resolve().parents[1] / "recordings" / "by_allensdk.py"
     words = ["fetch", str(cache), str(manifest["templates"]["n_images"]), *map(str, numbers)]
-    command = [uv, "run", "--quiet", "--no-project", "--script", str(script), *words]
+    command = allensdk_environment.command(*words)
     run = subprocess.run(command, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", check=False)
     if run.returncode:
         said = [line for line in run.stderr.strip().splitlines() if line.strip()]

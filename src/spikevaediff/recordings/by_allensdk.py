@@ -2,13 +2,17 @@
 # requires-python = ">=3.11,<3.12"
 # dependencies = ["allensdk==2.16.2", "hdmf<4", "ndx-events==0.2.1", "pynwb==2.8.3", "numpy<1.24", "setuptools<81"]
 # ///
-"""Recordings by way of allensdk itself, in an environment of its own (by_allensdk.py.lock):
+"""Recordings by way of allensdk itself, in an environment of its own (allensdk_environment.py):
 
-    uv run --no-project --script src/spikevaediff/recordings/by_allensdk.py fetch CACHE N_IMAGES SESSION_ID...
-    uv run --no-project --script src/spikevaediff/recordings/by_allensdk.py read SESSION.nwb OUT.npz
+    python src/spikevaediff/recordings/by_allensdk.py fetch CACHE N_IMAGES SESSION_ID...
+    python src/spikevaediff/recordings/by_allensdk.py read SESSION.nwb OUT.npz
 
-allensdk 2.16.2 needs numpy below 1.24, so it cannot share the project's environment; freshly installed it brings an
-hdmf that it cannot work with and a setuptools without pkg_resources, hence the other pins. `fetch` fills the folder
+Above is what it needs: freshly installed, allensdk brings an hdmf that it cannot work with and a setuptools without
+pkg_resources, hence the other pins. by_allensdk.txt holds what that comes to, with hashes; to renew it, in this folder:
+
+    uv export --script by_allensdk.py --format requirements-txt --no-header --no-annotate --output-file by_allensdk.txt
+
+`fetch` fills the folder
 CACHE with the sessions, the templates of the natural scenes and the tables of sessions, probes, channels and units,
 under the names that the project's own download uses as well. `read` writes what allensdk finds in one session file, for
 comparison.
