@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         description=f"Without an action: list the assets. They lie in {assets.cache_dir()}.",
     )
     listing.set_defaults(run=_list)
-    actions = listing.add_subparsers(metavar="[fetch]", title="actions")
+    actions = listing.add_subparsers(metavar="[fetch | bundle | unbundle]", title="actions")
     fetching = actions.add_parser("fetch", help="fetch some of them into the user's cache, checked by sha256")
     fetching.add_argument(
         "name", nargs="*", metavar="NAME", help="an asset of the list; none given: all that the default run needs"
@@ -67,6 +67,15 @@ def _parser() -> argparse.ArgumentParser:
         help="although it is there; where no sha256 is published, what comes is the right one from now on",
     )
     fetching.set_defaults(run=_fetch)
+    packing = actions.add_parser(
+        "bundle", help="fetch all files of a run and pack them, for a machine without a network"
+    )
+    packing.add_argument("file", metavar="FILE", type=Path, help="archive to write, such as bundle.tar")
+    _add_settings(packing)
+    packing.set_defaults(run=_bundle)
+    unpacking = actions.add_parser("unbundle", help="put the files of such an archive into the user's cache, checked")
+    unpacking.add_argument("file", metavar="FILE", type=Path, help="as written by bundle")
+    unpacking.set_defaults(run=_unbundle)
     predicting = commands.add_parser("predict", help="apply a saved fit to new responses of the same units")
     predicting.add_argument(
         "fit", metavar="FIT", help="npz of spikevaediff.regression.new_responses.with_context(...).save"
@@ -167,6 +176,40 @@ def _fetch(chosen: argparse.Namespace) -> int:
             print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
             failed += 1
     return 1 if failed else 0
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-S",
+        dest="settings",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="as of dvc exp run: -S model=published",
+    )
+
+
+def _bundle(chosen: argparse.Namespace) -> int:
+    from spikevaediff.tools import bundle, needs
+
+    params = needs.parameters(Path.cwd(), chosen.settings)
+    wanted = needs.needs(params, Path.cwd())
+    needs.fetch(need for need in wanted if need.required)
+    packed = [need for need in wanted if need.required or need.state == "have"]
+    size = sum(entry.bytes for entry in bundle.bundle(packed, chosen.file))
+    print(f"{chosen.file}: {len(packed)} files, {size_text(size)}. On the other machine:")
+    print(f"spikevaediff assets unbundle {chosen.file.name}")
+    if absent := [need.name for need in wanted if need not in packed]:
+        print(f"not in it, since a run does without (metrics are absent): {', '.join(absent)}")
+    return 0
+
+
+def _unbundle(chosen: argparse.Namespace) -> int:
+    from spikevaediff.tools import bundle
+
+    for path, what in bundle.unbundle(chosen.file):
+        print(f"{what}: {path}", flush=True)
+    return 0
 
 
 def _predict(chosen: argparse.Namespace) -> int:

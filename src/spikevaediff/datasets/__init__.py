@@ -12,4 +12,9 @@ sessions use) and out_dir/captions_given.csv (image_id,caption; an image that it
 `captions`). The options are the section `datasets.<name>` of params.yaml. What comes from elsewhere is checked by its
 hash before it is used, what is known of a session is compared with what was found (recordings.facts), and a run that
 was broken off goes on where it stopped.
+
+What `spikevaediff plan` and `spikevaediff assets bundle` count and pack is stated beside it, where there is any:
+
+    ASSETS: tuple of str                        assets that acquire fetches, as in spikevaediff.files.assets
+    cached(data_dir, **options) -> list[File]   files that it keeps in the user's cache, in a folder of its name
 """

@@ -110,6 +110,14 @@ def acquire(
     given.save(out_dir / "captions_given.csv")
 
 
+def cached(data_dir: Path, *, sessions: Sequence[int] | int | str, **others: Any) -> list[File]:
+    """The files of the user's cache that `acquire` reads with these options, there or not."""
+    manifest = read_manifest(Path(data_dir) / "manifest.json")
+    items = _wanted(manifest, choose(manifest, sessions), cache_dir() / "allen")
+    base = manifest["base_url"].rstrip("/")
+    return [File(f"{base}/{item.file}", item.path, item.n_bytes, item.sha256, item.about) for item in items]
+
+
 # ---- the manifest
 
 

@@ -29,6 +29,7 @@ SIZE_PX = 256
 SOURCE = "simulated session, real photographs"
 # Where a package keeps the files that the tables name.
 _IN_WHEEL = {"mvtb-data": ("mvtb_data", "mvtbdata/"), "scikit-learn": ("scikit_learn_photographs", "sklearn/datasets/")}
+ASSETS = tuple(asset for asset, _ in _IN_WHEEL.values())
 
 
 def acquire(

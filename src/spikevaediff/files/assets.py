@@ -340,6 +340,17 @@ def is_present(name: str) -> bool:
     return state(name) == "yes"
 
 
+def expected_sha256(name: str) -> str | None:
+    """The sha256 that the file of an asset must have, or its first digits; None: nothing is known yet."""
+    asset = _known(name)
+    return asset.sha256 if asset.is_pinned else _noted(asset).get("sha256") or asset.sha256
+
+
+def note(name: str) -> None:
+    """Note the sha256 of a file that was put into the cache and that nothing pins: later uses are compared with it."""
+    _note(_known(name), location(name), {})
+
+
 def fetch(name: str, *, again: bool = False) -> Path:
     """The file of an asset: from the cache, or fetched into it first.
 

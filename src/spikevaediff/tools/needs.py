@@ -1,0 +1,218 @@
+"""Which files made by others a run reads, given its parameters: for plans (plan.py) and for bundles (bundle.py)."""
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ruamel.yaml import YAML
+
+from spikevaediff import datasets as datasets_package
+from spikevaediff.evaluation import protocols, scores
+from spikevaediff.files import assets
+from spikevaediff.files.download import File, download_all
+
+N_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Need:
+    """One file of the user's cache that a run reads.
+
+    name : str; of the asset, or of the file below the cache.
+    path : Path; where it lies or would lie.
+    n_bytes : int; its size, or about it where `exact` is False.
+    exact : bool
+    used_for : str
+    required : bool; without it the run ends; otherwise a metric is absent.
+    file : File or None; where a file of a data set comes from; None: an asset.
+    """
+
+    name: str
+    path: Path
+    n_bytes: int
+    exact: bool
+    used_for: str
+    required: bool
+    file: File | None = None
+
+    @property
+    def state(self) -> Literal["have", "need", "damaged"]:
+        """By the size alone, in no time; the run itself compares the sha256."""
+        if not self.path.is_file():
+            return "need"
+        size = self.path.stat().st_size
+        fits = size == self.n_bytes if self.exact else self.n_bytes / 2 <= size <= 2 * self.n_bytes
+        return "have" if fits else "damaged"
+
+
+def parameters(root: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
+    """params.yaml of a checkout, with other values as `dvc exp run -S` takes them.
+
+    Parameters
+    ----------
+    root : Path
+        Top of the checkout.
+    settings : sequence of str
+        Such as "model=published" or "responses.n_bins=2".
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no params.yaml.
+    ValueError
+        A setting is not key=value, or params.yaml has no such key; the message lists those beside it.
+    """
+    path = root / "params.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"{root} has no params.yaml. Run this at the top of a checkout of SpikeVAEDiff")
+    yaml = YAML(typ="safe")
+    params = yaml.load(path)
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        *above, key = name.split(".")
+        section = params
+        for part in above:
+            section = section.get(part) if isinstance(section, dict) else None
+        if not equals:
+            raise ValueError(f"-S {setting}: expected KEY=VALUE, such as -S model=published")
+        if not isinstance(section, dict) or key not in section:
+            there = (
+                f"; {'.'.join(above) or 'it'} has {', '.join(map(str, section))}" if isinstance(section, dict) else ""
+            )
+            raise ValueError(f"-S {setting}: params.yaml has no {name}{there}")
+        section[key] = yaml.load(value)
+    return params
+
+
+def datasets() -> list[str]:
+    """Names of the modules of data sets."""
+    return sorted(path.stem for path in Path(str(datasets_package.__file__)).parent.glob("[!_]*.py"))
+
+
+def dataset(params: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any]]:
+    """Name, module and options of the chosen data set.
+
+    Raises
+    ------
+    ValueError
+        params.yaml has no such data set, or there is no such module.
+    """
+    name = params["dataset"]
+    if name not in params["datasets"]:
+        raise ValueError(f"params.yaml: dataset is {name!r}; there are {', '.join(params['datasets'])}")
+    options = dict(params["datasets"][name])
+    module = options.pop("module", name)
+    if module not in datasets():
+        raise ValueError(f"params.yaml: {module!r} is no module of data sets; there are {', '.join(datasets())}")
+    return name, importlib.import_module(f"spikevaediff.datasets.{module}"), options
+
+
+def needs(params: Mapping[str, Any], root: Path) -> list[Need]:
+    """Every file of the user's cache that a run with these parameters reads, each once, required ones first.
+
+    Raises
+    ------
+    FileNotFoundError, KeyError, ValueError
+        Parameters that name what does not exist.
+    """
+    required = [*_of_dataset(params), *_of_model(params), *_of_encoding(params), *_of_library(params)]
+    required += _of_captions(params, root)
+    metrics = list(_of_metrics(params))
+    embedded = [name for name in metrics if assets.ASSETS[name].embedded]
+    found = {name: _need(name, required=True) for name in dict.fromkeys([*required, *embedded])}
+    found |= {name: _need(name, required=False) for name in metrics if name not in found}
+    _, module, options = dataset(params)
+    files = module.cached(root / "vendor/data" / params["dataset"], **options) if hasattr(module, "cached") else []
+    of_data = [
+        Need(
+            name=str(file.path.relative_to(assets.cache_dir())),
+            path=file.path,
+            n_bytes=file.n_bytes or file.about or 0,
+            exact=file.n_bytes is not None,
+            used_for=f"data set {params['dataset']}",
+            required=True,
+            file=file,
+        )
+        for file in files
+    ]
+    return sorted([*of_data, *found.values()], key=lambda need: not need.required)
+
+
+def fetch(some: Iterable[Need]) -> None:
+    """Fetch those that are not there; each is checked as by the run.
+
+    Raises
+    ------
+    OSError, ValueError
+        As assets.fetch and download.download_all.
+    """
+    files = []
+    for need in some:
+        if need.file is None:
+            assets.fetch(need.name)
+        elif need.state != "have":
+            files.append(need.file)
+    if files:
+        download_all(files, n_at_once=N_AT_ONCE)
+
+
+def _need(name: str, *, required: bool) -> Need:
+    asset = assets.ASSETS[name]
+    return Need(name, assets.location(name), asset.bytes, asset.exact, asset.used_for, required)
+
+
+def _of_dataset(params: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(getattr(dataset(params)[1], "ASSETS", ()))
+
+
+def _of_model(params: Mapping[str, Any]) -> list[str]:
+    """Values of models.<model> that are names of assets, not paths."""
+    model = params["model"]
+    if model not in params["models"]:
+        raise ValueError(f"params.yaml: model is {model!r}; there are {', '.join(params['models'])}")
+    values = [v for part in params["models"][model].values() for key, v in part.items() if key.endswith("weights")]
+    return [value for value in values if "/" not in value]
+
+
+def _of_encoding(params: Mapping[str, Any]) -> list[str]:
+    from spikevaediff.encoding.encoder import family
+
+    return [name for kind in params["encoding"]["families"] for name in family(kind).ASSETS]
+
+
+def _of_library(params: Mapping[str, Any]) -> list[str]:
+    """The photographs whose crops are its default, and the networks that describe them where texts are learnt from."""
+    from spikevaediff.datasets import simulated
+
+    crops = (Path(params["library"]["folder"]) / "scene_boxes.csv").is_file()
+    described = params["regress"].get("text", {}).get("library", 0) > 0
+    return [*simulated.ASSETS] * crops + ["efficientnet_lite0", "imagenet_class_names"] * described
+
+
+def _of_captions(params: Mapping[str, Any], root: Path) -> list[str]:
+    """The network that describes images, where the data set leaves some to it and params.yaml names no folder."""
+    folder, name = params["captions"]["model"], params["dataset"]
+    if Path(folder).expanduser().is_dir() or not _lacks_captions(root / "vendor/data" / name, dataset(params)[1]):
+        return []
+    names = [asset.name for asset in assets.ASSETS.values() if asset.folder == folder]
+    if not names:
+        raise ValueError(f"params.yaml: captions.model is {folder!r}, which is neither a folder nor known here")
+    return names
+
+
+def _lacks_captions(data_dir: Path, module: Any) -> bool:
+    if hasattr(module, "cached"):
+        return not (data_dir / "captions.csv").is_file()
+    if module.__name__.endswith(".plain"):
+        with (data_dir / "images.csv").open(encoding="utf-8-sig") as file:
+            return "caption" not in file.readline().lower()
+    return False
+
+
+def _of_metrics(params: Mapping[str, Any]) -> Iterable[str]:
+    protocol = protocols.named(params["evaluate"]["protocol"])
+    for metric in params["evaluate"]["metrics"]:
+        if not protocol.metrics or metric in protocol.metrics:
+            yield from scores.weights_of(metric, protocol)
