@@ -17,4 +17,5 @@ What `spikevaediff plan` and `spikevaediff assets bundle` count and pack is stat
 
     ASSETS: tuple of str                        assets that acquire fetches, as in spikevaediff.files.assets
     cached(data_dir, **options) -> list[File]   files that it keeps in the user's cache, in a folder of its name
+    lacks_captions(data_dir, **options) -> bool whether it leaves images to the stage `captions`
 """

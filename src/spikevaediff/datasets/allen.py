@@ -118,6 +118,11 @@ def cached(data_dir: Path, *, sessions: Sequence[int] | int | str, **others: Any
     return [File(f"{base}/{item.file}", item.path, item.n_bytes, item.sha256, item.about) for item in items]
 
 
+def lacks_captions(data_dir: Path, **others: Any) -> bool:
+    """Whether acquisition leaves images for the stage `captions` to describe."""
+    return not (data_dir / "captions.csv").is_file()
+
+
 # ---- the manifest
 
 

@@ -133,6 +133,22 @@ def acquire(
     Captions(given, ((),) * len(given)).save(out_dir / "captions_given.csv")
 
 
+def cached(data_dir: Path, *, sessions: list[int], images: list[str], trials: str, **others: Any) -> list[File]:
+    """The files of the user's cache that `acquire` reads with these options, there or not."""
+    manifest = read_manifest(data_dir / "manifest.json")
+    cache, found = cache_dir() / "cowley_v4", []
+    for row in choose(manifest, sessions, images):
+        for item in (_item(manifest, row, kind, cache) for kind in ("images", trials)):
+            url, *more = _addresses(manifest, item)
+            found.append(File(url, item.path, item.n_bytes, others=tuple(more), git_sha1=item.git_sha1))
+    return found
+
+
+def lacks_captions(data_dir: Path, *, captions: str, **others: Any) -> bool:
+    """Whether acquisition leaves images for the stage `captions` to describe."""
+    return captions == "automatic"
+
+
 # ---- the manifest
 
 

@@ -17,6 +17,7 @@ they are.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -82,3 +83,9 @@ def acquire(
     given = {} if found.captions is None else {i: found.captions[i] for i in found.shared.tolist()}
     sentences = tuple((sentence,) * bool(sentence) for sentence in given.values())
     Captions(np.array(list(given), np.int64), sentences).save(out_dir / "captions_given.csv")
+
+
+def lacks_captions(data_dir: Path, **others: Any) -> bool:
+    """Whether acquisition leaves images for the stage `captions` to describe: images.csv has no column for captions."""
+    with (data_dir / "images.csv").open(encoding="utf-8-sig", errors="replace") as file:
+        return "caption" not in file.readline().lower()

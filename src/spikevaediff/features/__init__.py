@@ -18,5 +18,6 @@ The last two are contexts of the diffusion model's cross-attention. Features hol
     unconditional(*, weights, ...) -> float32 (n_tokens, width)
 
 for images and sentences that belong to no data set, and for guidance: the context of a uniform grey image of 127 of
-255, and that of the empty caption. No position is masked in the diffusion model, there as here.
+255, and that of the empty caption. They take the options of `extract`, so that a section of params.yaml serves all. No
+position is masked in the diffusion model, there as here.
 """

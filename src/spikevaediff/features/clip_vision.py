@@ -112,8 +112,8 @@ def contexts(
     return found
 
 
-def unconditional(*, weights: str | Path, config: str, device: str) -> np.ndarray:
-    """Context of a uniform grey image, float32 (257, 768)."""
+def unconditional(*, weights: str | Path, config: str, published_rounding: bool, device: str) -> np.ndarray:
+    """Context of a uniform grey image, float32 (257, 768); its pixels are none that `published_rounding` changes."""
     network = clip.load(weights, config).visual.to(device)
     grey = np.full((1, *network.image_size, 3), UNCONDITIONAL_GREY, np.uint8)
     return _tokens(network, scaled(grey, CLIP_MEAN, CLIP_STD).to(device))[0]

@@ -123,15 +123,15 @@ def needs(params: Mapping[str, Any], root: Path) -> list[Need]:
     embedded = [name for name in metrics if assets.ASSETS[name].embedded]
     found = {name: _need(name, required=True) for name in dict.fromkeys([*required, *embedded])}
     found |= {name: _need(name, required=False) for name in metrics if name not in found}
-    _, module, options = dataset(params)
-    files = module.cached(root / "vendor/data" / params["dataset"], **options) if hasattr(module, "cached") else []
+    name, module, options = dataset(params)
+    files = module.cached(root / "vendor/data" / name, **options) if hasattr(module, "cached") else []
     of_data = [
         Need(
             name=str(file.path.relative_to(assets.cache_dir())),
             path=file.path,
             n_bytes=file.n_bytes or file.about or 0,
             exact=file.n_bytes is not None,
-            used_for=f"data set {params['dataset']}",
+            used_for=f"data set {name}",
             required=True,
             file=file,
         )
@@ -193,22 +193,15 @@ def _of_library(params: Mapping[str, Any]) -> list[str]:
 
 def _of_captions(params: Mapping[str, Any], root: Path) -> list[str]:
     """The network that describes images, where the data set leaves some to it and params.yaml names no folder."""
-    folder, name = params["captions"]["model"], params["dataset"]
-    if Path(folder).expanduser().is_dir() or not _lacks_captions(root / "vendor/data" / name, dataset(params)[1]):
+    folder = params["captions"]["model"]
+    name, module, options = dataset(params)
+    lacks = hasattr(module, "lacks_captions") and module.lacks_captions(root / "vendor/data" / name, **options)
+    if not lacks or Path(folder).expanduser().is_dir():
         return []
     names = [asset.name for asset in assets.ASSETS.values() if asset.folder == folder]
     if not names:
         raise ValueError(f"params.yaml: captions.model is {folder!r}, which is neither a folder nor known here")
     return names
-
-
-def _lacks_captions(data_dir: Path, module: Any) -> bool:
-    if hasattr(module, "cached"):
-        return not (data_dir / "captions.csv").is_file()
-    if module.__name__.endswith(".plain"):
-        with (data_dir / "images.csv").open(encoding="utf-8-sig") as file:
-            return "caption" not in file.readline().lower()
-    return False
 
 
 def _of_metrics(params: Mapping[str, Any]) -> Iterable[str]:
