@@ -8,6 +8,8 @@ of memory and half an hour of two cores) and prints what each stage took:
 """
 
 import csv
+import ctypes
+import gc
 import importlib
 import os
 import time
@@ -113,6 +115,7 @@ def peak_gb() -> float:
     status, refs = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if not status.exists():
         return float("nan")
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed is given back, or it would count again
     found = int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e9
     refs.write_text("5")
     return found
@@ -138,6 +141,7 @@ def test_one_image_goes_through_the_published_model(
     try:
         for command in STAGES:
             name, *words = command.split()
+            gc.collect()
             peak_gb()
             started = time.monotonic()
             importlib.import_module(f"stages.{name}").main(*words)
@@ -159,10 +163,3 @@ def test_one_image_goes_through_the_published_model(
     assert second.pixels.shape == (1, 512, 512, 3)
     assert first.image_id.tolist() == second.image_id.tolist()
     assert second.pixels.std() > 5
-    # The second stage begins at the first one's image: with another start it ends elsewhere.
-    if not FULL:
-        Reconstructions(first.image_id, np.zeros_like(first.pixels)).save("artifacts/decoded/black")
-        words = f"artifacts/decoded/black {CONTEXTS}".split()
-        importlib.import_module("stages.decode_diffusion").main("diffusion", *words)
-        after = Reconstructions.load("artifacts/decoded/diffusion")
-        assert np.abs(after.pixels.astype(int) - second.pixels).mean() > 1

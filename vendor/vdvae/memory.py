@@ -5,11 +5,15 @@ is still in the cache. Larger tensors also come from the operating system page b
 than the arithmetic of a GELU. Results do not depend on any of this beyond rounding.
 """
 
+from functools import cache
+
 import torch
+from torch import Tensor
 
 from loading.machine import free_memory
 from vdvae.config import Config
 from vdvae.mixture import n_parameters
+from vdvae.model import VDVAE
 
 # Bytes of the largest tensor on a processor. Measured with imagenet64 on one core: 1 or 2 images (8 MiB each) at
 # 20 microseconds a pixel and decoder block, 4 images at 25, 32 at 28.
@@ -32,12 +36,42 @@ def bytes_per_image(config: Config) -> int:
     return int(4 * (2 * kept + block + pixels))
 
 
+@cache
+def bytes_of_descent(config: Config, n_layers: int) -> int:
+    """Memory that an image takes while its latents are searched, by `VDVAE.pixels_of_whitened` and back, in float32.
+
+    What autograd keeps of a pass, counted on tensors without values, and half as much for gradients and work space;
+    weights are not counted. 18 MB and 9 for mini64, 1.3 GB and 0.7 for imagenet64.
+    """
+    with torch.device("meta"):
+        model = VDVAE(config).requires_grad_(False)
+        whitened = torch.empty(1, model.n_numbers(n_layers), requires_grad=True)
+    weights = {value.untyped_storage()._cdata for value in model.parameters()}
+    kept: dict[int, Tensor] = {}  # the tensors too, so that no other one is given the place of one that is gone
+
+    def keep(value: Tensor) -> Tensor:
+        kept[value.untyped_storage()._cdata] = value
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        model.pixels_of_whitened(whitened, n_layers)
+    return sum(value.untyped_storage().nbytes() for place, value in kept.items() if place not in weights) * 3 // 2
+
+
 def free_bytes(device: str) -> int:
     """Memory of a device that a new tensor could take."""
     if torch.device(device).type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
     return free_memory()
+
+
+def images_to_descend(batch_size: int | str, config: Config, n_layers: int, device: str, *, most: int) -> int:
+    """The number of images whose latents are searched at once; "auto": as many as fit into half of the free memory, 1
+    to `most`."""
+    if batch_size == "auto":
+        return max(1, min(most, int(SHARE * free_bytes(device)) // bytes_of_descent(config, n_layers)))
+    return images_at_once(batch_size, config, device)
 
 
 def images_at_once(batch_size: int | str, config: Config, device: str) -> int:

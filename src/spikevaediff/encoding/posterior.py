@@ -31,9 +31,10 @@ from spikevaediff.encoding.encoder import Encoder, Predictor, WeightsOf
 from spikevaediff.files.atomic import replacing
 from spikevaediff.records import read_npz
 from spikevaediff.seeds import sample_seed
+from vdvae.memory import images_to_descend
 from vdvae.model import VDVAE, image_noise
 
-_BATCH_SIZE = 48  # images: the weights of the encoder, a hundred megabytes, are read once per batch
+_BATCH_SIZE = 48  # images at most: the weights of the encoder, a hundred megabytes, are read once per batch
 
 
 def gain(whitened: np.ndarray, responses: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -124,7 +125,7 @@ def samples(
     whitener = torch.from_numpy(np.linalg.inv(root).T.astype(np.float32)).to(device)
     to_latents = torch.from_numpy(gain).to(device)
     pairs = [(row, k) for row in range(len(image_id)) for k in range(n_samples)]
-    size = _BATCH_SIZE if batch_size == "auto" else int(batch_size)
+    size = images_to_descend(batch_size, model.config, n_layers, device, most=_BATCH_SIZE)
     found = np.empty((len(pairs), families.IMAGE_PX, families.IMAGE_PX), np.float32)
 
     def image_of(e: Tensor) -> Tensor:
