@@ -1,7 +1,9 @@
 """VDVAE as a feature space and as a decoder: an image's latents and pixels are its own, however they are computed."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import tiny_vdvae
 from conftest import MODEL_TOLERANCE, close
 
 from spikevaediff.decoders import vdvae as decoder
+from spikevaediff.features import clip_text, clip_vision, efficientnet, minilm
 from spikevaediff.features import vdvae as features
 from spikevaediff.images import resize, rgb
 from spikevaediff.records import Features, Stimuli
@@ -178,3 +181,13 @@ def test_features_that_the_decoder_cannot_read_are_refused(decode: Callable[...,
     for temperature in (-0.1, float("nan")):
         with pytest.raises(ValueError, match=f"temperature must be 0 or more, got {temperature}"):
             decode(predicted(), temperature=temperature)
+
+
+@pytest.mark.parametrize("module", [clip_text, clip_vision, efficientnet, minilm], ids=lambda module: module.__name__)
+def test_the_context_without_content_takes_the_options_of_its_module(module: ModuleType) -> None:
+    """One section of params.yaml serves all functions of a module; only how many images at once is not for it."""
+    options = {
+        name: set(inspect.getfullargspec(getattr(module, name)).kwonlyargs)
+        for name in ("extract", "contexts", "unconditional")
+    }
+    assert options["unconditional"] | {"batch_size"} == options["contexts"] == options["extract"]
