@@ -114,8 +114,8 @@ def cached(data_dir: Path, *, sessions: Sequence[int] | int | str, **others: Any
     """The files of the user's cache that `acquire` reads with these options, there or not."""
     manifest = read_manifest(Path(data_dir) / "manifest.json")
     items = _wanted(manifest, choose(manifest, sessions), cache_dir() / "allen")
-    base = manifest["base_url"].rstrip("/")
-    return [File(f"{base}/{item.file}", item.path, item.n_bytes, item.sha256, item.about) for item in items]
+    copies = [(item.copy,) if item.copy else () for item in items]
+    return [File(i.url, i.path, i.n_bytes, i.sha256, i.about, others) for i, others in zip(items, copies, strict=True)]
 
 
 def lacks_captions(data_dir: Path, **others: Any) -> bool:
