@@ -13,15 +13,7 @@ import stages
 from spikevaediff.evaluation import checks
 from spikevaediff.files.atomic import replacing
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli, read_npz
-
-# The feature spaces that a run is decoded from; the noise ceiling is that of the first stage.
-# Images of the posterior are not decoded from predicted features: encoders answer for them, fold by fold.
-SPACES = {
-    "posterior": (),
-    "posterior_sample": (),
-    "vdvae": ("vdvae",),
-    "diffusion": ("text", "vision"),
-}
+from spikevaediff.runs import read_runs
 
 
 def main(run: str, ceiling: str, control: str) -> None:
@@ -43,7 +35,7 @@ def main(run: str, ceiling: str, control: str) -> None:
     findings = [
         checks.overlap(split, stimuli, decoded.image_id),
         checks.near_duplicates(split, stimuli),
-        *(renormalised(space, split) for space in SPACES[run]),
+        *(renormalised(space, split) for space in read_runs().checked[run]["spaces"]),
         checks.memorised(decoded, stimuli, split, nothing),
         checks.collapsed(decoded, stimuli, best),
         checks.above_ceiling(scores, limits, better),

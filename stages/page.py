@@ -18,26 +18,8 @@ from spikevaediff.files.atomic import replacing
 from spikevaediff.records import Reconstructions, Stimuli
 from spikevaediff.report import page
 from spikevaediff.report.unread import unread, without
+from spikevaediff.runs import in_words, read_runs
 
-RUNS = {
-    "posterior": "mean of images that explain the responses under encoding model, noise and prior",
-    "posterior_sample": "one of these images",
-    "vdvae": "first stage by regression: latents predicted from spikes",
-    "diffusion": "second stage: from the posterior mean, guided by predicted contexts",
-    "ceiling": "first stage from true latents: the decoder's own loss",
-    "diffusion_ceiling": "second stage from true latents and contexts: the generator's own loss",
-    "posterior_control": "the posterior mean from the control population, which must know nothing",
-    "posterior_control_sample": "one sample of it",
-    "control": "first stage by regression from the control population",
-    "diffusion_control": "second stage from the control population",
-    "prior_no_spikes": "what the generator draws without any input",
-    "prior_mean_spikes": "what it draws from the mean of the training contexts",
-    "mean": "mean training image",
-    "grey": "mid grey",
-    "nearest": "the training image whose responses are nearest",
-    "random": "a random training image",
-}
-STAGES = {"posterior": "posterior mean", "posterior_sample": "posterior sample", "diffusion": "second stage"}
 LIMITS = (
     "Intervals say how little so many images tell: differences within them mean nothing.",
     "A generator with a prior draws plausible images from nothing. A reconstruction is evidence only as far as its "
@@ -59,7 +41,7 @@ def main() -> None:
     ((name, evidence),) = json.loads(Path("metrics/statistics.json").read_text(encoding="utf-8")).items()
     sections = [
         page.Section("What was run", what_was_run(params, evidence)),
-        page.Section("Scores", score_table(evidence)),
+        page.Section("Scores", score_table(evidence, in_words(params["areas"]))),
         page.Section("Best, middle and worst", picture("gallery", "shown and reconstructed images, by rank")),
         page.Section("Which image was shown", identified(evidence)),
         page.Section("What units respond to", units()),
@@ -131,7 +113,7 @@ def as_yaml(params: dict[str, Any]) -> str:
     return text.getvalue()
 
 
-def score_table(evidence: dict[str, Any]) -> str:
+def score_table(evidence: dict[str, Any], units_of: dict[str, str]) -> str:
     """Means with intervals, chance and p-values, run by run, and the ceilings."""
     about = evidence["metrics"]
     # Pixels first, then networks.
@@ -139,8 +121,9 @@ def score_table(evidence: dict[str, Any]) -> str:
     runs = evidence["runs"]
     columns = ["run", *(f"{name} {'↑' if about[name]['larger_is_better'] else '↓'}" for name in there)]
     rows = []
-    for run in [*(run for run in RUNS if run in runs), *sorted(set(runs) - set(RUNS))]:
-        cells: list[str | tuple[str, str]] = [(run, RUNS.get(run, ""))]
+    described = {run: about["says"].format(**units_of) for run, about in read_runs().scored.items()}
+    for run in runs:
+        cells: list[str | tuple[str, str]] = [(run, described[run])]
         cells += [cell(runs[run][name]) if name in runs[run] else "" for name in there]
         rows.append(cells)
     for ceiling, said in (
@@ -208,19 +191,24 @@ def checks(evidence: dict[str, Any]) -> str:
 
 def every_image(shown: Stimuli) -> str:
     """All images with their reconstructions, best posterior mean first."""
+    wanted = read_runs()
     correlation = {
         run: json.loads(Path(f"artifacts/scores/{run}.json").read_text(encoding="utf-8"))["metrics"]["pixcorr"][
             "scores"
         ]
-        for run in STAGES
+        for run in wanted.sheet
     }
-    lead = correlation["posterior"]
+    lead = correlation[wanted.lead]
     ids = sorted(map(int, lead), key=lambda image_id: -lead[str(image_id)])
     rows = np.array(ids)
     pictures = {"shown": images.rgb(shown.rows(rows))}
-    pictures |= {STAGES[run]: Reconstructions.load(f"artifacts/decoded/{run}").rows(rows) for run in STAGES}
+    pictures |= {
+        name: Reconstructions.load(f"artifacts/decoded/{run}").rows(rows) for run, name in wanted.sheet.items()
+    }
     texts = {i: "PixCorr " + ", ".join(f"{of_run[str(i)]:.2f}" for of_run in correlation.values()) for i in ids}
-    note = page.paragraphs(f"Shown, {', '.join(STAGES.values())}; below, the pixel correlation of each, best first.")
+    note = page.paragraphs(
+        f"Shown, {', '.join(wanted.sheet.values())}; below, the pixel correlation of each, best first."
+    )
     return note + page.sheet(ids, pictures, texts)
 
 

@@ -15,56 +15,7 @@ from spikevaediff.files.atomic import replacing
 from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Stimuli, read_npz
 from spikevaediff.report import numbers
 from spikevaediff.report.figures import area_plots, encoding_plots, fit_plots, gallery, layer_plots, recording_plots
-
-LEAD = "posterior"  # the run that ranks the gallery and whose wrong pairings are shown
-RUNS = (
-    LEAD,
-    "posterior_sample",
-    "vdvae",
-    "diffusion",
-    "ceiling",
-    "diffusion_ceiling",
-    "posterior_control",
-    "posterior_control_sample",
-    "control",
-    "diffusion_control",
-    "prior_mean_spikes",
-    "prior_no_spikes",
-    "mean",
-    "grey",
-    "nearest",
-    "random",
-)
-# The runs that ask something of the responses.
-HYPOTHESES = (
-    LEAD,
-    "posterior_sample",
-    "vdvae",
-    "diffusion",
-    "posterior_control",
-    "posterior_control_sample",
-    "control",
-    "diffusion_control",
-)
-COMPARED = (
-    (LEAD, "vdvae"),
-    ("posterior_sample", "vdvae"),
-    (LEAD, "posterior_control"),
-    ("diffusion", "vdvae"),
-    ("vdvae", "control"),
-    ("diffusion", "diffusion_control"),
-    ("vdvae", "mean"),
-    ("diffusion", "nearest"),
-)
-CHECKED = (LEAD, "posterior_sample", "vdvae", "diffusion")
-PER_IMAGE = (LEAD, "posterior_sample", "vdvae", "diffusion")  # the runs of plots/scores.csv
-
-# Which runs of regress predict a feature space; the second of each is the negative control.
-REGRESSIONS = {
-    "vdvae": ("vdvae", "control"),
-    "text": ("text", "control_text"),
-    "vision": ("vision", "control_vision"),
-}
+from spikevaediff.runs import read_runs
 
 
 def main() -> None:
@@ -73,14 +24,15 @@ def main() -> None:
     dataset, options = stages.section(params, "dataset"), stages.section(params, "report")
     stages.check_options(draw_gallery, options, "report")
     shown = Stimuli.load("artifacts/images.npz")
-    scores = {run: read_scores(f"artifacts/scores/{run}.json") for run in RUNS}
+    wanted = read_runs()
+    scores = {run: read_scores(f"artifacts/scores/{run}.json") for run in wanted.scored}
     halves = read_scores("artifacts/scores/halves.json")
     marks = marks_of(scores)
-    title = ", ".join([shown.source, f"{scores[LEAD]['n_images']} images, none of them trained on", *marks])
-    picture = draw_gallery(shown, scores[LEAD]["metrics"], title, **options)
+    title = ", ".join([shown.source, f"{scores[wanted.lead]['n_images']} images, none of them trained on", *marks])
+    picture = draw_gallery(shown, scores[wanted.lead]["metrics"], title, wanted.gallery, **options)
 
     means = numbers.table(scores, halves)
-    true, runs = Features.load("artifacts/features/vdvae.npz"), ("vdvae", "control")
+    true, runs = Features.load("artifacts/features/vdvae.npz"), wanted.of_space("vdvae")
     predicted = {run: Features.load(f"artifacts/predicted/{run}_raw.npz") for run in runs}
     correlation = {run: numbers.correlation_by_group(true, predicted[run]) for run in runs}
     for run in runs:
@@ -94,18 +46,22 @@ def main() -> None:
             n_draws=settings["n_draws"],
             seed=settings["seed"],
         )
-        for space, of_space in REGRESSIONS.items()
-        for run in of_space
+        for space in wanted.spaces
+        for run in wanted.of_space(space)
     }
     for run in runs:
         means[run]["latent_r2"] = numbers.mean_of_metrics(features[run]["mean"])
-    findings = {run: json.loads(Path(f"artifacts/checks/{run}.json").read_text(encoding="utf-8")) for run in CHECKED}
-    evidence = numbers.evidence(scores, halves, features, findings, hypotheses=HYPOTHESES, compared=COMPARED)
+    findings = {
+        run: json.loads(Path(f"artifacts/checks/{run}.json").read_text(encoding="utf-8")) for run in wanted.checked
+    }
+    evidence = numbers.evidence(
+        scores, halves, features, findings, hypotheses=wanted.hypotheses, compared=wanted.compared
+    )
     name = " ".join([dataset, *(f"({mark})" for mark in marks)])
 
-    for space in ("text", "vision"):
+    for space in [space for space in wanted.spaces if space != "vdvae"]:
         context = Features.load(f"artifacts/features/{space}.npz")
-        for run in (space, f"control_{space}"):
+        for run in wanted.of_space(space):
             means[run] = {}
             if features[run]["mean"] is None:
                 continue
@@ -118,13 +74,13 @@ def main() -> None:
     layers_title = f"{shown.source}, {len(study.image_id)} images"
     layers = true.group_name.tolist()
     fits = read_fit("vdvae")
-    left_out: dict[str, dict[str, list[dict[str, Any]]]] = {space: {} for space in REGRESSIONS}
+    left_out: dict[str, dict[str, list[dict[str, Any]]]] = {space: {} for space in wanted.spaces}
     alphas = fits["alphas"][0]
     shares = fit_plots.alpha_shares(fits["alpha"], alphas)
     search = fit_plots.search_rows(fits["convergence"], fits["group_r2"])
     bands = fit_plots.band_rows(layers, fits)
-    for space, of_space in REGRESSIONS.items():
-        for run in of_space:
+    for space in wanted.spaces:
+        for run in wanted.of_space(space):
             fit = read_fit(run)
             groups = layers if space == "vdvae" else [f"{k:02d}" for k in range(fit["group_size"].shape[1])]
             left_out[space][run] = fit_plots.left_out_rows(run, groups, fit)
@@ -139,7 +95,7 @@ def main() -> None:
         # images: no table of these numbers can be mistaken for another.
         "metrics/metrics.json": json.dumps({name: means}, indent=2) + "\n",
         "metrics/statistics.json": json.dumps({name: evidence}, indent=1, allow_nan=False) + "\n",
-        "plots/scores.csv": csv_text([row for run in PER_IMAGE for row in numbers.per_image(run, scores[run])]),
+        "plots/scores.csv": csv_text([row for run in wanted.results for row in numbers.per_image(run, scores[run])]),
         "plots/latents.csv": csv_text([{"layer": a, "correlation": b, "control": c} for a, b, c in latents]),
         "plots/layers.csv": csv_text(layer_plots.table(study, shown)),
         "plots/alphas.csv": csv_text([{"log10_alpha": a, "share": b} for a, b in chosen]),
@@ -253,7 +209,15 @@ def read_scores(path: str) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error}). Delete it and run: dvc repro") from error
 
 
-def draw_gallery(shown: Stimuli, metrics: dict[str, dict[str, Any]], title: str, *, rank_by: str, n_each: int) -> bytes:
+def draw_gallery(
+    shown: Stimuli,
+    metrics: dict[str, dict[str, Any]],
+    title: str,
+    runs: dict[str, str],
+    *,
+    rank_by: str,
+    n_each: int,
+) -> bytes:
     """The gallery of the best, the middle and the worst reconstructions by one metric.
 
     Raises
@@ -266,17 +230,7 @@ def draw_gallery(shown: Stimuli, metrics: dict[str, dict[str, Any]], title: str,
         raise ValueError(f"params.yaml: numbers.rank_by is {rank_by!r}, but there are scores of: {', '.join(there)}")
     ranked = {int(i): score for i, score in metrics[rank_by]["scores"].items()}
     groups = gallery.by_rank(ranked, n_each, larger_is_better=metrics[rank_by]["larger_is_better"])
-    rows = {
-        name: Reconstructions.load(f"artifacts/decoded/{run}")
-        for name, run in (
-            ("reconstructed:\nposterior mean", LEAD),
-            ("posterior sample", "posterior_sample"),
-            ("second stage", "diffusion"),
-            ("ridge regression\nto latents", "vdvae"),
-            ("posterior mean,\nareas.control", "posterior_control"),
-            ("true latents\n(ceiling)", "ceiling"),
-        )
-    }
+    rows = {name: Reconstructions.load(f"artifacts/decoded/{run}") for run, name in runs.items()}
     title = f"{title}, ranked by {rank_by}"
     return gallery.draw(shown, rows, groups, ranked, title=title, score_name=rank_by, cell_px=96)
 

@@ -208,8 +208,12 @@ def test_what_data_dvc_imports_is_the_folder_that_git_keeps() -> None:
 
 def test_the_chosen_regression_is_a_dependency() -> None:
     text = (ROOT / "dvc.yaml").read_text()
-    for item in YAML(typ="safe").load(text)["stages"]["regress"]["foreach"].values():
-        assert item["method"] == f"${{regress.{item['space']}.method}}"
+    regressions = YAML(typ="safe").load(ROOT / "runs.yaml")["regressions"]
+    expected = {
+        name: {"run": f"${{regressions.{name}}}", "method": f"${{regress.{run['space']}.method}}"}
+        for name, run in regressions.items()
+    }
+    assert YAML(typ="safe").load(text)["stages"]["regress"]["foreach"] == expected
     assert "src/spikevaediff/regression/methods/${item.method}.py" in text
 
 
