@@ -169,7 +169,7 @@ def test_every_run_begins_with_start() -> None:
 def test_start_is_run_by_every_change_of_a_parameter_or_of_code_that_a_result_depends_on() -> None:
     pipeline = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
     start = pipeline["start"]
-    sections = {name.split(".")[0] for name in start["params"]}
+    sections = {name.split(".")[0] for name in start["params"] if isinstance(name, str)}
     assert sections == set(YAML(typ="safe").load(ROOT / "params.yaml")) - {"compute"}
     files = {dep for name, stage in stages().items() if name != "start" for dep in stage["deps"]}
     outside = {dep for dep in files if not dep.startswith(("artifacts", *start["deps"]))}
