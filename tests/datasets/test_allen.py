@@ -416,7 +416,7 @@ def test_a_session_at_chance_is_left_out_of_all_and_pointed_out_when_asked_for(
         ({"sessions": ["700000001"]}, "expected numbers of sessions"),
         ({"sessions": [700000001, 700000001]}, "names one twice"),
         ({"sessions": [5]}, r"5 is not among the 2 sessions that show natural scenes: 700000001, 700000002"),
-        ({"fetch": "ftp"}, "fetch is 'ftp', expected https or allensdk"),
+        ({"fetch": "ftp"}, "fetch is 'ftp', expected https, stream or allensdk"),
         ({"margin_s": -1}, "margin_s is -1, expected seconds, 0 or more"),
         ({"size_px": 0}, "size_px must be at least 1"),
     ],

@@ -6,11 +6,13 @@ AllenSDK gives them in its own cache, so that a link to such a cache saves a dow
 needs: an extract of each session (nwb_extract), the scenes at one size, and where everything came from.
 
 They are fetched directly over https, or by allensdk itself in an environment of its own (by_allensdk.py). Both fill the
-same cache with the same files, so nothing after them can tell the difference. Sessions must have the size and sha256 of
-their copies in DANDI 000021, which are also where they are fetched from when the Institute's own address fails. Nobody
-states checksums of the scenes: the sha256 of one is noted when it arrives and compared at every later use.
+same cache with the same files, so nothing after them can tell the difference. Or a session is not fetched: the extract
+is made from the file on the server, of which only what it needs is read (remote_file). Sessions must have the size and
+sha256 of their copies in DANDI 000021, which are also where they come from when the Institute's own address fails.
+Nobody states checksums of the scenes: the sha256 of one is noted when it arrives and compared at every later use.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -29,14 +31,16 @@ from spikevaediff.captioning.captions import Captions
 from spikevaediff.files.assets import cache_dir
 from spikevaediff.files.atomic import alone, replacing
 from spikevaediff.files.download import File, download_all, sha256_of, size_text
+from spikevaediff.files.remote_file import RemoteError, RemoteFile
 from spikevaediff.images import check_size, resize
 from spikevaediff.recordings import allensdk_environment, nwb_extract
 from spikevaediff.recordings.nwb import read_presentations
+from spikevaediff.recordings.session_file import Source
 from spikevaediff.records import BLANK, Stimuli
 
 SOURCE = "Allen Visual Coding Neuropixels"
 N_AT_ONCE = 4  # connections; Amazon's servers give one no more than a share of a fast line
-_WAYS = ("https", "allensdk")
+_WAYS = ("https", "stream", "allensdk")
 
 
 def acquire(
@@ -60,7 +64,8 @@ def acquire(
         One session; or several, whose units are then joined as if recorded at once (a pseudo-population, see
         pseudo_population). "all" leaves out those that the manifest marks as at chance.
     fetch : str
-        "https", or "allensdk": allensdk itself in its own environment, which uv builds.
+        "https"; "stream": of sessions, only what the extract needs, by ranges over https, to the same bytes; or
+        "allensdk": allensdk itself in its own environment, which uv builds.
     margin_s : float
         Spikes are kept from this long before each presentation to as long after it; windows of counts must lie within.
     size_px : int
@@ -80,7 +85,7 @@ def acquire(
     manifest = read_manifest(data_dir / "manifest.json")
     chosen = choose(manifest, sessions)
     if fetch not in _WAYS:
-        raise ValueError(f"datasets.allen.fetch is {fetch!r}, expected {' or '.join(_WAYS)}")
+        raise ValueError(f"datasets.allen.fetch is {fetch!r}, expected {', '.join(_WAYS[:-1])} or {_WAYS[-1]}")
     nwb_extract.check_margin(margin_s)
     check_size(size_px)
     given = _given_captions(data_dir / "captions.csv", manifest)
@@ -92,20 +97,28 @@ def acquire(
             )
     cache = cache_dir() / "allen"
     wanted = _wanted(manifest, chosen, cache)
-    if not all(item.path.is_file() for item in wanted):
+    in_parts = [item for item in wanted if fetch == "stream" and item.session_id and not item.path.is_file()]
+    whole = [item for item in wanted if item not in in_parts]
+    if not all(item.path.is_file() for item in whole):
         with alone(cache_dir() / "allen.lock"):  # of two runs, the second waits and then finds the files
             cache.mkdir(exist_ok=True)
-            _fetch(manifest, [item for item in wanted if not item.path.is_file()], cache, fetch)
-    for item in wanted:
+            _fetch(manifest, [item for item in whole if not item.path.is_file()], cache, fetch)
+    for item in whole:
         _check(item, manifest["dandi"]["name"])
     templates = [item for item in wanted if item.image_id is not None]
     stimuli = read_templates(manifest, templates, size_px)
+    sources = {}
     with replacing(out_dir / "sessions", folder=True) as folder:
         for item in wanted:
             if item.session_id is not None:
+                path = folder / f"{item.session_id}.nwb"
+                if item in in_parts:
+                    sources[item.file] = _extract_in_parts(manifest, item, path, margin_s, stimuli)
+                    continue
                 _check_session(item.path, item.session_id, stimuli)
-                nwb_extract.extract(item.path, folder / f"{item.session_id}.nwb", margin_s=margin_s)
-        _write_sources(manifest, wanted, folder / "sources.json")
+                nwb_extract.extract(item.path, path, margin_s=margin_s)
+            sources[item.file] = _source(item)
+        _write_sources(manifest, sources, folder / "sources.json")
     stimuli.save(out_dir / "images.npz")
     given.save(out_dir / "captions_given.csv")
 
@@ -272,6 +285,39 @@ def _fetch(manifest: dict[str, Any], lacking: list[_Item], cache: Path, way: str
         ) from error
 
 
+def _extract_in_parts(
+    manifest: dict[str, Any], item: _Item, path: Path, margin_s: float, stimuli: Stimuli
+) -> dict[str, Any]:
+    """Write the extract of a session that stays on its server, the first of its addresses that can be read, and return
+    what sources.json says of it."""
+    assert item.session_id is not None
+    assert item.copy is not None
+    assert item.n_bytes is not None
+    failed = []
+    with alone(cache_dir() / "allen_blocks.lock"):
+        for url in (item.url, item.copy):
+            folder = cache_dir() / "allen_blocks" / item.file / hashlib.sha256(url.encode()).hexdigest()[:8]
+            print(f"reading parts of session {item.session_id} from {url}. {manifest['licence']}", file=sys.stderr)
+            with RemoteFile(url, folder, n_bytes=item.n_bytes) as remote:
+                try:
+                    _check_session(remote, item.session_id, stimuli)
+                    nwb_extract.extract(remote, path, margin_s=margin_s, ahead=remote.fetch)
+                except RemoteError as error:
+                    print(f"{error}{'; its copy is tried' * (url == item.url)}", file=sys.stderr)
+                    failed.append(str(error))
+                    continue
+                print(
+                    f"session {item.session_id}: {size_text(remote.n_received)} of {size_text(item.n_bytes)} came now",
+                    file=sys.stderr,
+                )
+                return {"url": url, "bytes": item.n_bytes, "sha256": None, "etag": remote.etag, "read": "in parts"}
+    raise FileNotFoundError(
+        f"session {item.session_id} cannot be read in parts now: {'; nor '.join(failed)}. With a network, run the same "
+        f"command again, it goes on with what has arrived; or fetch all of it ({size_text(item.n_bytes)}): "
+        f"-S datasets.allen.fetch=https"
+    )
+
+
 def _by_allensdk(manifest: dict[str, Any], numbers: list[int], cache: Path) -> None:
     words = ["fetch", str(cache), str(manifest["templates"]["n_images"]), *map(str, numbers)]
     command = allensdk_environment.command(*words)
@@ -344,7 +390,7 @@ def read_templates(manifest: dict[str, Any], items: Sequence[_Item], size_px: in
     return Stimuli(SOURCE, np.array([item.image_id for item in items]), np.stack(pixels))
 
 
-def _check_session(path: Path, session_id: int, stimuli: Stimuli) -> None:
+def _check_session(path: Source, session_id: int, stimuli: Stimuli) -> None:
     shown = np.unique(read_presentations(path).image_id)
     if unknown := np.setdiff1d(shown, [BLANK, *stimuli.image_id]).tolist():
         raise ValueError(f"{path} shows image {', '.join(map(str, unknown[:8]))}, of which there is no template")
@@ -365,13 +411,14 @@ def _given_captions(path: Path, manifest: dict[str, Any]) -> Captions:
     return given
 
 
-def _write_sources(manifest: dict[str, Any], items: Sequence[_Item], path: Path) -> None:
+def _source(item: _Item) -> dict[str, Any]:
+    """What sources.json says of a file that is here as a whole."""
+    source = {"url": item.url, "bytes": item.path.stat().st_size, "sha256": sha256_of(item.path)}
+    return source | ({"same_bytes_at": item.copy} if item.copy else {})
+
+
+def _write_sources(manifest: dict[str, Any], files: dict[str, dict[str, Any]], path: Path) -> None:
     """Where every byte came from, beside the sessions."""
-    files = {}
-    for item in items:
-        files[item.file] = {"url": item.url, "bytes": item.path.stat().st_size, "sha256": sha256_of(item.path)}
-        if item.copy:
-            files[item.file]["same_bytes_at"] = item.copy
     content = {"licence": manifest["licence"], "citation": manifest["citation"], "files": files}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -19,6 +19,7 @@ import shutil
 import ssl
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -337,8 +338,7 @@ def _fetch_one(file: File, report: Callable[[int, int | None], None], gate: _Gat
                 raise OSError(
                     f"the connection {what} ({type(error).__name__}) after {_size(part)} bytes; {kept}"
                 ) from error
-            pause = max(_PAUSE_S * 2 ** (barren - 1), error.after_s) if isinstance(error, _BusyError) else _PAUSE_S
-            if gate.shut.wait(min(pause, _LONGEST_PAUSE_S)):
+            if gate.shut.wait(_pause_s(barren, error)):
                 raise _StoppedError(f"{file.url} was not fetched to its end") from error
     wrong = _disagreement(file, part, stated)
     with gate.passing(file):
@@ -438,6 +438,10 @@ class _UnreachableError(_BusyError):
     """Nobody answers."""
 
 
+class ReplacedError(ValueError):
+    """A server has another version of a file than the one of which it has sent parts."""
+
+
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects and keeps what each answer said: the hub states its checksums in the one that redirects."""
 
@@ -513,6 +517,36 @@ def _said(url: str, answers: Sequence[Message], status: int) -> Stated:
     return stated
 
 
+def _request(url: str, stated: Stated) -> urllib.request.Request:
+    request = urllib.request.Request(url, headers={"User-Agent": "spikevaediff", "Accept-Encoding": "identity"})
+    if stated.is_azure or _AZURE.search(urlsplit(url).hostname or ""):
+        request.add_header("x-ms-version", _AZURE_VERSION)
+    return request
+
+
+def _refusal(error: urllib.error.HTTPError) -> OSError | _BusyError:
+    """What a server says by a status, and whether it is worth another try."""
+    reason = _REASONS.get(error.code, f"the server answered {error.code} {' '.join(str(error.reason).split())}")
+    if error.code not in _BUSY:
+        return OSError(reason)
+    after = error.headers.get("Retry-After", "")
+    return _BusyError(reason, float(after) if after.isdecimal() else 0.0)
+
+
+def _check_kind(response: http.client.HTTPResponse) -> None:
+    """Refuse what is not the file as it is."""
+    if response.headers.get_content_type() == "text/html":
+        raise OSError("the server sent a web page in place of the file (from a login or a proxy, perhaps)")
+    if (coding := response.headers.get("Content-Encoding", "identity")) != "identity":
+        raise OSError(f"the server sent the file as {coding}, though it was asked not to: a proxy in between, perhaps")
+
+
+def _pause_s(barren: int, error: Exception) -> float:
+    """How long to wait before the next request, after so many in a row that brought little."""
+    asked = max(_PAUSE_S * 2 ** (barren - 1), error.after_s) if isinstance(error, _BusyError) else _PAUSE_S
+    return min(asked, _LONGEST_PAUSE_S)
+
+
 def _receive(
     file: File,
     part: Path,
@@ -528,9 +562,7 @@ def _receive(
     have = _size(part)
     if not (stated.ties or stated.total or file.n_bytes or file.sha256 or file.git_sha1):
         have = 0  # nothing would tell that the rest is of another version of the file
-    request = urllib.request.Request(file.url, headers={"User-Agent": "spikevaediff", "Accept-Encoding": "identity"})
-    if stated.is_azure or _AZURE.search(urlsplit(file.url).hostname or ""):
-        request.add_header("x-ms-version", _AZURE_VERSION)
+    request = _request(file.url, stated)
     if have:
         request.add_header("Range", f"bytes={have}-")
         if condition := stated.etag or stated.modified:
@@ -546,18 +578,9 @@ def _receive(
                 part.unlink()  # longer than the file: left by another version of it
             vars(stated).update(asdict(Stated(file.url)))
             return _receive(file, part, note, stated, count, gate)
-        reason = _REASONS.get(error.code, f"the server answered {error.code} {' '.join(str(error.reason).split())}")
-        if error.code in _BUSY:
-            after = error.headers.get("Retry-After", "")
-            raise _BusyError(reason, float(after) if after.isdecimal() else 0.0) from error
-        raise OSError(reason) from error
+        raise _refusal(error) from error
     with response:
-        if response.headers.get_content_type() == "text/html":
-            raise OSError("the server sent a web page in place of the file (from a login or a proxy, perhaps)")
-        if (coding := response.headers.get("Content-Encoding", "identity")) != "identity":
-            raise OSError(
-                f"the server sent the file as {coding}, though it was asked not to: a proxy in between, perhaps"
-            )
+        _check_kind(response)
         resumed = response.status == 206
         sent = response.headers.get("Content-Range", "no range")
         if resumed and not sent.startswith(f"bytes {have}-"):
@@ -619,3 +642,89 @@ def _check_size(file: File, total: int | None, *stated: int | None) -> None:
 
 
 _PAGES = (b"<!doctype html", b"<html", b"<?xml")  # no file that is fetched here begins so
+
+
+# ---- parts of files
+
+
+def read_part(url: str, start: int, stop: int, known: Stated | None) -> tuple[bytes, Stated]:
+    """The bytes from `start` to `stop`, exclusive, of a file that is not fetched as a whole.
+
+    A connection that breaks is taken up where it broke, and a busy server is asked again, as by `download`.
+
+    Parameters
+    ----------
+    url : str
+    start, stop : int
+        Within the file, stop after start.
+    known : Stated or None
+        What an earlier part came with; None: this is the first one.
+
+    Returns
+    -------
+    bytes, (stop - start,)
+    Stated
+        What the server said of the file: its size and its ETag or date.
+
+    Raises
+    ------
+    OSError
+        As `download`; or the server sends the whole file, other bytes than asked for, or says nothing by which one
+        version of the file could be told from another.
+    ReplacedError
+        The file is not the one that `known` is of.
+    """
+    content, failures = bytearray(), 0
+    while True:
+        try:
+            known = _receive_part(url, start, stop, known, content)
+            return bytes(content), known
+        except (http.client.HTTPException, ConnectionError, TimeoutError, _BusyError) as error:
+            failures += 1
+            unreachable = isinstance(error, _UnreachableError) and known is None
+            if failures == _ATTEMPTS or unreachable:
+                if isinstance(error, _BusyError):
+                    raise OSError(str(error)) from error
+                what = "went silent" if isinstance(error, TimeoutError) else "broke"
+                at = start + len(content)
+                raise OSError(f"the connection {what} at byte {at} ({type(error).__name__})") from error
+            time.sleep(_pause_s(failures, error))
+
+
+def _receive_part(url: str, start: int, stop: int, known: Stated | None, content: bytearray) -> Stated:
+    """Requests that append to `content` what it lacks of the part."""
+    while len(content) < stop - start:
+        at = start + len(content)
+        request = _request(url, known or Stated(url))
+        request.add_header("Range", f"bytes={at}-{stop - 1}")
+        try:
+            response, answers = _open(request)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 416:
+                raise OSError(f"the file ends before byte {at} ({error.headers.get('Content-Range')})") from error
+            raise _refusal(error) from error
+        with response:
+            _check_kind(response)
+            said = _said(url, answers, response.status)
+            sent = response.headers.get("Content-Range", "no range")
+            match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", sent)
+            if response.status != 206:
+                raise OSError("the server sends the whole file where a part was asked for: it cannot be read in parts")
+            if match is None or int(match[1]) != at or not at <= int(match[2]) < stop:
+                raise OSError(f"asked for the bytes {at}-{stop - 1}, the server sent {sent}")
+            said.total = int(match[3])
+            if not (said.etag or said.modified):
+                raise OSError("the server states neither ETag nor date: parts of two versions could not be told apart")
+            for name in ("total", "etag", "modified"):
+                if known is not None and getattr(known, name) != getattr(said, name):
+                    was, now = getattr(known, name), getattr(said, name)
+                    raise ReplacedError(f"{url} was replaced while it was read: its {name} was {was} and is {now}")
+            known, end = said, int(match[2]) + 1
+            while start + len(content) < end:
+                chunk = response.read1(end - start - len(content))
+                if not chunk:
+                    raise http.client.IncompleteRead(b"", end - start - len(content))
+                content += chunk
+    assert known is not None
+    return known

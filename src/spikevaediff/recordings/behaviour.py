@@ -1,12 +1,11 @@
 """What the mouse did while it looked: running speed and the area of its pupil, as a session file has them."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import h5py
 import numpy as np
 
-from spikevaediff.recordings.session_file import has, numbers, opened, times
+from spikevaediff.recordings.session_file import Source, has, numbers, opened, times
 
 _RUNNING = "processing/running/running_speed"
 _PUPIL = "processing/filtered_gaze_mapping/pupil_area"
@@ -25,13 +24,13 @@ class RunningSpeed(NamedTuple):
     cm_per_s: np.ndarray
 
 
-def has_running_speed(path: str | Path) -> bool:
+def has_running_speed(path: Source) -> bool:
     """Whether a session knows how fast the mouse ran; those of the Allen Institute do, others may not."""
     with opened(path) as file:
         return has(file, _RUNNING)
 
 
-def read_running_speed(path: str | Path) -> RunningSpeed:
+def read_running_speed(path: Source) -> RunningSpeed:
     """Running speed over the session.
 
     A file that does not say when samples end is taken to measure until the next sample.
@@ -77,7 +76,7 @@ class Pupil(NamedTuple):
     area: np.ndarray
 
 
-def read_pupil(path: str | Path) -> Pupil | None:
+def read_pupil(path: Source) -> Pupil | None:
     """Pupil area over the session, after the blinks were taken out; None for a session without eye tracking.
 
     Raises

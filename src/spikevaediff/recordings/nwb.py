@@ -8,7 +8,6 @@ of presentations are those of allensdk.
 What else is read from a session has modules of its own: spike_trains, spike_counts, behaviour, unit_places.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 import h5py
@@ -19,6 +18,7 @@ from spikevaediff.recordings.session_file import (
     ELECTRODES,
     LARGEST,
     PRESENTATIONS,
+    Source,
     ends,
     finite,
     flags,
@@ -76,7 +76,7 @@ def peak_channels(file: h5py.File) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return peak, row, channel_id[row] == peak
 
 
-def read_units(path: str | Path) -> tuple[UnitTable, dict[str, np.ndarray]]:
+def read_units(path: Source) -> tuple[UnitTable, dict[str, np.ndarray]]:
     """All recorded units in the order of the file, and which of them some limits could let pass.
 
     Returns
@@ -148,7 +148,7 @@ class Presentations(NamedTuple):
     stop_s: np.ndarray
 
 
-def read_presentations(path: str | Path) -> Presentations:
+def read_presentations(path: Source) -> Presentations:
     """When which natural scene was shown, in the order of the file; the rows are those of spike_counts.read_responses.
 
     Raises

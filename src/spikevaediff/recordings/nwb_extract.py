@@ -14,6 +14,7 @@ DVC knows a result.
 import os
 import re
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -23,9 +24,10 @@ from rich.progress import track
 from spikevaediff.files.atomic import replacing
 from spikevaediff.recordings import behaviour, session_file, spike_trains
 from spikevaediff.recordings.nwb import KEPT, read_presentations, read_units
-from spikevaediff.recordings.session_file import NOT_OF_THE_FILE, has, opened
+from spikevaediff.recordings.session_file import NOT_OF_THE_FILE, Source, has, opened
 from spikevaediff.recordings.spike_trains import Clock
 
+Ahead = Callable[[list[tuple[int, int]]], None]
 _TABLES = ("natural_scenes_presentations", "spontaneous_presentations", "invalid_times")
 _SERIES = (
     "processing/running/running_speed",
@@ -78,17 +80,20 @@ def check_margin(margin_s: float) -> None:
         raise ValueError(f"margin_s is {margin_s}, expected seconds, 0 or more")
 
 
-def extract(source: str | Path, path: str | Path, *, margin_s: float) -> float:
+def extract(source: Source, path: str | Path, *, margin_s: float, ahead: Ahead | None = None) -> float:
     """Write the extract of a session file, once its tables agree with each other (spike_trains.Clock).
 
     Parameters
     ----------
-    source : str or Path
-        A session in the layout of Allen Visual Coding Neuropixels (NWB 2), or an extract of one.
+    source : str, Path or RemoteFile
+        A session in the layout of Allen Visual Coding Neuropixels (NWB 2), or an extract of one; its path, or the file
+        on a server, of which only what the extract needs is read.
     path : str or Path
         Appears whole or not at all.
     margin_s : float
         Spikes, running speed and pupil are kept from this many seconds before each presentation to as many after it.
+    ahead : function of list of (start, stop), or None
+        Told which bytes of the source, most of what is read, will be read, before they are: RemoteFile.fetch.
 
     Returns
     -------
@@ -105,7 +110,7 @@ def extract(source: str | Path, path: str | Path, *, margin_s: float) -> float:
     """
     check_margin(margin_s)
     try:
-        return _extract(Path(source), Path(path), margin_s)
+        return _extract(source, Path(path), margin_s, ahead)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         # On a full disk HDF5 can neither write nor close the file, and says so as an error of its own.
         number = re.search(r"errno = (\d+)", str(error))
@@ -119,7 +124,7 @@ def extract(source: str | Path, path: str | Path, *, margin_s: float) -> float:
         ) from error
 
 
-def _extract(source: Path, path: Path, margin_s: float) -> float:
+def _extract(source: Source, path: Path, margin_s: float, ahead: Ahead | None) -> float:
     units, criteria = read_units(source)
     usable = np.logical_and.reduce(list(criteria.values()))
     if not usable.any():
@@ -153,7 +158,7 @@ def _extract(source: Path, path: Path, margin_s: float) -> float:
                 together = running_s if name.startswith("processing/running/") else None
                 time_s = session_file.times(old, name) if together is None else together
                 _copy_series(old[name], new.create_group(name), intervals, time_s)
-        _copy_units(old, new, units.unit_id, usable, intervals, clock)
+        _copy_units(old, new, units.unit_id, usable, intervals, clock, ahead)
         kept_s = float(np.ptp(old[KEPT][:], axis=1).sum()) if has(old, KEPT) else None
         mean_hz = clock.check(str(source), units.firing_rate[usable], kept_s)
         kept = new.create_dataset(KEPT, data=intervals)
@@ -186,7 +191,13 @@ def _copy_series(old: h5py.Group, new: h5py.Group, intervals: np.ndarray, time_s
 
 
 def _copy_units(
-    old: h5py.File, new: h5py.File, unit_id: np.ndarray, usable: np.ndarray, intervals: np.ndarray, clock: Clock
+    old: h5py.File,
+    new: h5py.File,
+    unit_id: np.ndarray,
+    usable: np.ndarray,
+    intervals: np.ndarray,
+    clock: Clock,
+    ahead: Ahead | None,
 ) -> None:
     units = new.create_group("units")
     _copy_attributes(old["units"], units)
@@ -203,6 +214,12 @@ def _copy_units(
     spikes_s = []
     spike_trains.check_observed(old, unit_id, usable, clock.shown)
     starts, stops = spike_trains.bounds(old, len(usable))
+    spikes_at = old["units/spike_times"].id.get_offset()  # None where they are not in one piece
+    if ahead is not None and spikes_at is not None:
+        size = old["units/spike_times"].dtype.itemsize
+        ahead(
+            [(spikes_at + size * a, spikes_at + size * b) for a, b in zip(starts[usable], stops[usable], strict=True)]
+        )
     for unit in track(range(len(usable)), description="keeping spikes around the scenes"):
         if usable[unit]:
             all_s = spike_trains.spikes(old, int(unit_id[unit]), starts[unit], stops[unit])

@@ -6,6 +6,7 @@ as text, or be packed by a filter that is not installed; a time series may have 
 
 import errno
 import importlib
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ _LAYOUT = (
     f"Expected the layout of an Allen Visual Coding Neuropixels session (NWB 2 with /units, /{ELECTRODES} and "
     f"/{PRESENTATIONS}); files of another layout must be converted"
 )
+Source = str | Path | io.RawIOBase  # a path; or a file on a server, open, which prints as its address
 LARGEST = 2**53  # whole numbers below it are exact in every type that they may come in
 # What is wrong with the machine, or with another file that is written meanwhile.
 NOT_OF_THE_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -26,7 +28,7 @@ _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[h5py.File]:
+def opened(path: Source) -> Iterator[h5py.File]:
     """A session file, open for reading.
 
     Raises
@@ -38,7 +40,18 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
     ValueError
         It is damaged, or was left open by a program that crashed: found out here, or when a column is read while it is
         open.
+    OSError
+        Of a file on a server: it cannot be read now.
     """
+    if isinstance(path, io.RawIOBase):
+        try:
+            with h5py.File(path, "r") as file:
+                yield file
+        except OSError as error:
+            if error.errno is not None or str(path) in str(error):
+                raise
+            raise ValueError(f"{path} is not a whole HDF5 file ({' '.join(str(error).split())})") from error
+        return
     path = Path(path)
     try:
         if not path.is_file():
