@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -386,6 +387,85 @@ def test_allensdks_own_cache_gives_the_same_results_as_the_download(
     )
     assert one == other
     assert set(one) == {"700000001.nwb", "sources.json", "images.npz", "captions_given.csv"}
+
+
+STREAM = OPTIONS | {"fetch": "stream"}
+
+
+def test_a_session_that_stays_on_its_server_gives_the_same_extract(
+    data: Path, bucket: Bucket, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    allen.acquire(data, tmp_path / "parts", **STREAM | {"sessions": SESSIONS})
+    assert not (cache / NWB).exists()
+    whole = (bucket.folder / NWB).stat().st_size
+    assert 0 < bucket.n_sent[NWB] < 0.95 * whole  # a small session, of which most are tables
+    assert f"{size_text(bucket.n_sent[NWB])} of {size_text(whole)} came now" in capsys.readouterr().err
+    sent, asked = bucket.n_sent.copy(), len(bucket.asked)
+    allen.acquire(data, tmp_path / "again", **STREAM | {"sessions": SESSIONS})
+    assert len(bucket.asked) == asked
+    assert bucket.n_sent == sent
+    allen.acquire(data, tmp_path / "whole", **OPTIONS | {"sessions": SESSIONS})
+    made = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.*") if path.name != "sources.json"}
+        for name in ("parts", "again", "whole")
+    ]
+    assert made[0] == made[1] == made[2]
+    assert set(made[0]) == {"700000001.nwb", "700000002.nwb", "images.npz", "captions_given.csv"}
+    source = json.loads((tmp_path / "parts/sessions/sources.json").read_text())["files"][NWB]
+    assert source["url"] == bucket.url + NWB
+    assert (source["bytes"], source["sha256"], source["read"]) == (whole, None, "in parts")
+    assert source["etag"] == f'"{hashlib.md5((bucket.folder / NWB).read_bytes()).hexdigest()}"'
+    asked = len(bucket.asked)
+    allen.acquire(data, tmp_path / "from_cache", **STREAM)  # the whole session is here by now
+    assert len(bucket.asked) == asked
+    assert json.loads((tmp_path / "from_cache/sessions/sources.json").read_text())["files"][NWB]["sha256"]
+
+
+@pytest.mark.parametrize("fault", ["no_ranges", 403, "another_size", "html"])
+def test_parts_that_the_institute_does_not_give_come_from_dandi(
+    data: Path, bucket: Bucket, cache: Path, tmp_path: Path, fault: int | str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket.copies[BLOB], bucket.faults[NWB] = NWB, fault
+    allen.acquire(data, tmp_path / "out", **STREAM)
+    assert bucket.n_sent[BLOB] > bucket.n_sent[NWB] * (fault != "no_ranges")
+    assert "; its copy is tried" in capsys.readouterr().err
+    sources = json.loads((tmp_path / "out/sessions/sources.json").read_text())["files"]
+    assert sources[NWB]["url"] == bucket.url + BLOB
+
+
+def test_parts_that_nobody_gives_end_in_one_line(data: Path, bucket: Bucket, cache: Path, tmp_path: Path) -> None:
+    bucket.faults[NWB] = "no_ranges"
+    with pytest.raises(FileNotFoundError) as caught:
+        allen.acquire(data, tmp_path / "out", **STREAM)
+    assert caught.match(
+        "session 700000001 cannot be read in parts now: http.*: the server sends the whole file where a part"
+    )
+    assert caught.match(
+        rf"; nor {bucket.url}{BLOB}: the server has no such file \(404\).* With a network, run the same"
+    )
+    assert caught.match(r"or fetch all of it \(.*\): -S datasets.allen.fetch=https$")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out/images.npz").exists()
+    assert not list((tmp_path / "out").glob("sessions/*"))
+
+
+def test_a_session_replaced_while_it_is_read_is_read_from_dandi(
+    data: Path, bucket: Bucket, cache: Path, tmp_path: Path
+) -> None:
+    bucket.copies[BLOB] = NWB
+
+    class Changing(dict[str, str]):
+        def get(self, name: str, default: str) -> str:  # type: ignore[override]
+            return '"another"' if name == NWB and bucket.n_sent[NWB] > 200_000 else default
+
+    bucket.etags = Changing()
+    allen.acquire(data, tmp_path / "out", **STREAM)
+    sources = json.loads((tmp_path / "out/sessions/sources.json").read_text())["files"]
+    assert sources[NWB]["url"] == bucket.url + BLOB
+    bucket.etags = {}
+    allen.acquire(data, tmp_path / "whole", **OPTIONS)
+    one, other = ((tmp_path / name / "sessions/700000001.nwb").read_bytes() for name in ("out", "whole"))
+    assert one == other
 
 
 def test_captions_that_the_user_wrote_are_passed_on(data: Path, cache: Path, tmp_path: Path) -> None:

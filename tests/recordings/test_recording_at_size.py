@@ -15,7 +15,11 @@ import allen_files
 import h5py
 import numpy as np
 import pytest
+from bucket import serving
 from conftest import ROOT
+
+from spikevaediff.files.remote_file import RemoteFile
+from spikevaediff.recordings import nwb_extract
 
 N_UNITS, DURATION_S, RATE_HZ = 2400, 9500.0, 4.0
 SAMPLES = 82  # of a waveform, on each of 384 channels
@@ -121,3 +125,21 @@ def test_a_recording_of_two_gigabytes_is_counted_within_a_minute_and_little_memo
     assert (tmp_path / "extract.nwb").stat().st_size < 0.15 * large.stat().st_size
     with h5py.File(tmp_path / "extract.nwb") as file:
         assert set(file["processing"]) == {"running", "stimulus", "filtered_gaze_mapping"}
+
+
+@pytest.mark.slow
+def test_a_recording_of_two_gigabytes_is_extracted_in_parts_from_its_server(large: Path, tmp_path: Path) -> None:
+    nwb_extract.extract(large, tmp_path / "whole.nwb", margin_s=1.0)
+    size, name = large.stat().st_size, large.name
+    with serving(large.parent) as bucket, RemoteFile(bucket.url + name, tmp_path / "kept", n_bytes=size) as source:
+        nwb_extract.extract(source, tmp_path / "parts.nwb", margin_s=1.0, ahead=source.fetch)
+        sent, asked = bucket.n_sent[name], len(bucket.asked)
+        nwb_extract.extract(source, tmp_path / "again.nwb", margin_s=1.0, ahead=source.fetch)
+        assert len(bucket.asked) == asked
+    print(json.dumps({"bytes": size, "sent": sent, "requests": asked}))
+    assert (tmp_path / "parts.nwb").read_bytes() == (tmp_path / "whole.nwb").read_bytes()
+    assert (tmp_path / "again.nwb").read_bytes() == (tmp_path / "whole.nwb").read_bytes()
+    # 19 of 20 units could be used, and of these all spikes are read, to see that they are in seconds.
+    spikes = 0.95 * 8 * RATE_HZ * DURATION_S * N_UNITS
+    assert spikes < sent < 1.1 * spikes + 25e6
+    assert sent < 0.4 * size

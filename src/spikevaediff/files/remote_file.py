@@ -125,7 +125,8 @@ class RemoteFile(io.RawIOBase):
         """Fill the buffer from the position on, and return how many bytes there were."""
         view = memoryview(buffer).cast("B")
         start, stop = self._position, min(self._position + len(view), self.n_bytes)
-        self.fetch([(start, stop)])
+        # In this thread: h5py holds its lock while it reads, and a thread that collects its garbage waits for the lock.
+        self._have([(start, stop)], side_by_side=False)
         n = 0
         while n < stop - start:
             n += os.preadv(self._blocks, [view[n : stop - start]], start + n)
@@ -147,17 +148,20 @@ class RemoteFile(io.RawIOBase):
     # ---- what comes from the server
 
     def fetch(self, spans: Sequence[tuple[int, int]]) -> None:
-        """Have the bytes of these spans (start, stop) here, several requests at a time, those that lack.
+        """Have the bytes of these spans (start, stop) here, those that lack, several requests at a time.
 
-        Whoever knows what will be read asks for it at once: one after the other, each waits for the server.
+        Whoever knows what will be read asks for it at once: reading asks for one part after the other.
         """
+        self._have(spans, side_by_side=True)
+
+    def _have(self, spans: Sequence[tuple[int, int]], *, side_by_side: bool) -> None:
         if self._failure is not None:
             raise self._failure
         lacking = self._lacking(spans)
         if not lacking:
             return
         try:
-            self._fetch(lacking)
+            self._fetch(lacking, side_by_side)
         except ReplacedError as error:
             self._forget()
             self._failure = RemoteError(f"{error}. What was kept of it is deleted: run the same command again")
@@ -183,14 +187,15 @@ class RemoteFile(io.RawIOBase):
     def _end(self, block: int) -> int:
         return min(block * _BLOCK, self.n_bytes)
 
-    def _fetch(self, lacking: list[tuple[int, int]]) -> None:
+    def _fetch(self, lacking: list[tuple[int, int]], side_by_side: bool) -> None:
         total = sum(self._end(end) - first * _BLOCK for first, end in lacking)
         free = shutil.disk_usage(self._folder).free
         if total > free:
             raise OSError(f"{self.url}: {size_text(total)} to go, but {self._folder} has only {size_text(free)} free")
-        if self._stated is None:  # one request says what the others are compared with
-            self._keep(lacking[0])
-            lacking = lacking[1:]
+        while lacking and (self._stated is None or not side_by_side):  # the first says what others are compared with
+            self._keep(lacking.pop(0))
+        if not lacking:
+            return
         columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         with (
             Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True), transient=True) as shown,
