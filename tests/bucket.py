@@ -1,5 +1,6 @@
 """A web server that serves a folder as the public bucket does, with ranges and checksums, and misbehaves when told."""
 
+import gc
 import hashlib
 import threading
 from collections import Counter
@@ -103,7 +104,13 @@ def _md5(path: Path, size: int, modified_ns: int) -> str:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Bucket]:
-    """The folder on a free port of this machine, while the block runs."""
+    """The folder on a free port of this machine, while the block runs.
+
+    No garbage is collected meanwhile: where h5py reads from this server it holds its lock until the server answers, and a
+    thread of the server that frees objects of h5py waits for the lock.
+    """
+    collects = gc.isenabled()
+    gc.disable()
     with Bucket(folder) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -113,3 +120,5 @@ def serving(folder: Path) -> Iterator[Bucket]:
             running.closing.set()
             running.shutdown()
             thread.join(timeout=10)
+            if collects:
+                gc.enable()

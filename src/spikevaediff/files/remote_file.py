@@ -68,7 +68,7 @@ class RemoteFile(io.RawIOBase):
         super().__init__()
         self.url, self.n_bytes, self.n_received = url, n_bytes, 0
         self._folder, self._position, self._lock = folder, 0, threading.Lock()
-        self._failure: RemoteError | None = None
+        self._failure: str | None = None  # not the error, which would hold what was open when it was raised
         folder.mkdir(parents=True, exist_ok=True)
         self._blocks, self._table = (os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644) for name in _FILES)
         self._good = np.zeros(-(-n_bytes // _BLOCK), bool)  # blocks that were compared with their checksum
@@ -156,7 +156,7 @@ class RemoteFile(io.RawIOBase):
 
     def _have(self, spans: Sequence[tuple[int, int]], *, side_by_side: bool) -> None:
         if self._failure is not None:
-            raise self._failure
+            raise RemoteError(self._failure)
         lacking = self._lacking(spans)
         if not lacking:
             return
@@ -164,13 +164,13 @@ class RemoteFile(io.RawIOBase):
             self._fetch(lacking, side_by_side)
         except ReplacedError as error:
             self._forget()
-            self._failure = RemoteError(f"{error}. What was kept of it is deleted: run the same command again")
-            raise self._failure from error
+            self._failure = f"{error}. What was kept of it is deleted: run the same command again"
+            raise RemoteError(self._failure) from error
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # of the disk
-            self._failure = RemoteError(str(error) if self.url in str(error) else f"{self.url}: {error}")
-            raise self._failure from error
+            self._failure = str(error) if self.url in str(error) else f"{self.url}: {error}"
+            raise RemoteError(self._failure) from error
 
     def _lacking(self, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Runs of blocks (first, end) within the spans that are not here, or are here and damaged."""
