@@ -106,8 +106,8 @@ def _md5(path: Path, size: int, modified_ns: int) -> str:
 def serving(folder: Path) -> Iterator[Bucket]:
     """The folder on a free port of this machine, while the block runs.
 
-    No garbage is collected meanwhile: where h5py reads from this server it holds its lock until the server answers, and a
-    thread of the server that frees objects of h5py waits for the lock.
+    No garbage is collected meanwhile: where h5py reads from this server it holds its lock until the server answers, and
+    a thread of the server that frees objects of h5py waits for the lock.
     """
     collects = gc.isenabled()
     gc.disable()
