@@ -40,6 +40,7 @@ def drawn(units: encoder.Encoder, model: VDVAE, image_id: np.ndarray, **changes:
         "n_samples": 2,
         "steps": 3,
         "step_size": 0.1,
+        "temperature": 1.0,
         "seed": 0,
     }
     options |= {"model": model, "n_layers": N_LAYERS, "weights_of": no_weights, "batch_size": "auto", "device": "cpu"}
@@ -79,18 +80,22 @@ def test_pixels_have_a_gradient_in_whitened_latents(model: VDVAE) -> None:
         model.float()
 
 
-def test_without_an_encoding_model_samples_are_those_of_the_prior(units: encoder.Encoder, model: VDVAE) -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_without_an_encoding_model_samples_are_those_of_the_prior(
+    units: encoder.Encoder, model: VDVAE, temperature: float
+) -> None:
     """No unit responds to anything: no response moves the latents, whatever it is."""
     none = {"row_column": units.row_column[:0], "row_family": units.row_family[:0], "row_layer": units.row_layer[:0]}
     none |= {"row_window": units.row_window[:0], "row_start": np.zeros(1, np.int64), "weight": units.weight[:0]}
     silent = replace(units, **none, covariance=np.eye(6))
     ids = np.array([50, 51])
-    found = drawn(silent, model, ids, gain=np.zeros((6, model.n_numbers(N_LAYERS)), np.float32))
+    gain = np.zeros((6, model.n_numbers(N_LAYERS)), np.float32)
+    found = drawn(silent, model, ids, gain=gain, temperature=temperature)
     for row, image_id in enumerate(ids.tolist()):
         for k in range(2):
             noise = image_noise([sample_seed(0, image_id, 0)])
             noise((1, 6))
-            e = (1, -1)[k] * noise((1, model.n_numbers(N_LAYERS)))  # an antithetic pair
+            e = temperature * (1, -1)[k] * noise((1, model.n_numbers(N_LAYERS)))  # an antithetic pair
             with torch.no_grad():
                 pixels = (model.pixels_of_whitened(e, N_LAYERS)[..., 0] + 1) / 2
             large = torch.nn.functional.interpolate(pixels[None], size=(64, 64), mode="bilinear", antialias=True)[0, 0]
@@ -105,6 +110,14 @@ def test_an_image_depends_on_its_id_and_response_alone(units: encoder.Encoder, m
     close(drawn(units, model, ids, n_samples=1)[:, 0], whole[:, 0], 1e-4)
     assert np.abs(whole[:, 0] - whole[:, 1]).max() > 1e-3, "samples are draws"
     assert np.abs(drawn(units, model, ids, seed=1) - whole).max() > 1e-3
+
+
+def test_at_temperature_0_all_samples_are_the_mode(units: encoder.Encoder, model: VDVAE) -> None:
+    ids = np.array([41, 55])
+    mode = drawn(units, model, ids, temperature=0.0, n_samples=3)
+    close(mode[:, 1:], mode[:, [0, 0]], 1e-4)
+    spread = [np.ptp(drawn(units, model, ids, temperature=t), axis=1).mean() for t in (0.1, 0.5, 1.0)]
+    assert spread == sorted(spread) and spread[0] > 0
 
 
 def test_the_search_lowers_what_it_minimises(units: encoder.Encoder, model: VDVAE) -> None:
@@ -129,6 +142,7 @@ def test_what_cannot_be_is_refused(units: encoder.Encoder, model: VDVAE) -> None
         ("n_samples", 0, "decode.posterior.n_samples is 0, expected a whole number from 1"),
         ("steps", 2.5, "decode.posterior.steps is 2.5, expected a whole number from 0"),
         ("step_size", 0.0, "decode.posterior.step_size is 0.0, expected a number above 0"),
+        ("temperature", 1.5, "decode.posterior.temperature is 1.5, expected a number from 0 to 1"),
     ):
         with pytest.raises(ValueError, match=message):
             drawn(units, model, np.array([50]), **{name: value})

@@ -11,7 +11,8 @@ A sample is drawn by randomising and optimising (Bardsley et al. 2014): with d ~
 
     e = argmin 1/2 |C^-1/2 (r + d - f(x(e)))|^2 + 1/2 |e - e_0|^2,
 
-exact where f(x(e)) is linear. The search starts at e_0 + G (r + d - f(x(e_0))), G the linear regression from responses
+exact where f(x(e)) is linear. With a temperature T below 1, d and e_0 are T times such draws, and samples those of the
+posterior to the power 1 / T^2: closer to its mode, which T = 0 gives. The search starts at e_0 + G (r + d - f(x(e_0))), G the linear regression from responses
 to whitened latents of the library (a Kalman gain), and takes a few steps of Adam. A single sample looks like a
 photograph and is the estimate for features; the mean of the samples is the one for pixels, for which they are drawn in
 antithetic pairs, d and e_0 of one the negatives of the other's. Where the encoding model
@@ -78,6 +79,7 @@ def samples(
     n_samples: int,
     steps: int,
     step_size: float,
+    temperature: float,
     seed: int,
     batch_size: int | str,
     device: str,
@@ -104,6 +106,8 @@ def samples(
         Of Adam, from the start that the gain gives.
     step_size : float
         Of Adam; falls to 0 over the last third of the steps.
+    temperature : float
+        Of the samples, 0 to 1: how far they spread about the mode of the posterior.
     seed : int
     batch_size, device : int or "auto", str
         How it is computed; results agree to rounding.
@@ -117,7 +121,7 @@ def samples(
     ValueError
         A tested image was trained on, shapes that do not fit, or options out of range.
     """
-    _check(response, image_id, encoder, n_samples=n_samples, steps=steps, step_size=step_size)
+    _check(response, image_id, encoder, n_samples, steps, step_size, temperature)
     predictor = Predictor(encoder, weights_of).to(device)
     model = model.to(device).requires_grad_(False)
     root = np.linalg.cholesky(encoder.covariance)
@@ -141,11 +145,11 @@ def samples(
         # The second of a pair has the noise of the first with the other sign: as good a draw, and in their mean what is
         # linear in the noise is gone.
         noise = image_noise([sample_seed(seed, int(image_id[row]), k // 2) for row, k in batch])
-        sign = torch.tensor([[(-1.0) ** k] for _, k in batch])
-        of_response = (sign * noise((len(batch), root.shape[0]))).double().numpy() @ root.T
+        scale = torch.tensor([[temperature * (-1.0) ** k] for _, k in batch])
+        of_response = (scale * noise((len(batch), root.shape[0]))).double().numpy() @ root.T
         disturbed = response[[row for row, _ in batch]] + of_response
         target = torch.from_numpy(disturbed.astype(np.float32)).to(device)
-        prior = (sign * noise((len(batch), to_latents.shape[1]))).to(device)
+        prior = (scale * noise((len(batch), to_latents.shape[1]))).to(device)
         with torch.no_grad():
             e = prior + (target - predictor(image_of(prior))) @ to_latents
         e.requires_grad_(True)
@@ -163,7 +167,13 @@ def samples(
 
 
 def _check(
-    response: np.ndarray, image_id: np.ndarray, encoder: Encoder, *, n_samples: int, steps: int, step_size: float
+    response: np.ndarray,
+    image_id: np.ndarray,
+    encoder: Encoder,
+    n_samples: int,
+    steps: int,
+    step_size: float,
+    temperature: float,
 ) -> None:
     if seen := np.intersect1d(image_id, encoder.image_id).tolist():
         raise ValueError(f"image_id {seen[:8]} were trained on by the encoding model that shall reconstruct them")
@@ -176,6 +186,8 @@ def _check(
             raise ValueError(f"params.yaml: decode.posterior.{name} is {value!r}, expected a whole number from {least}")
     if not 0 < step_size < 10:
         raise ValueError(f"params.yaml: decode.posterior.step_size is {step_size!r}, expected a number above 0")
+    if not 0 <= temperature <= 1:
+        raise ValueError(f"params.yaml: decode.posterior.temperature is {temperature!r}, expected a number from 0 to 1")
 
 
 def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
