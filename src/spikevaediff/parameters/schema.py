@@ -406,6 +406,7 @@ class Posterior(Section):
     n_samples: Count = value("the first is scored as a sample, their mean as the estimate for pixels")
     steps: Count = value("of Adam, from the start that the library's regression gives")
     step_size: Positive = value("of Adam")
+    temperature: Share = value("1: samples of the posterior; below: closer to its mode, which 0 gives")
 
 
 class DecodeVdvae(Section):
