@@ -117,7 +117,8 @@ def test_at_temperature_0_all_samples_are_the_mode(units: encoder.Encoder, model
     mode = drawn(units, model, ids, temperature=0.0, n_samples=3)
     close(mode[:, 1:], mode[:, [0, 0]], 1e-4)
     spread = [np.ptp(drawn(units, model, ids, temperature=t), axis=1).mean() for t in (0.1, 0.5, 1.0)]
-    assert spread == sorted(spread) and spread[0] > 0
+    assert spread == sorted(spread)
+    assert spread[0] > 0
 
 
 def test_the_search_lowers_what_it_minimises(units: encoder.Encoder, model: VDVAE) -> None:

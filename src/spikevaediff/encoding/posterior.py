@@ -12,8 +12,10 @@ A sample is drawn by randomising and optimising (Bardsley et al. 2014): with d ~
     e = argmin 1/2 |C^-1/2 (r + d - f(x(e)))|^2 + 1/2 |e - e_0|^2,
 
 exact where f(x(e)) is linear. With a temperature T below 1, d and e_0 are T times such draws, and samples those of the
-posterior to the power 1 / T^2: closer to its mode, which T = 0 gives. The search starts at e_0 + G (r + d - f(x(e_0))), G the linear regression from responses
-to whitened latents of the library (a Kalman gain), and takes a few steps of Adam. A single sample looks like a
+posterior to the power 1 / T^2: closer to its mode, which T = 0 gives.
+
+The search starts at e_0 + G (r + d - f(x(e_0))), G the linear regression from responses to whitened latents of the
+library (a Kalman gain), and takes a few steps of Adam. A single sample looks like a
 photograph and is the estimate for features; the mean of the samples is the one for pixels, for which they are drawn in
 antithetic pairs, d and e_0 of one the negatives of the other's. Where the encoding model
 knows nothing, G is 0 and f constant: samples are those of the prior, and their mean the prior's mean picture.
