@@ -4,7 +4,6 @@ import sys
 
 import stages
 from spikevaediff.encoding import of_folds
-from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.records import ImageSplit, LibraryResponses, Stimuli
 
 
@@ -12,9 +11,7 @@ def main(population: str) -> None:
     """Write artifacts/library/responses_POPULATION.npz: by the models of each fold and by the model of all images."""
     seed = stages.section(stages.declared(f"library_responses@{population}"), "library", "seed")
     images = Stimuli.load("artifacts/library/images.npz")
-    n_folds = ImageSplit.load("artifacts/split.npz").n_folds
-    names = [f"fold_{fold:02d}" for fold in range(n_folds)] + ["all_images"]
-    encoders = [Encoder.load(f"artifacts/encoders/{population}/{name}.npz") for name in names]
+    encoders = of_folds.load(f"artifacts/encoders/{population}", ImageSplit.load("artifacts/split.npz").n_folds)
     responses = of_folds.predict(encoders, images.pixels, stages.weights_path)
     for number, encoder in enumerate(encoders):
         responses[number] += of_folds.noise(encoder, images.image_id, seed=seed, number=number)

@@ -13,8 +13,8 @@ from ruamel.yaml import YAML
 
 import stages
 from spikevaediff.encoding import posterior
+from spikevaediff.encoding.posterior_folds import GIVEN
 from spikevaediff.regression import task
-from stages.decode_posterior import GIVEN
 
 PACKAGE = ROOT / "src" / "spikevaediff"
 FUNCTIONS = {

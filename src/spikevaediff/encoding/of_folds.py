@@ -5,6 +5,7 @@ windows: pooled once under every window that any of them reads, a model is a few
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,24 @@ from rich.progress import track
 from spikevaediff.encoding import encoder as encoders
 from spikevaediff.encoding import windows
 from spikevaediff.encoding.encoder import Encoder, WeightsOf
+
+ALL_IMAGES = "all_images.npz"
+
+
+def file_name(fold: int) -> str:
+    """The file of the model of a fold, beside ALL_IMAGES in the folder of a population."""
+    return f"fold_{fold:02d}.npz"
+
+
+def load(folder: str | Path, n_folds: int) -> list[Encoder]:
+    """The models of one population: of each fold, then of all images.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        A model is absent or damaged.
+    """
+    return [Encoder.load(Path(folder) / name) for name in [*map(file_name, range(n_folds)), ALL_IMAGES]]
 
 
 @torch.no_grad()

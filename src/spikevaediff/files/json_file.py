@@ -6,19 +6,29 @@ from typing import Any
 
 from spikevaediff.files.atomic import replacing
 
-DIGITS = 5  # behind the point
 
-
-def rounded(value: Any) -> Any:
-    """Dicts, lists and numbers with every float rounded to DIGITS; all else as it is."""
+def rounded(value: Any, digits: int) -> Any:
+    """Dicts, lists and numbers with every float rounded to so many digits behind the point; all else as it is."""
     if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
+        return {key: rounded(item, digits) for key, item in value.items()}
     if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return round(value, DIGITS) if isinstance(value, float) else value
+        return [rounded(item, digits) for item in value]
+    return round(value, digits) if isinstance(value, float) else value
 
 
-def write(path: str | Path, value: Any) -> None:
-    """Write dicts, lists, numbers and text as JSON, floats rounded."""
+def write(path: str | Path, value: Any, *, digits: int | None = 5, indent: int = 1) -> None:
+    """Write dicts, lists, numbers and text as JSON.
+
+    Parameters
+    ----------
+    path : str or Path
+        There whole or not at all.
+    value : dict or list
+    digits : int or None
+        Of floats, behind the point; None: all of them.
+    indent : int
+        Spaces of a level.
+    """
+    content = value if digits is None else rounded(value, digits)
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(rounded(value), indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")

@@ -5,13 +5,11 @@ in training knows the answer to the last. Two pictures of one thing leak in the 
 by a perceptual hash and stay in one fold; `check` does not trust that and looks again.
 """
 
-from dataclasses import dataclass
-
 import imagehash
 import numpy as np
 from PIL import Image
 
-from spikevaediff.records import BLANK, Features, ImageSplit, Stimuli
+from spikevaediff.records import BLANK, ImageSplit, Stimuli
 
 # The perceptual hash keeps the signs of 16 x 16 cosine coefficients around their median: 256 bits. Of ImageHash's
 # methods (average, difference, wavelet and perceptual hash, 64 and 256 bits) only this one parted copies from scenes.
@@ -190,69 +188,3 @@ def check(split: ImageSplit, stimuli: Stimuli) -> None:
             f"near-duplicates in different folds ({len(leaks)} pairs). Put the images of a pair in one fold, as "
             f"split_by_image does when it is given near_duplicates(stimuli), or drop one of them"
         )
-
-
-@dataclass(frozen=True)
-class Repeatability:
-    """How well two extractions of a feature space agree.
-
-    difference : float; largest |first - second| over all values, relative to the largest |first|.
-    correlation : float; Pearson correlation of all values, each dim centred over images.
-    n_constant : int; dims that are the same for every image: nothing can be learnt of them.
-    """
-
-    difference: float
-    correlation: float
-    n_constant: int
-
-
-def check_repeatable(first: Features, second: Features, *, tolerance: float) -> Repeatability:
-    """Refuse targets that come out otherwise when they are extracted again.
-
-    A network whose weights were not loaded, or that draws its latents instead of taking their means, gives targets
-    that no regression can predict, while every later stage still runs.
-
-    Parameters
-    ----------
-    first, second : Features
-        Two independent extractions of the same images.
-    tolerance : float
-        Largest difference allowed, relative to the largest value.
-
-    Returns
-    -------
-    Repeatability
-
-    Raises
-    ------
-    ValueError
-        Other images or dims; values that differ by more than the tolerance; no dim that varies over images.
-    """
-    if first.space != second.space or not np.array_equal(first.image_id, second.image_id):
-        raise ValueError(
-            f"cannot compare {first.space} of {len(first.image_id)} images with {second.space} of "
-            f"{len(second.image_id)}: expected the same space and the same images in the same order"
-        )
-    a, b = first.values, second.values
-    if a.shape != b.shape:
-        raise ValueError(f"feature space {first.space} has {a.shape[1]} dims, then {b.shape[1]}")
-    n_constant = int(np.sum((a == a[:1]).all(0)))
-    if n_constant == a.shape[1]:
-        raise ValueError(
-            f"feature space {first.space} is the same for all {len(a)} images: the network does not see them. "
-            f"Check that its weights were loaded and that the images differ"
-        )
-    scale = float(np.abs(a).max())
-    difference = float(np.abs(a - b).max()) / scale
-    a, b = a - a.mean(0, keepdims=True), b - b.mean(0, keepdims=True)
-    product, power_a, power_b = (
-        float(np.einsum("ij,ij->", *pair, dtype=np.float64)) for pair in ((a, b), (a, a), (b, b))
-    )
-    correlation = product / np.sqrt(power_a * power_b) if power_b else 0.0
-    if not difference <= tolerance:
-        raise ValueError(
-            f"feature space {first.space} is not repeatable: two extractions differ by {difference:.3g} of the largest "
-            f"value (allowed {tolerance:g}) and correlate at {correlation:.3f} over images. Expected the mean of the "
-            f"latents, not a draw, from a network in evaluation mode with its weights loaded"
-        )
-    return Repeatability(difference, float(correlation), n_constant)

@@ -1,0 +1,1 @@
+"""What the second stage is given, and where its unfinished images are kept."""

@@ -1,0 +1,87 @@
+"""What the generator is given for each run: predicted images and contexts, or nothing that a spike has said."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikevaediff.decoders.versatile_diffusion import Guides, spread
+from spikevaediff.parameters.options import module
+from spikevaediff.records import Features, ImageSplit, Reconstructions
+from spikevaediff.regression.folds import training_mean
+
+# Runs that know nothing of an image: empty contexts, and what the regression says of mean spikes, the mean of the
+# training images' contexts. What these show, no brain has said.
+NO_SPIKES, MEAN_SPIKES = PRIORS = ("prior_no_spikes", "prior_mean_spikes")
+
+# Options of versatile_diffusion.samples that do not come from params.yaml.
+GIVEN = ("seed", "batch_size", "device", "kept", "unconditional")
+
+
+def guides(
+    run: str, split: ImageSplit, folder: str | Path, start: str = "", vision: str = "", text: str = ""
+) -> Guides:
+    """The guides of the tested images.
+
+    Parameters
+    ----------
+    run : str
+        One of PRIORS, or any other, which has the following.
+    split : ImageSplit
+    folder : str or Path
+        Of true features, for the means of training images.
+    start, vision, text : str
+        A folder of reconstructions, and files of features.
+
+    Raises
+    ------
+    FileNotFoundError, KeyError, ValueError
+        Something is absent, damaged or lacks a tested image.
+    """
+    if run == NO_SPIKES:
+        return Guides(split.test_ids, None, None, None)
+    if run == MEAN_SPIKES:
+        means = {
+            space: mean_contexts(Features.load(Path(folder) / f"{space}.npz"), split) for space in ("vision", "text")
+        }
+        return Guides(split.test_ids, None, **means)
+    return Guides.predicted(
+        split.test_ids, start=Reconstructions.load(start), vision=Features.load(vision), text=Features.load(text)
+    )
+
+
+def mean_contexts(features: Features, split: ImageSplit) -> np.ndarray:
+    """For every tested image the mean context of its fold's training images, float32 (n_test, n_tokens, width)."""
+    return training_mean(features.tokens(split.image_id), split)
+
+
+def unconditional(spaces: Mapping[str, Any], weights_of: Callable[[str], Path], device: str) -> Guides:
+    """The contexts of no image and of the empty caption.
+
+    Parameters
+    ----------
+    spaces : mapping
+        Sections vision and text of a model of params.yaml.
+    weights_of : callable
+        The weight file of an asset, or of a path.
+    device : str
+
+    Raises
+    ------
+    KeyError, FileNotFoundError, ValueError
+        As the modules of spikevaediff.features raise.
+    """
+    contexts = {}
+    for space in ("vision", "text"):
+        options = {"module": space} | spaces[space]
+        extractor = module("features", options.pop("module"))
+        options["weights"] = weights_of(options["weights"])
+        contexts[space] = extractor.unconditional(device=device, **options)[None]
+    return Guides(np.array([0]), None, **contexts)
+
+
+def in_words(pixels: np.ndarray) -> str:
+    """A line about samples, uint8 (n_images, n_samples, row, column, colour), for those who run it."""
+    between = f", {np.mean(spread(pixels)):.1f} grey levels between samples" if pixels.shape[1] > 1 else ""
+    return f"images {pixels.shape} (image, sample, row, column, colour){between}"

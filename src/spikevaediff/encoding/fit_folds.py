@@ -1,0 +1,86 @@
+"""Encoding models of one population: one for each fold, of its training images, and one of all images."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+from threadpoolctl import threadpool_limits
+
+from loading import machine
+from spikevaediff.encoding import encoder
+from spikevaediff.encoding.encoder import Encoder, WeightsOf
+from spikevaediff.encoding.of_folds import ALL_IMAGES, file_name
+from spikevaediff.files.atomic import replacing
+from spikevaediff.recordings import preprocessing
+from spikevaediff.records import ImageSplit, Responses, Stimuli
+
+
+def fit(
+    folder: str | Path,
+    responses: Responses,
+    stimuli: Stimuli,
+    split: ImageSplit,
+    weights_of: WeightsOf,
+    *,
+    families: list[str],
+) -> Encoder:
+    """Learn all models and write them; the folder is there whole or not at all.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where `of_folds.load` finds them.
+    responses : Responses
+        Of one population.
+    stimuli : Stimuli
+    split : ImageSplit
+    weights_of : callable
+        The weight file of an asset.
+    families : list of str
+        Modules of spikevaediff.encoding.families.
+
+    Returns
+    -------
+    Encoder
+        The model of all images.
+
+    Raises
+    ------
+    KeyError, ValueError
+        As encoder.maps_of and encoder.fit.
+    """
+    maps = encoder.maps_of(stimuli.rows(split.image_id), families, weights_of)
+    x = preprocessing.response_matrix(responses, transform="none")
+    means = preprocessing.mean_over_presentations(x, responses.image_id, split.image_id)
+    of_column = preprocessing.units_of_columns(responses)
+
+    def fitted(train: np.ndarray) -> Encoder:
+        rows = torch.from_numpy(np.flatnonzero(train))
+        of_fold = [[layer[rows] for layer in of_family] for of_family in maps]
+        image_id = split.image_id[train]
+        return encoder.fit(of_fold, means[train], families=families, image_id=image_id, units=of_column)
+
+    sets: dict[str, Any] = {file_name(fold): split.fold != fold for fold in range(split.n_folds)}
+    sets[ALL_IMAGES] = np.ones(len(split.fold), bool)
+    # Small matrices: a fold on each core is faster than all cores on one.
+    with (
+        replacing(folder, folder=True) as temporary,
+        threadpool_limits(1),
+        ThreadPoolExecutor(machine.processors()) as pool,
+    ):
+        for name, model in track(zip(sets, pool.map(fitted, sets.values()), strict=True), "encoders", total=len(sets)):
+            model.save(temporary / name)
+    return model
+
+
+def in_words(model: Encoder) -> str:
+    """A line about a fitted model, for those who run it."""
+    names = model.family_name.tolist()
+    chosen = ", ".join(f"{np.sum(model.family == i)} {name}" for i, name in enumerate(names))
+    return (
+        f"encoding models of {len(model.r2)} columns ({chosen}, {np.sum(model.family < 0)} none), "
+        f"left-out R2 {np.median(model.r2):.2f} at the median"
+    )

@@ -1,0 +1,112 @@
+"""Samples of the posterior for all tested images, by the encoding models of their folds; finished folds are kept."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from spikevaediff.encoding import posterior
+from spikevaediff.encoding.encoder import Encoder, WeightsOf
+from spikevaediff.images import rgb
+from spikevaediff.recordings import preprocessing
+from spikevaediff.records import Features, ImageSplit, LibraryResponses, Reconstructions, Responses, rows_of
+from vdvae import weights as checkpoints
+from vdvae.config import CONFIGS
+from vdvae.model import VDVAE
+
+# Options of posterior.samples that do not come from section decode.posterior of params.yaml.
+GIVEN = ("encoder", "gain", "model", "n_layers", "weights_of", "seed", "batch_size", "device")
+
+
+def samples(
+    models: list[Encoder],
+    responses: Responses,
+    split: ImageSplit,
+    library: tuple[LibraryResponses, Features],
+    *,
+    config: str,
+    weights: Path,
+    n_layers: int,
+    weights_of: WeightsOf,
+    options: Mapping[str, Any],
+    compute: Mapping[str, Any],
+    kept: Path,
+    progress: str,
+) -> np.ndarray:
+    """Samples for every tested image.
+
+    Parameters
+    ----------
+    models : list of Encoder
+        Of each fold, as from of_folds.load; one of all images after them is not used.
+    responses : Responses
+    split : ImageSplit
+    library : LibraryResponses and Features
+        Responses of the models to photographs that nobody was shown, and their latents.
+    config, weights : str, Path
+        Of the VDVAE.
+    n_layers : int
+        Layers of latents that are searched.
+    weights_of : callable
+        The weight file of an asset.
+    options : mapping
+        seed, n_samples and the others of posterior.samples that decide a result.
+    compute : mapping
+        batch_size and device.
+    kept : Path
+        Folder of finished folds, found again by all that decides them.
+    progress : str
+        What a progress bar says.
+
+    Returns
+    -------
+    float32, (n_test, n_samples, row, column), grey in [0, 1]
+        In the order of split.test_ids.
+
+    Raises
+    ------
+    KeyError, ValueError
+        As posterior.samples; the library's responses lack an image of it.
+    """
+    simulated, features = library
+    rows = rows_of(features.image_id, simulated.image_id, "the library's responses")
+    model = checkpoints.load(weights, CONFIGS[config])
+    whitened = whitened_latents(model, features, n_layers)
+    network = {"config": config, "weights": weights.name, "n_layers": n_layers}
+    x = preprocessing.response_matrix(responses, transform="none")
+    found: list[np.ndarray] = []
+    for fold in track(range(split.n_folds), progress):
+        ids, encoder = split.ids(fold)[1], models[fold]
+        response = preprocessing.mean_over_presentations(x, responses.image_id, ids)
+        gain = posterior.gain(whitened, simulated.values[fold][rows], encoder.covariance)
+        given: dict[str, Any] = {
+            "encoder": encoder,
+            "gain": gain,
+            "model": model,
+            "n_layers": n_layers,
+            "weights_of": weights_of,
+        }
+        decisive = (response, ids, gain, encoder.weight, encoder.intercept, encoder.covariance, dict(options), network)
+        found.append(
+            posterior.kept(
+                kept / f"{posterior.key(*decisive, weights)}.npz",
+                partial(posterior.samples, response, ids, **given, **options, **compute),
+            )
+        )
+    order = np.argsort(np.concatenate([split.ids(fold)[1] for fold in range(split.n_folds)]))
+    return np.concatenate(found)[order]
+
+
+def whitened_latents(model: VDVAE, features: Features, n_layers: int) -> np.ndarray:
+    """Latents as standard deviations from the prior, float32 (n_images, n_numbers), 32 images at once."""
+    nothing = np.empty((0, model.n_numbers(n_layers)), np.float32)
+    pieces = [features.values[i : i + 32] for i in range(0, len(features.values), 32)]
+    return np.concatenate([nothing, *(model.whiten(piece, n_layers) for piece in pieces)])
+
+
+def pictures(split: ImageSplit, values: np.ndarray) -> Reconstructions:
+    """Grey images in [0, 1], float (n_test, row, column), as reconstructions of the tested images."""
+    return Reconstructions(split.test_ids, rgb(np.round(values * 255).astype(np.uint8)))
