@@ -1,6 +1,7 @@
 """Turn features into images: python -m stages.decode RUN FEATURES, FEATURES being a file of artifacts/"""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,9 +18,8 @@ def main(run: str, path: str) -> None:
     model = stages.section(params, "model")
     options = stages.section(params, "models", model, DECODER) | stages.section(params, "decode", DECODER)
     decode = stages.module("decoders", DECODER).decode
-    stages.check_options(
-        decode, options, f"models.{model}.{DECODER} with decode.{DECODER}", passed=("seed", "batch_size", "device")
-    )
+    section = f"models.{model}.{DECODER} with decode.{DECODER}"
+    stages.check_options(decode, options, section, passed=("seed", "batch_size", "device"))
     options |= {"seed": stages.section(params, "seed")} | stages.compute()
     options["weights"] = stages.weights_path(options["weights"])
     split = ImageSplit.load("artifacts/split.npz")
@@ -29,9 +29,7 @@ def main(run: str, path: str) -> None:
             (temporary / "absent.txt").write_text(f"{path} predicts no image.\n", encoding="utf-8")
         stages.done(f"{run}: {path} predicts no image, so that none is decoded")
         return
-    wanted = Features(
-        features.space, split.test_ids, features.rows(split.test_ids), features.group_name, features.group_size
-    )
+    wanted = replace(features, image_id=split.test_ids, values=features.rows(split.test_ids))
     images = decode(wanted, **options)
     images.save(f"artifacts/decoded/{run}")
     stages.done(f"{run}: images {images.pixels.shape}, brightness {np.mean(images.pixels):.0f} of 255 on average")

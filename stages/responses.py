@@ -13,17 +13,15 @@ from spikevaediff.recordings.unit_filter import LIMITS, Limits
 def main(population: str) -> None:
     """Read every session of artifacts/sessions and write artifacts/responses/POPULATION.npz."""
     params = stages.declared(f"responses@{population}")
-    options = stages.section(params, "responses")
+    options, areas = stages.section(params, "responses"), stages.section(params, "areas")
     window = ("start_s", "duration_s", "n_bins")
     passed = ("areas", "windows_s", "limits")
     stages.check_options(sessions.read_population, options, "responses", stage=(*window, *LIMITS), passed=passed)
     paths = sessions.paths(Path("artifacts/sessions"))
-    windows_s = sessions.windows(paths, **{name: options[name] for name in window})
-    areas = stages.section(params, "areas")
     responses = sessions.read_population(
         paths,
         areas=sessions.areas_of(areas, population),
-        windows_s=windows_s,
+        windows_s=sessions.windows(paths, **{name: options[name] for name in window}),
         limits=Limits.of(options),
         min_units=options["min_units"],
     )
@@ -33,10 +31,7 @@ def main(population: str) -> None:
     if areas[population] == sessions.SHUFFLED:
         responses = sessions.shuffled(responses)
     responses.save(f"artifacts/responses/{population}.npz")
-    found, n = np.unique(responses.units.area, return_counts=True)
-    listed = ", ".join(f"{area} {count}" for area, count in zip(found.tolist(), n.tolist(), strict=True))
-    kind = f"{areas[population]} " if areas[population] == sessions.SHUFFLED else ""
-    stages.done(f"{population}: {kind}counts {responses.counts.shape} (presentation, unit, window); units {listed}")
+    stages.done(sessions.in_words(responses, population, areas[population]))
 
 
 if __name__ == "__main__":

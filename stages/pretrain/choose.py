@@ -11,10 +11,10 @@ import numpy as np
 from ruamel.yaml import YAML
 
 import stages
+from spikevaediff.decoders.second_stage.given import unconditional
 from spikevaediff.decoders.versatile_diffusion import Guides, samples
 from spikevaediff.evaluation import scores
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli
-from stages.decode_diffusion import unconditional
 
 N_SCORED = 32
 # strength, mixing, guidance, steps
@@ -41,7 +41,9 @@ def main(*which: str) -> None:
     weights = {k: stages.weights_path(v) for k, v in params["models"][model]["diffusion"].items() if "weights" in k}
     options = params["models"][model]["diffusion"] | {"n_samples": 1, "seed": params["seed"]} | weights
     del options["module"]
-    options |= {"unconditional": unconditional(params, model), "kept": None} | stages.compute()
+    compute = stages.compute()
+    empty = unconditional(params["models"][model], stages.weights_path, compute["device"])
+    options |= {"unconditional": empty, "kept": None} | compute
     metrics = ["pixcorr", "ssim", "alexnet2", "alexnet5", "efficientnet_lite0", "lpips"]
 
     def show(name: str, pixels: np.ndarray) -> None:

@@ -71,8 +71,8 @@ def modules_of(stage: str, command: str) -> set[str]:
     """Repository paths of the modules that a stage runs through."""
     words = command.split()
     files = reached(ROOT / "stages" / f"{words[2].removeprefix('stages.')}.py", set())
-    # A stage may use another's functions, and choose modules by name through them.
-    scripts = [path for path in sorted(files) if path.parent == ROOT / "stages" and path.stem != "__init__"]
+    given = ROOT / "src/spikevaediff/decoders/second_stage/given.py"  # takes the extractors of both contexts
+    scripts = [p for p in sorted(files) if (p.parent == ROOT / "stages" and p.stem != "__init__") or p == given]
     text = "".join(path.read_text() for path in scripts)
     if 'module("features"' in text:
         models = YAML(typ="safe").load(ROOT / "params.yaml")["models"].values()

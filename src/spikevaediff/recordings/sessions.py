@@ -226,6 +226,14 @@ def read_population(
     )
 
 
+def in_words(responses: Responses, population: str, kind: Sequence[str] | str) -> str:
+    """A line about the responses of a population, for those who run it; kind is what section `areas` says of it."""
+    found, n = np.unique(responses.units.area, return_counts=True)
+    listed = ", ".join(f"{area} {count}" for area, count in zip(found.tolist(), n.tolist(), strict=True))
+    kinds = f"{kind} " if kind == SHUFFLED else ""
+    return f"{population}: {kinds}counts {responses.counts.shape} (presentation, unit, window); units {listed}"
+
+
 def summary(path: Path, limits: Limits) -> dict[str, dict[str, int]]:
     """Units of each area left after each criterion, applied one after the other; no spike is read.
 
