@@ -77,6 +77,27 @@ def test_alexnet_has_the_layers_of_torchvision(alexnet):
     assert sum(p.numel() for p in alexnet.parameters()) == 2_469_696
 
 
+def test_the_networks_say_what_those_of_torchvision_and_timm_say(alexnet, lite0):
+    import spikevaediff.networks.torchvision_ops  # noqa: F401, before torchvision
+
+    models, timm = pytest.importorskip("torchvision.models"), pytest.importorskip("timm")
+    x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    theirs = models.alexnet(weights=None).eval().features
+    theirs.load_state_dict(alexnet.features.state_dict())
+    with torch.inference_mode():
+        layer = x
+        ours = iter(alexnet(x))
+        for module in theirs[:12]:
+            layer = module(layer)
+            if isinstance(module, torch.nn.ReLU):
+                torch.testing.assert_close(next(ours), layer.clone(), rtol=1e-6, atol=1e-6)
+        of_timm = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+        # Other names in the same order, of the same shapes.
+        names = zip(of_timm.state_dict(), lite0.state_dict().values(), strict=True)
+        of_timm.load_state_dict(dict(names))
+        torch.testing.assert_close(lite0(x), of_timm.forward_features(x), rtol=1e-6, atol=1e-6)
+
+
 def test_lite0_equals_a_float64_computation(lite0):
     state = torch.load(assets.fetch("efficientnet_lite0"), weights_only=True)
     state = {name: tensor.double().numpy() for name, tensor in state.items()}
