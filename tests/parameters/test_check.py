@@ -122,7 +122,7 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
         ),
         ("regress.vdvae.alpha_scope", "targets", "expected target, group or global; did you mean target?"),
         ("evaluate.metrics", ["pixcor"], "; did you mean pixcorr?"),
-        ("datasets.allen.fetch", "htps", "datasets.allen.fetch is 'htps', expected https or allensdk; did you mean h"),
+        ("datasets.allen.fetch", "htps", "datasets.allen.fetch is 'htps', expected https, stream or allensdk; did you"),
         ("models.mini.vdvae.config", "mini46", "imagenet32, imagenet64, ffhq256 or mini64; did you mean mini64?"),
         # keys
         ("splits", {"n_folds": 5}, "the file has splits, which does not exist. Its keys are dataset, model, seed, "),

@@ -91,6 +91,7 @@ def test_limits_of_units() -> None:
 
 
 def test_words_are_those_of_the_code() -> None:
+    from spikevaediff.datasets import allen
     from spikevaediff.decoders import versatile_diffusion
     from spikevaediff.evaluation import protocols, scores
     from spikevaediff.networks import clip
@@ -100,6 +101,7 @@ def test_words_are_those_of_the_code() -> None:
     from versatile_diffusion.config import AUTOENCODERS, UNETS
 
     for kind, name, words in (
+        (schema.Allen, "fetch", allen._WAYS),
         (schema.Vdvae, "config", CONFIGS),
         (schema.VersatileDiffusion, "unet", UNETS),
         (schema.VersatileDiffusion, "autoencoder", AUTOENCODERS),

@@ -81,11 +81,6 @@ class Schedule:
             )
         return cls(values)
 
-    def add_noise(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """sqrt(alpha-bar_t) latents + sqrt(1 - alpha-bar_t) noise; times int64 (image,)."""
-        left = torch.from_numpy(self.alphas_cumprod)[times.cpu()].to(latents)[:, None, None, None]
-        return left.sqrt() * latents + (1 - left).sqrt() * noise.to(latents)
-
 
 @dataclass(frozen=True)
 class Steps:

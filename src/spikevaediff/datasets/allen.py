@@ -36,7 +36,7 @@ from spikevaediff.images import check_size, resize
 from spikevaediff.recordings import allensdk_environment, nwb_extract
 from spikevaediff.recordings.nwb import read_presentations
 from spikevaediff.recordings.session_file import Source
-from spikevaediff.records import BLANK, Stimuli
+from spikevaediff.records import BLANK, Stimuli, few
 
 SOURCE = "Allen Visual Coding Neuropixels"
 N_AT_ONCE = 4  # connections; Amazon's servers give one no more than a share of a fast line
@@ -393,10 +393,10 @@ def read_templates(manifest: dict[str, Any], items: Sequence[_Item], size_px: in
 def _check_session(path: Source, session_id: int, stimuli: Stimuli) -> None:
     shown = np.unique(read_presentations(path).image_id)
     if unknown := np.setdiff1d(shown, [BLANK, *stimuli.image_id]).tolist():
-        raise ValueError(f"{path} shows image {', '.join(map(str, unknown[:8]))}, of which there is no template")
+        raise ValueError(f"{path} shows image {few(unknown)}, of which there is no template")
     if lacking := np.setdiff1d(stimuli.image_id, shown).tolist():
         raise ValueError(
-            f"session {session_id} does not show image {', '.join(map(str, lacking[:8]))} ({len(lacking)} of "
+            f"session {session_id} does not show image {few(lacking)} ({len(lacking)} of "
             f"{len(stimuli.image_id)} scenes); leave the session out"
         )
 

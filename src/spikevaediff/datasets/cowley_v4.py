@@ -30,7 +30,7 @@ from spikevaediff.files.atomic import alone, replacing
 from spikevaediff.files.download import File, download_all, git_sha1_of, sha256_of, size_text
 from spikevaediff.images import check_size, resize
 from spikevaediff.recordings import facts, precision
-from spikevaediff.records import LONGEST_WINDOW_S, Responses, Stimuli, UnitTable
+from spikevaediff.records import LONGEST_WINDOW_S, Responses, Stimuli, UnitTable, few
 
 SOURCE = "macaque V4, photographs"
 _N_AT_ONCE = 4
@@ -365,7 +365,7 @@ def _responses(path: Path, trials: str) -> np.ndarray:
     if not (shown == shown[:1]).all():
         raise ValueError(f"{path}: units differ in which presentations they were recorded in")
     if never := (np.flatnonzero(~shown[0].any(1)) + 1).tolist():
-        raise ValueError(f"{path}: image {', '.join(map(str, never[:8]))} has no response")
+        raise ValueError(f"{path}: image {few(never)} has no response")
     counts = values[shown]
     if counts.min() < 0 or (trials == "single" and np.any(counts != np.round(counts))):
         raise ValueError(f"{path} holds {counts.min():g} and more that are no spike counts")

@@ -22,7 +22,7 @@ from spikevaediff.datasets.simulation.simulator import simulate
 from spikevaediff.files import assets
 from spikevaediff.images import resize
 from spikevaediff.recordings import nwb_writer
-from spikevaediff.records import Stimuli
+from spikevaediff.records import Stimuli, few
 
 N_SCENES = 118
 SIZE_PX = 256
@@ -193,7 +193,7 @@ def read_captions(path: Path) -> dict[int, str]:
         )
     empty = [i for i, row in zip(found, rows, strict=True) if not row["caption"].strip()]
     if empty:
-        raise ValueError(f"{path}: the caption of scene {', '.join(map(str, empty[:8]))} is empty; write one sentence")
+        raise ValueError(f"{path}: the caption of scene {few(empty)} is empty; write one sentence")
     return dict(sorted((i, row["caption"].strip()) for i, row in zip(found, rows, strict=True)))
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from spikevaediff.files.atomic import replacing
 from spikevaediff.images import resize, rgb
-from spikevaediff.records import Features, Reconstructions
+from spikevaediff.records import Features, Reconstructions, few
 from spikevaediff.seeds import sample_seed
 from versatile_diffusion import weights as checkpoints
 from versatile_diffusion.autoencoder import Autoencoder
@@ -399,7 +399,7 @@ def _check(
         bad = guides.image_id[~np.isfinite(context).all((1, 2))]
         if len(bad):
             raise ValueError(
-                f"{name} contexts of image_id {', '.join(map(str, bad[:8].tolist()))} hold NaN or infinity "
+                f"{name} contexts of image_id {few(bad)} hold NaN or infinity "
                 f"({len(bad)} of {n}). Predict them again with: dvc repro regress"
             )
     if guides.start is not None:

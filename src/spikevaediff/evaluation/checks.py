@@ -16,7 +16,7 @@ from scipy.stats import binom
 
 from spikevaediff import images
 from spikevaediff.evaluation.metrics.pixcorr import correlation, grey
-from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli, rows_of
+from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli, few, group_edges, rows_of
 from spikevaediff.regression import split
 
 _PX = 64  # side at which pictures are compared here
@@ -66,9 +66,9 @@ def overlap(chosen: ImageSplit, stimuli: Stimuli, tested: np.ndarray) -> Finding
         shared += chosen.image_id[test[both]].tolist()
     strange = np.setxor1d(tested, chosen.test_ids).tolist()
     if strange:
-        says = f"reconstructed and tested images differ in image_id {_few(strange)}. Run: dvc repro"
+        says = f"reconstructed and tested images differ in image_id {few(strange)}. Run: dvc repro"
     elif shared:
-        says = f"image_id {_few(shared)} are trained on under another id. Put equal images in one fold"
+        says = f"image_id {few(shared)} are trained on under another id. Put equal images in one fold"
     else:
         says = f"{len(tested)} images tested, none of them in the training set of its fold"
     n = len(strange) + len(shared)
@@ -103,7 +103,7 @@ def test_statistics(predicted: Features, raw: Features, true: Features, chosen: 
         What `renormalise` the run says it used.
     """
     traces, unexplained = [], 0.0
-    starts = np.concatenate([[0], np.cumsum(predicted.group_size)[:-1]])
+    starts = group_edges(predicted.group_size)[:-1]
     for k in range(chosen.n_folds):
         train_ids, test_ids = chosen.ids(k)
         y, p, r = (z.astype(np.float64) for z in (true.rows(train_ids), predicted.rows(test_ids), raw.rows(test_ids)))
@@ -215,8 +215,8 @@ def memorised(
         n_control = np.sum(_nearest(*_likeness(control, stimuli, chosen), chosen, trained=True)[1] < RARE[0])
         says += f", {n_control} of the control to a training image"
     if status == "failed":
-        few = _few(reconstructed.image_id[copies].tolist())
-        says += f": image_id {few} are training images. The decoder recalls what it was trained on"
+        named = few(reconstructed.image_id[copies])
+        says += f": image_id {named} are training images. The decoder recalls what it was trained on"
     return Finding("memorised outputs", status, float(copies.mean()), limits[0], says)
 
 
@@ -361,7 +361,3 @@ def beyond_chance(ceiling: dict[str, Any], scores: dict[str, Any]) -> dict[str, 
 def to_json(findings: list[Finding]) -> list[dict[str, Any]]:
     """Findings as plain dicts."""
     return [asdict(finding) for finding in findings]
-
-
-def _few(ids: Sequence[int]) -> str:
-    return ", ".join(map(str, ids[:8])) + (", ..." if len(ids) > 8 else "")

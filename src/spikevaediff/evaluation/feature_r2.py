@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from spikevaediff.evaluation import statistics
-from spikevaediff.records import Features, ImageSplit
+from spikevaediff.records import Features, ImageSplit, group_edges
 
 
 def squares(true: Features, predicted: Features, split: ImageSplit) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +31,7 @@ def squares(true: Features, predicted: Features, split: ImageSplit) -> tuple[np.
     deviation : float64, (n_groups, n_test)
     """
     ids = split.test_ids
-    starts = np.concatenate([[0], np.cumsum(predicted.group_size)])
+    starts = group_edges(predicted.group_size)
     y, p = true.rows(ids), predicted.rows(ids)
     error = np.empty((len(starts) - 1, len(ids), len(ids)))
     deviation = np.empty((len(starts) - 1, len(ids)))

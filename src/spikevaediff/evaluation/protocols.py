@@ -192,8 +192,7 @@ def network_input(pixels: np.ndarray, protocol: Protocol, network: str, *, shown
     ValueError
         The pixels are not uint8 images with three channels.
     """
-    if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8:
-        raise ValueError(f"images must be uint8 (image, row, column, 3), got {pixels.dtype} {pixels.shape}")
+    images.check_rgb(pixels)
     side = protocol.input_px[network]
     if protocol.resize == "bilinear":
         x = _bilinear(_first(pixels, protocol), side)

@@ -20,7 +20,7 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
-from spikevaediff.images import rgb
+from spikevaediff.images import check_bytes, rgb
 from spikevaediff.networks import clip
 from spikevaediff.networks.small import CLIP_MEAN, CLIP_STD, scaled
 from spikevaediff.records import Features, Stimuli
@@ -167,11 +167,7 @@ def check(pixels: np.ndarray) -> None:
     ValueError
         The pixels are not uint8 (in [0, 1], say), have other axes, or an image has no pixel.
     """
-    if pixels.dtype != np.uint8:
-        low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
-        raise ValueError(
-            f"images must be uint8 in 0..255, got {pixels.dtype} in [{low:g}, {high:g}]; scale and round first"
-        )
+    check_bytes(pixels)
     if pixels.ndim != 4 or pixels.shape[3] != 3 or 0 in pixels.shape[1:3]:
         raise ValueError(
             f"images must be (image, row, column, 3), got {pixels.shape}; for grey ones use images.rgb first"

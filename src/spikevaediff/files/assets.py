@@ -335,11 +335,6 @@ def state(name: str) -> Literal["yes", "no", "damaged"]:
     return "damaged" if _wrong(asset, path) else "yes"
 
 
-def is_present(name: str) -> bool:
-    """Whether the file is there and right."""
-    return state(name) == "yes"
-
-
 def expected_sha256(name: str) -> str | None:
     """The sha256 that the file of an asset must have, or its first digits; None: nothing is known yet."""
     asset = _known(name)

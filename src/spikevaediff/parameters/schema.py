@@ -97,8 +97,9 @@ class Allen(Section):
     sessions: int | list[int] | Literal["all"] = value(
         "one; several, joined as a pseudo-population; or all, but for one that is known to be at chance"
     )
-    fetch: Literal["https", "allensdk"] = value(
-        "https: from the public bucket; allensdk: by that package, in an environment of its own"
+    fetch: Literal["https", "stream", "allensdk"] = value(
+        "https: from the public bucket; stream: of it, what the extract needs; allensdk: by that package, in its own "
+        "environment"
     )
     margin_s: Annotated[Number, Field(ge=0)] = value(
         "spikes are kept this long before and after presentations; windows of responses must lie within", unit="s"

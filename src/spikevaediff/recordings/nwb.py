@@ -5,7 +5,7 @@ most of it waveforms and spikes of units that are then dropped: only the needed 
 environment free: allensdk 2.16.2, which reads the same files, asks for numpy < 1.24. The choice of units and the choice
 of presentations are those of allensdk.
 
-What else is read from a session has modules of its own: spike_trains, spike_counts, behaviour, unit_places.
+What else is read from a session has modules of its own: spike_trains, spike_counts, behaviour.
 """
 
 from typing import NamedTuple

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spikevaediff.records import BLANK, Responses, UnitTable
+from spikevaediff.records import BLANK, Responses, UnitTable, few
 
 
 def concatenate(responses: Sequence[Responses]) -> Responses:
@@ -49,8 +49,7 @@ def concatenate(responses: Sequence[Responses]) -> Responses:
     lacking = (n_shown == 0) & (shown != BLANK)
     if lacking.any():
         names = "; ".join(
-            f"session {', '.join(map(str, r.session_id))} lacks image_id {', '.join(map(str, shown[missing][:8]))}"
-            + (", ..." if missing.sum() > 8 else "")
+            f"session {', '.join(map(str, r.session_id))} lacks image_id {few(shown[missing])}"
             for r, missing in zip(responses, lacking, strict=True)
             if missing.any()
         )

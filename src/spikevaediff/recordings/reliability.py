@@ -9,7 +9,7 @@ no other image's halves.
 import numpy as np
 
 from spikevaediff.recordings import preprocessing
-from spikevaediff.records import BLANK
+from spikevaediff.records import BLANK, group_edges
 
 
 def halves(image_id: np.ndarray, *, seed: int, draw: int) -> np.ndarray:
@@ -88,7 +88,7 @@ def correlation_of_groups(a: np.ndarray, b: np.ndarray, group_size: np.ndarray) 
     -------
     float64, (n_groups,)
     """
-    starts = np.concatenate([[0], np.cumsum(group_size)[:-1]])
+    starts = group_edges(group_size)[:-1]
     return np.add.reduceat(np.nan_to_num(correlation_of_columns(a, b)), starts) / group_size
 
 

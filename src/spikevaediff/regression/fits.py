@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from spikevaediff.files.atomic import replacing
-from spikevaediff.records import read_npz
+from spikevaediff.records import group_edges, read_npz
 from spikevaediff.regression import solver, targets
 from spikevaediff.regression.solver import Design
 
@@ -101,7 +101,7 @@ class Fit:
         (n_groups,), means over targets; n_constant; convergence; band_name and band_weight, or widths, where the method
         has them.
         """
-        edges = np.concatenate([[0], np.cumsum(self.group_size)])
+        edges = group_edges(self.group_size)
 
         def by_group(values: np.ndarray) -> np.ndarray:
             means = []
@@ -230,7 +230,7 @@ def from_scores(
     """
     gain = 1.0 / (eigenvalue[:, None, :] + alphas[None, :, None])
     constant = scores.squares == 0
-    starts = np.concatenate([[0], np.cumsum(group_size)[:-1]])
+    starts = group_edges(group_size)[:-1]
     with np.errstate(divide="ignore", invalid="ignore"):
         r2 = np.where(constant, np.nan, 1.0 - scores.loss / scores.squares)
         group_r2 = 1.0 - scores.group_loss / np.add.reduceat(scores.squares, starts, dtype=np.float64)[:, None]

@@ -29,6 +29,7 @@ import itertools
 import numpy as np
 from scipy.linalg import qr
 
+from spikevaediff.records import group_edges
 from spikevaediff.regression import targets
 from spikevaediff.regression.fits import Fit
 
@@ -64,7 +65,7 @@ def renormalise(predicted: np.ndarray, fit: Fit, *, how: str) -> tuple[np.ndarra
     """
     if how not in HOW:
         raise ValueError(f"renormalise is {how!r}, expected one of {', '.join(HOW)}")
-    edges = np.concatenate([[0], np.cumsum(fit.group_size)])
+    edges = group_edges(fit.group_size)
     if how == "none":
         return predicted, np.ones(len(fit.group_size))
     y = fit.y[fit.images[: fit.n_scored]]
@@ -95,7 +96,7 @@ def group_factors(fit: Fit) -> np.ndarray:
     ValueError
         As `left_out_deviations`.
     """
-    starts = np.concatenate([[0], np.cumsum(fit.group_size)[:-1]])
+    starts = group_edges(fit.group_size)[:-1]
     y = fit.y[fit.images[: fit.n_scored]]
     wanted = np.add.reduceat(y.var(0, dtype=np.float64), starts)
     deviation = left_out_deviations(fit)

@@ -50,6 +50,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import blas, eigh, get_blas_funcs, lapack, qr, svd
 
+from spikevaediff.records import few
+
 SCOPES = ("target", "group", "global")
 LONG_FOLD = 64  # rows; shorter folds are quicker in one program than one by one
 WIDE = 1024  # columns that a product needs to be quick
@@ -150,10 +152,6 @@ def not_finite(values: np.ndarray) -> np.ndarray:
     return np.array([row for row in suspects.tolist() if not np.isfinite(values[row]).all()], np.int64)
 
 
-def _few(values: np.ndarray) -> str:
-    return ", ".join(map(str, values[:8].tolist())) + (", ..." if len(values) > 8 else "")
-
-
 def check(
     x: np.ndarray,
     y: np.ndarray,
@@ -185,13 +183,13 @@ def check(
         raise ValueError(f"y_row has shape {y_row.shape}, expected one entry for each of the {n_rows} rows of x")
     outside = np.flatnonzero((y_row < 0) | (y_row >= len(y)))
     if len(outside):
-        raise ValueError(f"y_row points outside the {len(y)} rows of y in rows {_few(outside)} of x")
+        raise ValueError(f"y_row points outside the {len(y)} rows of y in rows {few(outside)} of x")
     bad = not_finite(x)
     if len(bad):
         units = np.flatnonzero(~np.isfinite(x[bad]).all(0))
         raise ValueError(
-            f"x is not finite in rows {_few(bad)} ({len(bad)} of {n_rows}): units (columns) {_few(units)}, images "
-            f"(rows of y) {_few(np.unique(y_row[bad]))}. Drop these rows or units."
+            f"x is not finite in rows {few(bad)} ({len(bad)} of {n_rows}): units (columns) {few(units)}, images "
+            f"(rows of y) {few(np.unique(y_row[bad]))}. Drop these rows or units."
         )
     perhaps = np.flatnonzero(np.all(x[:1] == x[-1:], axis=0))  # most columns need no further look
     constant = perhaps[np.all(x[:, perhaps] == x[:1, perhaps], axis=0)]
@@ -216,7 +214,7 @@ def check(
         )
     if not np.all(np.isfinite(weight) & (weight > 0)):
         raise ValueError(
-            f"sample_weight is not positive in rows {_few(np.flatnonzero(~(weight > 0)))}. Leave these rows out of x."
+            f"sample_weight is not positive in rows {few(np.flatnonzero(~(weight > 0)))}. Leave these rows out of x."
         )
     images, image = np.unique(y_row, return_inverse=True)
     scored = len(images) if n_scored is None else int(np.searchsorted(images, n_scored))

@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from spikevaediff.records import few, group_edges
 from spikevaediff.regression import solver
 
 TILE = 1024  # columns; see above
@@ -104,7 +105,7 @@ def check_finite(y: np.ndarray, images: np.ndarray, block_mb: float) -> None:
         z = (y[rows[0] : rows[-1] + 1] if together else y[rows]).astype(working_dtype(y), copy=False)
         bad += rows[solver.not_finite(z)].tolist()
     if bad:
-        names = ", ".join(map(str, bad[:8])) + (", ..." if len(bad) > 8 else "")
+        names = few(bad)
         raise ValueError(
             f"y is not finite in rows {names} ({len(bad)} of {len(images)}). Extract these features again."
         )
@@ -327,7 +328,7 @@ def group_grams(
     """
     dtype, mesh = working_dtype(y), mesh_over(devices)
     width = _width(y, len(images), block_mb, mesh.size)
-    edges = np.concatenate([[0], np.cumsum(group_size)])
+    edges = group_edges(group_size)
     grams = np.zeros((len(group_size), len(images), len(images)))
     tile = min(TILE, width // mesh.size)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
@@ -385,7 +386,7 @@ def score(
     """
     dtype, mesh = working_dtype(y), mesh_over(devices)
     n_targets, n_images = y.shape[1], len(images)
-    edges = np.concatenate([[0], np.cumsum(group_size)])
+    edges = group_edges(group_size)
     group_loss = np.zeros((len(group_size), len(maps)))
     candidate = np.zeros(n_targets, np.int32)
     loss, squares = (np.empty(n_targets) for _ in range(2))

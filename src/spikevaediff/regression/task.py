@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from spikevaediff.recordings import preprocessing
-from spikevaediff.records import BLANK, Features, ImageSplit, LibraryResponses, Responses, rows_of
+from spikevaediff.records import BLANK, Features, ImageSplit, LibraryResponses, Responses, few, rows_of
 from spikevaediff.regression.cross_validation import Prediction
 from spikevaediff.regression.fits import Fit
 from spikevaediff.regression.renormalise import in_words
@@ -268,7 +268,7 @@ def check_same_images(responses: Responses, split: ImageSplit, features: Feature
     ):
         missing = np.setdiff1d(wanted, present)
         if len(missing):
-            names = ", ".join(map(str, missing[:8].tolist())) + (", ..." if len(missing) > 8 else "")
+            names = few(missing)
             raise ValueError(
                 f"{what} lacks image_id {names} ({len(missing)} of {len(wanted)} that {where}). "
                 f"Make it again with: dvc repro {cure}"

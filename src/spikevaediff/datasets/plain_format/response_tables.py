@@ -3,11 +3,9 @@
 What is wrong with a file is collected and not raised, so that one look at a folder is enough to mend all of it.
 """
 
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -15,7 +13,7 @@ from spikevaediff.files import csv_file
 from spikevaediff.files.csv_file import whole_number
 from spikevaediff.recordings import precision
 from spikevaediff.recordings.session_file import LARGEST
-from spikevaediff.records import BLANK, LONGEST_WINDOW_S
+from spikevaediff.records import BLANK, DAMAGED, LONGEST_WINDOW_S
 
 _MARKS = (-1.0, -9.0, -99.0, -999.0, -9999.0)  # that people and programs put where a value is missing
 
@@ -68,7 +66,7 @@ def _npz(path: Path, found: Findings) -> Table | None:
         found.problems.append(f"{name} may not be read by this user. Give the right to: chmod u+r {path}")
         return None
     # As in records.read_npz; AttributeError: a single array, as np.save writes it.
-    except (BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+    except (*DAMAGED, AttributeError) as error:
         found.problems.append(f"{name} is no npz of plain arrays, or damaged ({error}). Write it by np.savez")
         return None
     needed = ("responses", "image_id", "unit_id")

@@ -7,6 +7,8 @@ to 8 bits.
 
 import numpy as np
 
+from spikevaediff.images import check_rgb
+
 LARGER_IS_BETTER = True
 RANGE = (-1.0, 1.0)
 CHANCE = (
@@ -38,8 +40,7 @@ def grey(pixels: np.ndarray) -> np.ndarray:
     ----------
     ITU-R Recommendation BT.601.
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
-        raise ValueError(f"images must be uint8 (image, row, column, 3), got {pixels.dtype} {pixels.shape}")
+    check_rgb(pixels)
     # Term by term: a matrix product may round neighbours differently and make a constant image vary.
     red, green, blue = np.moveaxis(pixels.astype(np.float64), 3, 0)
     return 0.299 * red + 0.587 * green + 0.114 * blue

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spikevaediff.records import group_edges
 from spikevaediff.regression import fits, optimise, solver, targets
 from spikevaediff.regression.fits import Fit
 
@@ -185,7 +186,7 @@ def fit(
     learned = [_learn(kernels, scored, gram, alphas, max_steps) for gram in grams]
 
     scales = np.stack([level * np.sqrt(weights)[band] for weights, _ in learned])
-    edges = np.concatenate([[0], np.cumsum(group_size)])
+    edges = group_edges(group_size)
     pieces = (
         [(0, y.shape[1])]
         if alpha_scope == "global"

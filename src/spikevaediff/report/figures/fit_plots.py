@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from spikevaediff.records import group_edges
 from spikevaediff.report.figures.gallery import plt, png_of
 
 Fits = dict[str, np.ndarray]
@@ -24,7 +25,7 @@ def left_out_rows(run: str, groups: list[str], fits: Fits) -> list[dict[str, Any
     the correlation, the percentiles between which eight tenths of the targets lie. Constant targets have no score and
     are left out; a group of nothing else (the padding after the longest caption) has no row.
     """
-    edges = np.concatenate([[0], np.cumsum(fits["group_size"][0])]).tolist()
+    edges = group_edges(fits["group_size"][0]).tolist()
     rows = []
     for place, (name, (start, stop)) in enumerate(zip(groups, itertools.pairwise(edges), strict=True)):
         varies = np.isfinite(fits["loo_r2"][:, start:stop])
