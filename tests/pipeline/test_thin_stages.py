@@ -14,7 +14,7 @@ LONGER = {"baselines", "evaluate", "page", "report"}
 @pytest.mark.parametrize("stage", [path.stem for path in STAGES])
 def test_a_stage_is_short(stage: str) -> None:
     n = len((ROOT / "stages" / f"{stage}.py").read_text().splitlines())
-    assert (n > LONGEST) == (stage in LONGER), f"stages/{stage}.py has {n} lines, expected at most {LONGEST}"
+    assert n <= LONGEST or stage in LONGER, f"stages/{stage}.py has {n} lines, expected at most {LONGEST}"
 
 
 @pytest.mark.parametrize("stage", [path.stem for path in STAGES])
