@@ -1,62 +1,32 @@
-"""Score images made without a decoder: python -m stages.baselines
+"""Score images made without a decoder, as any other run: python -m stages.baselines"""
 
-Writes artifacts/scores/{grey,mean,nearest,random}.json, each scored like any other run.
-"""
-
-import numpy as np
-
-import stages
-from spikevaediff import images
 from spikevaediff.evaluation import baselines, scores
-from spikevaediff.records import ImageSplit, Responses, Stimuli, rows_of
+from spikevaediff.evaluation.looking import Shown
+from spikevaediff.records import ImageSplit, Responses, Stimuli
+from stages import done
+from stages.looks import options_of, split_up
 
 
 def main() -> None:
-    """Look at the shown images once; two of the baselines show some of them again."""
-    options = stages.section(stages.declared("baselines"), "evaluate")
-    stages.check_options(scores.score_run, options, "evaluate", passed=["batch_size"])
-    shown, split = Stimuli.load("artifacts/images.npz"), ImageSplit.load("artifacts/split.npz")
-    responses = Responses.load("artifacts/responses/visual.npz")
-    ids, size = split.test_ids, options["size_px"]
-    protocol, weights, absent = scores.prepared(ids, options["protocol"], options["metrics"])
-    looking = {
-        "metrics": [name for name in options["metrics"] if name not in absent],
-        "weights": weights,
-        "size_px": size,
-    } | {name: n for name, n in stages.compute().items() if name == "batch_size" and n != "auto"}
-    # All images, since a training image may be one that is never tested.
-    every = scores.look(images.rgb(shown.rows(split.image_id)), protocol, shown=True, **looking)
-
-    def taken(wanted: np.ndarray) -> scores.Looks:
-        rows = rows_of(wanted, split.image_id, "the split")
-        return {name: [array[rows] for array in arrays] for name, arrays in every.items()}
-
-    looks = {
-        "grey": scores.look(baselines.grey(split, size_px=size).rows(ids), protocol, shown=False, **looking),
-        "mean": scores.look(
-            baselines.mean_training_image(shown, split, size_px=size).rows(ids), protocol, shown=False, **looking
-        ),
-        "nearest": taken(baselines.nearest_training_image(responses, split)),
-        "random": taken(baselines.random_training_image(split, seed=options["seed"])),
+    """Write artifacts/scores/{grey,mean,nearest,random}.json."""
+    looking, worth = split_up(options_of("baselines"))
+    stimuli, split = Stimuli.load("artifacts/images.npz"), ImageSplit.load("artifacts/split.npz")
+    shown, responses = Shown.load("artifacts/looks.npz"), Responses.load("artifacts/responses/visual.npz")
+    size, draws = {"size_px": looking["size_px"]}, {name: worth[name] for name in ("metrics", "n_draws", "seed")}
+    results = {
+        "grey": scores.score(shown, baselines.grey(split, **size), split, **worth),
+        "mean": scores.score(shown, baselines.mean_training_image(stimuli, split, **size), split, **worth),
     }
-    for name, looked in looks.items():
-        result = scores.summed_up(
-            ids,
-            taken(ids),
-            looked,
-            split,
-            protocol,
-            source=shown.source,
-            metrics=options["metrics"],
-            absent=absent,
-            weights=weights,
-            size_px=size,
-            n_draws=options["n_draws"],
-            seed=options["seed"],
-        )
+    # Two baselines show some of the shown images again, which have been looked at.
+    for name, ids in (
+        ("nearest", baselines.nearest_training_image(responses, split)),
+        ("random", baselines.random_training_image(split, seed=worth["seed"])),
+    ):
+        results[name] = scores.score_looks(shown, split.test_ids, shown.rows(ids), split, **draws)
+    for name, result in results.items():
         scores.save(result, f"artifacts/scores/{name}.json")
-        means = ", ".join(f"{m} {v['mean']:.3f}" for m, v in result["metrics"].items() if v["absent"] is None)
-        stages.done(f"{name}: {means}")
+        print(*scores.lines(name, result), sep="\n")
+    done(f"{', '.join(results)}: {len(split.test_ids)} images each, scored by protocol {shown.protocol}")
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ STAGES = {f"{stage}@{name}" for stage, names in _GROUPS.items() for name in name
     "quality",
     "curves",
     "identify",
+    "looks",
     "layers",
     "halves",
     "baselines",

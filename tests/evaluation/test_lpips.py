@@ -39,12 +39,12 @@ def test_every_pair_equals_the_direct_formula_for_every_block_size(monkeypatch, 
         [of_one_pair([layer[i] for layer in shown], [layer[j] for layer in reconstructed]) for j in range(4)]
         for i in range(3)
     ]
-    close(lpips.pairwise(shown, reconstructed, heads=HEADS), np.array(expected))
+    close(lpips.distance(shown, reconstructed, heads=HEADS), np.array(expected))
 
 
 def test_the_distance_of_an_image_to_itself_is_0_and_symmetric_between_images():
     layers = activations(5)
-    distance = lpips.pairwise(layers, layers, heads=HEADS)
+    distance = lpips.distance(layers, layers, heads=HEADS)
     assert distance.min() >= 0
     assert distance.diagonal().max() < 1e-14
     close(distance, distance.T)
@@ -53,14 +53,14 @@ def test_the_distance_of_an_image_to_itself_is_0_and_symmetric_between_images():
 def test_the_brightness_of_a_position_does_not_matter():
     shown = activations(3)
     brighter = [3 * layer for layer in shown]
-    assert lpips.pairwise(shown, brighter, heads=HEADS).diagonal().max() < 1e-12
+    assert lpips.distance(shown, brighter, heads=HEADS).diagonal().max() < 1e-12
 
 
 def test_layers_of_other_shapes_are_refused():
     with pytest.raises(ValueError, match="layers must agree, got"):
-        lpips.pairwise(activations(2), activations(2)[:2], heads=HEADS)
+        lpips.distance(activations(2), activations(2)[:2], heads=HEADS)
 
 
 def test_heads_of_another_network_are_refused():
     with pytest.raises(ValueError, match=r"heads for \[12, 8, 4\] channels do not fit the layers"):
-        lpips.pairwise(activations(2), activations(2), heads=[HEADS[1], HEADS[0], HEADS[2]])
+        lpips.distance(activations(2), activations(2), heads=[HEADS[1], HEADS[0], HEADS[2]])

@@ -8,12 +8,12 @@ import torch
 from conftest import close
 
 from spikevaediff import images
-from spikevaediff.evaluation import baselines, protocols, scores
+from spikevaediff.evaluation import baselines, looking, protocols, registry, scores
 from spikevaediff.evaluation.metrics import pixcorr, ssim, two_way
 from spikevaediff.files import assets
 from spikevaediff.networks import small
 from spikevaediff.records import ImageSplit, Reconstructions, Stimuli
-from stages import evaluate
+from stages import evaluate, looks
 
 IDS = np.array([3, 7, 20, 21, 40, 58])
 PIXELS = ["pixcorr", "ssim"]
@@ -69,7 +69,7 @@ def test_scores_are_the_diagonal_and_the_mean_off_it(shown, reconstructed):
     x = images.resize(images.rgb(shown.rows(IDS)), 24)
     y = images.resize(reconstructed.rows(IDS), 24)
     for name, module in (("pixcorr", pixcorr), ("ssim", ssim)):
-        matrix, metric = module.pairwise(x, y), result["metrics"][name]
+        matrix, metric = module.of_images(x, y), result["metrics"][name]
         assert list(metric["scores"]) == IDS.tolist()
         close(np.array(list(metric["scores"].values())), matrix.diagonal())
         close(np.float64(metric["mean"]), np.mean([matrix[i, i] for i in range(6)]))
@@ -162,7 +162,7 @@ def test_weights_with_wrong_bytes_are_an_error_and_not_an_absence(shown, reconst
 
 
 def test_an_unknown_metric_is_answered_with_those_there_are(shown, reconstructed):
-    names = "pixcorr, ssim, alexnet2, alexnet5, inception, clip, efficientnet_b1, swav, lpips"
+    names = "efficientnet_b1, swav, efficientnet_lite0, lpips, pixcorr, ssim, alexnet2_top1, .*, alexnet2, alexnet5"
     with pytest.raises(KeyError, match=f"there is no metric dreamsim; there are {names}"):
         score_run(shown, reconstructed, size_px=24, metrics=["ssim", "dreamsim"])
 
@@ -236,6 +236,46 @@ def test_a_score_that_is_not_finite_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_look_at_the_shown_images_comes_back_from_its_file_and_gives_the_same_scores(
+    shown, reconstructed, split, tmp_path
+):
+    metrics = ["pixcorr", "alexnet2", "inception"]
+    seen = looking.Shown.of(shown, IDS, protocol="strict", size_px=24, metrics=metrics)
+    seen.save(tmp_path / "looks.npz")
+    found = looking.Shown.load(tmp_path / "looks.npz")
+    assert (found.source, found.protocol, found.size_px, found.absent) == ("invented", "strict", 24, seen.absent)
+    some = Reconstructions(IDS[1:], reconstructed.pixels[1:])
+    given = {"metrics": metrics, "n_draws": 50, "seed": 0}
+    assert scores.score(found, some, split, **given) == score_run(shown, some, size_px=24, metrics=metrics)
+    with pytest.raises(
+        KeyError, match=r"lpips compares alexnet_0, .*, which no one looked at. Run: dvc repro -f looks"
+    ):
+        scores.score(found, some, split, metrics=["lpips"], n_draws=50, seed=0)
+    with pytest.raises(KeyError, match=r"what was looked at lacks image_id 99 \(1 of 2"):
+        found.rows(np.array([3, 99]))
+
+
+def test_two_modules_that_declare_one_metric_are_refused(monkeypatch):
+    monkeypatch.setattr(ssim, "LOOKS_AT", pixcorr.LOOKS_AT)
+    with pytest.raises(ValueError, match=r"the metric pixcorr is declared twice, by pixcorr.py and by ssim.py"):
+        registry.find()
+
+
+def test_matrices_are_computed_in_folds_unless_shown_images_compete(shown, reconstructed, split):
+    protocol, weights, _ = looking.prepared("strict", ["ssim", "alexnet5"])
+    given = {"size_px": 24, "metrics": ["ssim", "alexnet5"], "weights": weights}
+    x, y = (
+        looking.look(p, protocol, shown=k == 0, **given)
+        for k, p in enumerate((images.rgb(shown.rows(IDS)), reconstructed.pixels))
+    )
+    found = scores.compare(x, y, split.fold_of(IDS), protocol, metrics=["ssim", "alexnet5"])
+    same = split.fold_of(IDS)[:, None] == split.fold_of(IDS)
+    assert np.array_equal(np.isfinite(found["ssim"]), same)
+    assert np.isfinite(found["alexnet5"]).all()
+    close(found["ssim"][same], ssim.pairwise(x["pixels"], y["pixels"], protocol)[same])
+    close(found["alexnet5"], two_way.pairwise(x["alexnet_4"], y["alexnet_4"], protocol))
+
+
 PARAMS = {"evaluate": {"protocol": "strict", "size_px": 24, "metrics": PIXELS, "n_draws": 100, "seed": 0}}
 
 
@@ -257,11 +297,12 @@ def artifacts(shown, split, tmp_path, monkeypatch):
 
 def test_the_stage_scores_the_test_images_of_the_split(artifacts, reconstructed, tmp_path):
     reconstructed.save("artifacts/decoded/vdvae")
+    looks.main()
     evaluate.main("vdvae")
     result = json.loads((tmp_path / "artifacts/scores/vdvae.json").read_text())
     assert list(result["metrics"]["ssim"]["scores"]) == ["20", "21", "40", "58"]
     assert result["protocol"] == "strict"
-    assert artifacts == ["evaluate@vdvae"]
+    assert artifacts == ["looks", "evaluate@vdvae"]
 
 
 def test_halves_are_scored_against_each_other(artifacts, reconstructed, tmp_path):
@@ -284,6 +325,7 @@ def test_halves_are_scored_against_each_other(artifacts, reconstructed, tmp_path
 
 def test_the_stage_names_the_test_images_that_a_run_lacks(artifacts, reconstructed):
     Reconstructions(IDS[:3], reconstructed.pixels[:3]).save("artifacts/decoded/vdvae")
+    looks.main()
     with pytest.raises(KeyError, match=r"21, 40, 58 \(3 of 4") as caught:
         evaluate.main("vdvae")
     assert "Reconstructions lacks" in str(caught.value)

@@ -195,18 +195,16 @@ def test_no_interval_leaves_the_range_of_its_metric() -> None:
         if signal == 0:
             likeness[np.eye(n) > 0] = -0.99 + 0.01 * rng.uniform(size=n)  # never the nearest
         matrices = {
-            "pixcorr": scores.Compared(likeness),
-            "efficientnet_lite0": scores.Compared(1 - likeness),
-            "lpips": scores.Compared(np.where(np.eye(n) > 0, 1e-3 * rng.exponential(size=(n, n)) ** 4, 1.0)),
-            "alexnet2": scores.Compared(shares(likeness), wins(likeness)),
-            "alexnet2_top1": scores.Compared(within(likeness, 1)),
-            "alexnet2_top5": scores.Compared(within(likeness, 5)),
+            "pixcorr": likeness,
+            "efficientnet_lite0": 1 - likeness,
+            "lpips": np.where(np.eye(n) > 0, 1e-3 * rng.exponential(size=(n, n)) ** 4, 1.0),
+            "alexnet2": shares(likeness),
+            "alexnet2_top1": within(likeness, 1),
+            "alexnet2_top5": within(likeness, 5),
         }
         for name, compared in matrices.items():
-            module = scores.METRICS[name]
-            found = scores.summary(
-                compared, ids, fold, drawn, counts, larger_is_better=module.LARGER_IS_BETTER, bounds=module.RANGE
-            )
+            module = scores.METRICS[name].module
+            found = scores.summary(name, compared, ids, fold, drawn, counts)
             low, high = found["interval"]
             assert module.RANGE[0] <= low <= found["mean"] <= high <= module.RANGE[1], name
             assert high > low, name
@@ -408,16 +406,16 @@ def summaries(y: np.ndarray, predicted: np.ndarray, fold: np.ndarray) -> dict[st
     counts, likeness = statistics.resampled(len(y), n_draws=400, seed=1), correlation(y, predicted)
     drawn = statistics.pairings(fold, n_draws=1, seed=1)
     compared = {
-        "pixcorr": ((-1, 1), scores.Compared(likeness)),
-        "two_way": ((0, 1), scores.Compared(shares(likeness), wins(likeness))),
-        "top1": ((0, 1), scores.Compared(within(likeness, 1))),
-        "top5": ((0, 1), scores.Compared(within(likeness, 5))),
+        "pixcorr": ("pixcorr", likeness),
+        "two_way": ("alexnet2", shares(likeness)),
+        "top1": ("alexnet2_top1", within(likeness, 1)),
+        "top5": ("alexnet2_top5", within(likeness, 5)),
     }
     ids = np.arange(len(y))
     return {
         "metrics": {
-            name: {"absent": None} | scores.summary(one, ids, fold, drawn, counts, larger_is_better=True, bounds=bounds)
-            for name, (bounds, one) in compared.items()
+            name: {"absent": None} | scores.summary(metric, matrix, ids, fold, drawn, counts)
+            for name, (metric, matrix) in compared.items()
         }
     }
 

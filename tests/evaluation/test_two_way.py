@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 from conftest import close
 
-from spikevaediff.evaluation.metrics import two_way
+from spikevaediff.evaluation.metrics import top1, top5, two_way
+from spikevaediff.evaluation.protocols import PROTOCOLS
+
+STRICT = PROTOCOLS["strict"]
 
 
 def test_the_shown_images_compete_for_each_reconstruction():
@@ -42,18 +45,18 @@ def test_pairwise_ranks_the_correlations_of_flattened_activations():
     reconstructed = (shown + rng.normal(size=shown.shape)).astype(np.float32)
     r = np.corrcoef(shown.reshape(6, -1), reconstructed.reshape(6, -1))[:6, 6:]
     expected = [np.mean([r[i, j] < r[j, j] for i in range(6) if i != j]) for j in range(6)]
-    close(two_way.pairwise(shown, reconstructed).diagonal(), np.array(expected))
+    close(two_way.pairwise(shown, reconstructed, STRICT).diagonal(), np.array(expected))
 
 
 def test_perfect_reconstructions_are_all_identified_and_one_picture_for_all_scores_chance():
     shown = np.random.default_rng(4).normal(size=(10, 50))
-    assert two_way.pairwise(shown, shown).diagonal().tolist() == [1.0] * 10
-    close(two_way.pairwise(shown, shown[[3] * 10]).diagonal().mean(), np.float64(0.5))
+    assert two_way.pairwise(shown, shown, STRICT).diagonal().tolist() == [1.0] * 10
+    close(two_way.pairwise(shown, shown[[3] * 10], STRICT).diagonal().mean(), np.float64(0.5))
 
 
 def test_unrelated_reconstructions_score_near_chance():
     rng = np.random.default_rng(5)
-    scores = [two_way.pairwise(*rng.normal(size=(2, 118, 64))).diagonal().mean() for _ in range(20)]
+    scores = [two_way.pairwise(*rng.normal(size=(2, 118, 64)), STRICT).diagonal().mean() for _ in range(20)]
     assert abs(np.mean(scores) - 0.5) < 0.025  # the standard deviation of one is 0.022 to 0.026
     assert 0.44 < min(scores) < max(scores) < 0.56
 
@@ -84,6 +87,24 @@ def test_the_mean_of_wins_is_the_identification():
     wins = two_way.wins(similarity)
     others = ~np.eye(9, dtype=bool)
     close(np.array([wins[others[:, j], j].mean() for j in range(9)]), two_way.identification(similarity))
+
+
+def test_wins_of_the_shares_are_those_of_the_similarities():
+    similarity = np.random.default_rng(8).integers(0, 4, (9, 9)).astype(float)
+    for tie in (0.0, 0.5):
+        shares = two_way.shares(similarity, tie=tie)
+        assert np.array_equal(two_way.wins(shares, tie=tie), two_way.wins(similarity, tie=tie))
+
+
+@pytest.mark.parametrize(("module", "k"), [(top1, 1), (top5, 5)])
+def test_retrieval_modules_rank_the_correlations_of_activations(module, k):
+    rng = np.random.default_rng(9)
+    shown = rng.normal(size=(8, 3, 4))
+    reconstructed = shown + 2 * rng.normal(size=shown.shape)
+    r = np.corrcoef(shown.reshape(8, -1), reconstructed.reshape(8, -1))[:8, 8:]
+    expected = [[float((r[:, j] > r[i, j]).sum() < k) for j in range(8)] for i in range(8)]
+    assert module.pairwise(shown, reconstructed, STRICT).tolist() == expected
+    assert k == module.AT_LEAST
 
 
 @pytest.mark.parametrize("k", [1, 3, 7])

@@ -121,7 +121,6 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
             "regress.common.folds is 'imge', expected a whole number, 2 or more, or image",
         ),
         ("regress.vdvae.alpha_scope", "targets", "expected target, group or global; did you mean target?"),
-        ("evaluate.metrics", ["pixcor"], "; did you mean pixcorr?"),
         ("datasets.allen.fetch", "htps", "datasets.allen.fetch is 'htps', expected https, stream or allensdk; did you"),
         ("models.mini.vdvae.config", "mini46", "imagenet32, imagenet64, ffhq256 or mini64; did you mean mini64?"),
         # keys
@@ -168,6 +167,11 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
             "encoding.families",
             ["gabor", "gabro"],
             "encoding.families is 'gabro', expected a module of src/spikevaediff",
+        ),
+        (
+            "evaluate.metrics",
+            ["pixcor", "ssim"],
+            "evaluate.metrics is 'pixcor', expected one that a module of src/spikevaediff/evaluation/metrics declares",
         ),
         ("report.rank_by", "ssmi", "report.rank_by is 'ssmi', expected one of evaluate.metrics: pixcorr, ssim, "),
         (

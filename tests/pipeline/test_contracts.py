@@ -14,6 +14,8 @@ from ruamel.yaml import YAML
 import stages
 from spikevaediff.encoding import posterior
 from spikevaediff.encoding.posterior_folds import GIVEN
+from spikevaediff.evaluation.looks import PIXELS, Look
+from spikevaediff.evaluation.registry import METRICS
 from spikevaediff.regression import task
 
 PACKAGE = ROOT / "src" / "spikevaediff"
@@ -68,7 +70,7 @@ def test_options_are_keyword_only_and_those_that_change_a_result_have_no_default
         parameters = inspect.signature(getattr(module(folder, name), function)).parameters.values()
         assert not [p.name for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-        assert 1 <= len(positional) <= 2
+        assert 1 <= len(positional) <= (3 if folder == "evaluation/metrics" else 2)
         assert [p.name for p in positional if p.default is not p.empty] == []
         hidden = [p.name for p in parameters if p.default is not p.empty and p.name not in FREE]
         assert hidden == [], f"{folder}.{name}.{function}: {hidden} stand in the code and belong in params.yaml"
@@ -88,16 +90,18 @@ def test_a_metric_says_its_sense_its_range_and_its_chance(name: str) -> None:
     low, high = metric.RANGE
     assert low < high
     assert len(metric.CHANCE) > 10
-    assert list(inspect.signature(metric.pairwise).parameters)[:2] == ["shown", "reconstructed"]
+    assert list(inspect.signature(metric.pairwise).parameters) == ["shown", "reconstructed", "protocol"]
+    assert metric.LOOKS_AT
+    for look in metric.LOOKS_AT.values():
+        assert isinstance(look, Look)
+        assert look == PIXELS or look.words
 
 
 def test_every_metric_is_reached_by_a_name_of_params() -> None:
-    from spikevaediff.evaluation import scores
-
-    assert {m.__name__.rpartition(".")[2] for m in scores.METRICS.values()} == {
+    assert {metric.module.__name__.rpartition(".")[2] for metric in METRICS.values()} == {
         name for folder, name in MODULES if folder == "evaluation/metrics"
     }
-    assert set(YAML(typ="safe").load(ROOT / "params.yaml")["evaluate"]["metrics"]) <= set(scores.METRICS)
+    assert set(YAML(typ="safe").load(ROOT / "params.yaml")["evaluate"]["metrics"]) <= set(METRICS)
 
 
 @pytest.mark.parametrize("folder", sorted(set(FUNCTIONS) - {"evaluation/metrics"}))

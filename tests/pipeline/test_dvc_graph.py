@@ -55,7 +55,11 @@ def reached(path: Path, seen: set[Path]) -> set[Path]:
     seen.add(path)
     if path.relative_to(ROOT).as_posix() in PLUMBING:
         return seen
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for block in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
+        if ast.unparse(block.test) == "TYPE_CHECKING":
+            block.body = [ast.Pass()]  # never run
+    for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -93,6 +97,9 @@ def modules_of(stage: str, command: str) -> set[str]:
             reached(path, files)
     if ROOT / "src" / "spikevaediff" / "encoding" / "encoder.py" in files:  # chooses families by name
         for path in (ROOT / "src" / "spikevaediff" / "encoding" / "families").glob("[!_]*.py"):
+            reached(path, files)
+    if ROOT / "src" / "spikevaediff" / "evaluation" / "registry.py" in files:  # finds metrics in their folder
+        for path in (ROOT / "src" / "spikevaediff" / "evaluation" / "metrics").glob("[!_]*.py"):
             reached(path, files)
     if "weights_path" in text:
         reached(ROOT / "src" / "spikevaediff" / "files" / "assets.py", files)

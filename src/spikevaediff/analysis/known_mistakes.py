@@ -173,7 +173,7 @@ def rows(
     for name in track(possible(split), "mistakes"):
         decoded = vdvae.decode(task.record(predicted(task, name, seed=noise_seed)), **decoding)
         pixels = images.resize(decoded.pixels, size_px)
-        matrix = pixcorr.pairwise(truth, pixels)
+        matrix = pixcorr.of_images(truth, pixels)
         found.append(
             {
                 "mistake": name,

@@ -10,31 +10,32 @@ is its `ceiling`. For other metrics no such law holds and `ceiling` is the agree
 costs a score that would otherwise be perfect.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from spikevaediff.evaluation import protocols, scores
+from spikevaediff.evaluation import looking, scores
+from spikevaediff.evaluation.registry import METRICS
 from spikevaediff.records import ImageSplit, Reconstructions
 
 
 def of_halves(
-    first: Reconstructions,
-    second: Reconstructions,
+    halves: Sequence[Reconstructions] | str,
     split: ImageSplit,
     *,
     source: str,
     protocol: str,
     size_px: int,
     metrics: list[str],
-    batch_size: int = 16,
+    batch_size: int = 8,
 ) -> dict[str, Any]:
     """Agreement of reconstructions from halves of the presentations, metric by metric.
 
     Parameters
     ----------
-    first, second : Reconstructions
-        Of the same images.
+    halves : two of Reconstructions, or str
+        Of the same images; or the reason for which there are none, as where images were shown once.
     source : str
         Of the stimuli.
     split, protocol, size_px, metrics, batch_size
@@ -50,29 +51,24 @@ def of_halves(
     KeyError, ValueError
         As score_run; or an image is in one half only.
     """
-    ids = np.sort(first.image_id)
-    chosen, weights, absent = scores.prepared(ids, protocol, metrics)
-    present = [name for name in metrics if name not in absent]
-    looks = [
-        scores.look(
-            half.rows(ids),
-            chosen,
-            shown=False,
-            size_px=size_px,
-            metrics=present,
-            weights=weights,
-            batch_size=batch_size,
-        )
-        for half in (first, second)
-    ]
-    fold = split.fold_of(ids)
-    both = [scores.compare(x, y, fold, chosen, metrics=present, weights=weights) for x, y in (looks, looks[::-1])]
+    chosen, weights, absent = looking.prepared(protocol, metrics)
+    ids = np.empty(0, np.int64)
+    if isinstance(halves, str):
+        absent = dict.fromkeys(metrics, halves)
+    else:
+        ids = np.sort(halves[0].image_id)
+        absent |= scores.too_few(metrics, len(ids), absent)
+        present = [name for name in metrics if name not in absent]
+        options: dict[str, Any] = {"size_px": size_px, "metrics": present, "weights": weights, "batch_size": batch_size}
+        looks = [looking.look(half.rows(ids), chosen, shown=False, **options) for half in halves]
+        fold = split.fold_of(ids)
+        both = [scores.compare(x, y, fold, chosen, metrics=present) for x, y in (looks, looks[::-1])]
     results: dict[str, Any] = {}
     for name in metrics:
         if name in absent:
-            results[name] = _absent(absent[name])
+            results[name] = {"absent": absent[name], "agreement": None, "ceiling": None}
             continue
-        agreement = float(np.mean([compared[name].matrix.diagonal().mean() for compared in both]))
+        agreement = float(np.mean([matrices[name].diagonal().mean() for matrices in both]))
         results[name] = {"absent": None, "agreement": agreement, "ceiling": ceiling_of(name, agreement)}
     return {
         "protocol": chosen.name,
@@ -83,26 +79,7 @@ def of_halves(
     }
 
 
-def without_halves(
-    reason: str, *, source: str, protocol: str, size_px: int, metrics: list[str], batch_size: int = 16
-) -> dict[str, Any]:
-    """What `of_halves` says where images were shown once: every metric is absent, for this reason, of no image."""
-    chosen = protocols.named(protocol)
-    return {
-        "protocol": chosen.name,
-        "source": source,
-        "n_images": 0,
-        "settings": chosen.rules(size_px),
-        "metrics": {name: _absent(reason) for name in metrics},
-    }
-
-
-def _absent(reason: str) -> dict[str, Any]:
-    return {"absent": reason, "agreement": None, "ceiling": None}
-
-
 def ceiling_of(metric: str, agreement: float) -> float:
-    """The noise ceiling from the agreement of halves; see the module."""
-    if metric != "pixcorr":
-        return agreement
-    return float(np.sqrt(max(2 * agreement / (1 + agreement), 0.0))) if agreement > -1 else 0.0
+    """The noise ceiling from the agreement of halves: as the module of the metric says, or the agreement."""
+    says = getattr(METRICS[metric].module, "ceiling", None)
+    return agreement if says is None else says(agreement)

@@ -50,8 +50,8 @@ class Protocol:
     colour : bool; PixCorr over red, green and blue; SSIM in the grey of scikit-image.
     column_ssim : bool; the mean of one-dimensional SSIMs of the columns.
     ties : float; what a tie in identification counts.
-    input_px : dict of network to the side that it sees.
-    efficientnet_b1 : str; the asset of its weights.
+    input_px : dict of network to the side that it sees; 224 px where it is not named.
+    weights : dict of network to the asset of its weights, where they are not the usual ones.
     metrics : tuple of str; those that the protocol defines; empty: all.
     """
 
@@ -64,8 +64,16 @@ class Protocol:
     column_ssim: bool
     ties: float
     input_px: dict[str, int] = field(hash=False)
-    efficientnet_b1: str
+    weights: dict[str, str] = field(default_factory=dict, hash=False)
     metrics: tuple[str, ...] = ()
+
+    def side(self, network: str) -> int:
+        """The side of the square images that a network sees, in px."""
+        return self.input_px.get(network, small.INPUT_PX)
+
+    def grey(self, pixels: np.ndarray) -> np.ndarray:
+        """Grey images from those of `pixels_of`, float64 (n_images, size, size), in [0, 255]."""
+        return 255 * (pixels @ _LUMA) if self.colour else pixels
 
     def rules(self, size_px: int) -> dict[str, str | float]:
         """What a score of this protocol depends on besides networks, as names and numbers."""
@@ -82,6 +90,7 @@ class Protocol:
         }
 
 
+# The metrics that both publications print.
 _LITERATURE = ("pixcorr", "ssim", "alexnet2", "alexnet5", "inception", "clip", "efficientnet_b1", "swav")
 PROTOCOLS = {
     protocol.name: protocol
@@ -103,7 +112,6 @@ PROTOCOLS = {
                 "efficientnet_b1": 240,
                 "swav": 224,
             },
-            efficientnet_b1="efficientnet_b1_v2",
         ),
         Protocol(
             name="brain_diffuser_2023",
@@ -115,7 +123,7 @@ PROTOCOLS = {
             column_ssim=True,
             ties=0.0,
             input_px=dict.fromkeys(("alexnet", "inception", "clip", "efficientnet_b1", "swav"), 224),
-            efficientnet_b1="efficientnet_b1_v1",
+            weights={"efficientnet_b1": "efficientnet_b1_v1"},
             metrics=_LITERATURE,
         ),
         Protocol(
@@ -128,7 +136,6 @@ PROTOCOLS = {
             column_ssim=False,
             ties=0.0,
             input_px={"alexnet": 256, "inception": 342, "clip": 224, "efficientnet_b1": 255, "swav": 224},
-            efficientnet_b1="efficientnet_b1_v2",
             metrics=_LITERATURE,
         ),
     )
@@ -166,11 +173,6 @@ def pixels_of(pixels: np.ndarray, protocol: Protocol, *, shown: bool, size_px: i
     return resized / 255 if protocol.colour else grey(resized)
 
 
-def grey_of(pixels: np.ndarray, protocol: Protocol) -> np.ndarray:
-    """Grey images for SSIM from those of `pixels_of`, float64 (n_images, size, size), in [0, 255]."""
-    return 255 * (pixels @ _LUMA) if protocol.colour else pixels
-
-
 def network_input(pixels: np.ndarray, protocol: Protocol, network: str, *, shown: bool) -> Tensor:
     """What a network sees of images.
 
@@ -179,7 +181,7 @@ def network_input(pixels: np.ndarray, protocol: Protocol, network: str, *, shown
     pixels : uint8, (n_images, height, width, 3)
     protocol : Protocol
     network : str
-        A key of its `input_px`.
+        A key of its `input_px`, or another one, which sees 224 px.
     shown : bool
         As in `pixels_of`.
 
@@ -193,7 +195,7 @@ def network_input(pixels: np.ndarray, protocol: Protocol, network: str, *, shown
         The pixels are not uint8 images with three channels.
     """
     images.check_rgb(pixels)
-    side = protocol.input_px[network]
+    side = protocol.side(network)
     if protocol.resize == "bilinear":
         x = _bilinear(_first(pixels, protocol), side)
     else:

@@ -115,7 +115,12 @@ class _SameConv2d(nn.Conv2d):
         for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
             total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             padding += [total // 2, total - total // 2]
-        return super().forward(functional.pad(x, padding))
+        # A kernel of one number has nothing to dilate. That it is said to be makes torch take the same routine for one
+        # thread and few images as for many of both, so that neither changes a bit of the result.
+        dilation = 2 if self.kernel_size == (1, 1) else 1
+        if padding[::2] != padding[1::2]:
+            x, padding = functional.pad(x, padding), [0] * 4
+        return functional.conv2d(x, self.weight, self.bias, self.stride, padding[::-2], dilation, self.groups)
 
 
 class _InvertedResidual(nn.Module):
@@ -135,8 +140,8 @@ class _InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x
         if self.expand_conv is not None and self.bn0 is not None:
-            y = functional.relu6(self.bn0(self.expand_conv(y)))
-        y = functional.relu6(self.bn1(self.depthwise_conv(y)))
+            y = functional.relu6(self.bn0(self.expand_conv(y)), inplace=True)
+        y = functional.relu6(self.bn1(self.depthwise_conv(y)), inplace=True)
         y = self.bn2(self.project_conv(y))
         return x + y if self.adds else y
 
@@ -174,10 +179,10 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The grid before pooling, (n, 1280, height / 32, width / 32): (n, 1280, 7, 7) at 224 px."""
-        x = functional.relu6(self.bn0(self.conv_stem(x)))
+        x = functional.relu6(self.bn0(self.conv_stem(x)), inplace=True)
         for block in self.blocks:
             x = block(x)
-        return functional.relu6(self.bn1(self.conv_head(x)))
+        return functional.relu6(self.bn1(self.conv_head(x)), inplace=True)
 
     def logits(self, grid: Tensor) -> Tensor:
         """Unnormalised log probability of the 1000 ImageNet classes, (n, 1000), from the grid."""

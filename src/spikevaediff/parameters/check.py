@@ -145,7 +145,12 @@ def of_choices(params: Mapping[str, Any]) -> Iterator[str]:
     folder = "encoding/families"
     for family in _list(params, "encoding", "families"):
         yield from _one_of("encoding.families", family, modules(folder), _in(folder))
+    from spikevaediff.evaluation.registry import METRICS  # which imports SciPy
+
     metrics = _list(params, "evaluate", "metrics")
+    declared = "one that a module of src/spikevaediff/evaluation/metrics declares"
+    for metric in metrics:
+        yield from _one_of("evaluate.metrics", metric, METRICS, declared)
     yield from _one_of("report.rank_by", _at(params, "report", "rank_by"), metrics, "one of evaluate.metrics")
     yield from _of_regressions(params)
     yield from _of_areas(params.get("areas"))

@@ -443,28 +443,9 @@ class Evaluate(Section):
         "strict; the others are for comparison with numbers printed there, never in one table"
     )
     size_px: Count = value("side at which pixels are compared, where the protocol does not say it", unit="px")
-    metrics: list[
-        Literal[
-            "pixcorr",
-            "ssim",
-            "alexnet2",
-            "alexnet5",
-            "inception",
-            "clip",
-            "efficientnet_b1",
-            "swav",
-            "lpips",
-            "efficientnet_lite0",
-            "alexnet2_top1",
-            "alexnet2_top5",
-            "alexnet5_top1",
-            "alexnet5_top5",
-            "inception_top1",
-            "inception_top5",
-            "clip_top1",
-            "clip_top5",
-        ]
-    ] = value("one whose network is not on this machine is reported as absent")
+    metrics: Names = value(
+        "as modules of src/spikevaediff/evaluation/metrics declare them; without its network here, one is absent"
+    )
     n_draws: Draws = value("permutations of the pairing for p-values, bootstrap samples of images for intervals")
     seed: Seed = value("of both, and of the baseline of random training images")
 

@@ -5,22 +5,35 @@ package, has distances on another scale: its results carry "lite0" in their name
 published ones.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from spikevaediff.evaluation.looks import Look
 from spikevaediff.evaluation.metrics.pixcorr import correlation
 
+if TYPE_CHECKING:
+    from spikevaediff.evaluation.protocols import Protocol
+
+LOOKS_AT = {
+    "efficientnet_b1": Look("efficientnet_b1", words="EfficientNet-B1, pooled"),
+    "swav": Look("swav", words="ResNet-50 trained by SwAV, pooled"),
+    "efficientnet_lite0": Look("efficientnet_lite0", words="EfficientNet-lite0, pooled"),
+}
 LARGER_IS_BETTER = False
 RANGE = (0.0, 2.0)
 CHANCE = "Below 1, since photographs share features; the mean over wrong pairings says what an unrelated one scores."
 
 
-def pairwise(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+def pairwise(shown: np.ndarray, reconstructed: np.ndarray, protocol: "Protocol") -> np.ndarray:
     """1 - r, r being the Pearson correlation of two feature vectors, for every pair.
 
     Parameters
     ----------
     shown, reconstructed : float, (n, n_dims) and (m, n_dims)
         Pooled features, an image a row.
+    protocol : Protocol
+        Has decided what the network saw; not read.
 
     Returns
     -------

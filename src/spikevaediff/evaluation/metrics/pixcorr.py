@@ -5,10 +5,17 @@ conversion is the one that Pillow's mode "L" makes (the embedded photographs bec
 to 8 bits.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from spikevaediff.evaluation.looks import PIXELS
 from spikevaediff.images import check_rgb
 
+if TYPE_CHECKING:  # which takes `grey` from here
+    from spikevaediff.evaluation.protocols import Protocol
+
+LOOKS_AT = {"pixcorr": PIXELS}
 LARGER_IS_BETTER = True
 RANGE = (-1.0, 1.0)
 CHANCE = (
@@ -17,7 +24,7 @@ CHANCE = (
 )
 
 GREY_RULE = "ITU-R BT.601 luma 0.299 R + 0.587 G + 0.114 B, not rounded"
-_BLOCK = 1 << 14  # columns taken to float64 at a time; AlexNet's activations are long rows
+_BLOCK = 1 << 18  # numbers taken to float64 at a time, of all images; they stay in the processor's cache
 
 
 def grey(pixels: np.ndarray) -> np.ndarray:
@@ -70,8 +77,9 @@ def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     mean_a, mean_b = (x.mean(axis=1, dtype=np.float64, keepdims=True) for x in (a, b))
     product = np.zeros((len(a), len(b)))
     square_a, square_b = np.zeros((len(a), 1)), np.zeros((len(b), 1))
-    for start in range(0, a.shape[1], _BLOCK):
-        u, v = a[:, start : start + _BLOCK] - mean_a, b[:, start : start + _BLOCK] - mean_b
+    step = max(1, _BLOCK // max(len(a), len(b), 1))
+    for start in range(0, a.shape[1], step):
+        u, v = a[:, start : start + step] - mean_a, b[:, start : start + step] - mean_b
         product += u @ v.T
         square_a += (u * u).sum(axis=1, keepdims=True)
         square_b += (v * v).sum(axis=1, keepdims=True)
@@ -81,8 +89,32 @@ def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.clip(r, -1, 1)  # rounding leaves 1 + 2e-16 for a row with itself
 
 
-def pairwise(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
-    """Pearson correlation of grey pixels, for every pair.
+def pairwise(shown: np.ndarray, reconstructed: np.ndarray, protocol: "Protocol") -> np.ndarray:
+    """Pearson correlation of all pixels, for every pair.
+
+    Parameters
+    ----------
+    shown, reconstructed : float64, (n, height, width) and (m, height, width), with a last axis of colours or without
+        As protocols.pixels_of gives them.
+    protocol : Protocol
+        Has decided what the pixels are; not read.
+
+    Returns
+    -------
+    float64, (n, m), in [-1, 1]; 0 where an image is constant (see `correlation`).
+
+    Raises
+    ------
+    ValueError
+        The sizes differ.
+    """
+    if shown.shape[1:] != reconstructed.shape[1:]:
+        raise ValueError(f"images must have one size, got {shown.shape[1:]} and {reconstructed.shape[1:]}; resize them")
+    return correlation(shown.reshape(len(shown), -1), reconstructed.reshape(len(reconstructed), -1))
+
+
+def of_images(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+    """Pearson correlation of the grey of images, for every pair.
 
     Parameters
     ----------
@@ -91,7 +123,7 @@ def pairwise(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    float64, (n, m), in [-1, 1]; 0 where an image is constant (see `correlation`).
+    float64, (n, m), as `pairwise`
 
     Raises
     ------
@@ -101,3 +133,21 @@ def pairwise(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     if shown.shape[1:] != reconstructed.shape[1:]:
         raise ValueError(f"images must have one size, got {shown.shape[1:]} and {reconstructed.shape[1:]}; resize them")
     return correlation(grey(shown).reshape(len(shown), -1), grey(reconstructed).reshape(len(reconstructed), -1))
+
+
+def ceiling(agreement: float) -> float:
+    """What noise lets the correlation reach, from that of two halves: with r the agreement, sqrt(2 r / (1 + r)).
+
+    Two halves agree less than both together would with the image. All presentations are as reliable as 2 r / (1 + r)
+    (Spearman 1910, Brown 1910), and cannot correlate above the root of that with what is known without noise (Spearman
+    1904).
+
+    Parameters
+    ----------
+    agreement : float, in [-1, 1]
+
+    Returns
+    -------
+    float, in [0, 1]; 0 where the halves do not agree.
+    """
+    return float(np.sqrt(max(2 * agreement / (1 + agreement), 0.0))) if agreement > -1 else 0.0

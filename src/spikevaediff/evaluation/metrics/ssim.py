@@ -5,10 +5,17 @@ under this name: with scikit-image before 0.20 their call averages one-dimension
 is 0.06 to 0.11 higher on photographs. Only two-dimensional numbers can be set beside those from here.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from spikevaediff.evaluation.looks import PIXELS
 from spikevaediff.evaluation.metrics.pixcorr import grey
 
+if TYPE_CHECKING:
+    from spikevaediff.evaluation.protocols import Protocol
+
+LOOKS_AT = {"ssim": PIXELS}
 LARGER_IS_BETTER = True
 RANGE = (-1.0, 1.0)
 CHANCE = (
@@ -32,7 +39,29 @@ def _window(size_px: int) -> np.ndarray:
     return matrix
 
 
-def pairwise(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+def pairwise(shown: np.ndarray, reconstructed: np.ndarray, protocol: "Protocol") -> np.ndarray:
+    """Mean structural similarity index of grey pixels, for every pair.
+
+    Parameters
+    ----------
+    shown, reconstructed : float64, (n, height, width) and (m, height, width), with a last axis of colours or without
+        As protocols.pixels_of gives them.
+    protocol : Protocol
+        Says how colours become grey, and whether the index is that of columns.
+
+    Returns
+    -------
+    float64, (n, m), in [-1, 1]
+
+    Raises
+    ------
+    ValueError
+        The images are below 11 px.
+    """
+    return of_grey(protocol.grey(shown), protocol.grey(reconstructed), columns=protocol.column_ssim)
+
+
+def of_images(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """Mean structural similarity index of grey pixels, for every pair.
 
     mean over positions of (2 u_x u_y + C1) (2 v_xy + C2) / ((u_x^2 + u_y^2 + C1) (v_x + v_y + C2)),
@@ -66,7 +95,7 @@ def pairwise(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
 
 
 def of_grey(x: np.ndarray, y: np.ndarray, *, columns: bool = False) -> np.ndarray:
-    """As `pairwise`, of images that are grey already.
+    """As `of_images`, of images that are grey already.
 
     Parameters
     ----------

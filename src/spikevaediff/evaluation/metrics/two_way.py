@@ -5,11 +5,24 @@ VanRullen 2023). It differs in one point, on purpose: a tie counts one half. Wit
 that is equally like all images would score 0, worse than chance, although it says nothing.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy.stats import rankdata
 
+from spikevaediff.evaluation.looks import Look
 from spikevaediff.evaluation.metrics.pixcorr import correlation
 
+if TYPE_CHECKING:
+    from spikevaediff.evaluation.protocols import Protocol
+
+LOOKS_AT = {
+    "alexnet2": Look("alexnet", (1,), "AlexNet, second convolution, rectified"),
+    "alexnet5": Look("alexnet", (4,), "AlexNet, fifth convolution, rectified"),
+    "inception": Look("inception", words="Inception v3, pooled"),
+    "clip": Look("clip", words="CLIP ViT-L/14, image embedding"),
+}
+COMPETES = True
 LARGER_IS_BETTER = True
 RANGE = (0.0, 1.0)
 CHANCE = (
@@ -86,6 +99,8 @@ def wins(similarity: np.ndarray, *, tie: float = 0.5) -> np.ndarray:
     Parameters
     ----------
     similarity : real, (n_images, n_images)
+        Or `shares` of it: only the order within a column matters.
+    tie : float
 
     Returns
     -------
@@ -149,13 +164,15 @@ def within(similarity: np.ndarray, k: int) -> np.ndarray:
     return np.clip((k - better) / tied, 0, 1)
 
 
-def pairwise(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+def pairwise(shown: np.ndarray, reconstructed: np.ndarray, protocol: "Protocol") -> np.ndarray:
     """`shares` of the Pearson correlation of network activations, for every pair.
 
     Parameters
     ----------
     shown, reconstructed : float, (n, ...) and (m, ...)
         Activations of one layer, an image a row; further axes are flattened.
+    protocol : Protocol
+        Says what a tie counts.
 
     Returns
     -------
@@ -166,4 +183,9 @@ def pairwise(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     ValueError
         The activations differ in size, or there are fewer than two shown images.
     """
-    return shares(correlation(shown.reshape(len(shown), -1), reconstructed.reshape(len(reconstructed), -1)))
+    return shares(likeness(shown, reconstructed), tie=protocol.ties)
+
+
+def likeness(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+    """Pearson correlation of activations, flattened, for every pair; float64, (n, m), see pixcorr.correlation."""
+    return correlation(shown.reshape(len(shown), -1), reconstructed.reshape(len(reconstructed), -1))

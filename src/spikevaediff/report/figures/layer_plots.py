@@ -48,7 +48,7 @@ def curves(study: LayerStudy, stimuli: Stimuli) -> dict[str, tuple[np.ndarray, n
     shown = _shown(study, stimuli)
     result = {}
     for name, stacks in (("true", study.true), ("from_spikes", study.from_spikes)):
-        means = [(psnr(shown, made).mean(), np.diag(pixcorr.pairwise(shown, made)).mean()) for made in stacks]
+        means = [(psnr(shown, made).mean(), np.diag(pixcorr.of_images(shown, made)).mean()) for made in stacks]
         result[name] = (np.array([m[0] for m in means]), np.array([m[1] for m in means]))
     return result
 
