@@ -1,0 +1,119 @@
+"""What a run is of, in words that its own data and parameters decide: areas, units, images, repeats, sessions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli
+
+Areas = Sequence[str] | str  # a population of params.yaml's `areas`: a list of areas, or "shuffled"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Sentences and numbers about the data of a run.
+
+    source : str; what the images and responses are, as the data set says.
+    n_images, n_tested : int; all images, and those that are tested.
+    visual, control : str; the two populations: "89 units in V4".
+    responses : str; what was measured: "spike counts between 0.05 and 0.15 s after onset".
+    repeats : str; how often: "50 presentations of each image".
+    split : str; how images were held out.
+    sessions : str; "session 12" or "3 sessions".
+    averaged : bool; one response of each image is known, and nothing about its presentations.
+    """
+
+    source: str
+    n_images: int
+    n_tested: int
+    visual: str
+    control: str
+    responses: str
+    repeats: str
+    split: str
+    sessions: str
+    averaged: bool
+
+
+def of_run(areas: Mapping[str, Areas], method: str) -> Facts:
+    """Facts of the run in artifacts/.
+
+    Parameters
+    ----------
+    areas : mapping of population to areas
+        Section `areas` of params.yaml.
+    method : str
+        split.method of params.yaml.
+    """
+    shown, split = Stimuli.load("artifacts/images.npz"), ImageSplit.load("artifacts/split.npz")
+    visual, control = (Responses.load(f"artifacts/responses/{name}.npz") for name in ("visual", "control"))
+    n, ids = len(split.test_ids), ", ".join(map(str, visual.session_id.tolist()))
+    n_sessions = len(visual.session_id)
+    return Facts(
+        source=shown.source,
+        n_images=len(shown.image_id),
+        n_tested=n,
+        visual=population(areas["visual"], len(visual.units)),
+        control=population(areas["control"], len(control.units)),
+        responses=measured(visual),
+        repeats=repeated(visual),
+        split=f"{split.n_folds} folds by image" if method == "k_fold" else f"{n} images set aside",
+        sessions=f"session {ids}" if n_sessions == 1 else f"{n_sessions} sessions",
+        averaged=is_averaged(visual),
+    )
+
+
+def population(areas: Areas, n_units: int) -> str:
+    """A population: "89 units in V4"; of a shuffled one, what was done to it."""
+    units = f"{n_units} unit{'s' * (n_units != 1)}"
+    if isinstance(areas, str):
+        return f"the same {units}, each image's responses taken for those of another"
+    return f"{units} in {', '.join(areas)}"
+
+
+def short(areas: Areas) -> str:
+    """A population in few words: "CA1", "VISp, VISl and 6 more", "shuffled"."""
+    if isinstance(areas, str):
+        return areas
+    return ", ".join(areas) if len(areas) < 4 else f"{', '.join(areas[:2])} and {len(areas) - 2} more"
+
+
+def is_averaged(responses: Responses) -> bool:
+    """Whether one response of each image is known that is no count: a mean over presentations, or an activity."""
+    times = times_shown(responses)
+    return bool(times.max() == 1 and not np.issubdtype(responses.counts.dtype, np.integer))
+
+
+def times_shown(responses: Responses) -> np.ndarray:
+    """Rows of each image, int64 (n_images,); blanks are left out."""
+    return np.unique(responses.image_id[responses.image_id != BLANK], return_counts=True)[1]
+
+
+def repeated(responses: Responses) -> str:
+    """How many responses of an image there are."""
+    if is_averaged(responses):
+        return "one response of each image, a mean over presentations or a single one"
+    least, most = int(times_shown(responses).min()), int(times_shown(responses).max())
+    number = str(least) if least == most else f"{least} to {most}"
+    return f"{number} presentation{'s' * (most != 1)} of each image"
+
+
+def measured(responses: Responses) -> str:
+    """What the responses are, and when they were measured."""
+    kind = "spike counts" if np.issubdtype(responses.counts.dtype, np.integer) else "responses"
+    start, stop = float(responses.window_s.min()), float(responses.window_s.max())
+    bins = f", {len(responses.window_s)} bins" if len(responses.window_s) > 1 else ""
+    return f"{kind} between {start:g} and {stop:g} s after onset{bins}"
+
+
+def as_sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def listed(words: Sequence[Any], last: str = "and") -> str:
+    """ "a, b and c" """
+    names = [str(word) for word in words]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}" if names else ""
