@@ -151,7 +151,7 @@ def sections() -> list[tuple[Callable[..., Any], str, tuple[str, ...], tuple[str
     from spikevaediff.evaluation import noise_ceiling, scores
     from spikevaediff.recordings import session_quality
     from spikevaediff.regression import split
-    from stages import report
+    from spikevaediff.report import results
 
     device = ("batch_size", "device")
     return [
@@ -167,7 +167,7 @@ def sections() -> list[tuple[Callable[..., Any], str, tuple[str, ...], tuple[str
         (posterior.samples, "decode.posterior", (), GIVEN),
         (layers.study, "layers", (), ("config", "weights", "n_layers", *device)),
         (regions.compare, "regions", (), ()),
-        (report.draw_gallery, "report", (), ()),
+        (results.of_run, "report", (), ()),
     ]
 
 

@@ -1,187 +1,365 @@
-"""plots/report.html: everything about a run on one page that needs no network, no script and no other file.
+"""plots/report.html: everything about a run on one page that needs no network and no other file.
 
-Pictures are inside as data, so the page can be mailed, and it reads on a phone. It is a function of the results alone,
-without date or machine, so that the same results are the same bytes.
+Pictures are inside as data, so the page can be mailed, and it reads on a phone, in the dark, by a screen reader, on
+paper and without its script. It is a function of the results alone, without date or machine, so that the same results
+are the same bytes. Numbers and figures are those of metrics/ and plots/; nothing is computed here.
 """
 
 import base64
-import html
+import hashlib
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from ruamel.yaml import YAML
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8888; --band: #8881; }
-* { box-sizing: border-box; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 70rem; padding: 1rem; }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0; }
-h2 { border-top: 1px solid var(--line); font-size: 1.25rem; margin: 2rem 0 .5rem; padding-top: 1rem; }
-nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .9rem; }
-p, li { max-width: 46rem; }
-.lead { font-size: 1.05rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-size: .85rem; padding: .25rem 0; }
-th, td { border-bottom: 1px solid var(--line); padding: .25rem .6rem; text-align: right; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; }
-td:first-child { max-width: 12rem; min-width: 7rem; }
-tr.strong td { font-weight: 600; background: var(--band); }
-td small { color: GrayText; display: block; font-weight: normal; }
-td:not(:first-child) small { white-space: nowrap; }
-figure { margin: 1rem 0; }
-figcaption { font-size: .85rem; max-width: 46rem; }
-figure img { height: auto; max-width: 100%; background: #fff; }
-.sheet { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); padding: 0; }
-.sheet li { border: 1px solid var(--line); border-radius: .3rem; font-size: .75rem; list-style: none; padding: .3rem; }
-.sheet div { display: flex; gap: 2px; }
-.sheet img { aspect-ratio: 1; flex: 1 1 0; image-rendering: auto; min-width: 0; width: 3rem; }
-details { margin: .5rem 0; }
-summary { cursor: pointer; }
-pre { background: var(--band); font-size: .8rem; overflow-x: auto; padding: .6rem; }
-.warn { border-left: .25rem solid #c60; padding-left: .75rem; }
-"""
+from spikevaediff import __version__, images
+from spikevaediff.files import tables
+from spikevaediff.parameters.of_space import of_space
+from spikevaediff.records import Reconstructions, Stimuli
+from spikevaediff.report import facts, sheet, verdict
+from spikevaediff.report.read import ranked_groups, read_json
+from spikevaediff.report.unread import unread, without
+from spikevaediff.runs import Runs, in_words
+
+TEMPLATES = Path(__file__).parent / "templates"
+CONTENTS = (
+    ("Verdict", "verdict"),
+    ("Shown and reconstructed", "pictures"),
+    ("What it does not show", "not-shown"),
+    ("Which image was shown", "which-image"),
+    ("What units respond to", "units"),
+    ("Scores", "scores"),
+    ("Every image", "every-image"),
+    ("Errors and absences", "absent"),
+    ("What is predicted", "latents"),
+    ("The regression", "regression"),
+    ("Areas", "areas"),
+    ("Curves", "curves"),
+    ("The recording", "recording"),
+    ("Known mistakes", "mistakes"),
+    ("Methods", "methods"),
+)
+FIGURES = (
+    *("identification", "encoding", "scores", "latents", "noise_ceiling", "layers", "left_out", "search", "bands"),
+    *("regions", "curves", "quality"),
+)
+SIMULATED = (
+    "The spikes of this data set are simulated: Gabor-like tuning with gain noise, shared fluctuations and drift, "
+    "calibrated to published rates, reliabilities and decoding accuracy. No number here is about real animals."
+)
+CITED = (
+    *("child2021very", "ozcelik2023natural", "li2026spikevaediff", "xu2023versatile", "phipson2010permutation"),
+    *("holm1979simple", "efron1987better", "nadeau2003inference"),
+)
+OF_METRIC = {"ssim": "wang2004image", "lpips": "zhang2018unreasonable"}
+OF_NETWORK = {"AlexNet": "krizhevsky2014one", "EfficientNet": "tan2019efficientnet"}
+
+Cell = dict[str, Any]  # text; small: lines below it in small print
+Table = dict[str, Any]  # caption, columns, rows of cells, strong: texts of the first cells of rows that stand out
 
 
-@dataclass(frozen=True)
-class Section:
-    """A heading and what stands below it, as HTML."""
-
-    title: str
-    body: str
-
-    @property
-    def anchor(self) -> str:
-        return "-".join("".join(c if c.isalnum() else " " for c in self.title.lower()).split())
-
-
-def page(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """The whole page.
+def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
+    """The whole page, from artifacts/, metrics/ and plots/.
 
     Parameters
     ----------
-    title, lead : str
-        Plain text.
-    sections : sequence of Section
-        With different titles.
+    params : mapping
+        Parameters that decided something, as in params.yaml.
+    wanted : Runs
 
     Raises
     ------
-    ValueError
-        Two sections have one anchor.
+    FileNotFoundError, KeyError, ValueError
+        A result is absent or damaged.
     """
-    anchors = [section.anchor for section in sections]
-    if len(set(anchors)) < len(anchors):
-        raise ValueError(f"sections of one page have the same anchor: {', '.join(anchors)}")
-    links = "".join(f'<a href="#{s.anchor}">{html.escape(s.title)}</a>' for s in sections)
-    body = "".join(f'<section id="{s.anchor}"><h2>{html.escape(s.title)}</h2>{s.body}</section>\n' for s in sections)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # Nothing is loaded from anywhere, whatever a caption or an image might hold.
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "img-src data:; style-src 'unsafe-inline'\">\n"
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f'<h1>{html.escape(title)}</h1>\n<p class="lead">{html.escape(lead)}</p>\n<nav>{links}</nav>\n{body}'
-        "</body>\n</html>\n"
+    ((name, evidence),) = read_json("metrics/statistics.json").items()
+    about = facts.of_run(params["areas"], params["split"]["method"])
+    shown = Stimuli.load("artifacts/images.npz")
+    rank_by, n_each = params["report"]["rank_by"], params["report"]["n_each"]
+    scores = {run: read_json(f"artifacts/scores/{run}.json")["metrics"] for run in wanted.sheet}
+    ranked, groups = ranked_groups(scores[wanted.lead], rank_by=rank_by, n_each=n_each)
+    ids = np.array([i for group in groups.values() for i in group])
+    rows = {label.format(control=facts.short(params["areas"]["control"])): run for run, label in wanted.gallery.items()}
+    pictures = {"shown": images.rgb(shown.rows(ids))}
+    pictures |= {label: Reconstructions.load(f"artifacts/decoded/{run}").rows(ids) for label, run in rows.items()}
+    ignored = unread(params)
+    families, model = params["encoding"]["families"], params["model"]
+    there = [metric for metric, of in evidence["metrics"].items() if of["absent"] is None]
+    keys = metric_keys(evidence, there)
+    sources = Path("artifacts/sessions/sources.json")
+    pairs = tables.read("artifacts/regions/tests.csv")
+    return render(
+        "page.html",
+        title=f"{evidence['n_images']} images reconstructed from responses: {name}",
+        lead=f"{facts.as_sentence(about.source)} {facts.as_sentence(about.visual)} Control: {about.control}. Every "
+        f"image was reconstructed by models that had not seen it ({about.split}). Model {model}.",
+        contents=CONTENTS,
+        warning=SIMULATED if params["dataset"] == "simulated" else "",
+        found=verdict.found(evidence, about, wanted, rank_by=rank_by),
+        not_shown=verdict.not_shown(evidence, about, wanted, families=families, model=model, rank_by=rank_by),
+        compared=verdict.compared(evidence, wanted),
+        n_ranked=len(ranked),
+        rank_by=rank_by,
+        gallery=sheet.gallery(groups, pictures) | {"scores": ranked},
+        identified=identified(evidence, params["areas"]),
+        scores=score_table(evidence, wanted, in_words(params["areas"])),
+        differences=difference_table(evidence),
+        metrics=metric_table(evidence),
+        sheet=every_image(shown, scores, wanted, rank_by),
+        absences=absences(evidence, about),
+        checks=check_table(evidence),
+        pairs=differing(pairs),
+        n_areas=len({row["area"] for row in pairs} | {row["other"] for row in pairs}),
+        mistakes=mistakes(),
+        figures={one: sheet.lossless(Path(f"plots/{one}.png").read_bytes()) for one in FIGURES},
+        facts=about,
+        evidence=evidence,
+        there=there,
+        metric_keys=keys,
+        encoding=params["encoding"],
+        decode=params["decode"],
+        models=params["models"][model],
+        regression=of_space(params["regress"], "vdvae"),
+        seed=params["seed"],
+        split_seed=params["split"]["seed"],
+        version=__version__,
+        sources=read_json(str(sources)) if sources.is_file() else None,
+        bibtex=bibtex([*CITED, *keys]),
+        parameters=as_yaml(without(params, ignored)),
+        not_read=ignored,
     )
 
 
-def paragraphs(*texts: str, warn: bool = False) -> str:
-    """Plain text, a paragraph each."""
-    attribute = ' class="warn"' if warn else ""
-    return "".join(f"<p{attribute}>{html.escape(text)}</p>" for text in texts)
-
-
-def bullets(texts: Iterable[str]) -> str:
-    """Plain text, a bullet each."""
-    return "<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in texts) + "</ul>"
+def render(template: str, **values: Any) -> str:
+    """A template of this folder with text that cannot become markup; the script's hash is the only one allowed."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    values |= {"script": Markup(script), "script_sha256": digest}  # it is a file of ours
+    return environment.get_template(template).render(**values).lstrip() + "\n"
 
 
 def table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[str | tuple[str, str]]],
-    *,
-    strong: Iterable[str] = (),
-    caption: str = "",
-) -> str:
-    """A table that scrolls sideways on a narrow screen.
-
-    Parameters
-    ----------
-    columns : sequence of str
-    rows : iterable of sequence
-        Cells: text, or (text, small text below it, in lines).
-    strong : iterable of str
-        First cells of the rows that matter most.
-    caption : str
-    """
-    marked = set(strong)
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    body = ""
-    for row in rows:
-        cells = ""
-        for cell in row:
-            text, below = cell if isinstance(cell, tuple) else (cell, "")
-            small = "".join(f"<small>{html.escape(line)}</small>" for line in below.splitlines())
-            cells += f"<td>{html.escape(text)}{small}</td>"
-        first = row[0][0] if isinstance(row[0], tuple) else row[0]
-        body += f'<tr class="strong">{cells}</tr>' if first in marked else f"<tr>{cells}</tr>"
-    said = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    return f'<div class="scroll"><table>{said}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    caption: str, columns: Sequence[str], rows: Iterable[Sequence[Cell | str]], strong: Sequence[str] = ()
+) -> Table:
+    """Cells as the template takes them; the first of a row is its heading."""
+    cells = [[one if isinstance(one, dict) else {"text": one, "small": []} for one in row] for row in rows]
+    return {"caption": caption, "columns": columns, "rows": cells, "strong": strong}
 
 
-def figure(png: bytes, alt: str, caption: str = "") -> str:
-    """A PNG with a text for readers who cannot see it, and a caption."""
-    said = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img alt="{html.escape(alt)}" src="{_data(png, "png")}">{said}</figure>'
+def cell(text: str, *small: str) -> Cell:
+    """Text with lines of small print."""
+    return {"text": text, "small": [line for line in small if line]}
 
 
-def folded(summary: str, body: str) -> str:
-    """What is shown when the reader asks for it."""
-    return f"<details><summary>{html.escape(summary)}</summary>{body}</details>"
+def identified(evidence: dict[str, Any], areas: Mapping[str, facts.Areas]) -> Table:
+    """How many unseen images encoding models identify, among which candidates."""
+    rows: list[list[Cell | str]] = []
+    for population, sets in evidence["identification"].items():
+        row: list[Cell | str] = [cell(population, facts.short(areas[population]))]
+        for one in sets.values():
+            low, high = one["top1_interval"]
+            small = (f"{low:.3f} to {high:.3f}", f"chance {one['chance']:.4f}", f"p {one['p_value']:.4f}")
+            row.append(cell(f"{one['top1']:.3f}", *small))
+        rows.append(row)
+    columns = ["population", "among images of the fold", "among all images", "among the library's photographs"]
+    return table("Share of unseen images identified", columns, rows)
 
 
-def verbatim(text: str) -> str:
-    """Text as it stands, in a fixed-width font."""
-    return f"<pre>{html.escape(text)}</pre>"
+def score_table(evidence: dict[str, Any], wanted: Runs, units_of: Mapping[str, str]) -> Table:
+    """Means with intervals, chance and p-values, run by run, and the ceilings."""
+    there = _in_order(evidence)
+    rows: list[list[Cell | str]] = []
+    for run, of_run in evidence["runs"].items():
+        row: list[Cell | str] = [cell(run, wanted.scored[run]["says"].format(**units_of))]
+        rows.append(row + [worth(of_run[name]) if name in of_run else cell("", "not scored") for name in there])
+    for ceiling, said in (
+        (
+            "noise",
+            "PixCorr: no reconstruction from these presentations can be expected above it. Others: how well those from "
+            "halves of the presentations agree, which those from all of them may exceed",
+        ),
+        ("generator", "the decoder given true features"),
+    ):
+        values = [evidence["ceilings"][name].get(ceiling) for name in there]
+        if any(value is not None for value in values):
+            rows.append(
+                [cell(f"{ceiling} ceiling", said), *(cell("", "none") if v is None else f"{v:.3f}" for v in values)]
+            )
+    return table("Mean scores, run by run", ["run", *_arrows(evidence, there)], rows, wanted.results)
 
 
-def sheet(
-    image_ids: Sequence[int], pictures: Mapping[str, np.ndarray], texts: Mapping[int, str], *, size_px: int = 64
-) -> str:
-    """Every image with its reconstructions side by side.
+def worth(one: dict[str, Any]) -> Cell:
+    """A mean with its interval, chance and p-value."""
+    small = [f"{one['low']:.3f} to {one['high']:.3f}"]
+    if one["chance"] is not None:
+        small.append(f"chance {one['chance']:.3f}")
+    if one["p"] is not None:
+        corrected = one.get("p_holm")
+        small.append(f"p {one['p']:.4f}" if corrected is None else f"p {corrected:.4f} corrected")
+    return cell(f"{one['mean']:.3f}", *small)
 
-    Parameters
-    ----------
-    image_ids : sequence of int
-        In the order shown.
-    pictures : mapping of name to uint8, (n_images, height, width, 3)
-        Rows in the order of `image_ids`, for example shown, first stage, second stage.
-    texts : mapping of image_id to str
-        Below each, such as its scores.
-    size_px : int
-        Pictures are scaled to this width; lossy, since there are hundreds and all differ.
-    """
-    items = []
-    for row, image_id in enumerate(image_ids):
-        small = "".join(
-            f'<img alt="{html.escape(name)} {image_id}" src="{_data(_webp(stack[row], size_px), "webp")}">'
-            for name, stack in pictures.items()
+
+def difference_table(evidence: dict[str, Any]) -> Table:
+    """What one run gains over another."""
+    there = _in_order(evidence)
+    rows = [
+        [
+            pair,
+            *(
+                cell(f"{of[n]['mean']:+.3f}", f"{of[n]['low']:+.3f} to {of[n]['high']:+.3f}") if n in of else cell("")
+                for n in there
+            ),
+        ]
+        for pair, of in evidence["differences"].items()
+    ]
+    caption = "What one run gains over another on the same images, with 95 % intervals"
+    return table(caption, ["difference", *_arrows(evidence, there)], rows)
+
+
+def metric_table(evidence: dict[str, Any]) -> Table:
+    """How each metric that is there was made."""
+    rows = [
+        [
+            name,
+            str(m["network"] or "pixels"),
+            str(m["resize"]),
+            ", ".join(f"{a} {h[:12]}" for a, h in m["weights_sha256"].items()),
+        ]
+        for name, m in evidence["metrics"].items()
+        if m["absent"] is None
+    ]
+    return table("Metrics", ["metric", "looks through", "resize", "weights (sha256)"], rows)
+
+
+def every_image(
+    shown: Stimuli, scores: Mapping[str, dict[str, dict[str, Any]]], wanted: Runs, rank_by: str
+) -> dict[str, Any]:
+    """All images with their reconstructions and every score, best of the leading run first, as in the gallery."""
+    up = scores[wanted.lead][rank_by]["larger_is_better"]
+    lead = {int(i): score for i, score in scores[wanted.lead][rank_by]["scores"].items()}
+    ids = sorted(lead, key=lambda i: (-lead[i] if up else lead[i], i))
+    pictures = {"shown": images.rgb(shown.rows(np.array(ids)))}
+    pictures |= {
+        name: Reconstructions.load(f"artifacts/decoded/{run}").rows(np.array(ids)) for run, name in wanted.sheet.items()
+    }
+    there = [name for name, metric in scores[wanted.lead].items() if metric["absent"] is None]
+    there = [rank_by, *(name for name in there if name != rank_by)]
+    columns = [(run, name) for run in wanted.sheet for name in there if scores[run][name]["absent"] is None]
+    _, cards = sheet.cards(ids, pictures)
+    return {
+        "names": [name for name, _ in cards[0]],
+        "order": f"the best {rank_by} of the {wanted.sheet[wanted.lead]} first",
+        "columns": [
+            {"name": f"{name}, {wanted.sheet[run]}", "larger_is_better": scores[run][name]["larger_is_better"]}
+            for run, name in columns
+        ],
+        "cards": [
+            {
+                "id": i,
+                "pictures": card,
+                "scores": ",".join(f"{scores[run][name]['scores'][str(i)]:.4g}" for run, name in columns),
+                "text": f"{rank_by} "
+                + ", ".join(f"{scores[run][rank_by]['scores'][str(i)]:.2f}" for run in wanted.sheet),
+            }
+            for i, card in zip(ids, cards, strict=True)
+        ],
+    }
+
+
+def absences(evidence: dict[str, Any], about: facts.Facts) -> Table:
+    """What is not there and what was noted, each with its reason, in one place."""
+    rows = [[name, "absent", metric["absent"]] for name, metric in evidence["metrics"].items() if metric["absent"]]
+    ceiling = read_json("artifacts/noise_ceiling/vdvae.json")
+    if ceiling["absent"]:
+        rows.append(["noise ceiling", "absent", ceiling["absent"]])
+    if about.averaged:
+        reason = "only one response of each image is known, without presentations and their order"
+        rows.append(
+            ["reliability, Fano factor, correlations of units, identity, course over the session", "not known", reason]
         )
-        items.append(f"<li><div>{small}</div>{image_id}: {html.escape(texts[image_id])}</li>")
-    return f'<ul class="sheet">{"".join(items)}</ul>'
+    if any(one["p"] is None for run in evidence["runs"].values() for one in run.values()):
+        rows.append(["p-values and chance", "not known", "a fold that tests one image has no wrong pairing"])
+    for run, findings in evidence["checks"].items():
+        rows += [[f"{run}: {f['check']}", f["status"], f["says"]] for f in findings if f["status"] != "passed"]
+    return table("What is absent, not known or noted", ["what", "state", "why"], rows)
 
 
-def _webp(pixels: np.ndarray, size_px: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).resize((size_px, size_px), Image.Resampling.LANCZOS).save(
-        buffer, "webp", quality=70, method=4
-    )
-    return buffer.getvalue()
+def check_table(evidence: dict[str, Any]) -> Table:
+    """What was looked for that would make the scores a lie."""
+    rows = [[run, f["check"], f["status"], f["says"]] for run, findings in evidence["checks"].items() for f in findings]
+    return table("Checks", ["run", "check", "status", "what it found"], rows)
 
 
-def _data(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+def differing(pairs: Iterable[Mapping[str, str]]) -> Table:
+    """Pairs of areas that differ after correction."""
+    rows = [
+        [row["area"], row["other"], f"{float(row['difference']):+.3f}", f"{float(row['p_holm']):.4f}"]
+        for row in pairs
+        if float(row["p_holm"]) < 0.05
+    ]
+    columns = ["area", "compared with", "difference in two-way identification", "p (Holm)"]
+    return table("Pairs of areas that differ", columns, rows)
+
+
+def mistakes() -> Table:
+    """What each known mistake does to the first stage."""
+    numbers = ("pixcorr", "pixcorr_chance", "p", "two_way", "contrast")
+    rows = [
+        [
+            cell(row["mistake"].replace("_", " "), row["what"]),
+            # Where every fold tests one image there is neither chance nor a p-value.
+            *(f"{float(row[name]):.3f}" if row[name] else cell("", "not known") for name in numbers),
+        ]
+        for row in tables.read("artifacts/known_mistakes.csv")
+    ]
+    columns = ["mistake", "PixCorr", "its chance", "p", "two-way identification", "contrast"]
+    return table("Scores of the first stage with each mistake", columns, rows, strong=["none"])
+
+
+def metric_keys(evidence: dict[str, Any], there: Sequence[str]) -> list[str]:
+    """Keys of references.bib for the metrics of a run and their networks."""
+    networks = " ".join(str(evidence["metrics"][name]["network"]) for name in there)
+    found = [OF_METRIC[name] for name in there if name in OF_METRIC]
+    return found + [key for network, key in OF_NETWORK.items() if network in networks]
+
+
+def bibtex(keys: Iterable[str]) -> str:
+    """Entries of references.bib, in the order of the keys.
+
+    Raises
+    ------
+    KeyError
+        There is no such entry.
+    """
+    entries = (TEMPLATES / "references.bib").read_text(encoding="utf-8").strip().split("\n\n")
+    by_key = {entry.partition("{")[2].partition(",")[0]: entry for entry in entries}
+    return "\n\n".join(by_key[key] for key in dict.fromkeys(keys))
+
+
+def as_yaml(params: Mapping[str, Any]) -> str:
+    """Parameters as they could stand in params.yaml: by value, however the file is laid out."""
+    text = io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.dump(json.loads(json.dumps(params)), text)
+    return text.getvalue()
+
+
+def _in_order(evidence: dict[str, Any]) -> list[str]:
+    """The metrics that are there: pixels first, then networks."""
+    about = evidence["metrics"]
+    return sorted((n for n, m in about.items() if m["absent"] is None), key=lambda n: about[n]["network"] is not None)
+
+
+def _arrows(evidence: dict[str, Any], there: Sequence[str]) -> list[str]:
+    return [f"{name} {'↑' if evidence['metrics'][name]['larger_is_better'] else '↓'}" for name in there]

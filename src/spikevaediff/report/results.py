@@ -12,6 +12,7 @@ from spikevaediff.files import tables
 from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Stimuli, read_npz
 from spikevaediff.report import numbers
 from spikevaediff.report.figures import area_plots, encoding_plots, fit_plots, gallery, layer_plots, recording_plots
+from spikevaediff.report.read import ranked_groups, read_json
 from spikevaediff.runs import Runs
 
 Files = dict[str, str | bytes]  # path -> content
@@ -148,7 +149,7 @@ def of_latents(correlation: dict[str, np.ndarray], shown: Stimuli, title: str) -
     study = LayerStudy.load("artifacts/layers.npz")
     visual, *others = correlation.values()
     rows = [
-        {"layer": layer, "correlation": float(visual[k])} | {"control": float(other[k]) for other in others}
+        {"layer": layer, "correlation": float(visual[k])} | ({"control": float(others[0][k])} if others else {})
         for k, layer in enumerate(layers)
     ]
     return {
@@ -250,39 +251,6 @@ def marks_of(scores: dict[str, dict[str, Any]]) -> list[str]:
     if not Features.load("artifacts/features/text.npz").varies:
         marks.append("no captions: guided by vision alone")
     return marks
-
-
-def read_json(path: str) -> Any:
-    """What a stage wrote.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        The file is absent or damaged.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} does not exist. Make it with: dvc repro")
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}). Delete it and run: dvc repro") from error
-
-
-def ranked_groups(
-    metrics: dict[str, dict[str, Any]], *, rank_by: str, n_each: int
-) -> tuple[dict[int, float], dict[str, list[int]]]:
-    """The score of every image by one metric, and the best, the middle and the worst images.
-
-    Raises
-    ------
-    ValueError
-        There are no scores of that metric; the message lists those there are.
-    """
-    there = [name for name, metric in metrics.items() if metric["absent"] is None]
-    if rank_by not in there:
-        raise ValueError(f"params.yaml: report.rank_by is {rank_by!r}, but there are scores of: {', '.join(there)}")
-    ranked = {int(i): score for i, score in metrics[rank_by]["scores"].items()}
-    return ranked, gallery.by_rank(ranked, n_each, larger_is_better=metrics[rank_by]["larger_is_better"])
 
 
 def draw_gallery(

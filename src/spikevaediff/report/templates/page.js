@@ -93,6 +93,7 @@ function choose() {
   form.querySelector("output").textContent = `${n} of ${every.length} images`;
 }
 form.addEventListener("input", choose);
+form.addEventListener("change", choose);
 form.addEventListener("submit", (event) => event.preventDefault());
 
 // On paper nothing can be unfolded.

@@ -1,0 +1,155 @@
+"""Every sentence of the verdict follows from the numbers, and says the opposite where they are the opposite."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_page import V4
+
+from spikevaediff.records import BLANK, Responses
+from spikevaediff.report import facts, verdict
+from spikevaediff.runs import read_runs
+
+WANTED = read_runs(ROOT / "runs.yaml")
+
+
+def worth(mean: float, p_holm: float | None, chance: float | None = 0.01) -> dict[str, Any]:
+    found = {"mean": mean, "low": mean - 0.05, "high": mean + 0.05, "chance": chance, "p": p_holm, "p_holm": p_holm}
+    return found | {"n": 118}
+
+
+def evidence(p: float | None = 0.001, p_control: float | None = 1.0, gain: float = 0.4) -> dict[str, Any]:
+    about = {"larger_is_better": True, "network": None, "absent": None}
+    metrics = {
+        "pixcorr": about,
+        "alexnet2": about | {"network": "AlexNet, second convolution"},
+        "lpips": about | {"larger_is_better": False, "network": "AlexNet, with heads"},
+        "clip": about | {"network": "CLIP", "absent": "asset clip is not on this machine"},
+    }
+    there = ("pixcorr", "alexnet2", "lpips")
+    chance = None if p is None else 0.01
+    runs = {
+        "posterior": {name: worth(0.5, p, chance) for name in there},
+        "posterior_control": {name: worth(0.1, p_control, chance) for name in there},
+        "ceiling": {name: worth(0.8, None) for name in there},
+        "mean": {name: worth(0.097, None) for name in there},
+    }
+    of_pair = {name: {"mean": gain, "low": gain - 0.1, "high": gain + 0.1} for name in there}
+    one = {"top1": 0.57, "top1_interval": [0.48, 0.66], "chance": 1 / 118, "p_value": 0.0}
+    sets = dict.fromkeys(("fold", "all", "library"), one)
+    lost = sets | {"all": one | {"top1": 0.01, "top1_interval": [0, 0.05], "p_value": 0.63}}
+    return {
+        "n_images": 118,
+        "runs": runs,
+        "features": {"vdvae": worth(0.1, p)},
+        "differences": {"posterior - posterior_control": of_pair, "posterior - vdvae": of_pair},
+        "ceilings": {"pixcorr": {"noise": 0.909, "generator": 0.8}},
+        "metrics": metrics,
+        "identification": {"visual": sets, "control": lost},
+    }
+
+
+def found(**changes: Any) -> str:
+    return "\n".join(verdict.found(evidence(**changes), V4, WANTED, rank_by="pixcorr"))
+
+
+def test_a_run_above_chance_is_told_with_interval_control_and_ceilings() -> None:
+    text = found()
+    for said in (
+        "above chance in all 3 scores of the posterior mean (p < 0.05 after correction for all 7 tests of the run)",
+        "pixel correlation of 0.500 (95 % interval 0.450 to 0.550)",
+        "wrong images of the same fold it is 0.010",
+        "From 89 units in V4, encoding models identify 57 % (48 to 66 %) of the unseen images among 118 candidates",
+        "chance is 0.8 %",
+        "is at chance in all 3 scores",
+        "+0.400, and the 95 % interval, +0.300 to +0.500, excludes zero",
+        "true latents has a pixel correlation of 0.800, of which the posterior mean reaches 62 % (56 to 69 %)",
+        "noise in the responses allows 0.909 at most",
+        "The mean training image, which knows nothing of the responses, has a pixel correlation of 0.097",
+    ):
+        assert said in text, said
+    assert "the difference is within it (p = 0.63)" in text
+
+
+def test_a_run_at_chance_a_lost_control_and_no_difference_are_told() -> None:
+    assert "No score of the posterior mean stands above chance" in found(p=0.2)
+    assert "above chance in 3 of 3 scores, which it must not" in found(p_control=0.001)
+    assert "-0.050 to +0.150, includes zero" in found(gain=0.05)
+    some = evidence()
+    some["runs"]["posterior"]["lpips"]["p_holm"] = 0.3
+    assert "in 2 of 3 scores of the posterior mean" in verdict.found(some, V4, WANTED, rank_by="pixcorr")[0]
+
+
+def test_folds_of_one_image_leave_chance_unknown() -> None:
+    text = found(p=None, p_control=None)
+    assert "Whether the reconstructions stand above chance is not known: every fold tests one image." in text
+    assert "wrong images" not in text
+    assert "at chance in all" not in text
+
+
+def test_results_are_compared_in_the_sense_of_each_metric() -> None:
+    (told,) = verdict.compared(evidence(), WANTED)
+    assert told.startswith(
+        "Beside regression to latents, posterior mean is better in pixcorr and alexnet2 and worse in lpips"
+    )
+    (told,) = verdict.compared(evidence(gain=0.05), WANTED)
+    assert "is not distinguishable in 3 of 3 scores" in told
+
+
+def test_what_is_not_shown_follows_from_the_run() -> None:
+    options = {"families": ["luminance", "alexnet"], "model": "mini", "rank_by": "pixcorr"}
+    text = "\n".join(verdict.not_shown(evidence(), V4, WANTED, **options))
+    assert "less than about 0.05 in pixel correlation" in text
+    assert "there is one session" in text
+    assert "Independence of alexnet2 and lpips: alexnet is both" in text
+    assert "Anything about clip" in text
+    assert "mini models are small" in text
+    other = "\n".join(
+        verdict.not_shown(evidence(), V4, WANTED, families=["luminance"], model="published", rank_by="pixcorr")
+    )
+    assert "Independence" not in other
+    assert "mini" not in other
+    assert not [word for word in ("mouse", "mice", "CA1", "hippocamp") if word in text]
+
+
+def responses(counts: np.ndarray, image_id: list[int]) -> Responses:
+    n, n_units = len(image_id), counts.shape[1]
+    numbers = dict.fromkeys(
+        ("snr", "isi_violations", "amplitude_cutoff", "presence_ratio", "firing_rate"), np.full(n_units, np.nan)
+    )
+    units = {"unit_id": np.arange(n_units), "session_id": np.full(n_units, 7), "area": np.full(n_units, "V4")}
+    return Responses(
+        counts[:, :, None],
+        np.array(image_id),
+        np.arange(n)[:, None],
+        np.array([7]),
+        np.array([[0.05, 0.15]]),
+        **{f"unit_{name}": column for name, column in (units | numbers).items()},
+    )
+
+
+def test_means_over_presentations_are_not_called_presentations() -> None:
+    means = responses(np.full((3, 2), 1.5), [0, 1, 2])
+    assert facts.is_averaged(means)
+    assert facts.repeated(means) == "one response of each image, a mean over presentations or a single one"
+    once = responses(np.ones((4, 2), np.uint16), [0, 1, BLANK, 2])
+    assert not facts.is_averaged(once)
+    assert facts.repeated(once) == "1 presentation of each image"
+    assert facts.measured(once) == "spike counts between 0.05 and 0.15 s after onset"
+    assert (
+        facts.repeated(responses(np.ones((5, 2), np.uint16), [0, 1, 1, 1, 0])) == "2 to 3 presentations of each image"
+    )
+
+
+@pytest.mark.parametrize(
+    ("areas", "long", "few"),
+    [
+        (["V4"], "89 units in V4", "V4"),
+        (["VISp", "LP", "LGd", "VISl"], "89 units in VISp, LP, LGd, VISl", "VISp, LP and 2 more"),
+        ("shuffled", "the same 89 units, each image's responses taken for those of another", "shuffled"),
+    ],
+)
+def test_a_population_is_told_by_its_areas(areas: Any, long: str, few: str) -> None:
+    assert facts.population(areas, 89) == long
+    assert facts.short(areas) == few
