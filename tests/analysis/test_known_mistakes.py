@@ -123,7 +123,14 @@ def test_every_mistake_has_a_sentence() -> None:
 
 
 def test_statistics_of_test_images_need_two_of_them() -> None:
-    assert known_mistakes.possible(SPLIT) == list(known_mistakes.ERRORS)
-    alone = known_mistakes.possible(ImageSplit(np.arange(5), np.arange(5)))
+    in_disorder = SPLIT.image_id[::-1]
+    assert known_mistakes.possible(SPLIT, in_disorder) == list(known_mistakes.ERRORS)
+    alone = known_mistakes.possible(ImageSplit(np.arange(5), np.arange(5)), np.arange(5)[::-1])
     assert alone == [name for name in known_mistakes.ERRORS if "test_renormalisation" not in name]
     assert len(alone) == len(known_mistakes.ERRORS) - 2
+
+
+def test_rows_that_are_the_images_in_order_cannot_be_misaligned() -> None:
+    """A table of means over presentations: its rows, without blanks, are the images."""
+    rows = np.concatenate([[-1], SPLIT.image_id])
+    assert known_mistakes.possible(SPLIT, rows) == [name for name in known_mistakes.ERRORS if name != "misaligned_rows"]

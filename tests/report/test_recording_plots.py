@@ -1,6 +1,7 @@
 """Tables and pictures of recordings, with everything known and with little."""
 
 import io
+import json
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,22 @@ COUNTS = [
 JUDGED = {known: {"sessions": {"1": session(known), "2": session(known)}} for known in (True, False)}
 CEILING = {"absent": None, "groups": [group("a"), group("b")]}
 NO_CEILING = {"absent": "images were shown once", "groups": []}
+AVERAGED = {
+    "sessions": {
+        "1": session(False)
+        | {
+            "spikes": False,
+            "presentations_of_an_image": [1, 1, 1],
+            "identity": {"n_classes": 5, "chance": 0.2, "anchor": None},
+        }
+    }
+}
+ONCE = [row for row in COUNTS if row["of"] == "units"] + [row | {"n": "1"} for row in COUNTS[-3:-2]]
 PICTURES = {
     "quality": lambda: recording_plots.draw_quality(JUDGED[True], units(True), "a simulated test"),
     "quality without repeats": lambda: recording_plots.draw_quality(JUDGED[False], units(False), "a simulated test"),
+    "quality of means": lambda: recording_plots.draw_quality(AVERAGED, units(False), "a simulated test"),
+    "curves of means": lambda: recording_plots.draw_curves([], ONCE, "a simulated test"),
     "curves": lambda: recording_plots.draw_curves(LATENCY, COUNTS, "a simulated test"),
     "curves without repeats": lambda: recording_plots.draw_curves([], COUNTS, "a simulated test"),
     "a ceiling": lambda: recording_plots.draw_ceiling(CEILING, "a simulated test"),
@@ -100,3 +114,17 @@ def test_the_onset_is_the_first_of_two_windows_above_chance() -> None:
     assert recording_plots.onset(low, 0.25) is None
     assert recording_plots.onset(low[1:2], 0.1) == 0
     assert recording_plots.onset(low[:1], 0.1) is None
+
+
+def test_means_over_presentations_have_no_course_over_the_session() -> None:
+    other = json.loads(json.dumps(AVERAGED))
+    for area in other["sessions"]["1"]["areas"].values():
+        area["course"] = [3.0, 2.0, 1.0]
+    assert recording_plots.draw_quality(other, units(False), "a test") == recording_plots.draw_quality(
+        AVERAGED, units(False), "a test"
+    )
+    ordered = json.loads(json.dumps(other))
+    ordered["sessions"]["1"]["presentations_of_an_image"] = [2, 2, 2]
+    assert recording_plots.draw_quality(ordered, units(False), "a test") != recording_plots.draw_quality(
+        other, units(False), "a test"
+    )

@@ -46,10 +46,7 @@ def found(evidence: dict[str, Any], facts: Facts, wanted: Runs, *, rank_by: str)
     better = evidence["metrics"][rank_by]["larger_is_better"]
     told.append(_ceilings(runs, lead, evidence["ceilings"].get(rank_by, {}), rank_by, name, better))
     if rank_by in runs.get("mean", {}):
-        mean = runs["mean"][rank_by]
-        told.append(
-            f"The mean training image, which knows nothing of the responses, has a {name} of {_interval(mean)}."
-        )
+        told.append(_beside_mean(runs[lead].get(rank_by), runs["mean"][rank_by], name))
     return [sentence for sentence in told if sentence]
 
 
@@ -164,7 +161,7 @@ def _against_control(of_control: dict[str, Worth], gain: dict[str, float] | None
     if gain is not None:
         includes = "includes" if gain["low"] <= 0 <= gain["high"] else "excludes"
         told.append(
-            f"the {name} of the posterior mean differs from its by {gain['mean']:+.3f}, and the 95 % interval, "
+            f"from it to the posterior mean the {name} changes by {gain['mean']:+.3f}, and the 95 % interval, "
             f"{gain['low']:+.3f} to {gain['high']:+.3f}, {includes} zero"
         )
     return f"{'; '.join(told)}." if told else ""
@@ -185,6 +182,13 @@ def _ceilings(
     if metric == "pixcorr" and ceilings.get("noise") is not None:
         told.append(f"noise in the responses allows {ceilings['noise']:.3f} at most")
     return f"{'; '.join(told)}." if told else ""
+
+
+def _beside_mean(worth: Worth | None, mean: Worth, name: str) -> str:
+    told = f"The mean training image, which knows nothing of the responses, has a {name} of {_interval(mean)}"
+    if worth is not None and worth["low"] <= mean["high"] and mean["low"] <= worth["high"]:
+        return f"{told}: the intervals overlap, so that by this score the posterior mean may show no more than it."
+    return f"{told}."
 
 
 def _compared(evidence: dict[str, Any], wanted: Runs, run: str, other: str) -> str:

@@ -50,12 +50,15 @@ def draw(
     axes[0].set_title("Two-way identification of predicted images\n(shaded: 95 % interval over images)", size=10)
     axes[0].legend(fontsize=7, ncols=2)
 
+    def name_of(area: str) -> str:
+        return f"{area} (control)" if area in control and "control" not in area else area
+
     order = sorted(areas, key=lambda area: at_common[area][0])
     for y, area in enumerate(order):
         mean, lowest, highest = at_common[area]
         axes[1].plot([lowest, highest], [y, y], color=colours.get(area, _GREY), lw=2)
         axes[1].plot(mean, y, "o", color=colours.get(area, _GREY))
-    axes[1].set_yticks(range(len(order)), [f"{area} (control)" if area in control else area for area in order])
+    axes[1].set_yticks(range(len(order)), [name_of(area) for area in order])
     differ = [row for row in pairs if float(row["p_holm"]) < 0.05]
     axes[1].set_title(
         f"At {common} units each: {len(differ)} of {len(pairs)} pairs differ\n(p < 0.05 after Holm's correction)",
@@ -72,6 +75,10 @@ def draw(
         axes[2].plot([x - 0.25, x + 0.25], [weights[name].mean()] * 2, color=colours[name], lw=2)
     axes[2].set_xticks(range(len(names)), sorted(names, key=lambda name: -weights[name].mean()), rotation=45)
     axes[2].axhline(1 / len(names), color=_GREY, ls="--", lw=1)
+    if len(names) == 1:
+        axes[2].clear()
+        axes[2].text(0.5, 0.5, f"one area, {names[0]},\nhas all the weight", ha="center", transform=axes[2].transAxes)
+        axes[2].set_axis_off()
     axes[2].set_title(f"Weight in banded ridge, {common} units each\n(a point a draw of units; dashed: equal)", size=10)
     figure.suptitle(title, size=12, weight="bold")
     return png_of(figure)

@@ -101,13 +101,22 @@ def draw_encoding(units: list[dict[str, str]], title: str) -> bytes:
         if len(pairs):
             median = np.median(pairs[:, 1])
             panel.plot(*pairs.T, ".", ms=4, alpha=0.6, color=colour[area], label=f"{area}: median {median:.2f}")
-    if not panel.get_legend_handles_labels()[0]:
-        panel.text(0, 0, "no ceiling: images\nwere shown once", ha="center")
-    else:
-        panel.legend(fontsize=7, loc="upper left")
-    panel.plot([0, 1], [0, 1], color=_GREY, lw=1)
     panel.axhline(0, color=_GREY, lw=1)
-    panel.set(xlim=(-0.05, 1.05), ylim=(-0.5, 1.05), xlabel="ceiling: sqrt of split-half reliability")
+    panel.set(xlim=(-0.05, 1.05), ylim=(-0.5, 1.05))
+    if panel.get_legend_handles_labels()[0]:
+        panel.plot([0, 1], [0, 1], color=_GREY, lw=1)
+        panel.set_xlabel("ceiling: sqrt of split-half reliability")
+    else:  # one response of each image has no halves
+        for place, area in enumerate(areas):
+            r = np.array([float(row["r"]) for row in of_area[area] if row["r"]])
+            if len(r):
+                # A fixed spread instead of random jitter: the same numbers give the same picture.
+                spread = 0.6 * (np.arange(len(r)) * 0.618 % 1) / len(areas)
+                x = (place + 0.2) / len(areas) + spread
+                panel.plot(x, r, ".", ms=4, alpha=0.6, color=colour[area], label=f"{area}: median {np.median(r):.2f}")
+        panel.set(xticks=[], xlabel="no ceiling: one response of each image is known,\nand no repeats")
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend(fontsize=7, loc="upper left")
     panel.set_ylabel("r of unseen images")
     panel.set_title("Predicted and measured responses", size=10)
     for number, area in enumerate(areas):

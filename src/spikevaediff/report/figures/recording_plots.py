@@ -8,6 +8,8 @@ from spikevaediff.recordings import quality
 from spikevaediff.report.figures.gallery import plt, png_of
 
 _GREY = "0.6"
+_NO_REPEATS = "one response of each\nimage, and no repeats"
+_NO_COUNTS = "responses are no counts"
 
 
 def quality_rows(judged: dict[str, Any]) -> list[dict[str, Any]]:
@@ -108,35 +110,42 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
                 panel.plot(x, quality.PUBLISHED_RELIABILITY[area][0], "D", color="black", ms=5)
         panel.set_title(heading, size=10)
         if not any(u[column] for u in units):
-            panel.text(0.5, 0.5, "not known: images were shown\nonce, or responses are no counts", ha="center")
-            panel.texts[-1].set_transform(panel.transAxes)
-    axes[0, 2].axhline(1, color=_GREY, lw=1)
-    axes[0, 2].set_yscale("log")
-    axes[0, 2].set_yticks([1, 2, 5, 10], ["1", "2", "5", "10"])
-    axes[0, 2].set_yticks([], minor=True)
+            counted = any(s.get("spikes", True) for s in sessions)
+            _unknown(panel, _NO_REPEATS if counted or column == "reliability" else _NO_COUNTS)
+        elif column == "fano":
+            panel.axhline(1, color=_GREY, lw=1)
+            panel.set_yscale("log")
+            panel.set_yticks([1, 2, 5, 10], ["1", "2", "5", "10"])
+            panel.set_yticks([], minor=True)
 
     panel = axes[1, 0]
     for offset, name, mark in ((-0.15, "signal", "s"), (0.15, "noise", "o")):
         panel.plot(place + offset, [mean_of(a, "correlations", name) for a in areas], mark, label=f"{name} correlation")
-    panel.axhline(0, color=_GREY, lw=1)
-    panel.legend(fontsize=8)
+    if np.isfinite([mean_of(a, "correlations", name) for a in areas for name in ("signal", "noise")]).any():
+        panel.axhline(0, color=_GREY, lw=1)
+        panel.legend(fontsize=8)
+    else:
+        _unknown(panel, _NO_REPEATS)
     panel.set_title("Correlations of pairs of units (mean)", size=10)
 
     panel = axes[1, 1]
     for area, colour in zip(areas, colours, strict=True):
-        if courses := [s["areas"][area]["course"] for s in sessions if s["areas"].get(area, {}).get("course")]:
+        ordered = [s for s in sessions if not _averaged(s)]
+        if courses := [s["areas"][area]["course"] for s in ordered if s["areas"].get(area, {}).get("course")]:
             course: np.ndarray = np.mean(courses, axis=0)
             panel.plot(np.arange(1, len(course) + 1), course, color=colour, label=area)
-    panel.axhline(1, color=_GREY, lw=1)
     panel.set_title("Response over the session, relative to its mean", size=10)
-    panel.set_xlabel("part of the session", size=9)
     if panel.get_legend_handles_labels()[0]:
+        panel.axhline(1, color=_GREY, lw=1)
+        panel.set_xlabel("part of the session", size=9)
         panel.legend(fontsize=7, ncols=3)
     else:
-        panel.text(0.5, 0.5, "not known: responses fall below 0", ha="center", transform=panel.transAxes)
+        averaged = all(map(_averaged, sessions))
+        _unknown(panel, "one response of each image,\nin no known order" if averaged else "responses fall below 0")
 
     panel = axes[1, 2]
-    panel.bar(place, [mean_of(a, "identity") for a in areas], color=colours)
+    decoded = [mean_of(a, "identity") for a in areas]
+    panel.bar(place, decoded, color=colours)
     for name, mark, offset in (("running", "^", 0.15), ("still", "v", -0.15)):
         accuracy = [mean_of(a, f"identity_{name}") for a in areas]
         if np.isfinite(accuracy).any():
@@ -149,14 +158,28 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
         panel.plot([], [], "<", color="C3", label=f"{anchor['decoder']}, {anchor['area']}")
         panel.plot([], [], "D", color="black", ms=5, label="the same, published")
     chance = sessions[0]["identity"]["chance"]
-    panel.axhline(chance, color=_GREY, lw=1, ls="--", label=f"chance {chance:.3f}")
-    panel.legend(fontsize=7)
+    if np.isfinite(decoded).any():
+        panel.axhline(chance, color=_GREY, lw=1, ls="--", label=f"chance {chance:.3f}")
+        panel.legend(fontsize=7)
+    else:
+        _unknown(panel, _NO_REPEATS)
     panel.set_title(f"Identity of {sessions[0]['identity']['n_classes']} conditions, one presentation", size=10)
     for panel in (axes[0, 0], axes[0, 1], axes[0, 2], axes[1, 0], axes[1, 2]):
         panel.set_xticks(place, areas, size=8)
         panel.set_xlim(-0.6, len(areas) - 0.4)
     figure.suptitle(title, size=12, weight="bold")
     return png_of(figure)
+
+
+def _averaged(session: dict[str, Any]) -> bool:
+    """One response of each image that is no count: a mean over presentations, whose order says nothing."""
+    return not session.get("spikes", True) and max(session.get("presentations_of_an_image", [2])) == 1
+
+
+def _unknown(panel: Any, reason: str) -> None:
+    """A panel without numbers says why, and has no axes that would look like some."""
+    panel.text(0.5, 0.5, f"not known: {reason}", ha="center", va="center", transform=panel.transAxes)
+    panel.set_axis_off()
 
 
 def onset(low: np.ndarray, chance: float) -> int | None:
@@ -195,9 +218,13 @@ def draw_curves(latency: list[dict[str, str]], counts: list[dict[str, str]], tit
         axes[0].set_xlabel(f"middle of a window of {width:.0f} ms, ms after onset")
         axes[0].legend(fontsize=7)
     else:
-        axes[0].text(0.5, 0.5, "not known: images were shown once", ha="center", transform=axes[0].transAxes)
+        _unknown(axes[0], _NO_REPEATS)
     axes[0].set_title("Identity of the image from one presentation\n(dashed: chance)", size=10)
     for axis, of in zip(axes[1:], ("units", "presentations"), strict=True):
+        axis.set_title(f"Two-way identification of predicted images\nover the number of {of} (dashed: chance)", size=10)
+        if of == "presentations" and {row["n"] for row in counts if row["of"] == of} <= {"1"}:
+            _unknown(axis, _NO_REPEATS)
+            continue
         for population in dict.fromkeys(row["population"] for row in counts):
             rows = [row for row in counts if row["population"] == population and row["of"] == of]
             n = [int(row["n"]) for row in rows]
@@ -213,7 +240,6 @@ def draw_curves(latency: list[dict[str, str]], counts: list[dict[str, str]], tit
         axis.axhline(0.5, color=_GREY, ls="--", lw=1)
         axis.legend(fontsize=8)
         axis.set_xlabel(f"number of {of}")
-        axis.set_title(f"Two-way identification of predicted images\nover the number of {of} (dashed: chance)", size=10)
     figure.suptitle(f"{title}; bands: 95 % over images and draws", size=12, weight="bold")
     return png_of(figure)
 
