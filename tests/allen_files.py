@@ -46,6 +46,7 @@ def manifest(
         "citation": ["nobody"],
         "base_url": base_url,
         "dandi": {"name": "DANDI 000021", "blobs": f"{base_url}blobs/"},
+        "facts": {},
         "session_file": "session_{session_id}/session_{session_id}.nwb",
         "sessions": sessions,
         "templates": {
@@ -55,6 +56,7 @@ def manifest(
             "width": size[1],
             "approximate_bytes": 3000,
             "sha256": {},
+            "fingerprints": [],
         },
     }
 

@@ -24,6 +24,7 @@ from spikevaediff.datasets import allen
 from spikevaediff.files import download
 from spikevaediff.files.download import size_text
 from spikevaediff.images import resize
+from spikevaediff.recordings import facts
 from spikevaediff.recordings.behaviour import read_pupil
 from spikevaediff.recordings.pseudo_population import concatenate
 from spikevaediff.recordings.spike_counts import read_responses
@@ -468,6 +469,72 @@ def test_a_session_replaced_while_it_is_read_is_read_from_dandi(
     assert one == other
 
 
+FACTS = {"presentations": 21, "images": 6, "repeats": "3 to 3", "blanks": 3, "recorded units": 20, "units": 16}
+# Of each area, one unit in five fails: by violations, by its cutoff, by its presence, or as noise.
+AREAS = "CA1 4, LGd 4, VISl 4, VISp 4"
+
+
+@pytest.mark.parametrize("fetch", ["https", "stream"])
+def test_what_is_known_of_sessions_and_scenes_is_compared_and_printed(
+    data: Path, cache: Path, published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fetch: str
+) -> None:
+    change(data, "facts", value=FACTS)
+    change(data, "sessions", 0, "facts", value={"areas": AREAS})
+    scenes = [Image.open(published / f"natural_scene_templates/natural_scene_{n}.tiff") for n in range(N_IMAGES)]
+    known = facts.fingerprints(np.stack([np.asarray(scene.resize((31, 31))) for scene in scenes]))  # another copy
+    change(data, "templates", "fingerprints", value=known)
+    allen.acquire(data, tmp_path / "out", **OPTIONS | {"fetch": fetch, "sessions": SESSIONS})
+    said = capsys.readouterr().err
+    assert "natural scenes: in their places 6 as expected\n" in said
+    expected = "number 700000001, presentations 21, images 6, repeats 3 to 3, blanks 3, recorded units 20, units 16, "
+    assert f"session 700000001: {expected}areas {AREAS} as expected\n" in said
+    assert (
+        f"session 700000002: {expected.replace('1, p', '2, p').strip(', ')} as expected; areas {AREAS} not known"
+        in said
+    )
+
+
+@pytest.mark.parametrize(("name", "value", "found"), [("units", 17, 16), ("repeats", "50 to 50", "3 to 3")])
+def test_a_session_that_is_not_as_it_is_known_stops_before_anything_is_written(
+    data: Path, cache: Path, tmp_path: Path, name: str, value: int | str, found: int | str
+) -> None:
+    change(data, "facts", value=FACTS | {name: value})
+    message = f"session 700000001 is not as it is known: {name} is {found}, expected {value}. Its files were altered"
+    with pytest.raises(ValueError, match=message):
+        allen.acquire(data, tmp_path / "out", **OPTIONS)
+    assert not list((tmp_path / "out").rglob("*.*"))
+
+
+def test_scenes_in_another_order_are_found_out(data: Path, cache: Path, published: Path, tmp_path: Path) -> None:
+    shutil.copytree(published, cache)
+    scenes = cache / "natural_scene_templates"
+    pixels = [np.asarray(Image.open(scenes / f"natural_scene_{n}.tiff")) for n in range(N_IMAGES)]
+    change(data, "templates", "fingerprints", value=facts.fingerprints(np.stack(pixels)))
+    (scenes / "natural_scene_2.tiff").rename(tmp_path / "2")
+    (scenes / "natural_scene_4.tiff").rename(scenes / "natural_scene_2.tiff")
+    (tmp_path / "2").rename(scenes / "natural_scene_4.tiff")
+    with pytest.raises(ValueError, match="natural scenes is not as it is known: in their places is 4, expected 6"):
+        allen.acquire(data, tmp_path / "out", **OPTIONS)
+
+
+def test_the_fingerprints_of_the_project_know_the_scenes_in_their_order() -> None:
+    """35 scenes, cut from figures of another publication."""
+    path = ROOT.parent / "shared/data/allen_natural_scenes/scenes35_216px.npz"
+    if not path.is_file():
+        pytest.skip("the scenes are not in this repository")
+    with np.load(path) as tiles:
+        pixels, frame = tiles["images"], tiles["frame"]
+    known = allen.read_manifest(ROOT / "vendor/data/allen/manifest.json")["templates"]["fingerprints"]
+    assert len(known) == len(set(known)) == 118
+    shown = np.zeros((118, 216, 216), np.uint8)
+    shown[frame] = pixels
+    black = facts.n_in_order(np.zeros_like(shown), known)
+    assert black == 0
+    assert facts.n_in_order(shown, known) == 35
+    shown[frame] = np.roll(pixels, 1, axis=0)
+    assert facts.n_in_order(shown, known) == 0
+
+
 def test_captions_that_the_user_wrote_are_passed_on(data: Path, cache: Path, tmp_path: Path) -> None:
     (data / "captions.csv").write_text('image_id,caption\n2,"A dog, asleep."\n0,Trees.\n')
     allen.acquire(data, tmp_path / "out", **OPTIONS)
@@ -587,5 +654,9 @@ def test_the_manifest_of_the_project_lists_the_sessions_and_scenes_that_there_ar
     templates = manifest["templates"]
     assert (templates["n_images"], templates["height"], templates["width"]) == (118, 918, 1174)
     assert manifest["base_url"].startswith("https://")
+    assert manifest["facts"] == {"presentations": 119 * 50, "images": 118, "repeats": "50 to 50", "blanks": 50}
+    areas = known[791319847]["facts"]["areas"].split(", ")
+    assert areas == sorted(areas)
+    assert sum(int(area.split()[1]) for area in areas) == known[791319847]["facts"]["units"] == 555
     assert "terms-of-use" in manifest["licence"]
     assert any("Siegle" in text for text in manifest["citation"])

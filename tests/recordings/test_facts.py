@@ -2,7 +2,9 @@
 
 import hashlib
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from spikevaediff.recordings import facts
 
@@ -29,3 +31,23 @@ def test_the_hash_of_an_order_is_that_of_the_hashes_one_after_the_other() -> Non
     assert facts.order_of([b"one", b"two"]) == hashlib.sha256(inner).hexdigest()
     assert facts.order_of([b"two", b"one"]) != facts.order_of([b"one", b"two"])
     assert facts.order_of([b"onetwo", b""]) != facts.order_of([b"one", b"two"])
+
+
+def test_a_picture_is_known_again_at_another_size_and_place_by_place() -> None:
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 6, 8), np.uint8)
+    sizes = [(120, 90), (31, 31)]
+    large, small = (
+        np.stack([np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BICUBIC)) for one in coarse])
+        for size in sizes
+    )
+    known = facts.fingerprints(small)
+    assert all(len(bytes.fromhex(each)) == 8 for each in known)
+    assert facts.n_in_order(large, known) == 9
+    assert facts.n_in_order(large[[1, 0, *range(2, 9)]], known) == 7
+    assert facts.n_in_order(large, [known[0]] * 9) == 0  # like nine at once is like none
+
+
+def test_the_bits_of_a_fingerprint_are_the_parts_above_the_median() -> None:
+    ramp = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)
+    assert facts.fingerprints(ramp) == ["00000000ffffffff"]
+    assert facts.fingerprints(255 - ramp) == ["ffffffff00000000"]

@@ -33,13 +33,14 @@ from spikevaediff.files.atomic import alone, replacing
 from spikevaediff.files.download import File, download_all, sha256_of, size_text
 from spikevaediff.files.remote_file import RemoteError, RemoteFile
 from spikevaediff.images import check_size, resize
-from spikevaediff.recordings import allensdk_environment, nwb_extract
-from spikevaediff.recordings.nwb import read_presentations
+from spikevaediff.recordings import allensdk_environment, facts, nwb_extract, session_file, unit_filter
+from spikevaediff.recordings.nwb import read_presentations, read_units
 from spikevaediff.recordings.session_file import Source
 from spikevaediff.records import BLANK, Stimuli, few
 
 SOURCE = "Allen Visual Coding Neuropixels"
 N_AT_ONCE = 4  # connections; Amazon's servers give one no more than a share of a fast line
+_ALLENSDK = unit_filter.Limits(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95)
 _WAYS = ("https", "stream", "allensdk")
 
 
@@ -107,6 +108,9 @@ def acquire(
         _check(item, manifest["dandi"]["name"])
     templates = [item for item in wanted if item.image_id is not None]
     stimuli = read_templates(manifest, templates, size_px)
+    if known := manifest["templates"]["fingerprints"]:
+        n = facts.n_in_order(stimuli.pixels, known)
+        facts.check("natural scenes", {"in their places": n}, {"in their places": len(known)})
     sources = {}
     with replacing(out_dir / "sessions", folder=True) as folder:
         for item in wanted:
@@ -114,10 +118,12 @@ def acquire(
                 path = folder / f"{item.session_id}.nwb"
                 if item in in_parts:
                     sources[item.file] = _extract_in_parts(manifest, item, path, margin_s, stimuli)
-                    continue
-                _check_session(item.path, item.session_id, stimuli)
-                nwb_extract.extract(item.path, path, margin_s=margin_s)
-            sources[item.file] = _source(item)
+                else:
+                    _check_session(item.path, item.session_id, stimuli)
+                    nwb_extract.extract(item.path, path, margin_s=margin_s)
+                _check_facts(path, item.session_id, manifest)
+            if item not in in_parts:
+                sources[item.file] = _source(item)
         _write_sources(manifest, sources, folder / "sources.json")
     stimuli.save(out_dir / "images.npz")
     given.save(out_dir / "captions_given.csv")
@@ -155,9 +161,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error})") from error
     keys = {
-        "": {"base_url", "dandi", "session_file", "sessions", "templates", "licence", "citation"},
+        "": {"base_url", "dandi", "facts", "session_file", "sessions", "templates", "licence", "citation"},
         "dandi": {"name", "blobs"},
-        "templates": {"file", "n_images", "height", "width", "approximate_bytes", "sha256"},
+        "templates": {"file", "n_images", "height", "width", "approximate_bytes", "sha256", "fingerprints"},
         "sessions": {"session_id", "bytes", "sha256", "dandi_blob", "at_chance"},
     }
     tables = [("", manifest), *((name, manifest.get(name, {})) for name in ("dandi", "templates"))]
@@ -399,6 +405,29 @@ def _check_session(path: Source, session_id: int, stimuli: Stimuli) -> None:
             f"session {session_id} does not show image {few(lacking)} ({len(lacking)} of "
             f"{len(stimuli.image_id)} scenes); leave the session out"
         )
+
+
+def _check_facts(path: Path, session_id: int, manifest: dict[str, Any]) -> None:
+    """Compare the extract of a session with what is known of all sessions, and of this one."""
+    units, criteria = read_units(path)
+    passes = np.logical_and.reduce([*criteria.values(), *unit_filter.met(units, _ALLENSDK).values()])
+    areas, n = np.unique(units.area[passes], return_counts=True)
+    with session_file.opened(path) as file:
+        image_id = session_file.whole(file, session_file.PRESENTATIONS, "frame")
+    images, repeats = np.unique(image_id[image_id != BLANK], return_counts=True)
+    found: dict[str, facts.Fact] = {
+        "number": int(units.session_id[0]),
+        "presentations": len(image_id),
+        "images": len(images),
+        "repeats": f"{repeats.min()} to {repeats.max()}",
+        "blanks": int(np.sum(image_id == BLANK)),
+        "recorded units": len(units),
+        "units": int(passes.sum()),
+        "areas": ", ".join(f"{area} {count}" for area, count in zip(areas.tolist(), n.tolist(), strict=True)),
+    }
+    (row,) = (row for row in manifest["sessions"] if row["session_id"] == session_id)
+    known = dict.fromkeys(found) | {"number": session_id} | manifest["facts"] | row.get("facts", {})
+    facts.check(f"session {session_id}", found, known)
 
 
 def _given_captions(path: Path, manifest: dict[str, Any]) -> Captions:
