@@ -486,12 +486,9 @@ def test_what_is_known_of_sessions_and_scenes_is_compared_and_printed(
     allen.acquire(data, tmp_path / "out", **OPTIONS | {"fetch": fetch, "sessions": SESSIONS})
     said = capsys.readouterr().err
     assert "natural scenes: in their places 6 as expected\n" in said
-    expected = "number 700000001, presentations 21, images 6, repeats 3 to 3, blanks 3, recorded units 20, units 16, "
-    assert f"session 700000001: {expected}areas {AREAS} as expected\n" in said
-    assert (
-        f"session 700000002: {expected.replace('1, p', '2, p').strip(', ')} as expected; areas {AREAS} not known"
-        in said
-    )
+    held = "presentations 21, images 6, repeats 3 to 3, blanks 3, recorded units 20, units 16"
+    assert f"session 700000001: number 700000001, {held}, areas {AREAS} as expected\n" in said
+    assert f"session 700000002: number 700000002, {held} as expected; areas {AREAS} not known before\n" in said
 
 
 @pytest.mark.parametrize(("name", "value", "found"), [("units", 17, 16), ("repeats", "50 to 50", "3 to 3")])
@@ -526,10 +523,8 @@ def test_the_fingerprints_of_the_project_know_the_scenes_in_their_order() -> Non
         pixels, frame = tiles["images"], tiles["frame"]
     known = allen.read_manifest(ROOT / "vendor/data/allen/manifest.json")["templates"]["fingerprints"]
     assert len(known) == len(set(known)) == 118
-    shown = np.zeros((118, 216, 216), np.uint8)
+    shown = pixels[np.arange(118) % len(pixels)]  # in the other places, a picture that belongs elsewhere
     shown[frame] = pixels
-    black = facts.n_in_order(np.zeros_like(shown), known)
-    assert black == 0
     assert facts.n_in_order(shown, known) == 35
     shown[frame] = np.roll(pixels, 1, axis=0)
     assert facts.n_in_order(shown, known) == 0
