@@ -450,6 +450,19 @@ def test_parts_that_nobody_gives_end_in_one_line(data: Path, bucket: Bucket, cac
     assert not list((tmp_path / "out").glob("sessions/*"))
 
 
+def test_files_that_a_run_needs_are_those_that_it_reads_as_a_whole(
+    data: Path, bucket: Bucket, cache: Path, published: Path
+) -> None:
+    scenes = {cache / f"natural_scene_templates/natural_scene_{image_id}.tiff" for image_id in range(N_IMAGES)}
+    of_https, of_stream = (allen.cached(data, **options) for options in (OPTIONS, STREAM))
+    assert {file.path for file in of_https} == scenes | {cache / NWB}
+    (session,) = (file for file in of_https if file.path == cache / NWB)
+    assert (session.url, session.others) == (bucket.url + NWB, (bucket.url + BLOB,))
+    assert {file.path for file in of_stream} == scenes
+    shutil.copytree(published, cache)
+    assert {file.path for file in allen.cached(data, **STREAM)} == scenes | {cache / NWB}
+
+
 def test_a_session_replaced_while_it_is_read_is_read_from_dandi(
     data: Path, bucket: Bucket, cache: Path, tmp_path: Path
 ) -> None:

@@ -129,10 +129,12 @@ def acquire(
     given.save(out_dir / "captions_given.csv")
 
 
-def cached(data_dir: Path, *, sessions: Sequence[int] | int | str, **others: Any) -> list[File]:
+def cached(data_dir: Path, *, sessions: Sequence[int] | int | str, fetch: str, **others: Any) -> list[File]:
     """The files of the user's cache that `acquire` reads with these options, there or not."""
     manifest = read_manifest(Path(data_dir) / "manifest.json")
     items = _wanted(manifest, choose(manifest, sessions), cache_dir() / "allen")
+    # A session that is read in parts is no file here, unless all of it is here anyway.
+    items = [item for item in items if fetch != "stream" or item.session_id is None or item.path.is_file()]
     copies = [(item.copy,) if item.copy else () for item in items]
     return [File(i.url, i.path, i.n_bytes, i.sha256, i.about, others) for i, others in zip(items, copies, strict=True)]
 
