@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     checking = commands.add_parser(
         "check-data",
         help="all that is wrong with a folder of recordings of your own, at once",
-        description="Reads a folder of the plain format (README, Your own recording) and lists every problem.",
+        description="Reads a folder of the plain format (docs/recordings.md) and lists every problem.",
     )
     checking.add_argument("folder", metavar="FOLDER", help="such as vendor/data/mine")
     checking.set_defaults(run=_check_data)

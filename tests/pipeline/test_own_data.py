@@ -127,4 +127,4 @@ def test_quality_and_curves_say_what_they_know(v4: Path, two_photon: Path) -> No
 
 
 def test_the_plain_format_is_what_the_readme_says() -> None:
-    assert "module: plain" in (ROOT / "README.md").read_text()
+    assert "module: plain" in (ROOT / "docs/recordings.md").read_text()

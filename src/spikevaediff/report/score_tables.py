@@ -1,0 +1,84 @@
+"""The tables of scores in README.md and docs/scores.md: python -m spikevaediff.report.score_tables writes them anew.
+
+The simulated session's numbers are those of metrics/metrics.json. Those of real recordings, whose results Git does not
+keep, stand in docs/real_scores.json, with the command that gave them.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from spikevaediff.files.atomic import replacing
+
+# Runs and scores of the short table, in words that need no explanation.
+RUNS = {
+    "posterior": "mean of the posterior samples",
+    "posterior_sample": "one sample",
+    "diffusion": "second stage",
+    "posterior_control": "the same without the brain: control",
+    "ceiling": "true latents decoded: ceiling",
+}
+SCORES = {
+    "pixcorr": "PixCorr ↑",
+    "alexnet2": "AlexNet-2 ↑",
+    "alexnet5": "AlexNet-5 ↑",
+    "efficientnet_lite0": "EfficientNet ↓",
+}
+FALL = {"lpips", "efficientnet_lite0"}  # the smaller the better
+Means = dict[str, dict[str, float]]
+
+
+def short(sessions: dict[str, Means]) -> str:
+    """A few runs of every session in a Markdown table, and the share of unseen images identified.
+
+    Parameters
+    ----------
+    sessions : dict
+        What a session is -> run -> score -> mean, as metrics.json has them for one data set.
+    """
+    lines = [f"| | {' | '.join(SCORES.values())} |", "|" + "---|" * (len(SCORES) + 1)]
+    for what, means in sessions.items():
+        identified = means.get("identification", {})
+        share = f"; {identified['top1_all']:.0%} of unseen images identified" if "top1_all" in identified else ""
+        lines.append(f"| **{what}**{share} | | | | |")
+        for run, words in RUNS.items():
+            if run in means:
+                cells = [f"{means[run][name]:.2f}" if name in means[run] else "" for name in SCORES]
+                lines.append(f"| {words} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def every(means: Means) -> str:
+    """All runs and all scores of one session in a Markdown table; arrows point to better."""
+    names = list(dict.fromkeys(name for of_run in means.values() for name in of_run))
+    heads = [name if name == "top1_chance" else f"{name} {'↓' if name in FALL else '↑'}" for name in names]
+    lines = [f"| run | {' | '.join(heads)} |", "|" + "---|" * (len(names) + 1)]
+    lines += [f"| {run} | {' | '.join(str(m.get(name, '')) for name in names)} |" for run, m in means.items()]
+    return "\n".join(lines)
+
+
+def put(path: Path, name: str, table: str) -> None:
+    """Replace what stands between the marks of a table in a page."""
+    text, n = re.subn(
+        rf"(<!-- table:{name} -->\n).*?(<!-- /table:{name} -->)",
+        lambda found: f"{found[1]}{table}\n{found[2]}",
+        path.read_text(encoding="utf-8"),
+        flags=re.DOTALL,
+    )
+    if n != 1:
+        raise ValueError(f"{path} has {n} tables marked {name}, expected one")
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def main(root: Path = Path()) -> None:
+    """Write both tables."""
+    simulated = json.loads((root / "metrics/metrics.json").read_text(encoding="utf-8"))["simulated"]
+    real = json.loads((root / "docs/real_scores.json").read_text(encoding="utf-8"))
+    sessions = {"Simulated session, 118 images": simulated} | {one["what"]: one["means"] for one in real}
+    put(root / "README.md", "short", short(sessions))
+    put(root / "docs/scores.md", "scores", every(simulated))
+
+
+if __name__ == "__main__":
+    main()
