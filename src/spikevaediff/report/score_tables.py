@@ -1,7 +1,7 @@
-"""The tables of scores in README.md and docs/scores.md: python -m spikevaediff.report.score_tables writes them anew.
+"""The tables of scores in README.md and docs/: python -m spikevaediff.report.score_tables writes them anew.
 
-The simulated session's numbers are those of metrics/metrics.json. Those of real recordings, whose results Git does not
-keep, stand in docs/real_scores.json, with the command that gave them.
+The simulated session's numbers are those of metrics/metrics.json. Those of macaque V4, whose results Git does not keep,
+stand in docs/cowley-v4.json, with the command that gave them.
 """
 
 import json
@@ -72,12 +72,17 @@ def put(path: Path, name: str, table: str) -> None:
 
 
 def main(root: Path = Path()) -> None:
-    """Write both tables."""
+    """Write the tables of all pages."""
     simulated = json.loads((root / "metrics/metrics.json").read_text(encoding="utf-8"))["simulated"]
-    real = json.loads((root / "docs/real_scores.json").read_text(encoding="utf-8"))
-    sessions = {"Simulated session, 118 images": simulated} | {one["what"]: one["means"] for one in real}
+    real = json.loads((root / "docs/cowley-v4.json").read_text(encoding="utf-8"))
+    sessions = {
+        "Simulated spikes: 333 units of the mouse's visual system, 118 photographs": simulated,
+        "Real spikes: 89 units of macaque V4, 118 photographs": real["201025"]["means"],
+    }
     put(root / "README.md", "short", short(sessions))
     put(root / "docs/scores.md", "scores", every(simulated))
+    for session, of_session in real.items():
+        put(root / "docs/cowley-v4.md", session, every(of_session["means"]))
 
 
 if __name__ == "__main__":
