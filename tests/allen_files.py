@@ -7,14 +7,17 @@ leave alone (other stimuli, optotagging, waveforms, amplitudes, raw gaze).
 import csv
 import hashlib
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import pytest
 from PIL import Image
 
+from spikevaediff.recordings import allensdk_environment
 from spikevaediff.recordings.nwb_writer import Recording, write
 
 HEIGHT, WIDTH = 46, 59  # the aspect of 918 x 1174
@@ -231,3 +234,15 @@ def project_tables(cache: Path, number: int) -> None:
         table("units.csv", {**listed, "quality": units["quality"].asstr()[:], **metrics})
         fano = {"ecephys_unit_id": units["id"][:], "fano_ns": np.ones(len(units["id"]))}
         table(f"session_{number}/session_{number}_analysis_metrics.csv", fano)
+
+
+def read_by_allensdk(path: Path, out: Path) -> dict[str, np.ndarray]:
+    """What allensdk reads from a session file, in its own environment; skips the test where that cannot be built."""
+    try:
+        command = allensdk_environment.command("read", str(path), str(out))
+    except OSError as error:
+        pytest.skip(str(error))
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    assert run.returncode == 0, run.stderr
+    with np.load(out) as found:
+        return {name: found[name] for name in found.files}

@@ -1,7 +1,6 @@
 """Extracts of session files: whatever is counted in them is what is counted in the whole file, by three readers."""
 
 import hashlib
-import subprocess
 import time
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from spikevaediff.recordings import allensdk_environment, behaviour, session_file, sessions
+from spikevaediff.recordings import behaviour, session_file, sessions
 from spikevaediff.recordings.nwb import read_presentations
 from spikevaediff.recordings.nwb_extract import extract, kept_intervals
 from spikevaediff.recordings.spike_counts import read_responses
@@ -150,27 +149,11 @@ def test_pynwb_opens_the_extract(part: Path) -> None:
         assert len(file.units) == 40
 
 
-@pytest.fixture
-def allensdk(tmp_path: Path):  # type: ignore[no-untyped-def]
-    """allensdk in its own environment, as a function from a session file to what it reads."""
-
-    def reads(path: Path) -> dict[str, np.ndarray]:
-        out = tmp_path / f"{path.stem}.npz"
-        try:
-            command = allensdk_environment.command("read", str(path), str(out))
-        except OSError as error:
-            pytest.skip(str(error))
-        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
-        assert run.returncode == 0, run.stderr
-        with np.load(out) as found:
-            return {name: found[name] for name in found.files}
-
-    return reads
-
-
 @pytest.mark.slow
-def test_what_allensdk_reads_from_the_recording_is_what_the_extract_holds(whole: Path, part: Path, allensdk) -> None:  # type: ignore[no-untyped-def]
-    theirs, of_extract = allensdk(whole), allensdk(part)
+def test_what_allensdk_reads_from_the_recording_is_what_the_extract_holds(
+    whole: Path, part: Path, tmp_path: Path
+) -> None:
+    theirs, of_extract = (allen_files.read_by_allensdk(path, tmp_path / f"{path.stem}.npz") for path in (whole, part))
     ours = read_responses(part, **OPTIONS | {"limits": LIMITS} | {"windows_s": WINDOWS_S[:2]})
     shown, (unit_id, ccf_um, probe_id) = read_presentations(part), places(part)
     running, pupil = behaviour.read_running_speed(part), behaviour.read_pupil(part)

@@ -1,16 +1,15 @@
 """Session files: the same bytes each time, the layout of real ones, and three readers that agree."""
 
-import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import allen_files
 import h5py
 import numpy as np
 import pytest
 
 from spikevaediff.datasets.simulation.simulator import AREAS, simulate
-from spikevaediff.recordings import allensdk_environment
 from spikevaediff.recordings.nwb_writer import Recording, write
 from spikevaediff.recordings.spike_counts import read_responses
 from spikevaediff.recordings.unit_filter import Limits
@@ -172,23 +171,16 @@ def test_pynwb_opens_the_file_and_reads_the_same_spikes(recording: Recording, pa
 def test_allensdk_reads_the_same_units_presentations_and_counts(
     recording: Recording, path: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "found.npz"
-    try:
-        command = allensdk_environment.command("read", str(path), str(out))
-    except OSError as error:
-        pytest.skip(str(error))
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
-    assert run.returncode == 0, run.stderr
+    found = allen_files.read_by_allensdk(path, tmp_path / "found.npz")
     units, presentations, counts = _expected(recording)
-    with np.load(out) as found:
-        assert len(found["unit_id"]) == len(units) == sum(area.n_units for area in AREAS.values())
-        names, n = np.unique(found["area"], return_counts=True)
-        assert dict(zip(names.tolist(), n.tolist(), strict=True)) == {a: AREAS[a].n_units for a in AREAS}
-        assert np.array_equal(found["frame"], recording.image_id[presentations])
-        order, ours = np.argsort(found["unit_id"]), np.argsort(recording.units["id"][units])
-        assert np.array_equal(found["unit_id"][order], recording.units["id"][units][ours])
-        for number in range(len(WINDOWS_S)):
-            assert np.array_equal(found[f"counts_{number}"][:, order], counts[:, ours, number])
+    assert len(found["unit_id"]) == len(units) == sum(area.n_units for area in AREAS.values())
+    names, n = np.unique(found["area"], return_counts=True)
+    assert dict(zip(names.tolist(), n.tolist(), strict=True)) == {a: AREAS[a].n_units for a in AREAS}
+    assert np.array_equal(found["frame"], recording.image_id[presentations])
+    order, ours = np.argsort(found["unit_id"]), np.argsort(recording.units["id"][units])
+    assert np.array_equal(found["unit_id"][order], recording.units["id"][units][ours])
+    for number in range(len(WINDOWS_S)):
+        assert np.array_equal(found[f"counts_{number}"][:, order], counts[:, ours, number])
 
 
 def test_a_missing_spike_train_is_refused(recording: Recording, tmp_path: Path) -> None:
