@@ -2,6 +2,7 @@
 
 import itertools
 import time
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -439,3 +440,33 @@ def test_ten_thousand_draws_of_118_images_take_less_than_a_second_a_metric() -> 
         statistics.p_value(matrix, fold, drawn, larger_is_better=True)
         statistics.interval_of_pairs(matrix, counts, 1.0)
     assert time.process_time() - started < 10
+
+
+def test_draws_are_the_same_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    fold, wins = np.arange(24) % 4, (np.random.default_rng([6]).normal(size=(24, 24)) > 0).astype(np.float64)
+    found = []
+    for block in (24, 24 * 7, 1 << 20):
+        monkeypatch.setattr(statistics, "_BLOCK", block)
+        drawn, counts = statistics.pairings(fold, n_draws=300, seed=2), statistics.resampled(24, n_draws=300, seed=2)
+        p = statistics.p_value(wins, fold, drawn, larger_is_better=True)
+        found.append(
+            (drawn.tolist(), counts.tolist(), p, *np.round(statistics.interval_of_pairs(wins, counts, 1.2), 12))
+        )
+    assert found[0] == found[1] == found[2]
+    # As numpy draws them all at once.
+    whole = np.random.default_rng([2]).multinomial(24, np.full(24, 1 / 24), size=300)
+    assert found[0][1] == whole.tolist()
+
+
+def test_a_thousand_images_need_a_hundred_megabytes() -> None:
+    fold, matrix = np.arange(1000) % 10, np.random.default_rng([7]).normal(size=(1000, 1000))
+    tracemalloc.start()
+    drawn, counts = (
+        statistics.pairings(fold, n_draws=10_000, seed=0),
+        statistics.resampled(1000, n_draws=10_000, seed=0),
+    )
+    statistics.p_value(matrix, fold, drawn, larger_is_better=True)
+    statistics.interval_of_pairs(matrix, counts, 1.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # 65 MB; with draws in eight bytes 320 MB
