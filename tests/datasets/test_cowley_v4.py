@@ -299,7 +299,7 @@ def rewritten(data: Path, cache: Path, kind: str, write: Any) -> None:
         (np.ones((6, 10, 2)), r"is float64 \(6, 10, 2\), expected float64 \(unit, image\)"),
         (np.ones((6, 10), np.float32), r"is float32 \(6, 10\), expected float64"),
         (np.full((6, 10), -1.0), "holds -1 and more that are no spike counts"),
-        (np.full((6, 10), np.nan), "image 1, 2, 3, 4, 5, 6, 7, 8 has no response"),
+        (np.full((6, 10), np.nan), "image 1, 2, 3, 4, 5, 6, 7, 8, ... has no response"),
         (np.where(np.eye(6, 10, dtype=bool), np.nan, 1.0), "units differ in which presentations"),
         (np.ones((6, 9)), "session 1 has responses to 9 images, and 10 pictures"),
     ],
