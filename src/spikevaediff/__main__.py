@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from ruamel.yaml.error import YAMLError
 
-from loading.machine import out_of_memory
+from loading.machine import out_of_memory, processors
 from spikevaediff import threads
 from spikevaediff.files import assets
 from spikevaediff.files.download import size_text
@@ -76,6 +76,15 @@ def _parser() -> argparse.ArgumentParser:
     unpacking = actions.add_parser("unbundle", help="put the files of such an archive into the user's cache, checked")
     unpacking.add_argument("file", metavar="FILE", type=Path, help="as written by bundle")
     unpacking.set_defaults(run=_unbundle)
+    planning = commands.add_parser(
+        "plan",
+        help="what a run will fetch, write and take here, before it begins",
+        description="Downloads, disk, memory and time of a run with params.yaml of this checkout, and what would fit "
+        "where something does not (exit status 1). Probes this machine for seconds, fetches nothing.",
+    )
+    _add_settings(planning)
+    planning.add_argument("--all", action="store_true", help="also list files that are there")
+    planning.set_defaults(run=_plan)
     predicting = commands.add_parser("predict", help="apply a saved fit to new responses of the same units")
     predicting.add_argument(
         "fit", metavar="FIT", help="npz of spikevaediff.regression.new_responses.with_context(...).save"
@@ -202,6 +211,47 @@ def _bundle(chosen: argparse.Namespace) -> int:
     if absent := [need.name for need in wanted if need not in packed]:
         print(f"not in it, since a run does without (metrics are absent): {', '.join(absent)}")
     return 0
+
+
+def _plan(chosen: argparse.Namespace) -> int:
+    from spikevaediff.tools import needs, plan  # seconds of importing torch
+
+    root = Path.cwd()
+    params = needs.parameters(root, chosen.settings)
+    device = params["compute"]["device"]
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    wanted = needs.needs(params, root)  # refused before the probe, where parameters name what does not exist
+    with Console(stderr=True).status("probing this machine"):
+        found = plan.plan(params, root, speed=plan.measured(params, device), device=device)
+    console = Console()
+    table = Table(title=f"files of dataset={params['dataset']}, model={params['model']}", title_justify="left")
+    for column in ("file", "size", "state", "used for"):
+        table.add_column(column, overflow="fold")
+    for file in plan.grouped(wanted if chosen.all else [need for need in wanted if need.state != "have"]):
+        table.add_row(*map(escape, file))
+    if table.row_count:
+        console.print(table)
+    for state in ("have", "need", "damaged"):
+        some = [need for need in wanted if need.required and need.state == state]
+        if some or state != "damaged":
+            print(f"{state} {len(some)} files, {size_text(sum(need.n_bytes for need in some))}")
+    for what, (folder, n_bytes, left) in found.disk.items():
+        print(f"{what}: {size_text(n_bytes)} to {folder}, {size_text(left)} free")
+    table = Table(title=f"stages on {device}, {processors()} processors", title_justify="left")
+    for column in ("stage", "runs", "time", "memory at most", "known from"):
+        table.add_column(column)
+    for row in plan.lines(found):
+        table.add_row(*row)
+    console.print(table)
+    print(f"about {plan.time_text(found.seconds)} in all, when nothing comes from the cache and nothing else runs here")
+    most = size_text(max(stage.memory for stage in found.stages))
+    print(f"{most} of memory at most, {size_text(found.memory_free)} free")
+    for problem in found.problems:
+        print(f"does not fit: {problem}", file=sys.stderr)
+    return 1 if found.problems else 0
 
 
 def _unbundle(chosen: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ruamel.yaml import YAML
 
 from spikevaediff import datasets as datasets_package
-from spikevaediff.evaluation import protocols, scores
+from spikevaediff.evaluation import looking, protocols
 from spikevaediff.files import assets
 from spikevaediff.files.download import File, download_all
 
@@ -71,17 +71,16 @@ def parameters(root: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
     params = yaml.load(path)
     for setting in settings:
         name, equals, value = setting.partition("=")
-        *above, key = name.split(".")
+        adds = name.startswith("+")  # as for DVC: +key is new, ++key new or not
+        *above, key = name.lstrip("+").split(".")
         section = params
         for part in above:
             section = section.get(part) if isinstance(section, dict) else None
         if not equals:
             raise ValueError(f"-S {setting}: expected KEY=VALUE, such as -S model=published")
-        if not isinstance(section, dict) or key not in section:
-            there = (
-                f"; {'.'.join(above) or 'it'} has {', '.join(map(str, section))}" if isinstance(section, dict) else ""
-            )
-            raise ValueError(f"-S {setting}: params.yaml has no {name}{there}")
+        if not isinstance(section, dict) or (key not in section and not adds):
+            there = ", ".join(map(str, section)) if isinstance(section, dict) else "no keys"
+            raise ValueError(f"-S {setting}: params.yaml has no {name}; {'.'.join(above) or 'it'} has {there}")
         section[key] = yaml.load(value)
     return params
 
@@ -208,4 +207,4 @@ def _of_metrics(params: Mapping[str, Any]) -> Iterable[str]:
     protocol = protocols.named(params["evaluate"]["protocol"])
     for metric in params["evaluate"]["metrics"]:
         if not protocol.metrics or metric in protocol.metrics:
-            yield from scores.weights_of(metric, protocol)
+            yield from looking.weights_of(metric, protocol)

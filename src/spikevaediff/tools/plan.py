@@ -1,0 +1,398 @@
+"""What a run will take on this machine, before it begins: `spikevaediff plan`.
+
+Downloads and disk follow from the table of assets, the manifests of data sets and the sizes of what stages write. Time
+of the networks comes from a probe of this machine (probe.py) times how often each is applied; that of all other stages
+from a recorded run of the embedded data set, times how much slower this machine multiplies matrices than the recorded
+one, times how many images, folds or targets there are. Memory is what stages were measured to take there, and the
+networks' own plans (vdvae.memory, versatile_diffusion.memory). It is an estimate: docs/plan.md says how far it was off.
+"""
+
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from loading.machine import free_memory, processors
+from spikevaediff.files import assets
+from spikevaediff.files.download import size_text
+from spikevaediff.parameters.of_space import of_space, spaces
+from spikevaediff.tools import probe
+from spikevaediff.tools.needs import Need, dataset, needs
+from vdvae import memory as of_vdvae
+from vdvae.config import CONFIGS
+from versatile_diffusion import memory as of_diffusion
+from versatile_diffusion.config import AUTOENCODERS, UNETS
+
+# The recorded run: 118 images, 418 units, ten folds, 1200 library images, two processors (Intel Xeon with AVX-512).
+N_IMAGES, N_UNITS, N_FOLDS, N_LIBRARY = 118, 418, 10, 1200
+MATRIX_S = 0.16  # of probe.matrix_s there
+OVERHEAD_S = 3.9  # beside every stage: DVC looks at files and writes dvc.lock
+START_S = 1.5  # Python and imports, part of what stages say they took
+# stage: seconds beside START_S, peak memory in MB, what both grow with
+RECORDED: dict[str, tuple[float, int, str]] = {
+    "start": (0.0, 120, "nothing"),
+    "acquire": (2.7, 340, "images"),
+    "captions": (0.0, 100, "images"),
+    "responses": (0.2, 120, "sessions"),
+    "quality": (11.4, 280, "sessions"),
+    "split": (0.1, 130, "images"),
+    "encode": (13.0, 1210, "encoders"),
+    "library": (2.8, 360, "library"),
+    "library_responses": (9.7, 680, "encoders"),
+    "curves": (21.4, 460, "images"),
+    "identify": (19.8, 750, "encoders"),
+    "evaluate": (11.1, 1250, "images"),
+    "halves": (13.3, 1210, "images"),
+    "baselines": (17.4, 2030, "images"),
+    "checks_posterior": (0.0, 400, "images"),
+    "checks": (0.8, 400, "images"),
+    "regions": (16.0, 500, "images"),
+    "report": (8.5, 390, "images"),
+    "page": (0.2, 150, "images"),
+}
+BASE_MB = 370  # of a process that has imported torch or JAX
+# Seconds of an image in features of the mini model, and of a million numbers that a regression predicts and keeps.
+FEATURE_S = {"efficientnet": 0.02, "minilm": 0.033}
+REGRESSION_S, COPIES = 0.55, 7  # copies of the targets of all rows in memory, measured
+# Numbers of a context, and tokens of it, for each module of features.
+TARGETS = {"efficientnet": (49, 1280), "minilm": (24, 384), "clip_vision": (257, 768), "clip_text": (77, 768)}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds as probe.py measures them: of an image, but for `matrix`."""
+
+    matrix: float
+    encode: float
+    decode: float
+    descend: float
+    vision: float
+    text: float
+    denoise: float
+    unguided: float
+    coder: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one stage, as dvc.yaml names it, takes.
+
+    name : str; how : str, where the numbers come from; seconds : float; memory : int, bytes; cure : str, what to change
+    where the memory does not suffice.
+    """
+
+    name: str
+    seconds: float
+    memory: int
+    how: str
+    cure: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Files, disk, stages, and what does not fit with what would."""
+
+    files: list[Need]
+    disk: dict[str, tuple[Path, int, int]]  # what: (folder, bytes that will be written, bytes free)
+    stages: list[Stage]
+    memory_free: int
+    problems: list[str]
+
+    @property
+    def seconds(self) -> float:
+        return sum(stage.seconds for stage in self.stages)
+
+
+def measured(params: Mapping[str, Any], device: str) -> Speed:
+    """Probe this machine, in seconds to half a minute."""
+    model = params["models"][params["model"]]
+    vdvae, diffusion = model["vdvae"], model["diffusion"]
+    of_images = probe.vdvae_s(vdvae["config"], vdvae["n_layers"], device)
+    tokens = [TARGETS[model[space]["module"]][0] for space in ("vision", "text")]
+    matrix = probe.matrix_s()
+    slower = matrix / MATRIX_S
+    contexts = {space: FEATURE_S.get(model[space]["module"], 0.0) * slower for space in ("vision", "text")}
+    if any(model[space]["module"].startswith("clip_") for space in contexts):
+        contexts = probe.clip_s(model["vision"]["config"], device)
+    step = probe.unet_s(diffusion["unet"], *tokens, guided=diffusion["guidance"] != 1, device=device)
+    alone = step / 2 if diffusion["guidance"] != 1 else step
+    coder = probe.autoencoder_s(diffusion["autoencoder"], device)
+    return Speed(matrix, **of_images, **contexts, denoise=step, unguided=alone, coder=coder)
+
+
+def stage_names(root: Path) -> list[str]:
+    """Every stage of dvc.yaml by its whole name, as DVC sees them."""
+    from dvc.repo import Repo  # half a second
+
+    with Repo(str(root)) as repo:
+        names = [stage.addressing for stage in repo.index.stages if stage.cmd]
+    return [name for name in names if not name.startswith("stages/")]  # those of stages/pretrain
+
+
+def n_images_of(params: Mapping[str, Any], root: Path) -> int:
+    """Images of the data set, before it is there: as its options, its tables or those of Allen's scenes say."""
+    options = dataset(params)[2]
+    table = root / "vendor/data" / params["dataset"] / "images.csv"
+    if table.is_file():
+        return sum(1 for line in table.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line) - 1
+    return int(options.get("n_images") or 0) or N_IMAGES
+
+
+def plan(params: Mapping[str, Any], root: Path, *, speed: Speed, device: str, memory: int | None = None) -> Plan:
+    """What a run with these parameters will take.
+
+    Parameters
+    ----------
+    params : mapping
+        Of needs.parameters.
+    root : Path
+        Top of the checkout.
+    speed : Speed
+        Of `measured`.
+    device : str
+    memory : int, optional
+        Bytes that a stage may take; without it what is free now.
+    """
+    free = free_memory() if memory is None else memory
+    counts = _counts(params, root)
+    stages = [_stage(name, params, counts, speed, device, free) for name in stage_names(root)]
+    files = needs(params, root)
+    disk = _disk(params, root, counts, files)
+    problems = [
+        f"{stage.name} takes {size_text(stage.memory)} of memory, {size_text(free)} are free. {stage.cure}".strip()
+        for stage in stages
+        if stage.memory > free
+    ]
+    by_disk: dict[int, list[str]] = {}
+    for what, (folder, n_bytes, _) in disk.items():
+        if n_bytes:
+            by_disk.setdefault(_existing(folder).stat().st_dev, []).append(what)
+    for names in by_disk.values():
+        total, left = sum(disk[name][1] for name in names), min(disk[name][2] for name in names)
+        if total > left:
+            problems.append(
+                f"{' and '.join(names)} take {size_text(total)}, {size_text(left)} are free. {_smaller(params)}"
+            )
+    return Plan(files, disk, stages, free, problems)
+
+
+def _smaller(params: Mapping[str, Any]) -> str:
+    """What to change where the disk is too small."""
+    sessions = dataset(params)[2].get("sessions")
+    if sessions == "all" or (isinstance(sessions, Sequence) and len(sessions) > 1):
+        return f"Fewer sessions need less: -S 'datasets.{params['dataset']}.sessions=[...]'"
+    if params["model"] == "published":
+        return (
+            "The mini model needs less: -S model=mini. Or choose other disks: SPIKEVAEDIFF_CACHE, dvc cache dir --local"
+        )
+    return "Choose other disks: SPIKEVAEDIFF_CACHE, dvc cache dir --local"
+
+
+@dataclass(frozen=True)
+class _Counts:
+    images: int
+    tested: int
+    folds: int
+    sessions: int
+    library: Mapping[str, int]
+    targets: Mapping[str, int]
+
+    def times(self, of: str) -> float:
+        """How much more than in the recorded run there is of something."""
+        folds = (self.folds + 1) / (N_FOLDS + 1)
+        return {
+            "nothing": 1.0,
+            "images": self.images / N_IMAGES,
+            "sessions": float(self.sessions),
+            "library": self.library["images"] / N_LIBRARY,
+            "encoders": folds * self.sessions * self.images / N_IMAGES,
+        }[of]
+
+
+def _counts(params: Mapping[str, Any], root: Path) -> _Counts:
+    model, split = params["models"][params["model"]], params["split"]
+    config = CONFIGS[model["vdvae"]["config"]]
+    shapes = config.latent_shapes()[: model["vdvae"]["n_layers"]]
+    targets = {"vdvae": sum(math.prod(shape) for shape in shapes)}
+    targets |= {space: math.prod(TARGETS[model[space]["module"]]) for space in ("vision", "text")}
+    images, folded = n_images_of(params, root), split["method"] == "k_fold"
+    library = {"images": params["library"]["n_images"]}
+    library |= {space: of_space(params["regress"], space)["library"] for space in spaces(params["regress"])}
+    sessions = dataset(params)[2].get("sessions", 1)
+    n_sessions = len(sessions) if isinstance(sessions, Sequence) and not isinstance(sessions, str) else 1
+    if sessions == "all":
+        n_sessions = sum(1 for need in needs(params, root) if need.path.suffix == ".nwb") or 1
+    return _Counts(
+        images=images,
+        tested=images if folded else split["n_test"],
+        folds=split["n_folds"] if folded else 1,
+        sessions=n_sessions,
+        library=library,
+        targets=targets,
+    )
+
+
+def _stage(whole: str, params: Mapping[str, Any], counts: _Counts, speed: Speed, device: str, free: int) -> Stage:
+    """Seconds and memory of one stage."""
+    name, _, run = whole.partition("@")
+    slower, network = speed.matrix / MATRIX_S, _network(name, run, params, counts, speed, device, free)
+    start = (OVERHEAD_S + START_S) * slower
+    if network is not None:
+        seconds, n_bytes, cure = network
+        # Two threads do 1.5 times the work of one, measured; a GPU is timed by the clock.
+        threads = processors() ** 0.6 if device == "cpu" else 1.0
+        return Stage(whole, start + seconds / threads, n_bytes + BASE_MB * 10**6, "probe", cure)
+    if name in ("regress", "noise_ceiling"):
+        space = {"control": "vdvae"}.get(run, run.removeprefix("control_"))
+        rows = counts.images + counts.library[space]
+        numbers = rows * counts.targets[space] / 1e6
+        folds = counts.folds / N_FOLDS
+        seconds = REGRESSION_S * numbers * folds * slower * (1.3 if name == "noise_ceiling" else 1)
+        cure = f"A smaller library needs less: -S regress.{space}.library=0" if counts.library[space] else ""
+        return Stage(whole, start + seconds, int((BASE_MB + 4 * COPIES * numbers) * 1e6), "recorded", cure)
+    recorded, mb, of = RECORDED.get(name, (10.0, 1000, "images"))
+    how = "recorded" if name in RECORDED else "a guess: this stage was not recorded"
+    more = counts.times(of)
+    grown = BASE_MB + max(0, mb - BASE_MB) * max(1.0, more)
+    return Stage(whole, start + recorded * more * slower, int(max(mb, grown) * 1e6), how)
+
+
+def _network(
+    name: str, run: str, params: Mapping[str, Any], counts: _Counts, speed: Speed, device: str, free: int
+) -> tuple[float, int, str] | None:
+    """Seconds of one thread, bytes and cure of a stage that is a network's; None for others."""
+    model = params["models"][params["model"]]
+    vdvae, diffusion, posterior = model["vdvae"], model["diffusion"], params["decode"]["posterior"]
+    config, n_layers = CONFIGS[vdvae["config"]], vdvae["n_layers"]
+    size = params["compute"]["batch_size"]
+    weights = 4 * sum(shape.numel() for shape in probe.shapes(vdvae["config"]).values())
+    at_once = of_vdvae.images_at_once(size, config, device)
+    passing = 2 * weights + at_once * of_vdvae.bytes_per_image(config)
+    held = 4 * (counts.images + counts.library["vdvae"]) * counts.targets["vdvae"]
+    known = {
+        "encode": ("features", "vdvae", speed.encode, passing + held),
+        "vision": ("features", "vision", speed.vision, _contexts_bytes(params, counts, "vision")),
+        "text": ("features", "text", speed.text, _contexts_bytes(params, counts, "text")),
+    }
+    for stage, space, seconds, n_bytes in known.values():
+        if name == stage and run == space:
+            return seconds * (counts.images + 10), n_bytes, ""
+        if name == f"library_{stage}" and run == space:
+            return seconds * counts.library[space], n_bytes, f"-S regress.{space}.library=0"
+    if name == "decode":
+        return speed.decode * counts.tested, passing + held, ""
+    if name == "layers":
+        n = len(config.latent_shapes())
+        return speed.decode * params["layers"]["n_images"] * n, passing, ""
+    if name in ("seed_errors", "known_mistakes"):
+        return 7 * speed.decode * counts.tested + 11 * speed.matrix / MATRIX_S, passing + 3 * held, ""
+    if name == "decode_posterior":
+        # A step also looks through the encoding models: 8 ms and 60 microseconds per unit, measured.
+        units = counts.sessions * (333 if run == "posterior" else 85)
+        look = (0.008 + 6e-5 * units) * speed.matrix / MATRIX_S
+        passes = counts.tested * posterior["n_samples"] * posterior["steps"]
+        n = of_vdvae.images_to_descend(size, config, n_layers, device, most=48)
+        each, kept = of_vdvae.bytes_of_descent(config, n_layers), 2 * weights + 2 * held + 400 * 10**6
+        fits = int((free - kept) // each)
+        cure = f"Set -S compute.batch_size={fits}" if fits >= 1 else "The mini model needs less: -S model=mini"
+        return passes * (speed.descend + look) + speed.decode * counts.library["vdvae"], kept + n * each, cure
+    if name in ("decode_diffusion", "prior"):
+        taken = diffusion["steps"] if name == "prior" else int(diffusion["steps"] * diffusion["strength"])
+        step = speed.unguided if run == "prior_no_spikes" else speed.denoise
+        n = counts.tested * params["decode"]["diffusion"]["n_samples"]
+        n_bytes, cure = _diffusion_bytes(diffusion, model, device, size, free)
+        # The networks of the contexts without content, loaded before, leave a part of their memory.
+        return n * (taken * step + speed.coder), n_bytes + 200 * 10**6, cure
+    return None
+
+
+def _contexts_bytes(params: Mapping[str, Any], counts: _Counts, space: str) -> int:
+    """CLIP lies in memory in half and in single precision while it is loaded, 0.9 and 1.7 GB; the mini model's are
+    small."""
+    module = params["models"][params["model"]][space]["module"]
+    rows = counts.images + counts.library[space]
+    return (2_700_000_000 if module.startswith("clip_") else 340_000_000) + 2 * 4 * rows * counts.targets[space]
+
+
+def _diffusion_bytes(
+    diffusion: Mapping[str, Any], model: Mapping[str, Any], device: str, size: int | str, free: int
+) -> tuple[int, str]:
+    unet, autoencoder = UNETS[diffusion["unet"]], AUTOENCODERS[diffusion["autoencoder"]]
+    given: dict[str, Any] = {
+        "size_px": unet.latent_size * autoencoder.factor,
+        "n_tokens": sum(TARGETS[model[space]["module"]][0] for space in ("vision", "text")),
+        "guided": diffusion["guidance"] != 1,
+        "dtype": torch.float32,
+        "device": device,
+    }
+    plenty = of_diffusion.plan(unet, autoencoder, **given, batch_size=1, free=10**15)
+    try:
+        fits = of_diffusion.plan(unet, autoencoder, **given, batch_size=size, free=free)
+    except MemoryError:
+        needed = int(plenty.least / of_diffusion.SHARE)
+        if size != "auto" and needed <= free:
+            return plenty.weights + int(size) * plenty.image, "Set -S compute.batch_size=auto"
+        return needed, "The mini model needs less: -S model=mini"
+    return fits.weights + max(fits.n_images * fits.image, fits.n_decoded * fits.decoded), ""
+
+
+def _disk(
+    params: Mapping[str, Any], root: Path, counts: _Counts, files: Sequence[Need]
+) -> dict[str, tuple[Path, int, int]]:
+    """Where how much will be written. Results are counted once: DVC's cache holds the same bytes, as links where the
+    file system has them."""
+    fetched = sum(need.n_bytes for need in files if need.required and need.state != "have")
+    results = 10**6 * (40 + 52 * counts.sessions + 30 * counts.sessions * (counts.folds + 1) / (N_FOLDS + 1))
+    results += 27e6 * counts.library["images"] / N_LIBRARY + 22e6 * (counts.folds + 1) / (N_FOLDS + 1) * counts.sessions
+    for space, n in counts.targets.items():
+        rows = counts.images + counts.library[space]
+        # Features, library, fits of all images for two populations, predictions raw and renormalised, halves of vdvae.
+        results += (
+            4 * n * (counts.images + counts.library[space] + 2 * rows + (4 + 2 * (space == "vdvae")) * counts.tested)
+        )
+    side = UNETS[params["models"][params["model"]]["diffusion"]["unet"]].latent_size * 8
+    results += counts.tested * 5 * side**2 * 1.2
+    return {
+        "downloads": (assets.cache_dir(), fetched, shutil.disk_usage(_existing(assets.cache_dir())).free),
+        "results": (root, int(results), shutil.disk_usage(root).free),
+    }
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def lines(found: Plan) -> Iterator[tuple[str, ...]]:
+    """Stages of one name together, the slowest first: (stage, how many, time, memory, how)."""
+    kinds: dict[str, list[Stage]] = {}
+    for stage in found.stages:
+        kinds.setdefault(stage.name.partition("@")[0], []).append(stage)
+    for kind, some in sorted(kinds.items(), key=lambda item: -sum(stage.seconds for stage in item[1])):
+        seconds, most = sum(stage.seconds for stage in some), max(stage.memory for stage in some)
+        yield kind, str(len(some)), time_text(seconds), size_text(most), some[0].how
+
+
+def grouped(some: Sequence[Need]) -> Iterator[tuple[str, str, str, str]]:
+    """Files of one use and state together: (names, size, state, used for)."""
+    kinds: dict[tuple[str, str], list[Need]] = {}
+    for need in some:
+        state: str = need.state if need.required or need.state == "have" else "absent, its metric too"
+        kinds.setdefault((need.used_for, state), []).append(need)
+    for (used_for, state), alike in kinds.items():
+        more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
+        yield alike[0].name + more, size_text(sum(need.n_bytes for need in alike)), state, used_for
+
+
+def time_text(seconds: float) -> str:
+    """A time for people, to two digits: "45 s", "12 min", "3.4 h", "5.1 days"."""
+    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit or (name == "min" and seconds >= 100):
+            n = seconds / unit
+            return f"{n:.0f} {name}" if n >= 10 else f"{n:.1f} {name}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,220 @@
+"""A plan says what a run will fetch, write and take; its numbers are those of the table, of stages and of a probe."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+from spikevaediff.__main__ import main
+from spikevaediff.files import assets
+from spikevaediff.tools import needs, plan
+from vdvae.config import CONFIGS
+
+GB = 10**9
+# Of the machine whose run is recorded: the mini model as it was measured there.
+RECORDED = plan.Speed(
+    matrix=plan.MATRIX_S, encode=0.012, decode=0.012, descend=0.014, vision=0.02, text=0.033, denoise=0.03,
+    unguided=0.015, coder=0.06,
+)  # fmt: skip
+
+
+def planned(*settings: str, memory: int = 64 * GB, speed: plan.Speed = RECORDED) -> plan.Plan:
+    return plan.plan(needs.parameters(ROOT, settings), ROOT, speed=speed, device="cpu", memory=memory)
+
+
+def stage(found: plan.Plan, name: str) -> plan.Stage:
+    return next(one for one in found.stages if one.name == name)
+
+
+# ---- Parameters and files
+
+
+def test_settings_are_those_of_dvc() -> None:
+    changed = needs.parameters(ROOT, ["model=published", "split.n_folds=3", "++regress.text.alphas=[1.0]"])
+    assert (changed["model"], changed["split"]["n_folds"], changed["regress"]["text"]["alphas"]) == (
+        "published",
+        3,
+        [1.0],
+    )
+    for setting, says in (
+        ("model", r"-S model: expected KEY=VALUE"),
+        ("modle=mini", r"params\.yaml has no modle; it has dataset, model"),
+        ("split.folds=3", r"params\.yaml has no split\.folds; split has method, n_folds"),
+        ("seed.x=3", r"params\.yaml has no seed\.x; seed has no keys"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            needs.parameters(ROOT, [setting])
+    with pytest.raises(FileNotFoundError, match=r"has no params\.yaml"):
+        needs.parameters(ROOT / "tests")
+
+
+@pytest.mark.parametrize(
+    ("settings", "required"),
+    [
+        ([], {name for name, asset in assets.ASSETS.items() if asset.embedded}),
+        (
+            ["model=published", "evaluate.metrics=[pixcorr]", "encoding.families=[gabor]"],
+            {"mvtb_data", "scikit_learn_photographs", "vdvae_imagenet64_ema", "clip_vit_l14", "kl_f8"}
+            | {"versatile_diffusion_fp16"},
+        ),
+        (
+            ["regress.text.library=6", "evaluate.metrics=[lpips]", "encoding.families=[efficientnet]"],
+            {"mvtb_data", "scikit_learn_photographs", "efficientnet_lite0", "all_minilm_l6_v2", "lpips_heads"}
+            | {"alexnet_convolutions", "imagenet_class_names"},
+        ),
+    ],
+)
+def test_a_run_needs_what_its_parameters_name(settings: list[str], required: set[str]) -> None:
+    found = needs.needs(needs.parameters(ROOT, settings), ROOT)
+    assert {need.name for need in found if need.required} == required
+    assert not {need.name for need in found if not need.required} & required
+
+
+def test_networks_that_only_metrics_need_are_not_required() -> None:
+    found = {need.name: need.required for need in needs.needs(needs.parameters(ROOT), ROOT)}
+    assert [name for name, required in found.items() if not required] == [
+        "inception_v3", "clip_vit_l14", "efficientnet_b1_v2", "swav_resnet50"
+    ]  # fmt: skip
+
+
+def test_recordings_and_captions_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path))
+    found = needs.needs(needs.parameters(ROOT, ["dataset=allen", "datasets.allen.sessions=[791319847]"]), ROOT)
+    sizes = {need.name: need.n_bytes for need in found if need.required}
+    assert sizes["allen/session_791319847/session_791319847.nwb"] == 2_317_463_664
+    assert sum(name.startswith("allen/natural_scene_templates/") for name in sizes) == 118
+    assert sizes["blip2_weights_1"] == 9_996_328_120, "nobody has described the scenes"
+    assert {need.state for need in found} == {"need"}
+    everything = needs.needs(needs.parameters(ROOT, ["dataset=allen", "datasets.allen.sessions=all"]), ROOT)
+    assert sum(need.name.endswith(".nwb") for need in everything) == 31
+    macaque = needs.needs(needs.parameters(ROOT, ["dataset=cowley_v4"]), ROOT)
+    assert sum(need.name.startswith("cowley_v4/") for need in macaque) == 2
+    assert not [need for need in macaque if need.name.startswith("blip2")]
+    described = needs.needs(
+        needs.parameters(ROOT, ["dataset=cowley_v4", "datasets.cowley_v4.captions=automatic"]), ROOT
+    )
+    assert sum(need.name.startswith("blip2") for need in described) == 5
+
+
+def test_what_does_not_exist_is_refused() -> None:
+    for setting, says in (
+        ("model=maxi", "model is 'maxi'; there are mini, published"),
+        ("dataset=alien", "dataset is 'alien'; there are simulated, allen"),
+        ("captions.model=blip9", "captions.model is 'blip9', which is neither a folder nor known here"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            needs.needs(needs.parameters(ROOT, ["dataset=allen", setting]), ROOT)
+    with pytest.raises(KeyError, match="encoding family 'wavelet' does not exist"):
+        needs.needs(needs.parameters(ROOT, ["encoding.families=[wavelet]"]), ROOT)
+
+
+# ---- Time, memory and disk
+
+
+def test_the_recorded_run_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds that stages of the embedded run said they took on two processors, and their peak memory in MB."""
+    monkeypatch.setattr(plan, "processors", lambda: 2)
+    took = {
+        "decode_posterior@posterior": (113.9, 1778),
+        "decode_posterior@posterior_control": (79.8, None),
+        "decode_diffusion@diffusion": (20.2, 741),
+        "prior@prior_mean_spikes": (30.4, 740),
+        "library_features@vdvae": (11.2, 555),
+        "regress@vdvae": (9.7, 733),
+        "regress@vision": (18.2, 1256),
+        "regress@text": (2.8, 377),
+        "evaluate@vdvae": (12.6, 1206),
+        "decode@vdvae": (2.7, 419),
+        "layers": (6.1, 518),
+    }
+    found = planned("decode.posterior.steps=8")  # as many as there were then
+    for name, (seconds, megabytes) in took.items():
+        said = stage(found, name)
+        assert said.seconds - plan.OVERHEAD_S == pytest.approx(seconds, rel=0.35, abs=1.5), name
+        assert megabytes is None or 0.75 < said.memory / 1e6 / megabytes < 1.5, name
+    assert found.disk["results"][1] == pytest.approx(888e6, rel=0.15)
+    assert 13 * 60 < found.seconds < 21 * 60
+    assert found.problems == []
+
+
+def test_time_follows_the_probe_and_the_numbers_of_images_and_steps() -> None:
+    def seconds(name: str, *settings: str, **changes: float) -> float:
+        speed = plan.Speed(**vars(RECORDED) | changes)
+        return stage(planned(*settings, speed=speed), name).seconds - plan.OVERHEAD_S - plan.START_S
+
+    name = "decode_diffusion@diffusion"
+    assert seconds(name, coder=0.0, denoise=0.3) == pytest.approx(10 * seconds(name, coder=0.0))
+    assert seconds(name, "models.mini.diffusion.steps=20", coder=0.0) == pytest.approx(2 * seconds(name, coder=0.0))
+    assert seconds(name, "decode.diffusion.n_samples=3") == pytest.approx(3 * seconds(name))
+    few = ("split.method=hold_out", "split.n_test=59")
+    assert seconds("decode@vdvae", *few) == pytest.approx(seconds("decode@vdvae") / 2)
+    assert seconds("prior@prior_no_spikes") < seconds("prior@prior_mean_spikes")
+    assert seconds("regress@vdvae", "split.n_folds=5") == pytest.approx(seconds("regress@vdvae") / 2)
+
+
+def test_every_stage_of_the_pipeline_is_known() -> None:
+    found = planned()
+    assert len(found.stages) == len(plan.stage_names(ROOT)) > 60
+    guessed = {one.name for one in found.stages if one.how not in ("probe", "recorded")}
+    assert guessed <= {"looks"}, "a stage without a recorded time is taken for one of 10 s"
+    assert all(0 < one.seconds < math.inf and one.memory > 10**8 for one in found.stages)
+    assert sum(int(row[1]) for row in plan.lines(found)) == len(found.stages)
+
+
+def test_what_does_not_fit_is_named_with_what_would() -> None:
+    published = planned("model=published", memory=6 * GB)
+    said = "\n".join(published.problems)
+    assert "decode_diffusion@diffusion takes" in said
+    assert "The mini model needs less: -S model=mini" in said
+    assert planned("model=published", memory=16 * GB).problems == []
+    large = planned("model=published", "compute.batch_size=48", memory=24 * GB)
+    (posterior,) = [problem for problem in large.problems if problem.startswith("decode_posterior@posterior takes")]
+    n = int(posterior.rpartition("=")[2])
+    assert 1 <= n < 48
+    fitting = planned("model=published", f"compute.batch_size={n}", memory=24 * GB)
+    assert not [problem for problem in fitting.problems if problem.startswith("decode_posterior")]
+    tight = planned("model=published", memory=3 * GB)
+    assert [p for p in tight.problems if p.startswith("regress@vdvae") and p.endswith("-S regress.vdvae.library=0")]
+
+
+def test_a_full_disk_is_said_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path))
+    monkeypatch.setattr(plan.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 3 * GB}))
+    (problem,) = planned("dataset=allen", "datasets.allen.sessions=[791319847,798911424]").problems
+    assert problem.startswith("downloads and results take 2")
+    assert "3 GB are free. Fewer sessions need less: -S 'datasets.allen.sessions=[...]'" in problem
+    (problem,) = planned("model=published").problems
+    assert "-S model=mini" in problem
+
+
+def test_sizes_of_weights_are_those_of_the_configuration() -> None:
+    from spikevaediff.tools import probe
+
+    assert sum(shape.numel() for shape in probe.shapes("imagenet64").values()) == 125_005_860
+    assert CONFIGS["imagenet64"].width == 512
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(45, "45 s"), (125, "2.1 min"), (1200, "20 min"), (9000, "2.5 h"), (4e5, "4.6 days")]
+)
+def test_times_are_said_to_two_digits(seconds: float, text: str) -> None:
+    assert plan.time_text(seconds) == text
+
+
+# ---- The command
+
+
+@pytest.mark.slow
+def test_the_command_probes_and_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["plan", "--all", "-S", "split.n_folds=3"]) == 0
+    said: Any = capsys.readouterr().out
+    assert "mvtb_data" in said
+    assert "results: " in said
+    assert "│ evaluate " in said
+    assert "in all, when nothing comes from the cache" in said
+    assert main(["plan", "-S", "model=maxi"]) == 1
+    assert "model is 'maxi'; there are mini, published" in capsys.readouterr().err
