@@ -5,6 +5,7 @@ from pathlib import Path
 import stages
 from spikevaediff.analysis import curves, latency
 from spikevaediff.files import tables
+from spikevaediff.files.left_out import there
 from spikevaediff.recordings import sessions
 from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import ImageSplit, Responses, Stimuli
@@ -26,7 +27,7 @@ def main() -> None:
     stages.done(f"latency: {len(rows)} windows of {len({row['area'] for row in rows})} areas")
     stimuli, split = Stimuli.load("artifacts/images.npz"), ImageSplit.load("artifacts/split.npz")
     rows = []
-    for name in ("visual", "control"):
+    for name in there("artifacts/responses/{}.npz", ("visual", "control")):
         responses = Responses.load(f"artifacts/responses/{name}.npz")
         rows += curves.rows(name, responses, stimuli, split, **resampling, **counts)
     tables.write("artifacts/curves/counts.csv", rows)

@@ -13,7 +13,7 @@ from spikevaediff.records import ImageSplit, Reconstructions
 
 def main(run: str, *files: str) -> None:
     """Write artifacts/decoded/RUN, the first sample of every test image."""
-    params = stages.declared(f"{'prior' if run in given.PRIORS else 'decode_diffusion'}@{run}")
+    params = stages.declared(f"decode_diffusion@{run}")
     name, compute = stages.section(params, "model"), stages.compute()
     model = stages.section(params, "models", name)
     options = model["diffusion"] | stages.section(params, "decode", "diffusion")

@@ -3,6 +3,7 @@
 import stages
 from spikevaediff.encoding import identified, of_folds
 from spikevaediff.files import json_file, tables
+from spikevaediff.files.left_out import there
 from spikevaediff.records import ImageSplit, Responses, Stimuli
 
 
@@ -13,7 +14,7 @@ def main() -> None:
     split = ImageSplit.load("artifacts/split.npz")
     stimuli, library = Stimuli.load("artifacts/images.npz"), Stimuli.load("artifacts/library/images.npz")
     found = {}
-    for name in ("visual", "control"):
+    for name in there("artifacts/responses/{}.npz", ("visual", "control")):
         responses = Responses.load(f"artifacts/responses/{name}.npz")
         models = of_folds.load(f"artifacts/encoders/{name}", split.n_folds)
         found[name] = identified.of_population(

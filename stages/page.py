@@ -8,7 +8,8 @@ from spikevaediff.runs import read_runs
 
 def main() -> None:
     """Write the page."""
-    text = page.of_run(stages.declared("page"), read_runs())
+    params = stages.declared("report")
+    text = page.of_run(params, read_runs(parts=stages.section(params, "parts")))
     with replacing("plots/report.html") as temporary:
         temporary.write_text(text, encoding="utf-8")
     stages.done(f"plots/report.html: {len(text) / 1e6:.1f} MB")

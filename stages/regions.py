@@ -6,6 +6,7 @@ What the numbers are: spikevaediff.analysis.regions.
 import stages
 from spikevaediff.analysis import regions
 from spikevaediff.files import tables
+from spikevaediff.files.left_out import there
 from spikevaediff.records import ImageSplit, Responses, Stimuli
 
 
@@ -14,7 +15,8 @@ def main() -> None:
     options = stages.section(stages.declared("regions"), "regions")
     stages.check_options(regions.compare, options, "regions")
     stimuli, split = Stimuli.load("artifacts/images.npz"), ImageSplit.load("artifacts/split.npz")
-    populations = {name: Responses.load(f"artifacts/responses/{name}.npz") for name in ("visual", "control")}
+    names = there("artifacts/responses/{}.npz", ("visual", "control"))
+    populations = {name: Responses.load(f"artifacts/responses/{name}.npz") for name in names}
     found = regions.compare(stimuli, split, populations, **options)
     for name, rows in found.items():
         tables.write(f"artifacts/regions/{name}.csv", rows)

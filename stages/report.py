@@ -13,8 +13,9 @@ def main() -> None:
     """Write metrics/metrics.json, metrics/statistics.json and plots/."""
     params = stages.declared("report")
     dataset, areas, options = (stages.section(params, name) for name in ("dataset", "areas", "report"))
+    wanted = read_runs(parts=stages.section(params, "parts"))
     stages.check_options(results.of_run, options, "report")
-    files, means, title = results.of_run(dataset, short(areas["control"]), read_runs(), **options)
+    files, means, title = results.of_run(dataset, short(areas["control"]), wanted, **options)
     for path, content in files.items():
         with replacing(path) as temporary:
             temporary.write_bytes(content.encode() if isinstance(content, str) else content)

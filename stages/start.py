@@ -5,6 +5,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 import stages
+from spikevaediff import runs
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.vendored import check_data, older_copy
 from spikevaediff.parameters import check
@@ -22,6 +23,7 @@ def main() -> None:
         print(f"{n} files of the last run in metrics/ and plots/ are withdrawn until `report` is reached")
     if ignored := unread(params):
         print(f"not read, given the other parameters: {', '.join(ignored)}")
+    runs.write_parts("artifacts/parts", params["parts"])
     with replacing("artifacts/started") as temporary:
         temporary.write_text("A run has begun.\n", encoding="utf-8")  # always the same, or everything would run again
     stages.done(f"data set {params['dataset']}{older_copy(reader.load(Path('data.dvc')))}")

@@ -62,7 +62,6 @@ _GROUPS: dict[str, Iterable[str]] = {
     "decode": _RUNS["decoded"],
     "decode_posterior": _RUNS["posteriors"],
     "decode_diffusion": _RUNS["generated"],
-    "prior": _RUNS["priors"],
     "evaluate": _RUNS["scored"],
     "checks": _RUNS["checked"],
     "checks_posterior": _RUNS["checked_posteriors"],
@@ -83,7 +82,6 @@ STAGES = {f"{stage}@{name}" for stage, names in _GROUPS.items() for name in name
     "regions",
     "known_mistakes",
     "report",
-    "page",
 }
 
 

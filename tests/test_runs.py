@@ -48,7 +48,7 @@ def test_runs_are_in_the_order_of_the_tables() -> None:
 
 
 def test_every_run_that_another_names_exists() -> None:
-    scored, made = {**WRITTEN["scored"], **WRITTEN["baselines"]}, set(WRITTEN["priors"])
+    scored, made = {**WRITTEN["scored"], **WRITTEN["baselines"]}, set()
     for run in scored.values():
         assert set(run.get("compared_with", [])) <= set(scored)
     for of in ("checked", "checked_posteriors"):
@@ -75,16 +75,14 @@ def test_a_run_is_left_out_with_what_it_is_made_of() -> None:
             for of in ("populations", "regressions", "decoded", "posteriors", "generated", "scored")
         }
         made = there["decoded"] | there["posteriors"] | there["generated"]
-        made |= {f"{name}_sample" for name in there["posteriors"]} | (
-            set(WRITTEN["priors"]) if parts["second_stage"] else set()
-        )
+        made |= {f"{name}_sample" for name in there["posteriors"]}
         assert there["scored"] == made & set(WRITTEN["scored"])
         for of in ("regressions", "posteriors"):
             assert all(WRITTEN[of][name]["population"] in there["populations"] for name in there[of])
         for name in there["generated"]:
             for path in (WRITTEN["generated"][name][of] for of in ("start", "vision", "text")):
-                folder, made_of = path.removeprefix("artifacts/").removesuffix(".npz").split("/")
-                assert folder == "features" or made_of in there["regressions"] | made
+                folder, _, made_of = path.removeprefix("artifacts/").removesuffix(".npz").partition("/")
+                assert folder in ("features", "split") or made_of in there["regressions"] | made
 
 
 def test_without_the_second_stage_or_controls_no_name_of_theirs_is_left() -> None:

@@ -7,7 +7,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from spikevaediff.files.atomic import replacing
+
 CORE = "core"  # the part that nothing leaves out
+_WANTED, _NOT_WANTED = "wanted\n", "left out\n"
 TESTED = ("result", "control")  # roles of the runs that ask something of the responses
 
 
@@ -16,6 +19,7 @@ class Runs:
     """The runs that are wanted, section by section of runs.yaml.
 
     lead : str; the run that ranks the gallery. populations : of units. regressions : run -> space, population.
+    analyses : bool; whether there are those beside the runs: quality, curves, areas, layers, known mistakes.
     scored : run -> role, says and, for some, compared_with; in the order of every table, baselines last.
     checked : run -> ceiling, control (None where it is left out), spaces. gallery, sheet : run -> its name there.
     """
@@ -27,6 +31,7 @@ class Runs:
     checked: dict[str, dict[str, Any]]
     gallery: dict[str, str]
     sheet: dict[str, str]
+    analyses: bool
 
     @property
     def results(self) -> tuple[str, ...]:
@@ -85,6 +90,7 @@ def read_runs(path: Path | str = "runs.yaml", parts: Mapping[str, bool] | None =
         regressions=there("regressions"),
         scored=scored,
         checked={name: checked[name] for name in scored if name in checked},
+        analyses=parts is None or wanted("analyses", parts),
         **named,
     )
 
@@ -101,6 +107,43 @@ def wanted(part: str, parts: Mapping[str, bool]) -> bool:
     if unknown := [name for name in names if name not in parts]:
         raise KeyError(f"runs.yaml: there is no part {unknown[0]}; params.yaml has parts.{', parts.'.join(parts)}")
     return all(parts[name] for name in names)
+
+
+def write_parts(folder: Path | str, parts: Mapping[str, bool], path: Path | str = "runs.yaml") -> None:
+    """A file for every part of runs.yaml that says whether it is wanted, for stages to depend on theirs alone.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Replaced by one with these files.
+    parts : mapping of part to bool
+        Section `parts` of params.yaml.
+    path : Path or str
+        runs.yaml.
+    """
+    written: dict[str, Any] = YAML(typ="safe").load(Path(path))
+    sections = [section for section in written.values() if isinstance(section, dict)]
+    named = {run["part"] for section in sections for run in section.values() if isinstance(run, dict)}
+    with replacing(folder, folder=True) as temporary:
+        for part in sorted({CORE, *parts, *named}):
+            (temporary / part).write_text(_WANTED if wanted(part, parts) else _NOT_WANTED, encoding="utf-8")
+
+
+def is_wanted(path: Path | str) -> bool:
+    """What a file of `write_parts` says.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        The file is not there, or says something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist. Make it with: dvc repro start")
+    found = path.read_text(encoding="utf-8")
+    if found not in (_WANTED, _NOT_WANTED):
+        raise ValueError(f"{path} says {found[:40]!r}, expected {_WANTED!r} or {_NOT_WANTED!r}. Run: dvc repro start")
+    return found == _WANTED
 
 
 def in_words(areas: Mapping[str, Sequence[str] | str]) -> dict[str, str]:

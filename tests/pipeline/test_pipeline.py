@@ -83,7 +83,7 @@ def test_a_parameter_reruns_what_depends_on_it(first: Run, changed: Run) -> None
     depend = {f"{stage}@{name}" for stage in ("regress", "decode", "evaluate") for name in names}
     halves = {"noise_ceiling@vdvae", "decode@half_a", "decode@half_b", "halves"}
     # The posterior, and the second stage that starts from it, are made of encoding models and not of this regression.
-    rest = {"start", "checks@vdvae", "checks@diffusion", "layers", "known_mistakes", "report", "page"}
+    rest = {"start", "checks@vdvae", "checks@diffusion", "layers", "known_mistakes", "report"}
     assert changed.ran == depend | halves | rest
     assert changed.restored == set()
     different = {path for path in first.files if first.files[path] != changed.files[path]}
@@ -93,15 +93,15 @@ def test_a_parameter_reruns_what_depends_on_it(first: Run, changed: Run) -> None
 
 def test_a_parameter_changed_back_is_restored_and_not_computed(first: Run, changed: Run, changed_back: Run) -> None:
     # Statistics and page are outputs that Git keeps and DVC does not; they are written again from what is there.
-    assert changed_back.ran == {"start", "report", "page"}
-    assert changed_back.restored == changed.ran - {"start", "report", "page"}
+    assert changed_back.ran == {"start", "report"}
+    assert changed_back.restored == changed.ran - {"start", "report"}
     assert changed_back.files == first.files
 
 
 def test_an_edit_of_a_metric_reruns_the_scores_and_the_report(clone: Path, pristine: Path, edited: Run) -> None:
     # Curves, areas and mistakes are scored by the same correlation, from artifacts that are there.
     scored = {name for name in STAGES if name.startswith(("looks", "evaluate", "baselines", "halves", "checks"))}
-    assert edited.ran == scored | {"start", "curves", "regions", "known_mistakes", "report", "page"}
+    assert edited.ran == scored | {"start", "curves", "regions", "known_mistakes", "report"}
     before, after = (
         json.loads((folder / "metrics/metrics.json").read_text())["simulated"] for folder in (pristine, clone)
     )

@@ -114,8 +114,8 @@ def test_a_lock_file_that_a_kill_cut_off_is_named_and_made_again(pristine: Path,
     (clone / "dvc.lock").unlink()
     run = succeeded(clone, "repro")
     # What Git alone keeps is withdrawn and written again; the rest comes out of the run-cache.
-    assert run.ran == {"start", "report", "page"}
-    assert run.restored == STAGES - {"start", "report", "page"}
+    assert run.ran == {"start", "report"}
+    assert run.restored == STAGES - {"start", "report"}
     assert run.files == first.files
     assert (clone / "dvc.lock").read_text() == whole
 
@@ -205,7 +205,7 @@ def test_without_git_the_pipeline_runs(pristine: Path, first: Run, tmp_path: Pat
     run = succeeded(folder, "repro")
     assert run.files == first.files
     edit(folder / "params.yaml", {"report.n_each": 2})
-    assert succeeded(folder, "repro").ran == {"start", "report", "page"}
+    assert succeeded(folder, "repro").ran == {"start", "report"}
 
 
 def test_a_checkout_that_may_only_be_read_says_so_and_can_be_looked_at(pristine: Path, tmp_path: Path) -> None:

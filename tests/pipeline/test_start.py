@@ -94,12 +94,39 @@ def test_a_data_set_without_a_folder_is_answered_with_those_that_have_one(
         vendored.check_data(Path("vendor/data"), "yours")
 
 
+def test_what_is_read_for_a_part_alone_is_said_to_be_not_read_without_it() -> None:
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    usual, parts = unread(params), dict(params["parts"])
+
+    def without(*left_out: str) -> set[str]:
+        return set(unread(params | {"parts": parts | dict.fromkeys(left_out, False)})) - set(usual)
+
+    assert without() == without("controls") == set()
+    contexts = {f"{of}.{space}" for of in ("regress", "models.mini") for space in ("text", "vision")}
+    assert without("second_stage") == {"captions", "decode.diffusion", "models.mini.diffusion"} | contexts
+    analyses = {"quality", "curves.latency", "curves.n_resamples", "layers", "regions", "known_mistakes"}
+    assert without("analyses") == analyses
+    assert without("analyses", "controls") == analyses | {"areas.control"}
+
+
 def test_what_shows_numbers_is_listed_as_dvc_yaml_has_it() -> None:
-    found = {path.as_posix() for path in withdraw.shown(YAML(typ="safe").load(ROOT / "dvc.yaml"))}
+    found = withdraw.shown(YAML(typ="safe").load(ROOT / "dvc.yaml"))
     tracked = subprocess.run(
         ["git", "ls-files", "metrics", "plots"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert found == set(tracked)
+    assert tracked
+    assert all(any(Path(name).is_relative_to(path) for path in found) for name in tracked)
+    assert {path.parts[0] for path in found} == {"metrics", "plots"}
+
+
+def test_what_shows_numbers_is_withdrawn_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("metrics/metrics.json", "metrics/statistics.json", "plots/gallery.png", "plots/report.html"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("of an earlier run")
+    Path("metrics/mine.json").write_text("not of the pipeline")
+    assert withdraw.withdraw(YAML(typ="safe").load(ROOT / "dvc.yaml")) == 4
+    assert [path.as_posix() for path in Path().rglob("*") if path.is_file()] == ["metrics/mine.json"]
 
 
 def test_an_older_copy_of_the_data_is_said() -> None:

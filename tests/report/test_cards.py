@@ -12,6 +12,7 @@ from small_profile import copied
 
 from spikevaediff.__main__ import main
 from spikevaediff.datasets import cowley_v4
+from spikevaediff.files.left_out import mark
 from spikevaediff.records import ImageSplit, Responses
 from spikevaediff.report.cards import cards
 
@@ -46,6 +47,9 @@ def test_the_data_card_of_recordings_of_others_has_licence_citation_and_what_nob
     assert f"| visual | V4 | 6 | not known | {mean:.2f} |" in text
     assert "3 to 4 of each image" in text
     assert "mouse" not in text
+    assert "| control | V4 |" in text
+    mark(tmp_path / "artifacts/responses/control.npz", "parts.controls")
+    assert "| control |" not in cards(tmp_path, params)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import html
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ def values(text: str = "text") -> dict[str, Any]:
         "title": text,
         "lead": text,
         "contents": page.CONTENTS,
+        "analyses": True,
+        "parts": params["parts"],
         "warning": text,
         "found": [text],
         "not_shown": [text],
@@ -371,3 +374,23 @@ def test_runs_of_the_sheet_and_the_gallery_are_scored() -> None:
     wanted = read_runs(ROOT / "runs.yaml")
     assert set(wanted.sheet) <= set(wanted.scored)
     assert next(iter(wanted.sheet)) == next(iter(wanted.gallery)) == wanted.lead
+
+
+def test_what_is_left_out_has_no_section_no_figure_and_no_sentence() -> None:
+    left_out = {"second_stage": False, "controls": False, "analyses": False}
+    given = values() | {"parts": left_out, "analyses": False, "facts": replace(V4, control="")}
+    given["contents"] = [one for one in page.CONTENTS if one[1] not in page.OF_ANALYSES]
+    given["figures"] = {name: src for name, src in given["figures"].items() if name not in page.OF_ANALYSES}
+    text = page.render("page.html", **given)
+    for word in (
+        "Known mistakes",
+        "Areas at equal",
+        "The recording",
+        "What layers carry",
+        "latent diffusion",
+        "control is",
+    ):
+        assert word in whole()
+        assert word not in text
+    for anchor in re.findall(r'<a href="#([^"]+)">', text):
+        assert f'id="{anchor}"' in text

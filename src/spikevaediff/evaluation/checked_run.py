@@ -7,6 +7,7 @@ from typing import Any
 
 from spikevaediff.evaluation import checks
 from spikevaediff.evaluation.checks import Finding
+from spikevaediff.files.left_out import is_left_out
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli, read_npz
 
 
@@ -20,7 +21,8 @@ def findings(
     folder : str or Path
         Where the results lie: artifacts.
     run, ceiling, control : str
-        The run; the one that decodes true features in the same way; and the one from responses that know nothing.
+        The run; the one that decodes true features in the same way; and the one from responses that know nothing,
+        of which nothing is said where params.yaml leaves it out.
     spaces : sequence of str
         Feature spaces that the run is decoded from.
     halves : bool
@@ -34,7 +36,9 @@ def findings(
     """
     folder = Path(folder)
     split, stimuli = ImageSplit.load(folder / "split.npz"), Stimuli.load(folder / "images.npz")
-    decoded, best, nothing = (Reconstructions.load(folder / "decoded" / name) for name in (run, ceiling, control))
+    decoded, best = (Reconstructions.load(folder / "decoded" / name) for name in (run, ceiling))
+    of_control = folder / "decoded" / control
+    nothing = None if is_left_out(of_control) else Reconstructions.load(of_control)
     scores, generator = (_metrics(folder, name) for name in (run, ceiling))
     limits = [("with true features", checks.beyond_chance(generator, scores))]
     if halves and "pixcorr" in (agreed := _metrics(folder, "halves")):

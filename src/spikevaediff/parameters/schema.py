@@ -493,12 +493,21 @@ class Regress(Section):
     common: Common
 
 
+class Parts(Section):
+    """What is computed beside the core; false leaves it out of the run, the report, the page and metrics.json."""
+
+    second_stage: bool = value("images of the diffusion model, with contexts, ceiling, controls and priors")
+    controls: bool = value("the negative control: whatever is made from the units of areas.control")
+    analyses: bool = value("quality of the recording, curves, areas, layers and known mistakes")
+
+
 class Parameters(Section):
     """What decides a result, each number once."""
 
     dataset: str = value("a name in `datasets`")
     model: str = value("a name in `models`. mini: weights in this repository; published: fetched on first use")
     seed: Seed = value("of everything that is drawn when images are decoded")
+    parts: Parts
     datasets: Datasets
     areas: Areas
     captions: CaptionsMade

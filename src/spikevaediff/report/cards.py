@@ -17,6 +17,7 @@ from safetensors import safe_open
 
 from spikevaediff.files import assets
 from spikevaediff.files.download import size_text
+from spikevaediff.files.left_out import there
 from spikevaediff.recordings.unit_filter import LIMITS
 from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli, UnitTable
 
@@ -36,7 +37,7 @@ def cards(root: Path, params: Mapping[str, Any]) -> str:
     FileNotFoundError
         The pipeline has not run here.
     """
-    for name in ("images.npz", "split.npz", "responses/visual.npz", "responses/control.npz"):
+    for name in ("images.npz", "split.npz", "responses/visual.npz"):
         if not (root / "artifacts" / name).is_file():
             raise FileNotFoundError(f"{root / 'artifacts' / name} does not exist. Run the pipeline first: make repro")
     return "\n".join([_data_card(root, params), _model_cards(root, params)])
@@ -44,7 +45,8 @@ def cards(root: Path, params: Mapping[str, Any]) -> str:
 
 def _data_card(root: Path, params: Mapping[str, Any]) -> str:
     shown, split = Stimuli.load(root / "artifacts/images.npz"), ImageSplit.load(root / "artifacts/split.npz")
-    populations = {name: Responses.load(root / f"artifacts/responses/{name}.npz") for name in ("visual", "control")}
+    names = there(f"{root}/artifacts/responses/{{}}.npz", ("visual", "control"))
+    populations = {name: Responses.load(root / f"artifacts/responses/{name}.npz") for name in names}
     visual = populations["visual"]
     repeats = np.unique(visual.image_id[visual.image_id != BLANK], return_counts=True)[1]
     windows = ", ".join(f"{start:g} to {stop:g} s" for start, stop in visual.window_s.tolist())

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from spikevaediff.files.left_out import is_left_out
 from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli
 
 Areas = Sequence[str] | str  # a population of params.yaml's `areas`: a list of areas, or "shuffled"
@@ -17,7 +19,7 @@ class Facts:
 
     source : str; what the images and responses are, as the data set says.
     n_images, n_tested : int; all images, and those that are tested.
-    visual, control : str; the two populations: "89 units in V4".
+    visual, control : str; the two populations: "89 units in V4"; no text for a control that is left out.
     responses : str; what was measured: "spike counts between 0.05 and 0.15 s after onset".
     repeats : str; how often: "50 presentations of each image".
     split : str; how images were held out.
@@ -48,7 +50,8 @@ def of_run(areas: Mapping[str, Areas], method: str) -> Facts:
         split.method of params.yaml.
     """
     shown, split = Stimuli.load("artifacts/images.npz"), ImageSplit.load("artifacts/split.npz")
-    visual, control = (Responses.load(f"artifacts/responses/{name}.npz") for name in ("visual", "control"))
+    visual, of_control = Responses.load("artifacts/responses/visual.npz"), Path("artifacts/responses/control.npz")
+    control = None if is_left_out(of_control) else Responses.load(of_control)
     n, ids = len(split.test_ids), ", ".join(map(str, visual.session_id.tolist()))
     n_sessions = len(visual.session_id)
     return Facts(
@@ -56,7 +59,7 @@ def of_run(areas: Mapping[str, Areas], method: str) -> Facts:
         n_images=len(shown.image_id),
         n_tested=n,
         visual=population(areas["visual"], len(visual.units)),
-        control=population(areas["control"], len(control.units)),
+        control="" if control is None else population(areas["control"], len(control.units)),
         responses=measured(visual),
         repeats=repeated(visual),
         split=f"{split.n_folds} folds by image" if method == "k_fold" else f"{n} images set aside",

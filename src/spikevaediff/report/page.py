@@ -49,6 +49,7 @@ FIGURES = (
     *("identification", "encoding", "scores", "latents", "noise_ceiling", "layers", "left_out", "search", "bands"),
     *("regions", "curves", "quality"),
 )
+OF_ANALYSES = ("areas", "curves", "recording", "mistakes", "regions", "quality", "layers")  # sections, figures
 SIMULATED = (
     "The spikes of this data set are simulated: Gabor-like tuning with gain noise, shared fluctuations and drift, "
     "calibrated to published rates, reliabilities and decoding accuracy. No number here is about real animals."
@@ -57,6 +58,7 @@ CITED = (
     *("child2021very", "ozcelik2023natural", "li2026spikevaediff", "xu2023versatile", "phipson2010permutation"),
     *("holm1979simple", "efron1987better", "nadeau2003inference"),
 )
+SECOND_STAGE = "xu2023versatile"  # cited where there is one
 OF_METRIC = {"ssim": "wang2004image", "lpips": "zhang2018unreasonable"}
 OF_NETWORK = {"AlexNet": "krizhevsky2014one", "EfficientNet": "tan2019efficientnet"}
 
@@ -93,13 +95,16 @@ def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
     there = [metric for metric, of in evidence["metrics"].items() if of["absent"] is None]
     keys = metric_keys(evidence, there)
     sources = Path("artifacts/sessions/sources.json")
-    pairs = tables.read("artifacts/regions/tests.csv")
+    pairs = tables.read("artifacts/regions/tests.csv") if wanted.analyses else []
+    control = f"Control: {about.control}. " if about.control else ""
     return render(
         "page.html",
         title=f"{evidence['n_images']} images reconstructed from responses: {name}",
-        lead=f"{facts.as_sentence(about.source)} {facts.as_sentence(about.visual)} Control: {about.control}. Every "
+        lead=f"{facts.as_sentence(about.source)} {facts.as_sentence(about.visual)} {control}Every "
         f"image was reconstructed by models that had not seen it ({about.split}). Model {model}.",
-        contents=CONTENTS,
+        contents=[one for one in CONTENTS if wanted.analyses or one[1] not in OF_ANALYSES],
+        analyses=wanted.analyses,
+        parts=params["parts"],
         warning=SIMULATED if params["dataset"] == "simulated" else "",
         found=verdict.found(evidence, about, wanted, rank_by=rank_by),
         not_shown=verdict.not_shown(evidence, about, wanted, families=families, model=model, rank_by=rank_by),
@@ -112,12 +117,16 @@ def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
         differences=difference_table(evidence),
         metrics=metric_table(evidence),
         sheet=every_image(shown, scores, wanted, rank_by),
-        absences=absences(evidence, about),
+        absences=absences(evidence, about, params["parts"]),
         checks=check_table(evidence),
         pairs=differing(pairs),
         n_areas=len({row["area"] for row in pairs} | {row["other"] for row in pairs}),
-        mistakes=mistakes(),
-        figures={one: sheet.lossless(Path(f"plots/{one}.png").read_bytes()) for one in FIGURES},
+        mistakes=mistakes() if wanted.analyses else None,
+        figures={
+            one: sheet.lossless(Path(f"plots/{one}.png").read_bytes())
+            for one in FIGURES
+            if wanted.analyses or one not in OF_ANALYSES
+        },
         facts=about,
         evidence=evidence,
         there=there,
@@ -130,7 +139,7 @@ def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
         split_seed=params["split"]["seed"],
         version=__version__,
         sources=read_json(str(sources)) if sources.is_file() else None,
-        bibtex=bibtex([*CITED, *keys]),
+        bibtex=bibtex([*(key for key in CITED if params["parts"]["second_stage"] or key != SECOND_STAGE), *keys]),
         parameters=as_yaml(without(params, ignored)),
         not_read=ignored,
     )
@@ -276,9 +285,14 @@ def every_image(
     }
 
 
-def absences(evidence: dict[str, Any], about: facts.Facts) -> Table:
+def absences(evidence: dict[str, Any], about: facts.Facts, parts: Mapping[str, bool]) -> Table:
     """What is not there and what was noted, each with its reason, in one place."""
     rows = [[name, "absent", metric["absent"]] for name, metric in evidence["metrics"].items() if metric["absent"]]
+    rows += [
+        [part.replace("_", " "), "left out", f"parts.{part} of params.yaml is false"]
+        for part, is_wanted in parts.items()
+        if not is_wanted
+    ]
     ceiling = read_json("artifacts/noise_ceiling/vdvae.json")
     if ceiling["absent"]:
         rows.append(["noise ceiling", "absent", ceiling["absent"]])

@@ -53,7 +53,7 @@ def of_run(
     scores = {run: read_json(f"artifacts/scores/{run}.json") for run in wanted.scored}
     halves = read_json("artifacts/scores/halves.json")
     lead, settings = scores[wanted.lead], scores[wanted.lead]["settings"]
-    marks = marks_of(scores)
+    marks = marks_of(scores, wanted)
     told = f"{lead['n_images']} images, each reconstructed by models that had not seen it"
     title = ", ".join([shown.source, told, *marks])
     rows = {name.format(control=control): run for run, name in wanted.gallery.items()}
@@ -81,8 +81,11 @@ def of_run(
         "plots/scores.png": numbers.draw_scores(scores, title),
         "plots/gallery.png": picture,
     }
-    files |= of_latents(correlation, shown, title) | of_regressions(wanted, shown.source)
-    return files | of_encoders(which, shown.source) | of_recordings(shown.source), means, title
+    files |= of_latents(correlation, shown.source, title) | of_regressions(wanted, shown.source)
+    files |= of_encoders(which, shown.source)
+    if wanted.analyses:
+        files |= of_layers(correlation, shown) | of_recordings(shown.source)
+    return files, means, title
 
 
 def printed(means: dict[str, dict[str, float]], title: str) -> Table:
@@ -143,22 +146,30 @@ def means_of_features(
     return means
 
 
-def of_latents(correlation: dict[str, np.ndarray], shown: Stimuli, title: str) -> Files:
-    """What is predicted of each layer, and what layers carry."""
+def of_latents(correlation: dict[str, np.ndarray], source: str, title: str) -> Files:
+    """What is predicted of each layer, and what noise allows."""
     layers = Features.load("artifacts/features/vdvae.npz").group_name.tolist()
-    study = LayerStudy.load("artifacts/layers.npz")
-    visual, *others = correlation.values()
+    ceiling = read_json("artifacts/noise_ceiling/vdvae.json")
+    columns = dict(zip(("correlation", "control"), correlation.values(), strict=False))
     rows = [
-        {"layer": layer, "correlation": float(visual[k])} | ({"control": float(others[0][k])} if others else {})
+        {"layer": layer} | {name: float(values[k]) for name, values in columns.items()}
         for k, layer in enumerate(layers)
     ]
     return {
         "plots/latents.csv": csv_text(rows),
         "plots/latents.png": numbers.draw_latents(layers, correlation, f"Latents predicted from spikes: {title}"),
+        "plots/noise_ceiling.csv": csv_text(recording_plots.ceiling_rows(ceiling)),
+        "plots/noise_ceiling.png": recording_plots.draw_ceiling(ceiling, f"Latents predicted from spikes: {source}"),
+    }
+
+
+def of_layers(correlation: dict[str, np.ndarray], shown: Stimuli) -> Files:
+    """What each layer carries, and what the first ones show."""
+    study = LayerStudy.load("artifacts/layers.npz")
+    title = f"{shown.source}, {len(study.image_id)} images"
+    return {
         "plots/layers.csv": csv_text(layer_plots.table(study, shown)),
-        "plots/layers.png": layer_plots.draw(
-            study, shown, correlation, f"{shown.source}, {len(study.image_id)} images"
-        ),
+        "plots/layers.png": layer_plots.draw(study, shown, correlation, title),
     }
 
 
@@ -199,8 +210,8 @@ def of_encoders(which: dict[str, Any], source: str) -> Files:
 
 
 def of_recordings(source: str) -> Files:
-    """What the recordings themselves say: quality, time courses, numbers of units, the noise ceiling."""
-    judged, ceiling = (read_json(f"artifacts/{name}.json") for name in ("quality/quality", "noise_ceiling/vdvae"))
+    """What the recordings themselves say: quality, time courses, numbers of units."""
+    judged = read_json("artifacts/quality/quality.json")
     units, latency, counts = (
         tables.read(f"artifacts/{name}.csv") for name in ("quality/units", "curves/latency", "curves/counts")
     )
@@ -218,8 +229,6 @@ def of_recordings(source: str) -> Files:
         "plots/latency.csv": Path("artifacts/curves/latency.csv").read_text(encoding="utf-8"),
         "plots/counts.csv": Path("artifacts/curves/counts.csv").read_text(encoding="utf-8"),
         "plots/curves.png": recording_plots.draw_curves(latency, counts, source),
-        "plots/noise_ceiling.csv": csv_text(recording_plots.ceiling_rows(ceiling)),
-        "plots/noise_ceiling.png": recording_plots.draw_ceiling(ceiling, f"Latents predicted from spikes: {source}"),
     }
 
 
@@ -233,7 +242,7 @@ def read_fit(run: str) -> dict[str, np.ndarray]:
     return read_npz(f"artifacts/fits/{run}.npz")
 
 
-def marks_of(scores: dict[str, dict[str, Any]]) -> list[str]:
+def marks_of(scores: dict[str, dict[str, Any]], wanted: Runs) -> list[str]:
     """What must be said wherever these scores are shown: another protocol than the strict one, legacy statistics, no
     captions.
 
@@ -248,7 +257,7 @@ def marks_of(scores: dict[str, dict[str, Any]]) -> list[str]:
     marks = [f"protocol {found[0]}"] if found[0] != "strict" else []
     if str(read_fit("vdvae")["renormalise"][0]) == "test_legacy":
         marks.append("legacy: renormalised with statistics of the test images")
-    if not Features.load("artifacts/features/text.npz").varies:
+    if "text" in wanted.spaces and not Features.load("artifacts/features/text.npz").varies:
         marks.append("no captions: guided by vision alone")
     return marks
 

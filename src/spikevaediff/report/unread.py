@@ -10,6 +10,11 @@ from typing import Any
 from spikevaediff.parameters.of_space import COMMON, of_space, spaces
 
 SPLIT = {"k_fold": "n_test", "hold_out": "n_folds"}  # what each method does not read
+# What is read for a part alone, and not by the others.
+OF_PARTS = {
+    "second_stage": ("captions", "regress.text", "regress.vision", "decode.diffusion"),
+    "analyses": ("quality", "curves.latency", "curves.n_resamples", "layers", "regions", "known_mistakes"),
+}
 OWN_SIZE = ("mindeye", "brain_diffuser_2023")  # protocols that compare pixels at a size of their own
 
 
@@ -19,13 +24,18 @@ def unread(params: Mapping[str, Any]) -> list[str]:
     Parameters
     ----------
     params : mapping
-        Sections areas, quality, split, regress and evaluate of params.yaml.
+        Sections areas, quality, split, regress and evaluate of params.yaml; parts and model where something is left
+        out.
 
     Returns
     -------
     list of str
         In the order of the sections: split.n_test, regress.common.banded (with all that is in it), ...
     """
+    parts = params.get("parts", {})
+    whole = [path for part, paths in OF_PARTS.items() if not parts.get(part, True) for path in paths]
+    if not parts.get("second_stage", True):
+        whole += [f"models.{params['model']}.{space}" for space in ("vision", "text", "diffusion")]
     areas = [area for listed in params["areas"].values() if isinstance(listed, list) for area in listed]
     anchor = [name for name in params["quality"] if name.startswith("anchor_")]
     found = [f"quality.{name}" for name in anchor if params["quality"]["anchor_area"] not in areas]
@@ -38,7 +48,9 @@ def unread(params: Mapping[str, Any]) -> list[str]:
         found += [f"regress.{name}.{key}" for key in others]
     if params["evaluate"].get("protocol") in OWN_SIZE:
         found.append("evaluate.size_px")
-    return found
+    if not parts.get("controls", True) and not parts.get("analyses", True):
+        found.append("areas.control")  # whose units the recording's quality and curves show as well
+    return [path for path in found if not path.startswith(tuple(f"{above}." for above in whole))] + whole
 
 
 def without(params: Mapping[str, Any], paths: list[str]) -> dict[str, Any]:

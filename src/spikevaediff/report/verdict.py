@@ -86,6 +86,8 @@ def not_shown(
         "A reconstruction is evidence only as far as its score stands above the control, above chance and above the "
         "mean image."
     )
+    if f"{wanted.lead}_control" not in wanted.scored:
+        told.append("Whether units that know nothing of the images stay at chance: the control was left out.")
     shared = [
         (family, metric)
         for family in families

@@ -5,12 +5,13 @@ from typing import Any
 
 # The stages whose results Git keeps. A run that ends at an earlier stage, because it was told to or failed, must not
 # leave them.
-SHOWN = ("report", "page")
+SHOWN = ("report",)
 
 
 def withdraw(pipeline: dict[str, Any]) -> int:
     """Remove what these stages wrote, which they will write again, and say how many files that were."""
-    there = [path for path in shown(pipeline) if path.is_file()]
+    every = [path for out in shown(pipeline) for path in ([out] if not out.is_dir() else sorted(out.rglob("*")))]
+    there = [path for path in every if path.is_file()]
     for path in there:
         path.unlink()
     return len(there)

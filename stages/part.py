@@ -1,0 +1,29 @@
+"""Run a stage, or leave it out with its part: python -m stages.part PART STAGE [WORDS], as dvc.yaml does
+
+PART is one of runs.yaml, and whether params.yaml wants it stands in artifacts/parts, where the first stage writes it.
+DVC has no condition: a stage that is left out ends at once, with marks in place of its results (files/left_out.py).
+"""
+
+import os
+import runpy
+import sys
+
+import stages
+from spikevaediff import runs
+from spikevaediff.files.left_out import mark, results_of
+
+
+def main(part: str, stage: str, *words: str) -> None:
+    """Run the stage with its words, or write the marks."""
+    if runs.is_wanted(f"artifacts/parts/{part}"):
+        sys.argv = [stage, *words]
+        runpy.run_module(f"stages.{stage}", run_name="__main__", alter_sys=True)
+        return
+    outs = results_of(os.environ.get("DVC_STAGE", ""))
+    for out in outs:
+        mark(out, f"parts.{part.replace('+', ' and parts.')}")
+    stages.done(f"{' '.join([stage, *words[:1]])}: left out with {part}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
