@@ -1,14 +1,19 @@
 """The page that a reviewer reads: two real commits compared, from Git alone."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
+from scipy import stats
 from small_profile import cloned, commit, edit
 
 from spikevaediff.__main__ import main
@@ -61,6 +66,95 @@ def test_the_page_shows_metrics_parameters_and_pictures_that_differ(two: Path) -
         assert f"![plots/gallery.png](https://github.com/o/n/raw/{revision(two, name)}/plots/gallery.png)" in text
     assert "| not there | ![plots/more.png]" in text
     assert "same.png" not in text
+
+
+IDS = range(60)
+NOISE = np.random.default_rng([5]).normal(0, 0.05, (4, 60))
+
+
+def with_scores(folder: Path, scores: dict[tuple[str, str], np.ndarray], ids: Iterable[int] = IDS) -> None:
+    """A commit with scores of single images, as the report writes them."""
+    metrics = {
+        "pixcorr": {"larger_is_better": True, "network": None},
+        "lpips": {"larger_is_better": False, "network": "AlexNet"},
+        "alexnet2": {"larger_is_better": True, "network": "AlexNet"},
+    }
+    evidence = {"n_folds": 10, "settings": {"n_draws": 2000, "seed": 0}, "metrics": metrics}
+    (folder / "metrics/statistics.json").write_text(json.dumps({"simulated": evidence}))
+    lines = ["run,image_id,pixcorr,lpips,alexnet2"]
+    for place, image_id in enumerate(ids):
+        values = [f"{scores['posterior', name][place]:.4f}" for name in metrics]
+        lines.append(",".join(["posterior", str(image_id), *values]))
+    (folder / "plots/scores.csv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def scored(two: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "scored"
+    shutil.copytree(two, folder)
+    before = {("posterior", name): np.linspace(0.2, 0.8, 60) for name in ("pixcorr", "lpips", "alexnet2")}
+    with_scores(folder, before)
+    commit(folder, "base of scores")
+    changes = (0.1 + NOISE[0], 0.1 + NOISE[1], NOISE[2] - NOISE[2].mean())
+    with_scores(folder, {key: old + by for (key, old), by in zip(before.items(), changes, strict=True)})
+    commit(folder, "head of scores")
+    return folder
+
+
+def test_the_verdict_says_which_scores_changed_beyond_noise(scored: Path) -> None:
+    text = compare.page("HEAD~1", "HEAD", scored)
+    verdict = next(line for line in text.splitlines() if line.startswith("**Beyond noise"))
+    assert verdict.startswith("**Beyond noise: 1 better, 1 worse**, of 3 scores compared image by image")
+    assert text.index(verdict) < text.index("#### Pictures") < text.index("#### Metrics")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "| posterior |" in line]
+    assert [(row[1], row[-1]) for row in rows] == [
+        ("lpips ↓", "**worse**"),
+        ("pixcorr ↑", "**better**"),
+        ("alexnet2 ↑", "within noise"),
+    ]
+    paired = np.round(np.linspace(0.2, 0.8, 60) + 0.1 + NOISE[0], 4) - np.round(np.linspace(0.2, 0.8, 60), 4)
+    assert float(rows[1][4]) == pytest.approx(paired.mean(), abs=6e-4)
+    expected = stats.bootstrap((paired,), np.mean, n_resamples=20_000, method="BCa", rng=0).confidence_interval
+    # Ten folds: stretched about the mean by the root of 1 + 10 / 9.
+    low, high = map(float, rows[1][5].split(" to "))
+    for found, bound in ((low, expected.low), (high, expected.high)):
+        assert found == pytest.approx(paired.mean() + (1 + 10 / 9) ** 0.5 * (bound - paired.mean()), abs=2e-3)
+
+
+def test_scores_that_are_the_same_have_not_changed(scored: Path) -> None:
+    assert "**No score changed**, of 3 that were compared image by image." in compare.page("HEAD", "HEAD", scored)
+
+
+def test_scores_of_other_images_are_not_compared(scored: Path) -> None:
+    other = {("posterior", name): np.full(60, 0.5) for name in ("pixcorr", "lpips", "alexnet2")}
+    with_scores(scored, other, ids=range(1, 61))
+    commit(scored, "other images")
+    assert "**Not comparable**: the two commits scored different images." in compare.page("HEAD~1", "HEAD", scored)
+
+
+def test_without_scores_of_single_images_no_change_has_an_interval(two: Path) -> None:
+    assert "**Not known**: scores of single images are not in both commits" in compare.page("HEAD~1", "HEAD", two)
+
+
+def test_comparing_needs_no_more_than_the_workflow_installs() -> None:
+    workflow = YAML(typ="safe").load(ROOT / ".github/workflows/compare.yaml")["jobs"]["compare"]
+    paths = os.pathsep.join(str(ROOT / name) for name in workflow["env"]["PYTHONPATH"].split(":"))
+    (installing,) = [step["run"] for step in workflow["steps"] if "pip install" in step.get("run", "")]
+    installed = {word.lower() for word in installing.partition("constraints.txt")[2].partition("#")[0].split()}
+    assert installed == {"dvc", "filelock", "jinja2", "numpy", "platformdirs", "psutil", "rich", "scipy"}
+    code = (
+        "import sys, spikevaediff.__main__, spikevaediff.tools.compare;"
+        "print(*{name.split('.')[0] for name, module in sys.modules.items()"
+        " if 'site-packages' in (getattr(module, '__file__', None) or '')})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path[:0] = {paths.split(os.pathsep)!r}; {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    heavy = {"torch", "jax", "transformers", "matplotlib", "PIL", "h5py", "sklearn", "skimage", "safetensors", "optax"}
+    assert not heavy & set(done.stdout.split())
 
 
 def test_without_an_address_pictures_are_named(two: Path) -> None:

@@ -1,17 +1,38 @@
-"""Two commits compared as one Markdown page: metrics, parameters, pictures. `spikevaediff compare BASE [HEAD]`.
+"""Two commits compared as one Markdown page, verdict and pictures first: `spikevaediff compare BASE [HEAD]`.
+
+The verdict says which scores changed beyond noise: both commits keep the score of every image (plots/scores.csv), so
+the difference of each is known image by image, and the interval of its mean. Other numbers are compared without one.
 
 The page is what a reviewer needs before merging; .github/workflows/compare.yaml posts it under a pull request, and
 anybody can make it by hand. Everything comes from Git: no data, no cache and no run are needed.
 """
 
+import csv
+import io
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import spikevaediff
+from spikevaediff.evaluation.statistics import (
+    interval_of_mean,
+    interval_of_paired_proportions,
+    resampled,
+    spread_of_intervals,
+)
 from spikevaediff.tools.sweep import cause
 
 MARK = "<!-- spikevaediff compare -->"  # by which the one comment is found again
+TEMPLATES = Path(spikevaediff.__file__).parent / "report/templates"
+# Identification is a mean over pairs of images, of which plots/scores.csv keeps the means over competitors alone. On
+# the embedded session, 15 pairs of runs, what an image adds as a competitor widens paired differences by a tenth at most.
+OF_COMPETITORS = 1.1
 
 
 def page(base: str, head: str, root: Path, *, url: str | None = None) -> str:
@@ -34,25 +55,111 @@ def page(base: str, head: str, root: Path, *, url: str | None = None) -> str:
     """
     commits = {name: _commit(name, root) for name in (base, head)}
     short = {name: commit[:7] for name, commit in commits.items()}
-    parts = [MARK, f"### {short[base]} (base) compared with {short[head]}"]
-    metrics = _dvc(root, "metrics", "diff", commits[base], commits[head], "--md")
-    parts += ["#### Metrics", _rows(metrics, commits) or "No metric differs."]
-    params = _dvc(root, "params", "diff", commits[base], commits[head], "--md")
-    parts += ["#### Parameters", _rows(params, commits) or "No parameter differs."]
-    pictures = _changed_pictures(root, commits[base], commits[head])
-    parts += ["#### Pictures"]
-    if not pictures:
-        parts += ["No picture differs."]
-    elif url is None:
-        parts += ["\n".join(f"- `{path}` differs" for path in pictures)]
-    for path in pictures if url else []:
-        old, new = (_picture(url or "", commits[name], path, root) for name in (base, head))
-        parts += [
-            f"<details><summary>{path}</summary>",
-            f"| {short[base]} | {short[head]} |\n|---|---|\n| {old} | {new} |",
-            "</details>",
+    changes, verdict = _changes(root, commits[base], commits[head])
+    paths = _changed_pictures(root, commits[base], commits[head])
+    if url is None:
+        pictures = [{"path": path, "base": None, "head": None} for path in paths]
+    else:
+        pictures = [
+            {"path": path}
+            | {side: _picture(url, commits[name], path, root) for side, name in (("base", base), ("head", head))}
+            for path in paths
         ]
-    return "\n\n".join(parts) + "\n"
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=False,  # Markdown of this project's own names and numbers
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("compare.md").render(
+        mark=MARK,
+        base=short[base],
+        head=short[head],
+        verdict=verdict,
+        changes=changes,
+        metrics=_rows(_dvc(root, "metrics", "diff", commits[base], commits[head], "--md"), commits),
+        params=_rows(_dvc(root, "params", "diff", commits[base], commits[head], "--md"), commits),
+        pictures=pictures,
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _changes(root: Path, base: str, head: str) -> tuple[list[dict[str, Any]], str]:
+    """What changed of the scores of single images, beyond noise first, and a verdict on it."""
+    told = _shown(root, head, "metrics/statistics.json")
+    old, new = (_scores(_shown(root, commit, "plots/scores.csv")) for commit in (base, head))
+    if told is None or not old or not new:
+        return [], "**Not known**: scores of single images are not in both commits, so that no change has an interval."
+    ((_, evidence),) = json.loads(told).items()
+    rows = [
+        _change(evidence, run, metric, old[run, metric], new[run, metric])
+        for run, metric in new
+        if (run, metric) in old
+    ]
+    if None in rows:
+        return [], "**Not comparable**: the two commits scored different images."
+    compared = [row for row in rows if row is not None]
+    counts = {word: [row for row in compared if row["says"] == word] for word in ("**better**", "**worse**")}
+    changes = [*counts["**worse**"], *counts["**better**"], *(row for row in compared if row["says"] == "within noise")]
+    n = len(compared)
+    if not changes:
+        return [], f"**No score changed**, of {n} that were compared image by image."
+    better, worse = len(counts["**better**"]), len(counts["**worse**"])
+    if not better and not worse:
+        return (
+            changes,
+            f"**No change beyond noise**: of {n} scores, {len(changes)} differ, all within their 95 % intervals.",
+        )
+    verdict = f"**Beyond noise: {better} better, {worse} worse**, of {n} scores compared image by image"
+    return (
+        changes,
+        f"{verdict} (95 % intervals of paired differences; about {n * 0.05:.1f} of {n} would be so by accident).",
+    )
+
+
+def _change(
+    evidence: dict[str, Any], run: str, metric: str, old: dict[int, float], new: dict[int, float]
+) -> dict[str, Any] | None:
+    """Mean difference of the scores of the same images with its interval; None where they are not the same images."""
+    if set(old) != set(new):
+        return None
+    ids = sorted(old)
+    one, two = (np.array([of[i] for i in ids]) for of in (old, new))
+    value, about = two - one, evidence["metrics"].get(metric, {})
+    spread = spread_of_intervals(np.arange(evidence["n_folds"]))
+    if set(np.unique([one, two])) <= {0.0, 0.5, 1.0}:
+        low, high = interval_of_paired_proportions(value, spread)
+    else:
+        settings = evidence["settings"]
+        counts = resampled(len(ids), n_draws=settings["n_draws"], seed=settings["seed"])
+        pairs = about.get("network") is not None and about.get("larger_is_better", True)
+        low, high = interval_of_mean(value, counts, spread * (OF_COMPETITORS if pairs else 1.0))
+    up = about.get("larger_is_better", True)
+    says = "unchanged" if not value.any() else "within noise"
+    if says == "within noise" and (low > 0 or high < 0):
+        says = "**better**" if (low > 0) == up else "**worse**"
+    row = {"run": run, "metric": f"{metric} {'↑' if up else '↓'}", "base": one.mean(), "head": two.mean()}
+    return row | {"mean": value.mean(), "low": low, "high": high, "says": says}
+
+
+def _scores(text: str | None) -> dict[tuple[str, str], dict[int, float]]:
+    """(run, metric) -> image_id -> score of plots/scores.csv; empty where it is not there or older than its columns."""
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for row in csv.DictReader(io.StringIO(text or "")):
+        if "run" not in row or "image_id" not in row:
+            return {}
+        for metric, value in row.items():
+            if metric not in ("run", "image_id") and value:
+                found.setdefault((row["run"], metric), {})[int(row["image_id"])] = float(value)
+    return found
+
+
+def _shown(root: Path, commit: str, path: str) -> str | None:
+    """A file of a commit, None where it has none."""
+    query = ["git", "show", f"{commit}:{path}"]
+    done = subprocess.run(query, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    return done.stdout if done.returncode == 0 else None
 
 
 def stale(root: Path) -> list[str]:
