@@ -31,7 +31,7 @@ from spikevaediff.tools.sweep import cause
 MARK = "<!-- spikevaediff compare -->"  # by which the one comment is found again
 TEMPLATES = Path(spikevaediff.__file__).parent / "report/templates"
 # Identification is a mean over pairs of images, of which plots/scores.csv keeps the means over competitors alone. On
-# the embedded session, 15 pairs of runs, what an image adds as a competitor widens paired differences by a tenth at most.
+# the embedded session, 15 pairs of runs, what an image adds as a competitor widens paired differences by up to a tenth.
 OF_COMPETITORS = 1.1
 
 
