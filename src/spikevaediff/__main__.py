@@ -5,6 +5,7 @@ import io
 import math
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,19 +33,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; of downloads, what has arrived is kept", file=sys.stderr)
         return 130
-    except (MemoryError, RuntimeError) as error:
-        said = out_of_memory(error)
+    except BrokenPipeError:  # `spikevaediff assets | head`: nobody reads on, which is no failure of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        said = _in_one_line(error)
         if said is None or os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
             raise
         print(said, file=sys.stderr)
         return 1
-    except (OSError, ValueError, KeyError, YAMLError) as error:
-        if os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
-            raise
-        if isinstance(error, YAMLError):  # several lines, in which the file and the place are named
-            error = ValueError(f"no YAML: {' '.join(str(error).split())}")
-        print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
-        return 1
+
+
+def _in_one_line(error: Exception) -> str | None:
+    """What is said of an error that bad input or the machine explains; None for a mistake of ours."""
+    if (said := out_of_memory(error)) is not None:
+        return said
+    if isinstance(error, YAMLError):  # several lines, in which the file and the place are named
+        return f"no YAML: {' '.join(str(error).split())}"
+    if isinstance(error, KeyError):
+        return str(error.args[0]) if error.args else "a name is not there"
+    if isinstance(error, OSError | ValueError | subprocess.SubprocessError):
+        return str(error)
+    return None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -181,8 +191,10 @@ def _fetch(chosen: argparse.Namespace) -> int:
     for name in chosen.name or [name for name, asset in assets.ASSETS.items() if asset.embedded]:
         try:
             print(assets.fetch(name, again=chosen.again))
-        except (KeyError, OSError, ValueError) as error:
-            print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
+        except Exception as error:  # the others are fetched all the same
+            if (said := _in_one_line(error)) is None:
+                raise
+            print(said, file=sys.stderr)
             failed += 1
     return 1 if failed else 0
 
@@ -269,11 +281,7 @@ def _predict(chosen: argparse.Namespace) -> int:
     )
 
     jax_cache.keep()
-    try:
-        print(new_responses.predict_file(chosen.fit, chosen.responses, chosen.out))
-    except (FileNotFoundError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    print(new_responses.predict_file(chosen.fit, chosen.responses, chosen.out))
     return 0
 
 
@@ -288,11 +296,7 @@ def _check_data(chosen: argparse.Namespace) -> int:
     from spikevaediff.datasets.plain_format import plain_folder
 
     folder = Path(chosen.folder)
-    try:
-        found = plain_folder.examine(folder)
-    except OSError as error:  # of the folder itself; what is in it never raises
-        print(error, file=sys.stderr)
-        return 1
+    found = plain_folder.examine(folder)
     n = len(found.problems)
     for number, problem in enumerate(found.problems, start=1):
         print(f"{number}. {problem}")
@@ -414,11 +418,7 @@ def _generate(chosen: argparse.Namespace) -> int:
     from spikevaediff.tools import generate
 
     wish = generate.Wish(**{field.name: getattr(chosen, field.name) for field in fields(generate.Wish)})
-    try:
-        print(generate.generate(wish, Path.cwd(), chosen.out))
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
-        return 1
+    print(generate.generate(wish, Path.cwd(), chosen.out))
     return 0
 
 

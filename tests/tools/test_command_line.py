@@ -1,0 +1,125 @@
+"""All commands fail alike: one line on standard error, and the exit status says how."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from ruamel.yaml.error import YAMLError
+
+from spikevaediff import __main__ as command_line
+from spikevaediff.__main__ import main
+
+# Every command that reads something, with what is not there.
+ABSENT = [
+    ["predict", "no.npz", "no.npz", "out.npz"],
+    ["encode", "no.npz", "no.png", "--out", "out.csv"],
+    ["compare", "main"],
+    ["sweep"],
+    ["cards"],
+    ["generate", "out", "--image", "no.png"],
+    ["assets", "fetch", "no_asset"],
+]
+
+
+@pytest.mark.parametrize("words", ABSENT, ids=lambda words: words[0])
+def test_what_is_not_there_is_said_in_one_line(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("params.yaml has no x"), "params.yaml has no x"),
+        (ValueError("a value"), "a value"),
+        (FileNotFoundError(2, "No such file or directory", "x.npz"), "[Errno 2] No such file or directory: 'x.npz'"),
+        (
+            subprocess.CalledProcessError(3, ["git", "diff"]),
+            "Command '['git', 'diff']' returned non-zero exit status 3.",
+        ),
+        (YAMLError("here\n  and there"), "no YAML: here and there"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_of_every_kind_have_one_wrapper(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(chosen: Any) -> int:
+        raise error
+
+    monkeypatch.delenv("SPIKEVAEDIFF_TRACEBACK", raising=False)
+    monkeypatch.setattr(command_line, "_cards", fails)
+    assert main(["cards"]) == 1
+    assert capsys.readouterr().err == f"{said}\n"
+    monkeypatch.setenv("SPIKEVAEDIFF_TRACEBACK", "1")
+    with pytest.raises(type(error)):
+        main(["cards"])
+
+
+def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(chosen: Any) -> int:
+        raise AssertionError("ours")
+
+    monkeypatch.setattr(command_line, "_cards", fails)
+    with pytest.raises(AssertionError, match="ours"):
+        main(["cards"])
+
+
+def started(folder: Path, code: str) -> subprocess.Popen[str]:
+    paths = os.pathsep.join(str(ROOT / name) for name in ("src", "vendor"))
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def waited_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_ctrl_c_prints_one_line(tmp_path: Path) -> None:
+    """A command that waits for good, on a named pipe that nobody writes to, is interrupted as by the key."""
+    os.mkfifo(tmp_path / "params.yaml")
+    for name in ("artifacts/responses", "artifacts"):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    running = started(
+        tmp_path,
+        "import sys, pathlib; from spikevaediff.__main__ import main; pathlib.Path('there').touch();"
+        " sys.exit(main(['cards']))",
+    )
+    waited_for((tmp_path / "there").exists)
+    time.sleep(1)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert said == "interrupted; of downloads, what has arrived is kept\n"
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    code = "import sys; from spikevaediff import __main__ as m; m._cards = lambda chosen: print('x' * 10**6) or 0;"
+    running = started(tmp_path, f"{code} sys.exit(m.main(['cards']))")
+    assert running.stdout is not None
+    running.stdout.close()
+    assert running.wait(timeout=60) == 141
+    assert running.stderr is not None
+    assert running.stderr.read() == ""
+    running.stderr.close()
