@@ -1,10 +1,12 @@
 """Every sentence of the verdict follows from the numbers, and says the opposite where they are the opposite."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from ruamel.yaml import YAML
 from test_page import V4
 
 from spikevaediff.records import BLANK, Responses
@@ -140,6 +142,21 @@ def test_means_over_presentations_are_not_called_presentations() -> None:
     assert (
         facts.repeated(responses(np.ones((5, 2), np.uint16), [0, 1, 1, 1, 0])) == "2 to 3 presentations of each image"
     )
+
+
+def test_parameters_of_what_nobody_measured_or_repeated_are_without_effect() -> None:
+    means = responses(np.full((3, 2), 1.5), [0, 1, 2])
+    limits = {"responses.isi_violations_max", "responses.amplitude_cutoff_max", "responses.presence_ratio_min"}
+    assert set(facts.without_effect(means)) == limits | set(facts.OF_REPEATS)
+    counted = responses(np.ones((4, 2), np.uint16), [0, 1, 1, 0])
+    assert set(facts.without_effect(counted)) == limits
+    measured = replace(counted, unit_isi_violations=np.array([0.1, np.nan]))
+    assert set(facts.without_effect(measured)) == limits - {"responses.isi_violations_max"}
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    for path in facts.without_effect(means):  # they are there
+        found = params
+        for name in path.split("."):
+            found = found[name]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 
 from spikevaediff.files.left_out import is_left_out
+from spikevaediff.recordings.unit_filter import LIMITS
 from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli
 
+OF_REPEATS = (
+    *(f"quality.{name}" for name in ("n_draws", "seed", "n_blocks", "n_folds", "shrinkage", "running_cm_per_s")),
+    *("curves.latency", "curves.counts.presentations", "noise_ceiling"),
+)  # sections and keys that ask for several presentations of an image
 Areas = Sequence[str] | str  # a population of params.yaml's `areas`: a list of areas, or "shuffled"
 
 
@@ -25,6 +30,7 @@ class Facts:
     split : str; how images were held out.
     sessions : str; "session 12" or "3 sessions".
     averaged : bool; one response of each image is known, and nothing about its presentations.
+    without_effect : tuple of str; paths of params.yaml that these data leave nothing to decide.
     """
 
     source: str
@@ -37,6 +43,7 @@ class Facts:
     split: str
     sessions: str
     averaged: bool
+    without_effect: tuple[str, ...] = ()
 
 
 def of_run(areas: Mapping[str, Areas], method: str) -> Facts:
@@ -65,6 +72,7 @@ def of_run(areas: Mapping[str, Areas], method: str) -> Facts:
         split=f"{split.n_folds} folds by image" if method == "k_fold" else f"{n} images set aside",
         sessions=f"session {ids}" if n_sessions == 1 else f"{n_sessions} sessions",
         averaged=is_averaged(visual),
+        without_effect=without_effect(visual),
     )
 
 
@@ -87,6 +95,14 @@ def is_averaged(responses: Responses) -> bool:
     """Whether one response of each image is known that is no count: a mean over presentations, or an activity."""
     times = times_shown(responses)
     return bool(times.max() == 1 and not np.issubdtype(responses.counts.dtype, np.integer))
+
+
+def without_effect(responses: Responses) -> tuple[str, ...]:
+    """Parameters that decide nothing here: limits of what nobody measured, and repeats where there are none."""
+    units = responses.units
+    limits = [name for name in LIMITS if np.isnan(getattr(units, name.rpartition("_")[0])).all()]
+    found = [f"responses.{name}" for name in limits]
+    return (*found, *OF_REPEATS) if is_averaged(responses) else tuple(found)
 
 
 def times_shown(responses: Responses) -> np.ndarray:

@@ -90,7 +90,7 @@ def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
     rows = {label.format(control=facts.short(params["areas"]["control"])): run for run, label in wanted.gallery.items()}
     pictures = {"shown": images.rgb(shown.rows(ids))}
     pictures |= {label: Reconstructions.load(f"artifacts/decoded/{run}").rows(ids) for label, run in rows.items()}
-    ignored = unread(params)
+    ignored = list(dict.fromkeys([*unread(params), *about.without_effect]))
     families, model = params["encoding"]["families"], params["model"]
     there = [metric for metric, of in evidence["metrics"].items() if of["absent"] is None]
     keys = metric_keys(evidence, there)
