@@ -143,6 +143,21 @@ def test_a_recording_without_ceilings_is_drawn() -> None:
     assert encoding_plots.draw_encoding([row | {"ceiling": ""} for row in UNITS], "a test").startswith(b"\x89PNG")
 
 
+def test_without_ceilings_the_correlations_are_shown_all_the_same() -> None:
+    without = [row | {"ceiling": ""} for row in UNITS]
+    others = [row | {"r": "0.4"} if row["r"] else row for row in without]
+    assert encoding_plots.draw_encoding(without, "a test") != encoding_plots.draw_encoding(others, "a test")
+
+
+def test_one_response_of_each_image_has_no_course_over_presentations() -> None:
+    def picture(top: str) -> bytes:
+        both = {"visual": SETS, "control": SETS}
+        once = [row | {"n": "1", "top1": top} if row["of"] == "presentations" else row for row in CURVES]
+        return encoding_plots.draw_identification(encoding_plots.identification_rows(both, once), "a test")
+
+    assert picture("0.5") == picture("0.9")
+
+
 def test_the_table_of_identification_has_candidates_then_curves() -> None:
     rows = encoding_plots.identification_rows({"visual": SETS}, CURVES[:1])
     assert [(row["of"], row["n"]) for row in rows] == [

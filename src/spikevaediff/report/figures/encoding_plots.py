@@ -56,7 +56,15 @@ def draw_identification(rows: list[dict[str, Any]], title: str) -> bytes:
     axes[0].set_xticks(range(len(names)), [f"{label} ({n})" for label, n in zip(SETS.values(), sizes, strict=True)])
     axes[0].set_title("Candidates (dotted: chance)", size=10)
     axes[0].set_ylabel("share of unseen images identified")
+    for axis in axes:
+        axis.set_ylim(-0.02, 1.09)
     for axis, of in zip(axes[1:], ("units", "presentations"), strict=True):
+        axis.set_title(f"All images, over the number of {of}", size=10)
+        if of == "presentations" and {row["n"] for row in rows if row["of"] == of} <= {1}:
+            reason = "not known: one response of each\nimage, and no repeats"
+            axis.text(0.5, 0.5, reason, ha="center", va="center", transform=axis.transAxes)
+            axis.set_axis_off()
+            continue
         for shift, population in enumerate(populations):
             some = [row for row in rows if row["population"] == population and row["of"] == of]
             n = [row["n"] for row in some]
@@ -72,10 +80,7 @@ def draw_identification(rows: list[dict[str, Any]], title: str) -> bytes:
         shown = [n for i, n in enumerate(ticks) if i + 1 == len(ticks) or ticks[i + 1] > 1.2 * n]
         axis.set_xticks(shown, map(str, shown))
         axis.set_xlabel(f"number of {of}")
-        axis.set_title(f"All images, over the number of {of}", size=10)
-    for axis in axes:
-        axis.set_ylim(-0.02, 1.09)
-    axes[2].legend(fontsize=8, loc="center right")
+    axes[1].legend(fontsize=8, loc="upper left")
     figure.suptitle(f"{title}; 95 % intervals", size=12, weight="bold")
     return png_of(figure)
 
