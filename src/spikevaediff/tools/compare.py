@@ -56,15 +56,10 @@ def page(base: str, head: str, root: Path, *, url: str | None = None) -> str:
     commits = {name: _commit(name, root) for name in (base, head)}
     short = {name: commit[:7] for name, commit in commits.items()}
     changes, verdict = _changes(root, commits[base], commits[head])
-    paths = _changed_pictures(root, commits[base], commits[head])
-    if url is None:
-        pictures = [{"path": path, "base": None, "head": None} for path in paths]
-    else:
-        pictures = [
-            {"path": path}
-            | {side: _picture(url, commits[name], path, root) for side, name in (("base", base), ("head", head))}
-            for path in paths
-        ]
+    pictures: list[dict[str, str | None]] = []
+    for path in _changed_pictures(root, commits[base], commits[head]):
+        old, new = (url and _picture(url, commits[name], path, root) for name in (base, head))
+        pictures.append({"path": path, "base": old, "head": new})
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=False,  # Markdown of this project's own names and numbers
