@@ -120,7 +120,7 @@ def test_the_recorded_run_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
         "decode_posterior@posterior": (113.9, 1778),
         "decode_posterior@posterior_control": (79.8, None),
         "decode_diffusion@diffusion": (20.2, 741),
-        "prior@prior_mean_spikes": (30.4, 740),
+        "decode_diffusion@prior_mean_spikes": (30.4, 740),
         "library_features@vdvae": (11.2, 555),
         "regress@vdvae": (9.7, 733),
         "regress@vision": (18.2, 1256),
@@ -150,17 +150,29 @@ def test_time_follows_the_probe_and_the_numbers_of_images_and_steps() -> None:
     assert seconds(name, "decode.diffusion.n_samples=3") == pytest.approx(3 * seconds(name))
     few = ("split.method=hold_out", "split.n_test=59")
     assert seconds("decode@vdvae", *few) == pytest.approx(seconds("decode@vdvae") / 2)
-    assert seconds("prior@prior_no_spikes") < seconds("prior@prior_mean_spikes")
+    assert seconds("decode_diffusion@prior_no_spikes") < seconds("decode_diffusion@prior_mean_spikes")
     assert seconds("regress@vdvae", "split.n_folds=5") == pytest.approx(seconds("regress@vdvae") / 2)
 
 
 def test_every_stage_of_the_pipeline_is_known() -> None:
     found = planned()
-    assert len(found.stages) == len(plan.stage_names(ROOT)) > 60
+    assert len(found.stages) == len(plan.stage_parts(ROOT)) > 60
     guessed = {one.name for one in found.stages if one.how not in ("probe", "recorded")}
     assert guessed <= {"looks"}, "a stage without a recorded time is taken for one of 10 s"
     assert all(0 < one.seconds < math.inf and one.memory > 10**8 for one in found.stages)
     assert sum(int(row[1]) for row in plan.lines(found)) == len(found.stages)
+
+
+def test_what_is_left_out_takes_a_moment() -> None:
+    settings = [f"parts.{part}=false" for part in ("second_stage", "controls", "analyses")]
+    found = planned(*settings)
+    left_out = {one.name for one in found.stages if one.how == "left out"}
+    assert {"captions", "regress@text", "decode_diffusion@diffusion_control", "encode@control", "layers"} <= left_out
+    assert not left_out & {"encode@visual", "decode_posterior@posterior", "evaluate@vdvae", "identify", "report"}
+    assert found.seconds < 0.7 * planned().seconds
+    assert all(
+        one.seconds == pytest.approx(plan.OVERHEAD_S + plan.START_S) for one in found.stages if one.name in left_out
+    )
 
 
 def test_what_does_not_fit_is_named_with_what_would() -> None:

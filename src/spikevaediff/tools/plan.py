@@ -17,9 +17,11 @@ from typing import Any
 import torch
 
 from loading.machine import free_memory, processors
+from spikevaediff.decoders.second_stage.given import NO_SPIKES, PRIORS
 from spikevaediff.files import assets
 from spikevaediff.files.download import size_text
 from spikevaediff.parameters.of_space import of_space, spaces
+from spikevaediff.runs import CORE, wanted
 from spikevaediff.tools import probe
 from spikevaediff.tools.needs import Need, dataset, needs
 from vdvae import memory as of_vdvae
@@ -51,8 +53,7 @@ RECORDED: dict[str, tuple[float, int, str]] = {
     "checks_posterior": (0.0, 400, "images"),
     "checks": (0.8, 400, "images"),
     "regions": (16.0, 500, "images"),
-    "report": (8.5, 390, "images"),
-    "page": (0.2, 150, "images"),
+    "report": (8.7, 390, "images"),  # with the page
 }
 BASE_MB = 370  # of a process that has imported torch or JAX
 # Seconds of an image in features of the mini model, and of a million numbers that a regression predicts and keeps.
@@ -124,13 +125,17 @@ def measured(params: Mapping[str, Any], device: str) -> Speed:
     return Speed(matrix, **of_images, **contexts, denoise=step, unguided=alone, coder=coder)
 
 
-def stage_names(root: Path) -> list[str]:
-    """Every stage of dvc.yaml by its whole name, as DVC sees them."""
+def stage_parts(root: Path) -> dict[str, str]:
+    """Every stage of dvc.yaml by its whole name, as DVC sees them, and the part with which it is left out."""
     from dvc.repo import Repo  # half a second
 
     with Repo(str(root)) as repo:
-        names = [stage.addressing for stage in repo.index.stages if stage.cmd]
-    return [name for name in names if not name.startswith("stages/")]  # those of stages/pretrain
+        commands = {stage.addressing: stage.cmd for stage in repo.index.stages if stage.cmd}
+    return {
+        name: command.split()[3] if "stages.part" in command else CORE
+        for name, command in commands.items()
+        if not name.startswith("stages/")  # those of stages/pretrain
+    }
 
 
 def n_images_of(params: Mapping[str, Any], root: Path) -> int:
@@ -159,7 +164,12 @@ def plan(params: Mapping[str, Any], root: Path, *, speed: Speed, device: str, me
     """
     free = free_memory() if memory is None else memory
     counts = _counts(params, root)
-    stages = [_stage(name, params, counts, speed, device, free) for name in stage_names(root)]
+    stages = [
+        _stage(name, params, counts, speed, device, free)
+        if wanted(part, params["parts"])
+        else Stage(name, (OVERHEAD_S + START_S) * speed.matrix / MATRIX_S, BASE_MB * 10**6, "left out")
+        for name, part in stage_parts(root).items()
+    ]
     files = needs(params, root)
     disk = _disk(params, root, counts, files)
     problems = [
@@ -300,9 +310,9 @@ def _network(
         fits = int((free - kept) // each)
         cure = f"Set -S compute.batch_size={fits}" if fits >= 1 else "The mini model needs less: -S model=mini"
         return passes * (speed.descend + look) + speed.decode * counts.library["vdvae"], kept + n * each, cure
-    if name in ("decode_diffusion", "prior"):
-        taken = diffusion["steps"] if name == "prior" else int(diffusion["steps"] * diffusion["strength"])
-        step = speed.unguided if run == "prior_no_spikes" else speed.denoise
+    if name == "decode_diffusion":
+        taken = diffusion["steps"] if run in PRIORS else int(diffusion["steps"] * diffusion["strength"])
+        step = speed.unguided if run == NO_SPIKES else speed.denoise
         n = counts.tested * params["decode"]["diffusion"]["n_samples"]
         n_bytes, cure = _diffusion_bytes(diffusion, model, device, size, free)
         # The networks of the contexts without content, loaded before, leave a part of their memory.
