@@ -95,7 +95,7 @@ def test_words_are_those_of_the_code() -> None:
     from spikevaediff.decoders import versatile_diffusion
     from spikevaediff.evaluation import protocols
     from spikevaediff.networks import clip
-    from spikevaediff.regression import renormalise, solver
+    from spikevaediff.regression import designs, renormalise
     from spikevaediff.regression.methods import kernel_ridge
     from vdvae.config import CONFIGS
     from versatile_diffusion.config import AUTOENCODERS, UNETS
@@ -108,7 +108,7 @@ def test_words_are_those_of_the_code() -> None:
         (schema.VersatileDiffusion, "protocol", versatile_diffusion.PROTOCOLS),
         (schema.ClipText, "config", clip.CONFIGS),
         (schema.ClipVision, "config", clip.CONFIGS),
-        (schema.Common, "alpha_scope", solver.SCOPES),
+        (schema.Common, "alpha_scope", designs.SCOPES),
         (schema.Common, "renormalise", renormalise.HOW),
         (schema.KernelRidge, "kernel", kernel_ridge.KERNELS),
         (schema.KernelRidge, "width_search", kernel_ridge.SEARCHES),

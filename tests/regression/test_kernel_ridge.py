@@ -12,7 +12,7 @@ from sklearn.metrics.pairwise import laplacian_kernel, linear_kernel, polynomial
 from test_ridge import make, spoiled, weighted_scores
 from test_ridge import run as run_ridge
 
-from spikevaediff.regression import fits, solver
+from spikevaediff.regression import designs, factors, fits, held_out
 from spikevaediff.regression.methods import kernel_ridge, ridge
 from spikevaediff.regression.methods.kernel_ridge import _likeness, _loss_of
 
@@ -116,10 +116,10 @@ def test_lapack_on_a_processor_and_the_program_for_accelerators_agree(name, monk
     x, y, y_row = make(10, 6, 4, 5)
     options = {"kernel": name, "widths": WIDTHS if name != "linear" else [1.0], "folds": 3}
     options["sample_weight"] = np.random.default_rng(2).uniform(0.5, 2, len(x))
-    monkeypatch.setattr(solver, "LONG_FOLD", 2)
+    monkeypatch.setattr(held_out, "LONG_FOLD", 2)
     results = []
     for on_processor in (True, False):
-        monkeypatch.setattr(solver, "on_processor", lambda on_processor=on_processor: on_processor)
+        monkeypatch.setattr(factors, "on_processor", lambda on_processor=on_processor: on_processor)
         fit = run(x, y, y_row, **options)
         predicted = kernel_ridge.predict(fit, x[:3] + 1, devices=ONE)
         results.append((fit.candidate, fit.loo_r2, fit.loo_correlation, fit.dof, predicted))
@@ -172,7 +172,7 @@ def test_gradient_search_reaches_a_width_that_no_fine_grid_beats(name, repeats):
 
 def test_derivatives_of_the_search_equal_differences():
     x, y, y_row = make(8, 5, 3, 2)
-    design = solver.check(
+    design = designs.check(
         x, y, y_row=y_row, group_size=[3], alphas=ALPHAS, alpha_scope="global", folds=3, seed=0, sample_weight=None
     )
     rows = x - x.mean(0)

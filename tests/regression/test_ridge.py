@@ -8,7 +8,7 @@ from himalaya.ridge import RidgeCV as HimalayaRidgeCV
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import PredefinedSplit
 
-from spikevaediff.regression import solver
+from spikevaediff.regression import factors, held_out, solver
 from spikevaediff.regression.methods import ridge
 
 ALPHAS = np.logspace(-1, 4, 6)
@@ -228,11 +228,11 @@ def test_lapack_on_a_processor_and_the_program_for_accelerators_agree(folds, n_u
     x, y, y_row = make(10, n_units, 4, repeats)
     options = {"folds": folds, "sample_weight": np.random.default_rng(2).uniform(0.5, 2, len(x))}
     options["alphas"] = [3.0] if folds == "none" else ALPHAS
-    monkeypatch.setattr(solver, "LONG_FOLD", 2)
-    monkeypatch.setattr(solver, "WIDE", 45)  # four of the six penalties in one product, then two
+    monkeypatch.setattr(held_out, "LONG_FOLD", 2)
+    monkeypatch.setattr(held_out, "WIDE", 45)  # four of the six penalties in one product, then two
     results = []
     for on_processor in (True, False):
-        monkeypatch.setattr(solver, "on_processor", lambda on_processor=on_processor: on_processor)
+        monkeypatch.setattr(factors, "on_processor", lambda on_processor=on_processor: on_processor)
         fit = run(x, y, y_row, **options)
         results.append((fit.candidate, fit.loo_r2, fit.loo_correlation, predict(fit, x[:3] + 1)))
     for a, b in zip(*results, strict=True):
@@ -244,9 +244,9 @@ def test_folds_of_unequal_length_equal_refits_by_either_route(monkeypatch):
     y_row = np.sort(np.random.default_rng(3).integers(0, 7, len(x)))
     image_fold = np.random.default_rng([1, 2]).permutation(np.arange(7) % 2)
     expected = weighted_scores(y[y_row], refit(x, y, y_row, 10.0, image_fold[y_row]), np.ones(len(x)))
-    monkeypatch.setattr(solver, "LONG_FOLD", 2)
+    monkeypatch.setattr(held_out, "LONG_FOLD", 2)
     for on_processor in (True, False):
-        monkeypatch.setattr(solver, "on_processor", lambda on_processor=on_processor: on_processor)
+        monkeypatch.setattr(factors, "on_processor", lambda on_processor=on_processor: on_processor)
         fit = run(x, y, y_row, alphas=[10.0], folds=2, seed=1)
         close(fit.loo_r2, expected[1])
         close(fit.loo_correlation, expected[2])

@@ -7,7 +7,7 @@ from conftest import close
 from scipy.spatial.distance import cdist
 from test_ridge import make, weighted_scores
 
-from spikevaediff.regression import optimise, solver
+from spikevaediff.regression import factors, held_out, optimise, solver
 from spikevaediff.regression.methods import banded, kernel_ridge, ridge
 
 ONE = jax.devices()[:1]
@@ -263,8 +263,8 @@ def test_every_route_gives_the_scores_of_refits_at_tiny_penalties(monkeypatch):
         w = np.random.default_rng(1).uniform(0.5, 2, len(x))
         expected = weighted_scores(y[y_row], refit_kernel(x @ x.T, y[y_row], w, 1e-11, y_row), w)[1]
         for on_processor, long_fold in ((True, 64), (True, 1), (False, 64)):
-            monkeypatch.setattr(solver, "on_processor", lambda on_processor=on_processor: on_processor)
-            monkeypatch.setattr(solver, "LONG_FOLD", long_fold)
+            monkeypatch.setattr(factors, "on_processor", lambda on_processor=on_processor: on_processor)
+            monkeypatch.setattr(held_out, "LONG_FOLD", long_fold)
             given = options(y, y_row, alphas=[1e-11], sample_weight=w)
             np.testing.assert_allclose(ridge.fit(x, y, **given).loo_r2, expected, rtol=1e-6)
             fit = kernel_ridge.fit(x, y, kernel="linear", widths=[1.0], **KERNEL, **given)
@@ -315,7 +315,7 @@ def test_what_rounding_decides_is_refused_with_its_cure():
 @pytest.mark.parametrize("on_processor", [True, False])
 @pytest.mark.parametrize("alpha", [1e-12, 1e-6, 1.0])
 def test_one_given_penalty_predicts_as_least_squares_does_or_is_refused(alpha, on_processor, monkeypatch):
-    monkeypatch.setattr(solver, "on_processor", lambda: on_processor)
+    monkeypatch.setattr(factors, "on_processor", lambda: on_processor)
     for n_units, copied in ((60, False), (8, False), (60, True), (8, True)):
         x, y, y_row = make(24, n_units, 5)
         if copied:

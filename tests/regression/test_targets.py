@@ -8,7 +8,7 @@ import pytest
 from conftest import close
 from test_ridge import ONE, make, predict, run
 
-from spikevaediff.regression import targets
+from spikevaediff.regression import blocks, targets
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -67,10 +67,10 @@ def test_rounding_of_a_large_mean_does_not_pass_for_signal():
     y[:, 2] = 1e6
     assert np.isnan(run(x, y, y_row).loo_r2[2])
     with pytest.raises(ValueError, match=r"y is not finite in rows 0, 1, 2, 3, 4, 5, 6, 7, \.\.\. "):
-        targets.check_finite(np.full((12, 5), np.nan), np.arange(12), 1.0)
-    targets.check_finite(np.full((2, 5), 1e38, np.float32), np.arange(2), 1.0)
+        blocks.check_finite(np.full((12, 5), np.nan), np.arange(12), 1.0)
+    blocks.check_finite(np.full((2, 5), 1e38, np.float32), np.arange(2), 1.0)
     with pytest.raises(ValueError, match="block_mb is 0, expected a positive number"):
-        targets.check_finite(np.ones((2, 5)), np.arange(2), 0)
+        blocks.check_finite(np.ones((2, 5)), np.arange(2), 0)
 
 
 @pytest.mark.parametrize("devices", [1, 3])

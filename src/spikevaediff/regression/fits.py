@@ -17,8 +17,8 @@ import numpy as np
 
 from spikevaediff.files.atomic import replacing
 from spikevaediff.records import group_edges, read_npz
-from spikevaediff.regression import solver, targets
-from spikevaediff.regression.solver import Design
+from spikevaediff.regression import blocks, designs, targets
+from spikevaediff.regression.designs import Design
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ def without_scores(
     coupling : (r, n_images), or empty where coordinates are (n_new, n_images), coupled already; they hold the penalty.
     """
     n_targets = y.shape[1]
-    unknown = np.full(n_targets, np.nan, targets.working_dtype(y))
+    unknown = np.full(n_targets, np.nan, blocks.working_dtype(y))
     return Fit(
         method=method,
         group_size=group_size,
@@ -343,6 +343,6 @@ def predict_from_coordinates(
     out = targets.apply(fit.y, fit.images, operators, candidate, out=out, block_mb=block_mb, devices=devices)
     # A target that is not finite in one image is so in every prediction: one row of them tells, and saves reading all
     # targets once more.
-    if len(solver.not_finite(out[:1])):
-        targets.check_finite(fit.y, fit.images, block_mb)
+    if len(designs.not_finite(out[:1])):
+        blocks.check_finite(fit.y, fit.images, block_mb)
     return out

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from spikevaediff.regression import solver
+from spikevaediff.regression import factors, solver
 
 MEMORY = 10  # pairs of steps and gradients that L-BFGS remembers
 
@@ -42,7 +42,7 @@ def held_out_form(
     float64, (n_images, n_images)
     """
     n = len(root)
-    turned, row, u, b = solver.turn(kernel, root)
+    turned, row, u, b = factors.turn(kernel, root)
     lower = jnp.linalg.cholesky(jnp.eye(n, dtype=kernel.dtype) + turned)
     inverse = jax.scipy.linalg.cho_solve((lower, True), jnp.eye(n, dtype=kernel.dtype))
     inverse = jnp.where(row[:, None] | row[None, :], 0.0, inverse)
@@ -51,10 +51,10 @@ def held_out_form(
     rest = inverse - u[:, None] * w[None, :] - w[:, None] * u[None, :]
 
     def unless_in_doubt(errors: jax.Array, kept: jax.Array) -> jax.Array:
-        # As solver.held_out has it, by norms that are at least the largest eigenvalues.
+        # As held_out.held_out has it, by norms that are at least the largest eigenvalues.
         largest = jnp.max(jnp.sum(jnp.abs(inverse), axis=1))
         least = jnp.maximum(1.0 / largest - 1.0, 0.0) + smallest
-        doubt = solver.ROUNDING * jnp.finfo(kernel.dtype).eps * jnp.linalg.norm(kernel) / least
+        doubt = factors.ROUNDING * jnp.finfo(kernel.dtype).eps * jnp.linalg.norm(kernel) / least
         doubt = jax.lax.stop_gradient(doubt * jnp.sqrt(largest / jnp.min(kept)))
         return jnp.where(doubt <= solver.DOUBT[np.dtype(np.float64)], errors.T @ errors, jnp.inf)
 

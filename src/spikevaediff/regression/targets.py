@@ -7,22 +7,19 @@ cache: for 94 images and 10 penalties, tiles of 1,024 columns take a quarter of 
 """
 
 import itertools
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from spikevaediff.records import few, group_edges
-from spikevaediff.regression import solver
+from spikevaediff.records import group_edges
+from spikevaediff.regression import blocks
 
-TILE = 1024  # columns; see above
 LARGEST = 1e140  # of targets: sums of their squares are float64
 # Up to this many rows, predicting with every candidate and picking is cheaper than sorting targets by candidate.
 FEW_ROWS = 64
@@ -48,160 +45,6 @@ class Scores:
     squares: np.ndarray
     correlation: np.ndarray
     group_loss: np.ndarray
-
-
-def working_dtype(y: np.ndarray) -> np.dtype:
-    """float64 for float64 targets, float32 for float32 and float16 ones (stored small, computed in float32)."""
-    return np.dtype(np.float64 if y.dtype == np.float64 else np.float32)
-
-
-def mesh_over(devices: Sequence[jax.Device] | None) -> Mesh:
-    """A mesh with one axis "t", along which targets are spread; None is all devices of all processes.
-
-    With several processes (jax.distributed.initialize before the first use of JAX, in each of them) all call `fit` and
-    `predict` with the same arguments; small matrices are computed by each, columns of targets are shared out, and every
-    process gets the whole result.
-    """
-    return Mesh(np.array(jax.devices() if devices is None else devices), ("t",))
-
-
-def check_file(y: np.ndarray) -> None:
-    """Refuse a memory map whose file has become too short: reading it would end the process without a word.
-
-    Raises
-    ------
-    ValueError
-        Names the file, the size it has and the size it needs.
-    """
-    if not isinstance(y, np.memmap):
-        return
-    whole = y
-    while isinstance(whole.base, np.memmap):
-        whole = whole.base
-    if whole.filename is None:
-        return
-    needed, there = whole.offset + whole.nbytes, os.stat(whole.filename).st_size
-    if there < needed:
-        raise ValueError(
-            f"{whole.filename} shrank to {there} bytes while in use; its targets {whole.shape} need {needed}. "
-            "Write it again, and under another name while a fit reads it."
-        )
-
-
-def check_finite(y: np.ndarray, images: np.ndarray, block_mb: float) -> None:
-    """Refuse targets that are not finite.
-
-    Raises
-    ------
-    ValueError
-        Names the rows of y that hold NaN or infinity; block_mb is not positive; or see `check_file`.
-    """
-    step = max(1, int(_bytes(block_mb) / (2 * working_dtype(y).itemsize * y.shape[1])))
-    bad: list[int] = []
-    for start in range(0, len(images), step):
-        check_file(y)
-        rows = images[start : start + step]
-        together = rows[-1] - rows[0] == len(rows) - 1
-        z = (y[rows[0] : rows[-1] + 1] if together else y[rows]).astype(working_dtype(y), copy=False)
-        bad += rows[solver.not_finite(z)].tolist()
-    if bad:
-        names = few(bad)
-        raise ValueError(
-            f"y is not finite in rows {names} ({len(bad)} of {len(images)}). Extract these features again."
-        )
-
-
-def _bytes(block_mb: float) -> float:
-    """Bytes of the blocks in flight."""
-    if not block_mb > 0:
-        raise ValueError(f"block_mb is {block_mb}, expected a positive number of megabytes")
-    return block_mb * 2**20
-
-
-def _width(y: np.ndarray, n_rows: int, block_mb: float, n_devices: int) -> int:
-    """Columns a block, so that two blocks in flight with n_rows rows of input and output stay below block_mb."""
-    step = TILE * n_devices
-    width = max(1, int(_bytes(block_mb) / (2 * working_dtype(y).itemsize * (n_rows + 16))) // step) * step
-    return min(width, -(-y.shape[1] // n_devices) * n_devices)
-
-
-def _blocks(y: np.ndarray, images: np.ndarray, mesh: Mesh, width: int) -> Iterator[tuple[int, jax.Array]]:
-    """Yield (first column, block on the devices).
-
-    All blocks have one shape, so that one program serves them: the last one may begin inside its neighbour, and columns
-    beyond the targets are zero. A process reads the columns of its own devices only.
-    """
-    n_targets = y.shape[1]
-    every_row = np.array_equal(images, np.arange(len(y)))
-
-    def read(start: int, stop: int) -> np.ndarray:
-        columns = y[:, start:stop] if every_row else y[images, start:stop]
-        missing = stop - start - columns.shape[1]
-        return np.pad(columns, ((0, 0), (0, missing))) if missing else columns
-
-    def read_shard(first: int, index: tuple[slice, ...]) -> np.ndarray:
-        return read(first + (index[1].start or 0), first + (index[1].stop or width))
-
-    for first in range(0, n_targets, width):
-        first = max(0, min(first, n_targets - width))
-        check_file(y)
-        if mesh.size == 1:
-            # May alias: a memory map or an aligned array is used where it lies.
-            yield first, jax.device_put(read(first, first + width), mesh.devices.flat[0], may_alias=True)
-        else:
-            spread, shape = NamedSharding(mesh, P(None, "t")), (len(images), width)
-            yield first, jax.make_array_from_callback(shape, spread, partial(read_shard, first))
-
-
-def _along(values: np.ndarray, first: int, width: int) -> np.ndarray:
-    """values[first : first + width], zeros beyond the end."""
-    part = values[first : first + width]
-    return np.pad(part, (0, width - len(part)))
-
-
-def _fetch(block: jax.Array) -> np.ndarray:
-    """A result as an array on this host, whole also when other processes computed parts of it."""
-    return np.asarray(block if block.is_fully_addressable else multihost_utils.process_allgather(block, tiled=True))
-
-
-def _one_behind(
-    dispatched: Iterator[tuple[int, tuple[jax.Array, ...]]],
-) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
-    """Fetch results after the next block was dispatched, so that it is read while this one is worked on."""
-    waiting = None
-    for item in dispatched:
-        if waiting is not None:
-            yield waiting[0], tuple(map(_fetch, waiting[1]))
-        waiting = item
-    if waiting is not None:
-        yield waiting[0], tuple(map(_fetch, waiting[1]))
-
-
-def _over_tiles(
-    tile_fn: Callable[..., tuple[jax.Array, ...]],
-    z: jax.Array,
-    candidate: jax.Array,
-    out: tuple[tuple[int, ...], ...],
-    dtypes: tuple[np.dtype, ...],
-    width: int,
-) -> tuple[jax.Array, ...]:
-    """Arrays of the leading shapes `out`, whose columns are tile_fn(columns of z, columns of candidate)."""
-    n_columns = z.shape[1]
-    width = min(width, n_columns)
-
-    def step(i: jax.Array, out: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        first = jnp.minimum(i * width, n_columns - width)
-        parts = tile_fn(
-            jax.lax.dynamic_slice_in_dim(z, first, width, 1), jax.lax.dynamic_slice_in_dim(candidate, first, width, 0)
-        )
-        return tuple(
-            jax.lax.dynamic_update_slice_in_dim(whole, part, first, whole.ndim - 1)
-            for whole, part in zip(out, parts, strict=True)
-        )
-
-    empty = tuple(jnp.zeros((*shape, n_columns), dtype) for shape, dtype in zip(out, dtypes, strict=True))
-    empty = tuple(jax.lax.pcast(a, "t", to="varying") for a in empty)
-    return jax.lax.fori_loop(0, -(-n_columns // width), step, empty)
 
 
 def _scale(largest: jax.Array) -> jax.Array:
@@ -247,7 +90,7 @@ def _score_block(
     def score_shard(z: jax.Array, maps: jax.Array, candidate: jax.Array) -> tuple[jax.Array, ...]:
         dtypes = (np.dtype(np.int32), dtype, dtype, dtype, dtype, dtype)
         shapes = ((), (), (), (), (n_candidates,), ())
-        return _over_tiles(partial(score_tile, maps), z, candidate, shapes, dtypes, TILE)
+        return blocks.over_tiles(partial(score_tile, maps), z, candidate, shapes, dtypes, blocks.TILE)
 
     columns = P("t")
     return jax.shard_map(
@@ -326,17 +169,17 @@ def group_grams(
     -------
     float64, (n_groups, n_images, n_images)
     """
-    dtype, mesh = working_dtype(y), mesh_over(devices)
-    width = _width(y, len(images), block_mb, mesh.size)
+    dtype, mesh = blocks.working_dtype(y), blocks.mesh_over(devices)
+    width = blocks.width_of(y, len(images), block_mb, mesh.size)
     edges = group_edges(group_size)
     grams = np.zeros((len(group_size), len(images), len(images)))
-    tile = min(TILE, width // mesh.size)
+    tile = min(blocks.TILE, width // mesh.size)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         share_ = share.astype(dtype)
 
         def dispatch() -> Iterator[tuple[int, tuple[jax.Array, ...]]]:
             done = 0
-            for first, block in _blocks(y, images, mesh, width):
+            for first, block in blocks.blocks_of(y, images, mesh, width):
                 pieces = _pieces(first, done, width, mesh.size, edges, tile)
                 done = first + width
                 # Padded to a power of two, so that few programs are compiled.
@@ -346,7 +189,7 @@ def group_grams(
                 options = {"mesh": mesh, "dtype": dtype, "n_groups": len(group_size), "width": tile}
                 yield first, (_gram_block(block, share_, pieces, **options),)
 
-        for _, (gram,) in _one_behind(dispatch()):
+        for _, (gram,) in blocks.one_behind(dispatch()):
             grams += gram
     return grams
 
@@ -372,7 +215,7 @@ def score(
     images : int64, (n_images,)
         The rows of y that are used.
     maps : float32 or float64, (n_candidates, n_scored or more, n_images)
-        Held-out errors as linear functions of the targets, from solver.held_out. The first n_scored rows are errors
+        Held-out errors as linear functions of the targets, from held_out.held_out. The first n_scored rows are errors
         of the mean prediction of each image times `root`, further rows the scatter of predictions within images.
     root : float64, (n_scored,)
         Square root of the summed weights of the rows of each image that is left out: the first n_scored of `images`.
@@ -384,7 +227,7 @@ def score(
     devices : sequence of jax.Device
         Targets are spread over them; None is all there are. Changes no result.
     """
-    dtype, mesh = working_dtype(y), mesh_over(devices)
+    dtype, mesh = blocks.working_dtype(y), blocks.mesh_over(devices)
     n_targets, n_images = y.shape[1], len(images)
     edges = group_edges(group_size)
     group_loss = np.zeros((len(group_size), len(maps)))
@@ -394,7 +237,7 @@ def score(
 
     used = np.arange(len(maps))
     if scope != "target":
-        if len(root) == n_images or 8 * len(group_size) * n_images**2 <= _bytes(block_mb):
+        if len(root) == n_images or 8 * len(group_size) * n_images**2 <= blocks.bytes_of(block_mb):
             share = np.pad(root**2 / np.sum(root**2), (0, n_images - len(root)))
             grams = group_grams(y, images, share, group_size=group_size, block_mb=block_mb, devices=devices)
             forms = np.stack([e.T @ e for e in maps.astype(np.float64)])
@@ -409,17 +252,17 @@ def score(
         used, candidate_of_group = np.unique(shared.argmin(1), return_inverse=True)
         candidate = np.repeat(candidate_of_group, group_size).astype(np.int32)
 
-    width = _width(y, n_images + len(used), block_mb, mesh.size)
+    width = blocks.width_of(y, n_images + len(used), block_mb, mesh.size)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         maps_, root_ = maps[used].astype(dtype), root.astype(dtype)
         options = {"mesh": mesh, "dtype": dtype, "choose": scope == "target"}
 
         def dispatch() -> Iterator[tuple[int, tuple[jax.Array, ...]]]:
-            for first, block in _blocks(y, images, mesh, width):
-                yield first, _score_block(block, maps_, root_, _along(candidate, first, width), **options)
+            for first, block in blocks.blocks_of(y, images, mesh, width):
+                yield first, _score_block(block, maps_, root_, blocks.along(candidate, first, width), **options)
 
         done = 0
-        for first, (chosen, *values, correlations, losses, scale) in _one_behind(dispatch()):
+        for first, (chosen, *values, correlations, losses, scale) in blocks.one_behind(dispatch()):
             stop = min(first + width, n_targets)
             candidate[first:stop], correlation[first:stop] = chosen[: stop - first], correlations[: stop - first]
             scale = scale.astype(np.float64)
@@ -498,8 +341,8 @@ def _apply_block(
         return (pick(operators, z.astype(dtype), candidate),)
 
     def apply_shard(z: jax.Array, operators: jax.Array, candidate: jax.Array) -> tuple[jax.Array]:
-        width = TILE // 2 if few else SORTED_TILE
-        (out,) = _over_tiles(partial(apply_tile, operators), z, candidate, ((n_rows,),), (dtype,), width)
+        width = blocks.TILE // 2 if few else SORTED_TILE
+        (out,) = blocks.over_tiles(partial(apply_tile, operators), z, candidate, ((n_rows,),), (dtype,), width)
         return (out,)
 
     shards = jax.shard_map(apply_shard, mesh=mesh, in_specs=(P(None, "t"), P(), P("t")), out_specs=(P(None, "t"),))
@@ -527,7 +370,7 @@ def _apply_on_processor(
     elif every_row and y.dtype == out.dtype == dtype and not isinstance(y, np.memmap):
         width = n_targets  # nothing is copied, so that one product needs no memory
     for first in range(0, n_targets, width):
-        check_file(y)
+        blocks.check_file(y)
         columns = slice(first, min(first + width, n_targets))
         z = (y[:, columns] if every_row else y[images, columns]).astype(dtype, copy=False)
         if len(operators) > 1:
@@ -566,13 +409,13 @@ def apply(
     -------
     (n_new, n_targets), float32, or float64 where y is float64.
     """
-    dtype, mesh = working_dtype(y), mesh_over(devices)
+    dtype, mesh = blocks.working_dtype(y), blocks.mesh_over(devices)
     n_new, n_targets = operators.shape[1], y.shape[1]
     if out is None:
         out = np.empty((n_new, n_targets), dtype)
     elif out.shape != (n_new, n_targets):
         raise ValueError(f"out has shape {out.shape}, expected {(n_new, n_targets)}: rows of x by targets of the fit")
-    width = _width(y, len(images) + n_new, block_mb, mesh.size)
+    width = blocks.width_of(y, len(images) + n_new, block_mb, mesh.size)
     operators, candidate = operators.astype(dtype, copy=False), candidate.astype(np.int32, copy=False)
     if mesh.size == 1 and mesh.devices.flat[0].platform == "cpu":
         _apply_on_processor(y, images, operators, candidate, out, width)
@@ -580,10 +423,11 @@ def apply(
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
 
         def dispatch() -> Iterator[tuple[int, tuple[jax.Array, ...]]]:
-            for first, block in _blocks(y, images, mesh, width):
-                yield first, _apply_block(block, operators, _along(candidate, first, width), mesh=mesh, dtype=dtype)
+            for first, block in blocks.blocks_of(y, images, mesh, width):
+                chosen = blocks.along(candidate, first, width)
+                yield first, _apply_block(block, operators, chosen, mesh=mesh, dtype=dtype)
 
-        for first, (part,) in _one_behind(dispatch()):
+        for first, (part,) in blocks.one_behind(dispatch()):
             stop = min(first + width, n_targets)
             out[:, first:stop] = part[:, : stop - first]
     return out

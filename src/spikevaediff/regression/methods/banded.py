@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spikevaediff.records import group_edges
-from spikevaediff.regression import fits, optimise, solver, targets
+from spikevaediff.regression import blocks, designs, fits, optimise, solver, targets
 from spikevaediff.regression.fits import Fit
 
 NO_WEIGHT = 1e-12  # of the largest: a smaller weight is set to this, far below any effect; its logarithm stays finite
@@ -67,7 +67,7 @@ def _loss(
 
 
 def _learn(
-    kernels: np.ndarray, design: solver.Design, gram: np.ndarray, alphas: np.ndarray, max_steps: int
+    kernels: np.ndarray, design: designs.Design, gram: np.ndarray, alphas: np.ndarray, max_steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(weights with mean one, record of the search) of one group, from kernels of mean diagonal one."""
     root = np.sqrt(design.image_weight)
@@ -142,7 +142,7 @@ def fit(
     y_row, group_size = np.asarray(y_row, np.int64), np.asarray(group_size, np.int64)
     if folds == "none":
         raise ValueError("folds is 'none', which only ridge knows: expected 'image' or a number of folds")
-    design = solver.check(
+    design = designs.check(
         x,
         y,
         y_row=y_row,
@@ -169,7 +169,7 @@ def fit(
     centred = (x - mean) * design.root[:, None]
     names, band = np.unique(bands, return_inverse=True)
     power = np.bincount(band, np.sum(centred**2, axis=0))
-    targets.check_finite(y, design.images, block_mb)
+    blocks.check_finite(y, design.images, block_mb)
 
     # Weights of bands are learned from images that can be left out.
     scored = design.scored

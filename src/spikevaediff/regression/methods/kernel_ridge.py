@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spikevaediff.regression import fits, optimise, solver, targets
+from spikevaediff.regression import blocks, designs, fits, optimise, solver, targets
 from spikevaediff.regression.fits import Fit
 
 KERNELS = ("linear", "rbf", "polynomial", "laplacian")
@@ -157,7 +157,7 @@ def fit(
     y_row, group_size = np.asarray(y_row, np.int64), np.asarray(group_size, np.int64)
     if folds == "none":
         raise ValueError("folds is 'none', which only ridge knows: expected 'image' or a number of folds")
-    design = solver.check(
+    design = designs.check(
         x,
         y,
         y_row=y_row,
@@ -184,7 +184,7 @@ def fit(
     if (kernel == "linear" or width_search == "gradient") and len(widths) > 1:
         reason = "the linear kernel has no width" if kernel == "linear" else "the gradient search starts from one"
         raise ValueError(f"widths are {widths.tolist()}, expected a single one: {reason}")
-    targets.check_finite(y, design.images, block_mb)
+    blocks.check_finite(y, design.images, block_mb)
 
     root, g = design.root, design.targets_of_rows
     mean = np.average(x.astype(np.float64), axis=0, weights=root**2)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from spikevaediff.regression import fits, solver, targets
+from spikevaediff.regression import blocks, designs, fits, solver, targets
 from spikevaediff.regression.fits import Fit
 
 
@@ -72,12 +72,12 @@ def fit(
     Raises
     ------
     ValueError
-        See solver.check, solver.linear and targets.check_finite.
+        See designs.check, solver.linear and blocks.check_finite.
     """
     alphas = np.sort(np.asarray(alphas, np.float64))
     x = np.asarray(x, np.result_type(x, np.float32))
     y_row, group_size = np.asarray(y_row, np.int64), np.asarray(group_size, np.int64)
-    design = solver.check(
+    design = designs.check(
         x,
         y,
         y_row=y_row,
@@ -92,7 +92,7 @@ def fit(
     # One given penalty needs nothing of the targets: `predict` is the first to read them, and the one to refuse them,
     # unless that would be after long work.
     if folds != "none" or solver.takes_long(x):
-        targets.check_finite(y, design.images, block_mb)
+        blocks.check_finite(y, design.images, block_mb)
 
     mean = solver.weighted_mean(x, design.root**2)
     centred = solver.centred(x, mean, design.root, alphas[0])
@@ -170,7 +170,7 @@ def predict(
     Raises
     ------
     ValueError
-        x has another number of units than the fit, or is not finite; or see targets.check_finite.
+        x has another number of units than the fit, or is not finite; or see blocks.check_finite.
     """
     x = fits.check_new(fit, x, n_units=len(fit.parameters["mean"]))
     p = fit.parameters
