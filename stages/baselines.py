@@ -1,15 +1,16 @@
 """Score images made without a decoder, as any other run: python -m stages.baselines"""
 
+import stages
 from spikevaediff.evaluation import baselines, scores
-from spikevaediff.evaluation.looking import Shown
+from spikevaediff.evaluation.looking import Shown, split_up
 from spikevaediff.records import ImageSplit, Responses, Stimuli
-from stages import done
-from stages.looks import options_of, split_up
 
 
 def main() -> None:
     """Write artifacts/scores/{grey,mean,nearest,random}.json."""
-    looking, worth = split_up(options_of("baselines"))
+    options = stages.section(stages.declared("baselines"), "evaluate")
+    stages.check_options(scores.score_run, options, "evaluate", passed=["batch_size"])
+    looking, worth = split_up(options, stages.compute())
     stimuli, split = Stimuli.load("artifacts/images.npz"), ImageSplit.load("artifacts/split.npz")
     shown, responses = Shown.load("artifacts/looks.npz"), Responses.load("artifacts/responses/visual.npz")
     size, draws = {"size_px": looking["size_px"]}, {name: worth[name] for name in ("metrics", "n_draws", "seed")}
@@ -26,7 +27,7 @@ def main() -> None:
     for name, result in results.items():
         scores.save(result, f"artifacts/scores/{name}.json")
         print(*scores.lines(name, result), sep="\n")
-    done(f"{', '.join(results)}: {len(split.test_ids)} images each, scored by protocol {shown.protocol}")
+    stages.done(f"{', '.join(results)}: {len(split.test_ids)} images each, scored by protocol {shown.protocol}")
 
 
 if __name__ == "__main__":

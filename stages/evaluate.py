@@ -7,16 +7,17 @@ import json
 import sys
 from pathlib import Path
 
+import stages
 from spikevaediff.evaluation import ceilings, scores
-from spikevaediff.evaluation.looking import Shown
+from spikevaediff.evaluation.looking import Shown, split_up
 from spikevaediff.records import ImageSplit, Reconstructions, Stimuli
-from stages import done
-from stages.looks import options_of, split_up
 
 
 def main(run: str) -> None:
     """Write artifacts/scores/RUN.json, of the test images of the split."""
-    looking, worth = split_up(options_of(f"evaluate@{run}" if run != "halves" else run))
+    options = stages.section(stages.declared(f"evaluate@{run}" if run != "halves" else run), "evaluate")
+    stages.check_options(scores.score_run, options, "evaluate", passed=["batch_size"])
+    looking, worth = split_up(options, stages.compute())
     split = ImageSplit.load("artifacts/split.npz")
     if run == "halves":
         reason = json.loads(Path("artifacts/noise_ceiling/vdvae.json").read_text(encoding="utf-8"))["absent"]
@@ -26,7 +27,7 @@ def main(run: str) -> None:
         result = scores.score(Shown.load("artifacts/looks.npz"), decoded(run, split), split, **worth)
     print(*scores.lines(run, result), sep="\n")
     scores.save(result, f"artifacts/scores/{run}.json")
-    done(f"{run}: {result['n_images']} images scored by protocol {result['protocol']}")
+    stages.done(f"{run}: {result['n_images']} images scored by protocol {result['protocol']}")
 
 
 def decoded(run: str, split: ImageSplit) -> Reconstructions:

@@ -6,7 +6,7 @@ no run downloads a network by itself that only metrics need.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -200,3 +200,17 @@ class Shown:
         """Raises FileNotFoundError or ValueError where the file is not there or damaged."""
         arrays = read_npz(path)
         return cls(image_id=arrays.pop("image_id"), **json.loads(str(arrays.pop("about"))), looks=arrays)
+
+
+LOOKING = ("protocol", "size_px", "metrics")  # what decides how images are looked at; the rest, what is made of it
+
+
+def split_up(evaluate: Mapping[str, Any], compute: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sections `evaluate` and `compute` of params.yaml as the options of looking at images, and of what is made of it.
+
+    Both name the metrics and the batch size: every network of the metrics fits anywhere, and "auto" is the number of
+    images that is taken without being told.
+    """
+    batch = {name: n for name, n in compute.items() if name == "batch_size" and n != "auto"}
+    looking = {name: evaluate[name] for name in LOOKING}
+    return looking | batch, {n: value for n, value in evaluate.items() if n not in ("protocol", "size_px")} | batch
