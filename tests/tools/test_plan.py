@@ -175,6 +175,14 @@ def test_what_is_left_out_takes_a_moment() -> None:
     )
 
 
+def test_files_of_parts_that_are_left_out_are_not_needed() -> None:
+    settings = ["parts.second_stage=false", "model=published", "dataset=allen", "regress.text.library=6"]
+    names = {need.name for need in needs.needs(needs.parameters(ROOT, settings), ROOT) if need.required}
+    assert "vdvae_imagenet64_ema" in names
+    assert "allen/session_791319847/session_791319847.nwb" in names
+    assert not {"kl_f8", "versatile_diffusion_fp16", "blip2_config", "imagenet_class_names"} & names
+
+
 def test_what_does_not_fit_is_named_with_what_would() -> None:
     published = planned("model=published", memory=6 * GB)
     said = "\n".join(published.problems)

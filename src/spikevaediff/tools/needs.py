@@ -171,8 +171,14 @@ def _of_model(params: Mapping[str, Any]) -> list[str]:
     model = params["model"]
     if model not in params["models"]:
         raise ValueError(f"params.yaml: model is {model!r}; there are {', '.join(params['models'])}")
-    values = [v for part in params["models"][model].values() for key, v in part.items() if key.endswith("weights")]
+    read = [options for space, options in params["models"][model].items() if space == "vdvae" or _second_stage(params)]
+    values = [value for options in read for key, value in options.items() if key.endswith("weights")]
     return [value for value in values if "/" not in value]
+
+
+def _second_stage(params: Mapping[str, Any]) -> bool:
+    """Whether contexts and the diffusion model are wanted."""
+    return params["parts"]["second_stage"]
 
 
 def _of_encoding(params: Mapping[str, Any]) -> list[str]:
@@ -186,7 +192,7 @@ def _of_library(params: Mapping[str, Any]) -> list[str]:
     from spikevaediff.datasets import simulated
 
     crops = (Path(params["library"]["folder"]) / "scene_boxes.csv").is_file()
-    described = params["regress"].get("text", {}).get("library", 0) > 0
+    described = _second_stage(params) and params["regress"].get("text", {}).get("library", 0) > 0
     return [*simulated.ASSETS] * crops + ["efficientnet_lite0", "imagenet_class_names"] * described
 
 
@@ -195,7 +201,7 @@ def _of_captions(params: Mapping[str, Any], root: Path) -> list[str]:
     folder = params["captions"]["model"]
     name, module, options = dataset(params)
     lacks = hasattr(module, "lacks_captions") and module.lacks_captions(root / "vendor/data" / name, **options)
-    if not lacks or Path(folder).expanduser().is_dir():
+    if not lacks or not _second_stage(params) or Path(folder).expanduser().is_dir():
         return []
     names = [asset.name for asset in assets.ASSETS.values() if asset.folder == folder]
     if not names:
