@@ -298,7 +298,7 @@ def _network(
     if name == "layers":
         n = len(config.latent_shapes())
         return speed.decode * params["layers"]["n_images"] * n, passing, ""
-    if name in ("seed_errors", "known_mistakes"):
+    if name == "known_mistakes":
         return 7 * speed.decode * counts.tested + 11 * speed.matrix / MATRIX_S, passing + 3 * held, ""
     if name == "decode_posterior":
         # A step also looks through the encoding models: 8 ms and 60 microseconds per unit, measured.
