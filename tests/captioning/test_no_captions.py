@@ -18,7 +18,9 @@ from spikevaediff.evaluation import feature_r2
 from spikevaediff.features import efficientnet, minilm
 from spikevaediff.files import assets
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Responses, Stimuli, UnitTable
-from stages import decode_diffusion, features, regress, report
+from spikevaediff.report import results
+from spikevaediff.runs import read_runs
+from stages import decode_diffusion, features, regress
 
 IDS = np.arange(8)
 RNG = np.random.default_rng([12])
@@ -105,7 +107,7 @@ def test_a_report_without_captions_says_so_in_every_title(params: dict[str, Any]
         (same * IDS[:, None, None].astype(np.float32), []),
     ):
         Features.of_tokens("text", IDS, tokens).save("artifacts/features/text.npz")
-        assert report.marks_of(scores) == marks
+        assert results.marks_of(scores, read_runs(ROOT / "runs.yaml")) == marks
 
 
 def test_one_caption_is_enough_to_be_checked(params: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

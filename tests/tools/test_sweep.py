@@ -11,7 +11,7 @@ from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 from ruamel.yaml import YAML
 from small_profile import environment
 
-import spikevaediff
+import spikevaediff.tools
 from spikevaediff.__main__ import main
 from spikevaediff.tools import sweep
 
@@ -180,7 +180,7 @@ def test_a_cluster_without_its_package_names_the_extra(
 ) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.delitem(sys.modules, "spikevaediff.tools.cluster", raising=False)
-    monkeypatch.delattr(spikevaediff, "cluster", raising=False)
+    monkeypatch.delattr(spikevaediff.tools, "cluster", raising=False)
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert main(["sweep", "methods", "--cluster", "tcp://127.0.0.1:1"]) == 1
     assert "Install it: pip install -c constraints.txt -e '.[cluster]'" in capsys.readouterr().err

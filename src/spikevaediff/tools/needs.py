@@ -67,8 +67,8 @@ def parameters(root: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
     path = root / "params.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"{root} has no params.yaml. Run this at the top of a checkout of SpikeVAEDiff")
-    yaml = YAML(typ="safe")
-    params = yaml.load(path)
+    safe = YAML(typ="safe")
+    params = safe.load(path)
     for setting in settings:
         name, equals, value = setting.partition("=")
         adds = name.startswith("+")  # as for DVC: +key is new, ++key new or not
@@ -81,7 +81,7 @@ def parameters(root: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
         if not isinstance(section, dict) or (key not in section and not adds):
             there = ", ".join(map(str, section)) if isinstance(section, dict) else "no keys"
             raise ValueError(f"-S {setting}: params.yaml has no {name}; {'.'.join(above) or 'it'} has {there}")
-        section[key] = yaml.load(value)
+        section[key] = safe.load(value)
     return params
 
 

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import spikevaediff.networks.torchvision_ops  # noqa: F401, before open_clip imports torchvision
 from vdvae.config import CONFIGS
 from vdvae.memory import images_at_once
 from vdvae.model import VDVAE
@@ -118,8 +119,9 @@ def autoencoder_s(config: str, device: str) -> float:
 
 def clip_s(config: str, device: str) -> dict[str, float]:
     """Seconds an image takes in the vision tower of CLIP, and a sentence in its text tower."""
-    from spikevaediff.networks import clip  # isort: skip, prepares what open_clip imports
     from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
+    from spikevaediff.networks import clip
 
     sizes = clip.CONFIGS[config]
     towers = {"vision_cfg": CLIPVisionCfg(**sizes["vision_cfg"]), "text_cfg": CLIPTextCfg(**sizes["text_cfg"])}
