@@ -25,6 +25,7 @@ from small_profile import checkout, edit
 
 from spikevaediff.files import assets
 from spikevaediff.records import Features, Reconstructions
+from spikevaediff.regression import jax_cache
 
 FULL = os.environ.get("SPIKEVAEDIFF_PUBLISHED") == "full"
 N_IMAGES, N_UNITS = 8, 12
@@ -135,6 +136,8 @@ def test_one_image_goes_through_the_published_model(
     (tmp_path / "published").mkdir()
     paths = published_files.write(tmp_path / "published", manifest if FULL else None)
     patch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path / "cache"))
+    # Stages run in this process: its other tests would go on keeping programs in a folder that is gone.
+    patch.setattr(jax_cache, "keep", lambda: None)
     patch.chdir(clone)
     served = published_files.Served(paths, patch)
     took = []
