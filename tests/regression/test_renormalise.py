@@ -170,7 +170,7 @@ def test_fits_to_presentations_or_without_scores_are_refused() -> None:
     unseen = ridge.fit(x, y, y_row=np.arange(20), alphas=[3.0], **COMMON | {"folds": "none"})
     weighted = ridge.fit(x, y, y_row=np.arange(20), alphas=[3.0], sample_weight=np.linspace(1, 3, 20), **COMMON)
     for fit in (twice, unseen, weighted):
-        with pytest.raises(ValueError, match="needs a fit to one row an image, with weights of one"):
+        with pytest.raises(ValueError, match="needs a fit to one row per image, with weights of one"):
             renormalise.left_out_deviations(fit)
 
 

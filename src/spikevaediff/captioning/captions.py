@@ -81,7 +81,7 @@ class Captions:
         Raises
         ------
         FileNotFoundError, ValueError
-            No file, another header, a line without exactly two values, an image_id that is no whole number, or bytes
+            No file, another header, a line without exactly two values, an image_id that is not a whole number, or bytes
             that are not UTF-8; the message names the line.
         """
         path = Path(path)

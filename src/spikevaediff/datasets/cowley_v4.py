@@ -63,7 +63,7 @@ def acquire(
     sessions : list of int
         One; or several that show the same photographs, whose units are then joined as if recorded at once.
     trials : str
-        means: one row an image, the mean count of its presentations. single: one row a presentation.
+        means: one row per image, the mean count of its presentations. single: one row per presentation.
     images : list of str
         Kinds of images; a session must show no other kind, since which image is of which kind is not published.
     n_images : int
@@ -350,7 +350,7 @@ def _responses(path: Path, trials: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        The file is no array of that kind, holds what is no count, or an image has no presentation.
+        The file is not such an array, holds values that are not counts, or an image has no presentation.
     """
     try:
         values = np.load(path, allow_pickle=False)

@@ -6,7 +6,7 @@
       units.csv             session_id,unit_id,area   (and quality metrics, where they are known)
       sessions/
         1.npz               responses (presentation, unit[, window]), image_id, unit_id[, window_s]
-        2.csv               image_id,<unit_id>,<unit_id>,...   one line a presentation
+        2.csv               image_id,<unit_id>,<unit_id>,...   one line per presentation
         3.nwb               a recording in the layout of Allen Visual Coding; its units need no units.csv
 
 Rows of a session are presentations in the order of the session. image_id -1 is a blank screen. Responses that are all

@@ -1,6 +1,6 @@
 """What a recording is worth, and what else than the image moves its responses.
 
-All functions take the responses of one session, a row a presentation in the order of the session, and look at each
+All functions take the responses of one session, one row per presentation, in the order of the session, and look at each
 unit, or at the pairs of units of an area. Numbers that need repeated presentations are NaN where there are none.
 Published numbers stand beside ours: PUBLISHED_*.
 """

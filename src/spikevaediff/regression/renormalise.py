@@ -131,7 +131,7 @@ def left_out_deviations(fit: Fit, *, block_mb: float = 256.0) -> np.ndarray:
     Parameters
     ----------
     fit : Fit
-        To one row an image, equally weighted; any method and penalty.
+        To one row per image, equally weighted; any method and penalty.
     block_mb : float
         Bound on the memory of the target blocks in flight, megabytes. Changes no result.
 
@@ -145,12 +145,12 @@ def left_out_deviations(fit: Fit, *, block_mb: float = 256.0) -> np.ndarray:
         The fit has several rows an image, unequal weights or no left-out scores.
     """
     n, scored = len(fit.images), fit.n_scored
-    # With one row an image, each of weight one, a column of `coupling` holds the coordinates of that image, and the
+    # With one row per image, each of weight one, a column of `coupling` holds the coordinates of that image, and the
     # trace of H that they give is the one that the fit reports.
     trace = 1 + np.einsum("bar,bri->ba", fit.gain, fit.coupling.astype(np.float64) ** 2).ravel()
     if trace.shape != fit.dof.shape or not np.allclose(trace, fit.dof, rtol=1e-3):
         raise ValueError(
-            f"renormalise: train needs a fit to one row an image, with weights of one and left-out scores; this "
+            f"renormalise: train needs a fit to one row per image, with weights of one and left-out scores; this "
             f"{fit.method} fit is to presentations, has other weights or no scores. Choose renormalise: none"
         )
     used, position = np.unique(fit.candidate, return_inverse=True)

@@ -11,12 +11,12 @@ mean:
     n rows, m images, r coordinates (the smaller of rows - 1 and features)
     V (n, r)       orthonormal directions of rows, orthogonal to the roots of the weights, with eigenvalues l
     U = V sqrt(l)  coordinates of the rows
-    gain           1 / (l + alpha), one row a penalty
+    gain           1 / (l + alpha), one row per penalty
     G (n, m)       root of the weight where row i shows image g, else 0: rows have targets G z for z (m, n_targets)
     S = U'G        coupling
     H = root root'/sum(w) + U gain U'
 
-Repeated presentations. Rows that show one image share their target, so X'Y = (X'G) z holds one column an image: the
+Repeated presentations. Rows that show one image share their target, so X'Y = (X'G) z holds one column per image: the
 summed weight W_g times the mean response of the image. And X'X = sum_g W_g xbar_g xbar_g' + the scatter within images.
 The fit to all presentations is therefore the fit to m weighted image means whose penalty alpha I is raised by that
 scatter, exactly; copies of targets are never made.

@@ -285,7 +285,7 @@ def score(
 def side_by_side(parts: Sequence[Scores]) -> Scores:
     """Scores of consecutive groups of targets, each with candidates of its own, as one.
 
-    Candidates of part k are counted from k x (candidates a part) on; group_loss keeps one column a candidate of the
+    Candidates of part k are counted from k x (candidates per part) on; group_loss keeps one column per candidate of the
     part.
     """
     n_candidates = parts[0].group_loss.shape[1]

@@ -1,4 +1,4 @@
-"""What a run is of, in words that its own data and parameters decide: areas, units, images, repeats, sessions."""
+"""What a run is of, as its data and parameters say: areas, units, images, repeats, sessions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ def short(areas: Areas) -> str:
 
 
 def is_averaged(responses: Responses) -> bool:
-    """Whether one response of each image is known that is no count: a mean over presentations, or an activity."""
+    """Whether one response of each image is known that is not a count: a mean over presentations, or an activity."""
     times = times_shown(responses)
     return bool(times.max() == 1 and not np.issubdtype(responses.counts.dtype, np.integer))
 

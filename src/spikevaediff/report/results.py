@@ -150,7 +150,9 @@ def of_latents(correlation: dict[str, np.ndarray], source: str, title: str) -> F
     """What is predicted of each layer, and what noise allows."""
     layers = Features.load("artifacts/features/vdvae.npz").group_name.tolist()
     ceiling = read_json("artifacts/noise_ceiling/vdvae.json")
-    columns = dict(zip(("correlation", "control"), correlation.values(), strict=False))
+    columns = {
+        name: correlation[run] for name, run in (("correlation", "vdvae"), ("control", "control")) if run in correlation
+    }
     rows = [
         {"layer": layer} | {name: float(values[k]) for name, values in columns.items()}
         for k, layer in enumerate(layers)

@@ -4,7 +4,7 @@ A module offers two functions.
 
 ``fit(x, y, *, y_row, group_size, alphas, alpha_scope, folds, seed, ...) -> Fit``
     x : (n_rows, n_units), responses: presentations, or means over the presentations of an image.
-    y : (n_images, n_targets), array or np.memmap, one row an image: the *distinct* rows of targets. They are never
+    y : (n_images, n_targets), array or np.memmap, one row per image: the *distinct* rows of targets. They are never
         repeated: y_row, (n_rows,), says which row of y a row of x shows.
     group_size : (n_groups,), consecutive targets that belong together (a layer of a VDVAE, a token); adds up to
         n_targets.

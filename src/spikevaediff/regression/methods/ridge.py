@@ -41,7 +41,7 @@ def fit(
         Responses: presentations, or means over the presentations of an image (z-scored per unit, as a rule). How alpha
         depends on that choice: spikevaediff.regression.solver.
     y : float16, float32 or float64, (n_images, n_targets)
-        Distinct targets, one row an image, array or memory map.
+        Distinct targets, one row per image, array or memory map.
     y_row : int64, (n_rows,)
         The row of y that a row of x shows.
     group_size : int64, (n_groups,)

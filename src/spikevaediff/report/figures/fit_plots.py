@@ -103,7 +103,7 @@ def _carried_on(loss: np.ndarray) -> np.ndarray:
 
 
 def draw_left_out(spaces: dict[str, dict[str, list[dict[str, Any]]]], title: str) -> bytes:
-    """Left-out R2, correlation and degrees of freedom of every group, a column a feature space, a colour a run. PNG.
+    """Left-out R2, correlation and degrees of freedom of every group; a column is a feature space, a colour a run. PNG.
 
     spaces : feature space to run to rows of `left_out_rows`.
     """

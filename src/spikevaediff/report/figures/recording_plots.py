@@ -172,7 +172,7 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
 
 
 def _averaged(session: dict[str, Any]) -> bool:
-    """One response of each image that is no count: a mean over presentations, whose order says nothing."""
+    """One response of each image that is not a count: a mean over presentations, whose order says nothing."""
     return not session.get("spikes", True) and max(session.get("presentations_of_an_image", [2])) == 1
 
 
