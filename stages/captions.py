@@ -3,8 +3,7 @@
 import numpy as np
 
 import stages
-from spikevaediff.captioning.captions import Captions
-from spikevaediff.records import Stimuli
+from spikevaediff.records import Captions, Stimuli
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import sys
 import stages
 from spikevaediff.evaluation import checked_run, checks
 from spikevaediff.files import json_file
-from spikevaediff.runs import read_runs
+from spikevaediff.parameters.runs import read_runs
 
 
 def main(run: str, ceiling: str, control: str) -> None:

@@ -5,10 +5,9 @@ import sys
 from dataclasses import replace
 
 import stages
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.decoders.second_stage import given, unfinished
 from spikevaediff.decoders.versatile_diffusion import samples
-from spikevaediff.records import ImageSplit, Reconstructions
+from spikevaediff.records import Captions, ImageSplit, Reconstructions
 
 
 def main(run: str, *files: str) -> None:
@@ -31,7 +30,7 @@ def main(run: str, *files: str) -> None:
     pixels = samples(guides, kept=kept, **options, **compute)
     Reconstructions(guides.image_id, pixels[:, 0]).save(f"artifacts/decoded/{run}")
     shutil.rmtree(kept, ignore_errors=True)  # DVC keeps the whole result from here on
-    stages.done(f"{run}: {given.in_words(pixels)}")
+    stages.done(f"{run}: {given.report_line(pixels)}")
 
 
 if __name__ == "__main__":

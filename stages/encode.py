@@ -15,7 +15,7 @@ def main(population: str) -> None:
     stimuli, split = Stimuli.load("artifacts/images.npz"), ImageSplit.load("artifacts/split.npz")
     folder = f"artifacts/encoders/{population}"
     model = fit_folds.fit(folder, responses, stimuli, split, stages.weights_path, **options)
-    stages.done(f"{population}: {fit_folds.in_words(model)}")
+    stages.done(f"{population}: {fit_folds.report_line(model)}")
 
 
 if __name__ == "__main__":

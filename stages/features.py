@@ -3,8 +3,7 @@
 import sys
 
 import stages
-from spikevaediff.captioning.captions import Captions
-from spikevaediff.records import Stimuli
+from spikevaediff.records import Captions, Stimuli
 from spikevaediff.regression import repeatable
 
 

@@ -20,7 +20,7 @@ def main() -> None:
         found[name] = identified.of_population(
             name, responses, models, stimuli, library, split, stages.weights_path, **options
         )
-        stages.done(f"{name}: {identified.in_words(found[name].sets)}")
+        stages.done(f"{name}: {identified.report_line(found[name].sets)}")
     sets = {name: one.sets for name, one in found.items()}
     json_file.write("artifacts/identification.json", sets, digits=None, indent=2)
     tables.write("artifacts/identification.csv", [row for one in found.values() for row in one.curves])

@@ -7,9 +7,8 @@ import sys
 
 import stages
 from spikevaediff.captioning import class_captions
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.encoding import library_rows
-from spikevaediff.records import Features, Stimuli
+from spikevaediff.records import Captions, Features, Stimuli
 from spikevaediff.regression import repeatable
 
 

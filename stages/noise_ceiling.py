@@ -27,7 +27,7 @@ def main(run: str, space: str, population: str) -> None:
     for name, half in zip("ab", halves, strict=True):
         half.save(f"artifacts/predicted/{run}_half_{name}.npz")
     json_file.write(f"artifacts/noise_ceiling/{run}.json", result)
-    stages.done(f"{run}: {noise_ceiling.in_words(result)}")
+    stages.done(f"{run}: {noise_ceiling.report_line(result)}")
 
 
 if __name__ == "__main__":

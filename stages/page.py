@@ -2,8 +2,8 @@
 
 import stages
 from spikevaediff.files.atomic import replacing
+from spikevaediff.parameters.runs import read_runs
 from spikevaediff.report import page
-from spikevaediff.runs import read_runs
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ import runpy
 import sys
 
 import stages
-from spikevaediff import runs
 from spikevaediff.files.left_out import mark, results_of
+from spikevaediff.parameters import runs
 
 
 def main(part: str, stage: str, *words: str) -> None:

@@ -27,7 +27,7 @@ def main() -> None:
     for path in paths:
         result["sessions"][path.stem], units = session_quality.judged(path, **given)
         rows += units
-        stages.done(session_quality.in_words(path, result["sessions"][path.stem], len(units)))
+        stages.done(session_quality.report_line(path, result["sessions"][path.stem], len(units)))
     json_file.write("artifacts/quality/quality.json", result)
     tables.write("artifacts/quality/units.csv", rows)
 

@@ -4,9 +4,9 @@ from rich.console import Console
 
 import stages
 from spikevaediff.files.atomic import replacing
+from spikevaediff.parameters.runs import read_runs
 from spikevaediff.report import results
 from spikevaediff.report.facts import short
-from spikevaediff.runs import read_runs
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ def main(population: str) -> None:
     if areas[population] == sessions.SHUFFLED:
         responses = sessions.shuffled(responses)
     responses.save(f"artifacts/responses/{population}.npz")
-    stages.done(sessions.in_words(responses, population, areas[population]))
+    stages.done(sessions.report_line(responses, population, areas[population]))
 
 
 if __name__ == "__main__":

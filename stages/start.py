@@ -5,10 +5,9 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 import stages
-from spikevaediff import runs
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.vendored import check_data, older_copy
-from spikevaediff.parameters import check
+from spikevaediff.parameters import check, runs
 from spikevaediff.report.unread import unread
 from spikevaediff.report.withdraw import withdraw
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 RESIZE_RULE = "Pillow bicubic, antialiased, 8 bit"
+GREY_RULE = "ITU-R BT.601 luma 0.299 R + 0.587 G + 0.114 B, not rounded"
 # What Pillow's readers raise for files that are damaged or no picture; which it is depends on the kind and the damage.
 _UNREADABLE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError),
@@ -209,3 +210,30 @@ def resize(pixels: np.ndarray, size_px: int) -> np.ndarray:
 def rgb(grey: np.ndarray) -> np.ndarray:
     """Grey images repeated to three equal channels: (n, height, width) -> (n, height, width, 3)."""
     return np.repeat(grey[..., None], 3, axis=3)
+
+
+def grey(pixels: np.ndarray) -> np.ndarray:
+    """The luma 0.299 R + 0.587 G + 0.114 B of colour images: Pillow's mode "L" (by which the embedded photographs
+    became grey) without its rounding to 8 bits.
+
+    Parameters
+    ----------
+    pixels : uint8, (n_images, height, width, 3)
+
+    Returns
+    -------
+    float64, (n_images, height, width), in [0, 255]
+
+    Raises
+    ------
+    ValueError
+        The pixels are not uint8 or have other axes.
+
+    References
+    ----------
+    ITU-R Recommendation BT.601.
+    """
+    check_rgb(pixels)
+    # Term by term: a matrix product may round neighbours differently and make a constant image vary.
+    red, green, blue = np.moveaxis(pixels.astype(np.float64), 3, 0)
+    return 0.299 * red + 0.587 * green + 0.114 * blue

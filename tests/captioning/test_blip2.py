@@ -316,7 +316,7 @@ def checkout(stimuli: Stimuli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def run_stage(model: object, monkeypatch: pytest.MonkeyPatch) -> dict[int, tuple[str, ...]]:
     import stages
-    from spikevaediff.captioning.captions import Captions
+    from spikevaediff.records import Captions
     from stages import captions
 
     section = {name: value for name, value in OPTIONS.items() if name != "device"} | {"model": str(model)}

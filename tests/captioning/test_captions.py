@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from spikevaediff.captioning.captions import Captions
+from spikevaediff.records import Captions
 
 
 def written(folder: Path, text: str, encoding: str = "utf-8") -> Path:

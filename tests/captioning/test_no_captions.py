@@ -10,16 +10,15 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 
 import stages
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.decoders import versatile_diffusion
 from spikevaediff.decoders.second_stage import given
 from spikevaediff.decoders.versatile_diffusion import Guides
 from spikevaediff.evaluation import feature_r2
 from spikevaediff.features import efficientnet, minilm
 from spikevaediff.files import assets
-from spikevaediff.records import Features, ImageSplit, Reconstructions, Responses, Stimuli, UnitTable
+from spikevaediff.parameters.runs import read_runs
+from spikevaediff.records import Captions, Features, ImageSplit, Reconstructions, Responses, Stimuli, UnitTable
 from spikevaediff.report import results
-from spikevaediff.runs import read_runs
 from stages import decode_diffusion, features, regress
 
 IDS = np.arange(8)

@@ -19,7 +19,6 @@ from bucket import Bucket, serving
 from conftest import ROOT
 from PIL import Image
 
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.datasets import allen
 from spikevaediff.files import download
 from spikevaediff.files.download import size_text
@@ -29,7 +28,7 @@ from spikevaediff.recordings.behaviour import read_pupil
 from spikevaediff.recordings.pseudo_population import concatenate
 from spikevaediff.recordings.spike_counts import read_responses
 from spikevaediff.recordings.unit_filter import Limits
-from spikevaediff.records import Stimuli
+from spikevaediff.records import Captions, Stimuli
 
 N_IMAGES = 6
 SESSIONS = [700000001, 700000002]

@@ -16,11 +16,10 @@ from PIL import Image
 from ruamel.yaml import YAML
 from small_profile import checkout, edit, stage
 
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.datasets import cowley_v4
 from spikevaediff.files import download
 from spikevaediff.images import resize
-from spikevaediff.records import Responses, Stimuli
+from spikevaediff.records import Captions, Responses, Stimuli
 
 OPTIONS: dict[str, Any] = {
     "sessions": [1],

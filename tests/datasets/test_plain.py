@@ -18,12 +18,11 @@ import small_session
 from PIL import Image
 
 from spikevaediff import __main__
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.datasets import plain
 from spikevaediff.datasets.plain_format import plain_folder
 from spikevaediff.recordings import sessions
 from spikevaediff.recordings.unit_filter import Limits
-from spikevaediff.records import BLANK, Responses, Stimuli
+from spikevaediff.records import BLANK, Captions, Responses, Stimuli
 
 N_IMAGES, N_REPEATS, UNITS = 6, 3, (11, 12, 15)
 OPTIONS = {"source": "a test", "size_px": 16, "window_s": [0.05, 0.15], "margin_s": 1.0}

@@ -41,7 +41,7 @@ def responses() -> Responses:
 def models(responses: Responses, tmp_path_factory: pytest.TempPathFactory) -> list[encoder.Encoder]:
     folder = tmp_path_factory.mktemp("encoders") / "visual"
     last = fit_folds.fit(folder, responses, STIMULI, SPLIT, no_weights, families=["luminance"])
-    assert fit_folds.in_words(last).startswith("encoding models of 6 columns (")
+    assert fit_folds.report_line(last).startswith("encoding models of 6 columns (")
     found = of_folds.load(folder, SPLIT.n_folds)
     np.testing.assert_array_equal(found[-1].weight, last.weight)
     return found
@@ -75,7 +75,7 @@ def test_a_population_is_identified_by_the_models_that_have_not_seen_the_image(
     assert found.curves[1]["top1"] == found.curves[3]["top1"] == found.sets["all"]["top1"]
     assert [row["unit_id"] for row in found.units] == list(range(6))
     assert {row["population"] for row in found.units} == {"made"}
-    assert identified.in_words(found.sets).startswith("identified among fold ")
+    assert identified.report_line(found.sets).startswith("identified among fold ")
 
 
 def test_samples_are_those_of_each_fold_in_the_order_of_the_tested_images_and_finished_folds_are_kept(

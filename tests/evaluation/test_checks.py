@@ -11,7 +11,8 @@ from scipy import stats
 
 from spikevaediff import images
 from spikevaediff.evaluation import checks
-from spikevaediff.evaluation.metrics.pixcorr import correlation, grey
+from spikevaediff.evaluation.metrics.pixcorr import correlation
+from spikevaediff.images import grey
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli
 
 IDS = np.arange(24) + 3

@@ -123,4 +123,4 @@ def test_images_shown_once_have_no_ceiling_and_no_half() -> None:
     assert result["absent"].startswith("images were shown once")
     assert result["mean"] is None
     assert [len(half.image_id) for half in halves] == [0, 0]
-    assert noise_ceiling.in_words(result).startswith("absent: images were shown once")
+    assert noise_ceiling.report_line(result).startswith("absent: images were shown once")

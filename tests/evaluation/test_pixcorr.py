@@ -5,6 +5,7 @@ from PIL import Image
 
 from spikevaediff.evaluation.metrics import pixcorr
 from spikevaediff.evaluation.protocols import PROTOCOLS
+from spikevaediff.images import grey
 
 
 def images(n: int, *, seed: int = 0, height: int = 9, width: int = 13) -> np.ndarray:
@@ -23,12 +24,12 @@ def test_correlation_is_that_of_numpy_for_every_block_size(monkeypatch, dtype, b
 def test_grey_is_the_luma_of_pillow_before_rounding():
     pixels = images(3)
     pillow = np.stack([np.asarray(Image.fromarray(p).convert("L")) for p in pixels])
-    assert np.abs(pixcorr.grey(pixels) - pillow).max() <= 0.501
+    assert np.abs(grey(pixels) - pillow).max() <= 0.501
 
 
 def test_grey_of_equal_channels_is_that_channel():
     level = images(1)[..., :1]
-    close(pixcorr.grey(np.repeat(level, 3, axis=3)), level[..., 0].astype(np.float64))
+    close(grey(np.repeat(level, 3, axis=3)), level[..., 0].astype(np.float64))
 
 
 def test_of_images_is_the_correlation_of_the_two_grey_images():

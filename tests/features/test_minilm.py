@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from conftest import MODEL_TOLERANCE, close
 
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.features import minilm
 from spikevaediff.files import assets
+from spikevaediff.records import Captions
 
 SENTENCE = "This is an example sentence"
 # The first numbers of its pooled embedding as the model's authors print them.

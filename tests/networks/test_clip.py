@@ -12,11 +12,10 @@ from golden_weights import arrays, checkpoint, largest
 from PIL import Image
 from safetensors.torch import save_file
 
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.features import clip_text, clip_vision
 from spikevaediff.files import assets
 from spikevaediff.networks import clip, small
-from spikevaediff.records import Stimuli
+from spikevaediff.records import Captions, Stimuli
 
 TINY = {
     "embed_dim": 48,

@@ -36,7 +36,7 @@ def module(folder: str, name: str) -> object:
 
 
 @pytest.mark.parametrize("folder", sorted(FUNCTIONS))
-def test_the_folder_states_its_contract_in_words_and_holds_no_code(folder: str) -> None:
+def test_the_folder_states_its_contract_and_holds_no_code(folder: str) -> None:
     body = ast.parse((PACKAGE / folder / "__init__.py").read_text()).body
     assert [type(node) for node in body] == [ast.Expr]
     words = ast.literal_eval(body[0].value)

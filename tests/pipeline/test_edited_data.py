@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from small_profile import Run, cloned, commit, copied, dvc, edit, environment, succeeded
 from test_plain import OPTIONS, folder_of
 
-from spikevaediff.captioning.captions import Captions
+from spikevaediff.records import Captions
 from spikevaediff.tools import doctor
 
 pytestmark = pytest.mark.slow

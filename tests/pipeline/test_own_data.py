@@ -17,7 +17,7 @@ from small_profile import checkout, edit, succeeded
 
 from spikevaediff.evaluation.metrics import pixcorr
 from spikevaediff.evaluation.metrics.two_way import identification
-from spikevaediff.images import resize, rgb
+from spikevaediff.images import grey, resize, rgb
 from spikevaediff.records import ImageSplit, Reconstructions, Responses, Stimuli
 
 pytestmark = pytest.mark.slow
@@ -70,7 +70,7 @@ def identified(clone: Path, run: str) -> float:
     shares = []
     for fold in range(split.n_folds):
         _, ids = split.ids(fold)
-        a, b = pixcorr.grey(rgb(resize(stimuli.rows(ids), 16))), pixcorr.grey(resize(images.rows(ids), 16))
+        a, b = grey(rgb(resize(stimuli.rows(ids), 16))), grey(resize(images.rows(ids), 16))
         a, b = (x.reshape(len(ids), -1) - x.reshape(len(ids), -1).mean(0) for x in (a, b))
         shares.append(identification(pixcorr.correlation(a, b)).mean())
     return float(np.mean(shares))

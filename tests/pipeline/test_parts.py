@@ -13,7 +13,7 @@ from conftest import ROOT
 from small_profile import STAGES, Run, copied, edit, succeeded
 
 from spikevaediff.files.left_out import is_left_out
-from spikevaediff.runs import is_wanted, read_runs, write_parts
+from spikevaediff.parameters.runs import is_wanted, read_runs, write_parts
 
 SECOND_STAGE = {
     *("captions", "features@text", "features@vision", "library_features@text", "library_features@vision"),

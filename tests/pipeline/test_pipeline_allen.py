@@ -13,9 +13,8 @@ from conftest import ROOT
 from small_profile import Run, cloned, commit, dvc
 from test_blip2 import WORDS, build
 
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.files import assets
-from spikevaediff.records import Responses, Stimuli
+from spikevaediff.records import Captions, Responses, Stimuli
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikevaediff.captioning.captions import Captions
-from spikevaediff.records import Features, Stimuli
+from spikevaediff.records import Captions, Features, Stimuli
 from spikevaediff.regression.repeatable import check_repeatable, extract_twice, reads_captions
 
 

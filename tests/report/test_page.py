@@ -16,10 +16,10 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 
 from spikevaediff.files import tables
+from spikevaediff.parameters.runs import read_runs
 from spikevaediff.report import page, sheet
 from spikevaediff.report.facts import Facts
 from spikevaediff.report.figures.gallery import plt, png_of
-from spikevaediff.runs import read_runs
 
 BAD = "<script>alert('x')</script> & \"quotes\""
 V4 = Facts(

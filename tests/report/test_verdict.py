@@ -9,9 +9,9 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 from test_page import V4
 
+from spikevaediff.parameters.runs import read_runs
 from spikevaediff.records import BLANK, Responses
 from spikevaediff.report import facts, verdict
-from spikevaediff.runs import read_runs
 
 WANTED = read_runs(ROOT / "runs.yaml")
 

@@ -6,13 +6,13 @@ import torch
 from conftest import ROOT
 from safetensors import safe_open
 
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.datasets import simulated
 from spikevaediff.decoders.versatile_diffusion import Guides
 from spikevaediff.features import efficientnet, minilm
 from spikevaediff.files import assets
 from spikevaediff.files.download import sha256_of
 from spikevaediff.images import resize, rgb
+from spikevaediff.records import Captions
 from versatile_diffusion import weights
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS

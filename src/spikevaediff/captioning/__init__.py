@@ -1,1 +1,1 @@
-"""Sentences about images: given ones, BLIP-2's, and names of ImageNet classes."""
+"""Sentences about images that have none: BLIP-2's, and names of ImageNet classes."""

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from spikevaediff.captioning import blip2
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.files import assets
-from spikevaediff.records import Stimuli
+from spikevaediff.records import Captions, Stimuli
 
 # Options of blip2.describe that do not come from section captions of params.yaml.
 GIVEN = ("folder", "unfinished", "batch_size", "device")

@@ -27,7 +27,6 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.files.assets import cache_dir
 from spikevaediff.files.atomic import alone, replacing
 from spikevaediff.files.download import File, download_all, sha256_of, size_text
@@ -36,7 +35,7 @@ from spikevaediff.images import check_size, resize
 from spikevaediff.recordings import allensdk_environment, facts, nwb_extract, session_file, unit_filter
 from spikevaediff.recordings.nwb import read_presentations, read_units
 from spikevaediff.recordings.session_file import Source
-from spikevaediff.records import BLANK, Stimuli, few
+from spikevaediff.records import BLANK, Captions, Stimuli, few
 
 SOURCE = "Allen Visual Coding Neuropixels"
 N_AT_ONCE = 4  # connections; Amazon's servers give one no more than a share of a fast line

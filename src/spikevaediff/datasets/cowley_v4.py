@@ -24,13 +24,12 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.files.assets import cache_dir
 from spikevaediff.files.atomic import alone, replacing
 from spikevaediff.files.download import File, download_all, git_sha1_of, sha256_of, size_text
 from spikevaediff.images import check_size, resize
 from spikevaediff.recordings import facts, precision
-from spikevaediff.records import LONGEST_WINDOW_S, Responses, Stimuli, UnitTable, few
+from spikevaediff.records import LONGEST_WINDOW_S, Captions, Responses, Stimuli, UnitTable, few
 
 SOURCE = "macaque V4, photographs"
 _N_AT_ONCE = 4

@@ -21,12 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.datasets.plain_format import plain_folder
 from spikevaediff.files.atomic import replacing
 from spikevaediff.images import check_size, read_grey, resize
 from spikevaediff.recordings import nwb_extract
-from spikevaediff.records import LONGEST_WINDOW_S, Stimuli
+from spikevaediff.records import LONGEST_WINDOW_S, Captions, Stimuli
 
 
 def acquire(

@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.datasets.simulation.simulator import simulate
 from spikevaediff.files import assets
 from spikevaediff.images import resize
 from spikevaediff.recordings import nwb_writer
-from spikevaediff.records import Stimuli, few
+from spikevaediff.records import Captions, Stimuli, few
 
 N_SCENES = 118
 SIZE_PX = 256

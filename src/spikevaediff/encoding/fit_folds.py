@@ -76,7 +76,7 @@ def fit(
     return model
 
 
-def in_words(model: Encoder) -> str:
+def report_line(model: Encoder) -> str:
     """A line about a fitted model, for those who run it."""
     names = model.family_name.tolist()
     chosen = ", ".join(f"{np.sum(model.family == i)} {name}" for i, name in enumerate(names))

@@ -98,7 +98,7 @@ def of_population(
     return Identified(sets, curves, [{"population": population} | row for row in rows])
 
 
-def in_words(sets: dict[str, dict[str, Any]]) -> str:
+def report_line(sets: dict[str, dict[str, Any]]) -> str:
     """A line about `Identified.sets`, for those who run it."""
     told = ", ".join(f"{name} {one['top1']:.2f} (chance {one['chance']:.4f})" for name, one in sets.items())
     return f"identified among {told}"

@@ -15,7 +15,8 @@ from scipy.special import ndtri
 from scipy.stats import binom
 
 from spikevaediff import images
-from spikevaediff.evaluation.metrics.pixcorr import correlation, grey
+from spikevaediff.evaluation.metrics.pixcorr import correlation
+from spikevaediff.images import grey
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli, few, group_edges, rows_of
 from spikevaediff.regression import split
 

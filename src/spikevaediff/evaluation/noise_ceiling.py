@@ -99,7 +99,7 @@ def of_task(
     return result, [task.record(values) for values in found.renormalised]
 
 
-def in_words(result: dict[str, Any]) -> str:
+def report_line(result: dict[str, Any]) -> str:
     """A line about what `of_task` found, for those who run it."""
     if result["absent"]:
         return f"absent: {result['absent']}"

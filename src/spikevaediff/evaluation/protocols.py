@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from spikevaediff import images
-from spikevaediff.evaluation.metrics.pixcorr import GREY_RULE, grey
+from spikevaediff.images import GREY_RULE
 from spikevaediff.networks import small
 
 # What networks want of pixels in [0, 1]: subtract, divide. Those that are not named want the numbers of ImageNet.
@@ -170,7 +170,7 @@ def pixels_of(pixels: np.ndarray, protocol: Protocol, *, shown: bool, size_px: i
     if protocol.resize == "bilinear":
         return _bilinear(_first(pixels, protocol), side).permute(0, 2, 3, 1).numpy().astype(np.float64)
     resized = images.resize(_stored(pixels, protocol, shown=shown), side)
-    return resized / 255 if protocol.colour else grey(resized)
+    return resized / 255 if protocol.colour else images.grey(resized)
 
 
 def network_input(pixels: np.ndarray, protocol: Protocol, network: str, *, shown: bool) -> Tensor:

@@ -19,9 +19,8 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.networks import clip
-from spikevaediff.records import Features
+from spikevaediff.records import Captions, Features
 
 BATCH_SIZE = 32
 

@@ -29,9 +29,8 @@ from torch import Tensor, nn
 
 import spikevaediff.networks.torchvision_ops  # noqa: F401, before transformers imports torchvision
 from loading import weights as files
-from spikevaediff.captioning.captions import Captions
 from spikevaediff.networks import tokenizer
-from spikevaediff.records import Features
+from spikevaediff.records import Captions, Features
 
 WIDTH = 384
 BATCH_SIZE = 32

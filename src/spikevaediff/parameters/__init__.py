@@ -1,1 +1,1 @@
-"""Parameters of params.yaml: what there is, what each may be, and how a stage reads them."""
+"""Parameters: what params.yaml and runs.yaml hold, what each value may be, and how a stage reads them."""

@@ -13,7 +13,7 @@ from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import BLANK, Responses
 
 
-def in_words(path: Path, session: dict[str, Any], n_units: int) -> str:
+def report_line(path: Path, session: dict[str, Any], n_units: int) -> str:
     """A line about what `judged` found, for those who run it."""
     found = session["identity"]
     says = ", ".join(f"{area} {of['identity']:.2f}" for area, of in session["areas"].items() if of["identity"])

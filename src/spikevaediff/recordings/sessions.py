@@ -226,7 +226,7 @@ def read_population(
     )
 
 
-def in_words(responses: Responses, population: str, kind: Sequence[str] | str) -> str:
+def report_line(responses: Responses, population: str, kind: Sequence[str] | str) -> str:
     """A line about the responses of a population, for those who run it; kind is what section `areas` says of it."""
     found, n = np.unique(responses.units.area, return_counts=True)
     listed = ", ".join(f"{area} {count}" for area, count in zip(found.tolist(), n.tolist(), strict=True))

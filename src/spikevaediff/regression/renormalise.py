@@ -14,7 +14,7 @@ The targets of a group (a layer of a VDVAE, a token) share one factor,
 where i runs over training images, those of a library apart, m is their mean and d_i the left-out prediction of image i
 minus the mean of the other images. A group of which nothing is predicted, sum_{i, t in g} (y_it - m_t) d_it <= 0, is
 left at its mean (factor 0): its predictions are noise, and full spread would make them look like knowledge. No factor
-is above LARGEST, which only predictions ask for that hardly leave the mean. `in_words` says where either was so. One
+is above LARGEST, which only predictions ask for that hardly leave the mean. `report_line` says where either was so. One
 factor for each group keeps what the regression says of its targets relative to each other; a factor for each target
 raises those of which nothing is known to full spread, as noise.
 
@@ -107,7 +107,7 @@ def group_factors(fit: Fit) -> np.ndarray:
     return np.where((agreement > 0) | (wanted == 0), np.minimum(factor, LARGEST), 0.0)
 
 
-def in_words(factor: np.ndarray, group_name: np.ndarray) -> str:
+def report_line(factor: np.ndarray, group_name: np.ndarray) -> str:
     """Groups that a fold left at their mean, or at the largest factor there is; empty where there are none.
 
     factor : float64, (n_folds, n_groups), of `renormalise`; group_name : str, (n_groups,).

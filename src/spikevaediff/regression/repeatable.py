@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from spikevaediff.captioning.captions import Captions
-from spikevaediff.records import Features, Stimuli
+from spikevaediff.records import Captions, Features, Stimuli
 
 TOLERANCE = 1e-4  # of the largest value: another batch size changes the rounding, nothing else
 

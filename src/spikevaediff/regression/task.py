@@ -14,7 +14,7 @@ from spikevaediff.recordings import preprocessing
 from spikevaediff.records import BLANK, Features, ImageSplit, LibraryResponses, Responses, few, rows_of
 from spikevaediff.regression.cross_validation import Prediction
 from spikevaediff.regression.fits import Fit
-from spikevaediff.regression.renormalise import in_words
+from spikevaediff.regression.renormalise import report_line
 
 # Keys of a section regress.<space> that are not for the fit, and what a fit is given besides.
 OWN = ("method", "transform", "renormalise", "library")
@@ -90,7 +90,7 @@ class Task:
             else f"; {self.space} is the same for every image, which leaves nothing to predict"
         )
         factors = np.stack([chosen["renormalise_factor"] for chosen in found.choices])
-        spread = in_words(factors, self.features.group_name) if self.renormalise == "train" else ""
+        spread = report_line(factors, self.features.group_name) if self.renormalise == "train" else ""
         and_library = f" and {len(self.library[1].image_id)} library images" if self.library else ""
         return (
             f"responses {self.presentations.shape} of {self.population} units{constant}{and_library} predict "

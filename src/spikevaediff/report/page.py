@@ -21,11 +21,11 @@ from ruamel.yaml import YAML
 from spikevaediff import __version__, images
 from spikevaediff.files import tables
 from spikevaediff.parameters.of_space import of_space
+from spikevaediff.parameters.runs import Runs, population_labels
 from spikevaediff.records import Reconstructions, Stimuli
 from spikevaediff.report import facts, sheet, verdict
 from spikevaediff.report.read import ranked_groups, read_json
 from spikevaediff.report.unread import unread, without
-from spikevaediff.runs import Runs, in_words
 
 TEMPLATES = Path(__file__).parent / "templates"
 CONTENTS = (
@@ -113,7 +113,7 @@ def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
         rank_by=rank_by,
         gallery=sheet.gallery(groups, pictures) | {"scores": ranked},
         identified=identified(evidence, params["areas"]),
-        scores=score_table(evidence, wanted, in_words(params["areas"])),
+        scores=score_table(evidence, wanted, population_labels(params["areas"])),
         differences=difference_table(evidence),
         metrics=metric_table(evidence),
         sheet=every_image(shown, scores, wanted, rank_by),

@@ -9,11 +9,11 @@ from rich.table import Table
 
 from spikevaediff.evaluation import feature_r2
 from spikevaediff.files import tables
+from spikevaediff.parameters.runs import Runs
 from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Stimuli, read_npz
 from spikevaediff.report import numbers
 from spikevaediff.report.figures import area_plots, encoding_plots, fit_plots, gallery, layer_plots, recording_plots
 from spikevaediff.report.read import ranked_groups, read_json
-from spikevaediff.runs import Runs
 
 Files = dict[str, str | bytes]  # path -> content
 

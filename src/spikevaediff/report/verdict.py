@@ -6,8 +6,8 @@ left out.
 
 from typing import Any
 
+from spikevaediff.parameters.runs import Runs
 from spikevaediff.report.facts import Facts, listed
-from spikevaediff.runs import Runs
 
 LEVEL = 0.05  # of corrected p-values
 NAMES = {

@@ -21,7 +21,7 @@ from spikevaediff.decoders.second_stage.given import NO_SPIKES, PRIORS
 from spikevaediff.files import assets
 from spikevaediff.files.download import size_text
 from spikevaediff.parameters.of_space import of_space, spaces
-from spikevaediff.runs import CORE, wanted
+from spikevaediff.parameters.runs import CORE, wanted
 from spikevaediff.tools import probe
 from spikevaediff.tools.needs import Need, dataset, needs
 from vdvae import memory as of_vdvae

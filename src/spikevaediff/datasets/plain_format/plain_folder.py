@@ -15,10 +15,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from spikevaediff.datasets.plain_format import response_tables
+from spikevaediff.datasets.plain_format import csv_file, response_tables
+from spikevaediff.datasets.plain_format.csv_file import whole_number
 from spikevaediff.datasets.plain_format.response_tables import Findings, Table, few
-from spikevaediff.files import csv_file
-from spikevaediff.files.csv_file import whole_number
 from spikevaediff.images import read_picture
 from spikevaediff.recordings import nwb, nwb_extract, unit_filter
 from spikevaediff.recordings.session_file import LARGEST

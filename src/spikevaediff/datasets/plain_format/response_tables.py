@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from spikevaediff.files import csv_file
-from spikevaediff.files.csv_file import whole_number
+from spikevaediff.datasets.plain_format import csv_file
+from spikevaediff.datasets.plain_format.csv_file import whole_number
 from spikevaediff.recordings import precision
 from spikevaediff.recordings.session_file import LARGEST
 from spikevaediff.records import BLANK, DAMAGED, LONGEST_WINDOW_S

@@ -81,7 +81,7 @@ def unconditional(spaces: Mapping[str, Any], weights_of: Callable[[str], Path], 
     return Guides(np.array([0]), None, **contexts)
 
 
-def in_words(pixels: np.ndarray) -> str:
+def report_line(pixels: np.ndarray) -> str:
     """A line about samples, uint8 (n_images, n_samples, row, column, colour), for those who run it."""
     between = f", {np.mean(spread(pixels)):.1f} grey levels between samples" if pixels.shape[1] > 1 else ""
     return f"images {pixels.shape} (image, sample, row, column, colour){between}"

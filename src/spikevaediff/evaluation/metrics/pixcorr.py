@@ -1,8 +1,6 @@
 """Pixel correlation, and the Pearson correlation of rows that the feature metrics share.
 
-Images are compared in grey, since the scenes are grey and a tint that a decoder adds says nothing about them. The
-conversion is the one that Pillow's mode "L" makes (the embedded photographs became grey that way), without its rounding
-to 8 bits.
+Images are compared in grey, since the scenes are grey and a tint that a decoder adds says nothing about them.
 """
 
 from typing import TYPE_CHECKING
@@ -10,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikevaediff.evaluation.looks import PIXELS
-from spikevaediff.images import check_rgb
+from spikevaediff.images import grey
 
-if TYPE_CHECKING:  # which takes `grey` from here
+if TYPE_CHECKING:
     from spikevaediff.evaluation.protocols import Protocol
 
 LOOKS_AT = {"pixcorr": PIXELS}
@@ -23,34 +21,7 @@ CHANCE = (
     "wrong pairings says what an unrelated one scores."
 )
 
-GREY_RULE = "ITU-R BT.601 luma 0.299 R + 0.587 G + 0.114 B, not rounded"
 _BLOCK = 1 << 18  # numbers taken to float64 at a time, of all images; they stay in the processor's cache
-
-
-def grey(pixels: np.ndarray) -> np.ndarray:
-    """The luma 0.299 R + 0.587 G + 0.114 B of colour images.
-
-    Parameters
-    ----------
-    pixels : uint8, (n_images, height, width, 3)
-
-    Returns
-    -------
-    float64, (n_images, height, width), in [0, 255]
-
-    Raises
-    ------
-    ValueError
-        The pixels are not uint8 or have other axes.
-
-    References
-    ----------
-    ITU-R Recommendation BT.601.
-    """
-    check_rgb(pixels)
-    # Term by term: a matrix product may round neighbours differently and make a constant image vary.
-    red, green, blue = np.moveaxis(pixels.astype(np.float64), 3, 0)
-    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:

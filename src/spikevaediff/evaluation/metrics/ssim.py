@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spikevaediff.evaluation.looks import PIXELS
-from spikevaediff.evaluation.metrics.pixcorr import grey
+from spikevaediff.images import grey
 
 if TYPE_CHECKING:
     from spikevaediff.evaluation.protocols import Protocol

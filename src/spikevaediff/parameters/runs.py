@@ -146,7 +146,7 @@ def is_wanted(path: Path | str) -> bool:
     return found == _WANTED
 
 
-def in_words(areas: Mapping[str, Sequence[str] | str]) -> dict[str, str]:
+def population_labels(areas: Mapping[str, Sequence[str] | str]) -> dict[str, str]:
     """The populations of section `areas` of params.yaml, as `says` of runs.yaml names them: "units in V4, IT".
 
     Parameters

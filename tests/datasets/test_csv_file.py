@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikevaediff.datasets.plain_format import response_tables
+from spikevaediff.datasets.plain_format import csv_file, response_tables
 from spikevaediff.datasets.plain_format.response_tables import Findings, Table
-from spikevaediff.files import csv_file
 
 VALUES = np.array([[0, 3, 0, 1], [2, 1, 5, 0], [-1, 0, 2, 2], [0, 4, 4, 1], [2, 0, 1, 1]])
 PLAIN = "image_id,11,12,15\n" + "\n".join(",".join(map(str, row)) for row in VALUES.tolist()) + "\n"

@@ -1,4 +1,4 @@
-"""runs.yaml: every run once, what is left out with a part, and the words for the units of other data."""
+"""runs.yaml: every run once, what is left out with a part, and how the units of other data are called."""
 
 import string
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from spikevaediff.runs import in_words, read_runs, wanted
+from spikevaediff.parameters.runs import population_labels, read_runs, wanted
 
 WRITTEN: dict[str, Any] = YAML(typ="safe").load(ROOT / "runs.yaml")
 ALL = {"second_stage": True, "controls": True, "analyses": True}
@@ -107,9 +107,9 @@ def test_a_part_that_is_not_in_the_parameters_is_refused(tmp_path: Path) -> None
 
 
 def test_texts_name_the_units_that_were_asked_for() -> None:
-    words = in_words({"visual": ["V4"], "control": "shuffled"})
+    words = population_labels({"visual": ["V4"], "control": "shuffled"})
     assert words == {"visual": "units in V4", "control": "the same units with responses to other images"}
-    assert in_words({"control": ["CA1", "DG"]}) == {"control": "units in CA1, DG"}
+    assert population_labels({"control": ["CA1", "DG"]}) == {"control": "units in CA1, DG"}
     for run in read().scored.values():
         fields = {field for _, field, _, _ in string.Formatter().parse(run["says"]) if field}
         assert fields <= {"visual", "control"}
