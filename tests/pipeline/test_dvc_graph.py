@@ -26,8 +26,11 @@ PLACES = {
 PLUMBING = {
     "stages/__init__.py",
     "src/spikevaediff/__init__.py",
+    "src/spikevaediff/files/asset_table.py",
+    "src/spikevaediff/files/assets.py",
     "src/spikevaediff/files/atomic.py",
     "src/spikevaediff/files/left_out.py",
+    "src/spikevaediff/files/pip_archive.py",
     "src/spikevaediff/files/download.py",
     "src/spikevaediff/files/file_structure.py",
     "src/spikevaediff/networks/torchvision_ops.py",
@@ -37,6 +40,8 @@ PLUMBING = {
     "src/spikevaediff/parameters/schema.py",
     "vendor/loading/machine.py",
 }
+# Which bytes those are: what fetches any of them depends on the table of their hashes.
+ASSETS, ASSET_TABLE = "src/spikevaediff/files/assets.py", "src/spikevaediff/files/assets.toml"
 
 
 # Stages that take long: an edit of a module that they do not reach must not rerun them. They list modules one by one,
@@ -123,7 +128,9 @@ def modules_of(stage: str, command: str) -> set[str]:
         for path in (ROOT / "src" / "spikevaediff" / "evaluation" / "metrics").glob("[!_]*.py"):
             reached(path, files)
     if "weights_path" in text:
-        reached(ROOT / "src" / "spikevaediff" / "files" / "assets.py", files)
+        files.add(ROOT / ASSETS)
+    if ROOT / ASSETS in files:
+        files.add(ROOT / ASSET_TABLE)
     paths = {path.relative_to(ROOT).as_posix() for path in files} - PLUMBING
     return {path for path in paths if not (path.endswith("__init__.py") and is_docstring_only(ROOT / path))}
 
@@ -136,7 +143,9 @@ def with_code_of_folders(deps: set[str], ignored: Callable[[str], bool]) -> set[
         if dep.startswith(("vendor", "src", "stages"))
         for path in (ROOT / dep).rglob("*.py")
     }
-    return deps | {path for path in inside if not is_docstring_only(ROOT / path) and not ignored(str(ROOT / path))}
+    table = {ASSET_TABLE} if any(ASSET_TABLE.startswith(f"{dep}/") for dep in deps) else set()
+    code = {path for path in inside if not is_docstring_only(ROOT / path) and not ignored(str(ROOT / path))}
+    return deps | table | code
 
 
 def is_docstring_only(path: Path) -> bool:
@@ -185,7 +194,7 @@ def test_every_module_among_the_dependencies_is_reached() -> None:
             continue
         # Long ones must not run for nothing, not even with a module of a folder.
         listed = stage["deps"] if name.split("@")[0] in LONG else stage["listed"]
-        if extra := {dep for dep in listed if dep.endswith(".py")} - all_modules_of(name):
+        if extra := {dep for dep in listed if dep.endswith((".py", ASSET_TABLE))} - all_modules_of(name):
             idle[name] = sorted(extra)
     assert not idle, f"these dependencies rerun a stage for nothing; remove from dvc.yaml: {idle}"
 

