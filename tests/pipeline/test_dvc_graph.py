@@ -113,8 +113,9 @@ def modules_of(stage: str, command: str) -> set[str]:
     if 'module("decoders"' in text:
         reached(ROOT / "src" / "spikevaediff" / "decoders" / "vdvae.py", files)
     if 'module("datasets"' in text:
-        for path in (ROOT / "src" / "spikevaediff" / "datasets").glob("[!_]*.py"):
-            reached(path, files)
+        for folder in ("datasets", "datasets/simulation"):  # units of a profile are found by its name
+            for path in (ROOT / "src" / "spikevaediff" / folder).glob("[!_]*.py"):
+                reached(path, files)
         reached(
             ROOT / "src" / "spikevaediff" / "recordings" / "by_allensdk.py", files
         )  # a script of its own environment

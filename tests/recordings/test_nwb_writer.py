@@ -23,6 +23,7 @@ def recording() -> Recording:
     return simulate(
         np.random.default_rng(0).integers(0, 256, (20, 32, 32), np.uint8),
         np.arange(20),
+        profile="gabor",
         seed=0,
         n_repeats=3,
         spontaneous_s=1.0,

@@ -16,6 +16,7 @@ was broken off goes on where it stopped.
 What `spikevaediff plan` and `spikevaediff assets bundle` count and pack is stated beside it, where there is any:
 
     ASSETS: tuple of str                        assets that acquire fetches, as in spikevaediff.files.assets
+    assets_of(**options) -> tuple of str        those that it fetches beside them, with these options
     cached(data_dir, **options) -> list[File]   files that it keeps in the user's cache, in a folder of its name
     lacks_captions(data_dir, **options) -> bool whether it leaves images to the stage `captions`
 """

@@ -31,10 +31,16 @@ _IN_WHEEL = {"mvtb-data": ("mvtb_data", "mvtbdata/"), "scikit-learn": ("scikit_l
 ASSETS = tuple(asset for asset, _ in _IN_WHEEL.values())
 
 
+def assets_of(*, profile: str, **_: object) -> tuple[str, ...]:
+    """The network whose activations are units, where they are."""
+    return ("efficientnet_lite0",) if profile == "network" else ()
+
+
 def acquire(
     data_dir: Path,
     out_dir: Path,
     *,
+    profile: str,
     seed: int,
     n_repeats: int,
     spontaneous_s: float,
@@ -54,8 +60,8 @@ def acquire(
         Holds scene_boxes.csv, photographs.csv and captions.csv.
     out_dir : Path
         Gets sessions/<session_id>.nwb, images.npz (grey, 256 x 256) and captions_given.csv.
-    seed, n_repeats, spontaneous_s, log_gain, log_gain_spread, private_shape, shared_gain, shared_correlation, drift, \
-blank_rate
+    profile, seed, n_repeats, spontaneous_s, log_gain, log_gain_spread, private_shape, shared_gain, \
+shared_correlation, drift, blank_rate
         See `simulator.simulate`.
 
     Raises
@@ -72,6 +78,7 @@ blank_rate
     recording = simulate(
         pixels,
         image_id,
+        profile=profile,
         seed=seed,
         n_repeats=n_repeats,
         spontaneous_s=spontaneous_s,

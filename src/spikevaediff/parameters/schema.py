@@ -77,6 +77,10 @@ class OwnModule(BaseModel):
 class Simulated(Section):
     """The embedded data set: photographs, and a simulated session of a mouse that sees them."""
 
+    profile: Literal["gabor", "network"] = value(
+        "what units are tuned to. network: normalised activations of EfficientNet-lite0, which no family of encoding "
+        "models holds"
+    )
     seed: Seed = value("of the session: order of presentations, units, spikes")
     n_repeats: Count = value("presentations of every image, and of the blank")
     spontaneous_s: Annotated[Number, Field(ge=0.25)] = value(

@@ -163,7 +163,9 @@ def _need(name: str, *, required: bool) -> Need:
 
 
 def _of_dataset(params: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(getattr(dataset(params)[1], "ASSETS", ()))
+    _, module, options = dataset(params)
+    chosen = module.assets_of(**options) if hasattr(module, "assets_of") else ()
+    return (*getattr(module, "ASSETS", ()), *chosen)
 
 
 def _of_model(params: Mapping[str, Any]) -> list[str]:

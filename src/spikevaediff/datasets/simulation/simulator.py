@@ -5,8 +5,8 @@ population of independent Poisson units is far too easy (0.93 of 119 conditions 
 0.48), so the model has the four sources of variability that real counts show, and its constants are those of session
 791319847 of the Allen Brain Observatory (Siegle et al. 2021) where they are known:
 
-1. tuning: a Gabor filter, its energy mixed with its half-rectified output (Adelson & Bergen 1985; Niell & Stryker
-   2008 for the mouse), moves the logarithm of the rate. So the spikes carry what is in the images, and where;
+1. tuning: what a unit likes moves the logarithm of its rate. So the spikes carry what is in the images, and where.
+   Profile `gabor` has Gabor filters, `network` normalised activations of a network; all else is the same;
 2. private noise: each response is scaled by a gamma variate (Goris, Movshon & Simoncelli 2014);
 3. shared noise: one slow gain moves all units together, each to its own degree (Ecker et al. 2014);
 4. drift: the rate of every unit rises or falls over the session.
@@ -18,6 +18,7 @@ CA1 is the control: real rates, the same noise, no tuning.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 import scipy.signal
@@ -25,7 +26,6 @@ import scipy.stats
 from rich.progress import track
 
 from spikevaediff.datasets.simulation.probes import OUTSIDE, PROBES, electrodes, quality, roster
-from spikevaediff.images import resize
 from spikevaediff.recordings.nwb_writer import Recording
 from spikevaediff.records import BLANK, rows_of
 
@@ -34,10 +34,9 @@ SLOT_S = 0.2502  # median duration of the natural-scenes presentations of 32 ses
 FRAMES_PER_SLOT = 15  # of a 60 Hz monitor
 N_BLOCKS = 3
 _QUIET_FRAMES = 600  # 10 s before the first and after the last grey screen
-_FIELD_PX = 64  # side of the images that the receptive fields see
-# With these two, tuning that is strong enough for the published decoding accuracy also has the published spread of
-# reliability; without them a few scenes and the loudest units carry everything.
-_COMPRESSION = 0.5  # exponent of the drive: responses saturate with contrast
+PROFILES = ("gabor", "network")  # modules beside this one, each with a function `tuning`
+# With it, tuning that is strong enough for the published decoding accuracy also has the published spread of
+# reliability; without it the loudest units carry everything.
 _CHOOSINESS = -0.15  # exponent of the rate: units that fire rarely are tuned more sharply
 # Where the spikes of a response lie: image identity can be read from 40 to 360 ms after onset, best near 100 ms.
 _BURST_SHARE, _BURST_SHAPE, _BURST_SCALE_S, _SUSTAINED_SLOTS = 0.5, 3.0, 0.02, 1.25
@@ -98,49 +97,11 @@ def stratified(rng: np.random.Generator, group: np.ndarray, inverse: Callable[[n
     return inverse(uniform)
 
 
-def tuning(pixels: np.ndarray, rng: np.random.Generator, *, field: np.ndarray) -> np.ndarray:
-    """How much each unit likes each image.
-
-    A unit sees the image through a Gabor filter with even and odd part e and o; its drive is the square root of
-    m sqrt(e^2 + o^2) + (1 - m) max(0, e cos p + o sin p), m and p its own, standardised over the images.
-
-    Parameters
-    ----------
-    pixels : uint8, (n_images, height, width)
-    rng : np.random.Generator
-    field : float64, (n_units,)
-        Size of the receptive fields relative to those of VISp.
-
-    Returns
-    -------
-    float64, (n_units, n_images)
-        Mean 0 and variance 1 over the images.
-    """
-    n_units = len(field)
-    seen = resize(pixels, _FIELD_PX).reshape(len(pixels), -1) / 127.5 - 1
-    # Standard deviation of the envelope in image widths: 5 to 14 degrees on a screen 120 degrees wide, in VISp.
-    sigma = field * 0.04 * 3.0 ** rng.random(n_units)
-    theta, phase = np.pi * rng.random(n_units), 2 * np.pi * rng.random(n_units)
-    mix, centre = rng.random(n_units), rng.uniform(0.1, 0.9, (n_units, 2))
-    row, column = np.meshgrid(*[(np.arange(_FIELD_PX) + 0.5) / _FIELD_PX] * 2, indexing="ij")
-    filters = np.empty((n_units, _FIELD_PX**2), np.complex128)
-    for unit in range(n_units):
-        y, x = row.ravel() - centre[unit, 0], column.ravel() - centre[unit, 1]
-        envelope = np.exp(-(x**2 + y**2) / (2 * sigma[unit] ** 2))
-        envelope /= envelope.sum()
-        # 0.35 cycles per standard deviation make a bandwidth of about 1.5 octaves, usual for cortical cells.
-        wave = np.exp(2j * np.pi * 0.35 / sigma[unit] * (x * np.cos(theta[unit]) + y * np.sin(theta[unit])))
-        filters[unit] = envelope * (wave - envelope @ wave)  # less its mean: a uniform grey excites nothing
-    filtered = filters @ seen.T.astype(np.complex128)
-    half = np.maximum(0, (filtered * np.exp(-1j * phase[:, None])).real)
-    drive = (mix[:, None] * np.abs(filtered) + (1 - mix[:, None]) * half) ** _COMPRESSION
-    return (drive - drive.mean(1, keepdims=True)) / drive.std(1, keepdims=True)
-
-
 def simulate(
     pixels: np.ndarray,
     image_id: np.ndarray,
     *,
+    profile: str,
     seed: int,
     n_repeats: int,
     spontaneous_s: float,
@@ -159,7 +120,7 @@ def simulate(
 
         SLOT_S r_u f_u(image) gamma_ut exp(shared_gain w_u g_t) exp(drift d_u t),
 
-    f_u = exp(s_u z_u(image)) with z_u the `tuning` and s_u = log_gain gain_area exp(log_gain_spread normal), stronger
+    f_u = exp(s_u z_u(image)) with z_u the tuning and s_u = log_gain gain_area exp(log_gain_spread normal), stronger
     for units that fire rarely; gamma_ut of shape private_shape; g an autoregressive process of unit variance;
     w_u = |normal(1, 0.5)|; d_u normal and t from -1 to 1 over the session. Every factor has mean 1. A spike follows the
     onset by the latency of its unit and a delay: half of those of an image come in a burst, most at 40 ms, the others
@@ -169,6 +130,8 @@ def simulate(
     ----------
     pixels : uint8, (n_images, height, width)
     image_id : int64, (n_images,)
+    profile : str
+        Where z_u comes from: one of PROFILES.
     seed : int
     n_repeats : int
         Presentations of every image, and of the blank.
@@ -188,8 +151,10 @@ def simulate(
     Raises
     ------
     ValueError
-        Fewer than two images, or an option outside the range in which the model means something.
+        Fewer than two images, no such profile, or an option outside the range in which the model means something.
     """
+    if profile not in PROFILES:
+        raise ValueError(f"profile is {profile!r}, expected {' or '.join(PROFILES)}")
     if len(pixels) < 2:
         raise ValueError(f"{len(pixels)} images: tuning is a difference between images, so at least 2 are needed")
     if n_repeats < 1 or spontaneous_s < SLOT_S:
@@ -210,6 +175,7 @@ def simulate(
     areas = [_ABOVE_THE_BRAIN if name == OUTSIDE else AREAS[name] for name in units["area"]]
     group = np.char.add(units["area"], units["flaw"])  # the good ones alone make the distribution
     n_units = len(areas)
+    tuning = import_module(f"spikevaediff.datasets.simulation.{profile}").tuning
     like = tuning(pixels, rng, field=np.array([area.field for area in areas]))
     strength = log_gain * np.array([area.gain for area in areas])
     strength *= np.exp(log_gain_spread * stratified(rng, group, scipy.stats.norm.ppf))
