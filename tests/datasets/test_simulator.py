@@ -8,7 +8,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from spikevaediff.datasets.simulated import crops
-from spikevaediff.datasets.simulation.simulator import AREAS, FRAMES_PER_SLOT, SLOT_S, simulate, stratified, tuning
+from spikevaediff.datasets.simulation.gabor import tuning
+from spikevaediff.datasets.simulation.simulator import AREAS, FRAMES_PER_SLOT, SLOT_S, simulate, stratified
 from spikevaediff.images import resize
 from spikevaediff.recordings.nwb_writer import Recording
 from spikevaediff.records import BLANK
