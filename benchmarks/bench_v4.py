@@ -1,0 +1,282 @@
+"""What real spikes give, by the number of training images: python benchmarks/bench_v4.py [--folder FOLDER]
+
+Session 201025 of macaque V4: 240 photographs are tested, models and regressions learn from the first 106, 300 or 960
+of the others. Which photographs these are was drawn before anything was run (seed 0), and everything else is as
+params.yaml has it; nothing is chosen on the tested ones. The library is views of the embedded training crops.
+EfficientNet's features are its pooled last grid, less their mean over training images and in units of their deviation.
+
+Recordings are fetched as by `dataset: cowley_v4`, or read from a folder with session_201025.npz (mean_counts) and
+session_201025_images.zip. Writes benchmarks/v4.csv and the table of docs/cowley-v4.md; sizes that were not run stay.
+The posterior takes most of the time; --images 0 leaves it out.
+"""
+
+import argparse
+import csv
+import io
+import os
+import sys
+import time
+import zipfile
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "vendor")]
+
+import numpy as np
+from PIL import Image
+from ruamel.yaml import YAML
+
+from spikevaediff.datasets import cowley_v4
+from spikevaediff.decoders import vdvae as decoder
+from spikevaediff.encoding import encoder, fit_folds, identification, of_folds, posterior, posterior_folds
+from spikevaediff.encoding import library as libraries
+from spikevaediff.evaluation import scores
+from spikevaediff.evaluation.metrics import two_way
+from spikevaediff.evaluation.metrics.pixcorr import correlation
+from spikevaediff.features import vdvae as latents
+from spikevaediff.files import assets
+from spikevaediff.files.atomic import replacing
+from spikevaediff.images import resize, rgb
+from spikevaediff.records import Features, ImageSplit, Reconstructions, Responses, Stimuli
+from spikevaediff.regression import cross_validation
+from spikevaediff.regression.methods import ridge
+from spikevaediff.report import score_tables
+from vdvae import weights as checkpoints
+from vdvae.config import CONFIGS
+
+SESSION, N_TESTED, N_CANDIDATES, N_DRAWS = 201025, 240, 118, 20
+SIZES = (106, 300, 960)
+SIZE_PX = 16  # at which pixels are predicted and compared
+METRICS = ("pixcorr", "alexnet2", "alexnet5")
+# Row of the table -> what it is, and what was hoped for before it was run.
+ROWS = {
+    "encoder r": ("correlation of predicted and measured response, median unit", ""),
+    "identification": (
+        f"unseen image identified among {N_CANDIDATES} (chance {1 / N_CANDIDATES:.4f})",
+        ".50 / .72 / .92",
+    ),
+    "pixels ridge": ("16 px PixCorr, ridge", ""),
+    "pixels library": ("16 px PixCorr, ridge with the library", "above ridge"),
+    "efficientnet ridge": ("EfficientNet two-way, ridge", ""),
+    "efficientnet library": ("EfficientNet two-way, ridge with the library", "above ridge"),
+    **{
+        f"{run} {metric}": (f"{words}, {name}", goal.get(metric, ""))
+        for run, words, goal in (
+            ("ridge", "ridge to latents", {}),
+            ("library", "ridge to latents with the library", {}),
+            ("sample", "posterior sample", {"alexnet2": ".75 with 300", "alexnet5": ".69 with 300"}),
+            ("mean", "posterior mean", {"pixcorr": "ridge to latents"}),
+            ("half", "mean of this and of ridge to latents with the library", {}),
+        )
+        for metric, name in zip(METRICS, ("16 px PixCorr", "AlexNet-2", "AlexNet-5"), strict=True)
+    },
+}
+Found = dict[str, float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--images", type=int, default=120, help="of the tested ones, that are reconstructed")
+    given = parser.parse_args()
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    pixels, x = _published(params) if given.folder is None else _of_folder(given.folder)
+    bench = Bench(pixels, x, params)
+    found = {}
+    for n_train in given.sizes:
+        started = time.process_time()
+        found[n_train] = bench.run(n_train, given.images)
+        print(f"{n_train} training images, {time.process_time() - started:.0f} s of processor time", flush=True)
+        for name, value in found[n_train].items():
+            print(f"  {ROWS[name][0]}: {value:.3f}", flush=True)
+    kept = _kept(found)
+    score_tables.put(ROOT / "docs/cowley-v4.md", "v4", _table(kept))
+    print(_table(kept))
+
+
+class Bench:
+    """One session and one library, of which each size takes the first training images.
+
+    pixels : uint8, (n_images, height, width); x : float64, (n_images, n_units), mean counts.
+    """
+
+    def __init__(self, pixels: np.ndarray, x: np.ndarray, params: dict[str, Any]) -> None:
+        self.pixels, self.x, self.params = pixels, x, params
+        order = np.random.default_rng(0).permutation(len(x))
+        self.tested, self.pool = np.sort(order[:N_TESTED]), order[N_TESTED:]
+        shown = Stimuli(cowley_v4.SOURCE, np.arange(len(x)), pixels)
+        made = params["library"]
+        self.library = libraries.make(ROOT / made["folder"], shown, n_images=made["n_images"], seed=made["seed"])
+        # Real images in their order, then those of the library, as regressions take them.
+        every = [pixels, self.library.pixels]
+        self.of_pixels = np.concatenate([resize(p, SIZE_PX).reshape(len(p), -1) for p in every]).astype(np.float32)
+        self.of_efficientnet = np.concatenate(
+            [encoder.maps_of(p, ["efficientnet"], assets.fetch)[0][0].mean((2, 3)).numpy() for p in every]
+        )
+        self.vdvae = params["models"]["mini"]["vdvae"] | {"batch_size": "auto", "device": "cpu"}
+        self.vdvae["weights"] = ROOT / self.vdvae["weights"]
+        self.shown = shown
+
+    @cached_property
+    def of_latents(self) -> list[Features]:
+        """Of all images, and of the library."""
+        return [latents.extract(images, **self.vdvae) for images in (self.shown, self.library)]
+
+    def run(self, n_train: int, n_decoded: int) -> Found:
+        """All numbers with so many training images."""
+        trained = np.sort(self.pool[:n_train])
+        ids = np.sort(np.concatenate([trained, self.tested]))
+        split = ImageSplit(ids, np.where(np.isin(ids, self.tested), 0, -1))
+        names = self.params["encoding"]["families"]
+        n_units = self.x.shape[1]
+        units = {"unit_id": np.arange(n_units), "session_id": np.full(n_units, SESSION), "area": np.full(n_units, "V4")}
+        maps = encoder.maps_of(self.pixels[trained], names, assets.fetch)
+        model = encoder.fit(maps, self.x[trained], families=names, image_id=trained, units=units)
+        print(fit_folds.in_words(model), flush=True)
+        predicted = encoder.predict(model, self.pixels[self.tested], assets.fetch)
+        r = np.diag(correlation(predicted.T, self.x[self.tested].T))
+        found = {"encoder r": float(np.nanmedian(r)), "identification": self._identified(model, predicted)}
+        # Of the one fold, and of all images, which no prediction here is of.
+        answers = of_folds.predict([model], self.library.pixels, assets.fetch)[0]
+        answers = answers + of_folds.noise(model, self.library.image_id, seed=self.params["library"]["seed"], number=0)
+        for way, responses in (("ridge", None), ("library", np.stack([answers, answers]))):
+            pixels = self._regressed(self.of_pixels, split, responses)
+            own = correlation(self.of_pixels[self.tested], pixels)
+            found[f"pixels {way}"] = float(np.diag(own).mean())
+            features = self.of_efficientnet - self.of_efficientnet[trained].mean(0)
+            features /= features[trained].std(0)
+            alike = correlation(features[self.tested], self._regressed(features, split, responses))
+            found[f"efficientnet {way}"] = float(np.diag(two_way.shares(alike)).mean())
+            if n_decoded:
+                decoded = self._decoded(split, responses)[:n_decoded]
+                found |= self._scored(way, decoded)
+        if n_decoded:
+            images = self._samples(model, answers, n_decoded)
+            mean = images.mean(1)
+            half = (mean + decoded.mean(3) / 255) / 2
+            found |= self._scored("sample", images[:, 0]) | self._scored("mean", mean) | self._scored("half", half)
+        return {name: found[name] for name in ROWS if name in found}
+
+    def _identified(self, model: encoder.Encoder, predicted: np.ndarray) -> float:
+        likelihood = identification.log_likelihood(self.x[self.tested], predicted, model.covariance)
+        found = []
+        for draw in range(N_DRAWS):
+            some = np.random.default_rng(draw).choice(N_TESTED, N_CANDIDATES, replace=False)
+            ranks = identification.rank(likelihood[np.ix_(some, some)], np.arange(N_CANDIDATES))
+            found.append(np.mean(ranks == 0))
+        return float(np.mean(found))
+
+    def _regressed(self, y: np.ndarray, split: ImageSplit, library: np.ndarray | None, **changes: Any) -> np.ndarray:
+        """Targets of the tested images; rows of y are all images, then the library."""
+        common = self.params["regress"]["common"]
+        options = {name: common[name] for name in ("alphas", "alpha_scope", "folds", "seed")}
+        options |= {"group_size": np.array([y.shape[1]])} | changes
+        renormalise = options.pop("renormalise", "none")
+        rows = y[split.image_id] if library is None else np.concatenate([y[split.image_id], y[len(self.x) :]])
+        x = self.x[split.image_id]
+        found = cross_validation.predict(x, rows, split, ridge, options, renormalise=renormalise, library=library)
+        return found.renormalised[0]
+
+    def _decoded(self, split: ImageSplit, library: np.ndarray | None) -> np.ndarray:
+        """Images of predicted latents, uint8 (n_tested, row, column, 3)."""
+        real, others = self.of_latents
+        values = self._regressed(
+            np.concatenate([real.values, others.values]),
+            split,
+            library,
+            group_size=real.group_size,
+            alpha_scope=self.params["regress"]["vdvae"]["alpha_scope"],
+            renormalise=self.params["regress"]["common"]["renormalise"],
+        )
+        predicted = Features(real.space, split.test_ids, values, real.group_name, real.group_size)
+        options = self.params["decode"]["vdvae"] | {"seed": self.params["seed"]}
+        return decoder.decode(predicted, **self.vdvae, **options).pixels
+
+    def _samples(self, model: encoder.Encoder, answers: np.ndarray, n_decoded: int) -> np.ndarray:
+        """Samples of the posterior, float32 (n_decoded, n_samples, row, column), of the first tested images."""
+        network = checkpoints.load(self.vdvae["weights"], CONFIGS[self.vdvae["config"]])
+        whitened = posterior_folds.whitened_latents(network, self.of_latents[1], self.vdvae["n_layers"])
+        return posterior.samples(
+            self.x[self.tested[:n_decoded]],
+            self.tested[:n_decoded],
+            encoder=model,
+            gain=posterior.gain(whitened, answers, model.covariance),
+            model=network,
+            n_layers=self.vdvae["n_layers"],
+            weights_of=assets.fetch,
+            seed=self.params["seed"],
+            batch_size="auto",
+            device="cpu",
+            **self.params["decode"]["posterior"],
+        )
+
+    def _scored(self, run: str, images: np.ndarray) -> Found:
+        """Scores of images of the first tested ones, grey in [0, 1] or uint8 with colours."""
+        ids = self.tested[: len(images)]
+        coloured = images if images.ndim == 4 else rgb(np.round(images * 255).astype(np.uint8))
+        results = scores.score_run(
+            Stimuli(cowley_v4.SOURCE, ids, self.pixels[ids]),
+            Reconstructions(ids, coloured),
+            ImageSplit(np.append(ids, ids[-1] + 1), np.append(np.zeros(len(ids), int), -1)),
+            protocol="strict",
+            size_px=SIZE_PX,
+            metrics=list(METRICS),
+            n_draws=1000,
+            seed=0,
+        )["metrics"]
+        return {f"{run} {metric}": results[metric]["mean"] for metric in METRICS}
+
+
+def _published(params: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Photographs and mean counts as the data set gives them: all of the session."""
+    options = params["datasets"]["cowley_v4"] | {"sessions": [SESSION], "n_images": 0, "captions": "none"}
+    with TemporaryDirectory() as folder:
+        cowley_v4.acquire(ROOT / "vendor/data/cowley_v4", Path(folder), **options)
+        responses = Responses.load(Path(folder) / f"sessions/{SESSION}.npz")
+        pixels = Stimuli.load(Path(folder) / "images.npz").rows(responses.image_id)
+    return pixels, responses.counts[:, :, 0].astype(np.float64)
+
+
+def _of_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The same from two files."""
+    with zipfile.ZipFile(folder / f"session_{SESSION}_images.zip") as archive:
+        files = [archive.read(name) for name in sorted(archive.namelist())]
+    with np.load(folder / f"session_{SESSION}.npz") as session:
+        x = session["mean_counts"].astype(np.float64)
+    return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("L")) for file in files]), x
+
+
+def _kept(found: dict[int, Found]) -> dict[int, Found]:
+    """These numbers and those of sizes that were not run now, which are in the CSV file."""
+    path = ROOT / "benchmarks/v4.csv"
+    kept: dict[int, Found] = {}
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                kept.setdefault(int(row["n_train"]), {})[row["what"]] = float(row["value"])
+    for n_train, of_size in found.items():
+        kept[n_train] = kept.get(n_train, {}) | of_size
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["n_train", "what", "value"])
+        writer.writerows([n, what, round(value, 4)] for n, of in sorted(kept.items()) for what, value in of.items())
+    return kept
+
+
+def _table(found: dict[int, Found]) -> str:
+    sizes = sorted(found)
+    lines = [f"| training images | {' | '.join(map(str, sizes))} | goal |", "|" + "---|" * (len(sizes) + 2)]
+    for name, (words, goal) in ROWS.items():
+        cells = [f"{found[n][name]:.3f}" if name in found[n] else "" for n in sizes]
+        lines.append(f"| {words} | {' | '.join(cells)} | {goal} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
