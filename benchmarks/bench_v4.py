@@ -7,7 +7,7 @@ EfficientNet's features are its pooled last grid, less their mean over training 
 
 Recordings are fetched as by `dataset: cowley_v4`, or read from a folder with session_201025.npz (mean_counts) and
 session_201025_images.zip. Writes benchmarks/v4.csv and the table of docs/cowley-v4.md; sizes that were not run stay.
-The posterior takes most of the time; --images 0 leaves it out.
+The posterior takes most of the time; a bare --reconstruct leaves it out.
 """
 
 import argparse
@@ -83,7 +83,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--images", type=int, default=120, help="of the tested ones, that are reconstructed")
+    parser.add_argument("--reconstruct", type=int, nargs="*", default=[300], help="with these sizes")
+    parser.add_argument("--images", type=int, default=80, help="that are reconstructed, the first tested ones")
     given = parser.parse_args()
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     pixels, x = _published(params) if given.folder is None else _of_folder(given.folder)
@@ -91,7 +92,7 @@ def main() -> None:
     found = {}
     for n_train in given.sizes:
         started = time.process_time()
-        found[n_train] = bench.run(n_train, given.images)
+        found[n_train] = bench.run(n_train, given.images if n_train in given.reconstruct else 0)
         print(f"{n_train} training images, {time.process_time() - started:.0f} s of processor time", flush=True)
         for name, value in found[n_train].items():
             print(f"  {ROWS[name][0]}: {value:.3f}", flush=True)
@@ -230,6 +231,8 @@ class Bench:
             n_draws=1000,
             seed=0,
         )["metrics"]
+        for metric in METRICS:
+            print(f"{run}: {metric} {results[metric]['mean']:.3f}, interval {results[metric]['interval']}", flush=True)
         return {f"{run} {metric}": results[metric]["mean"] for metric in METRICS}
 
 
