@@ -229,13 +229,19 @@ def test_one_image_is_refused() -> None:
 # ---- likeness to recordings, on the scenes of the embedded data set
 
 
-@pytest.fixture(scope="module")
-def session() -> Recording:
+def scenes() -> tuple[np.ndarray, np.ndarray]:
+    """image_id and pixels of the embedded data set."""
     try:
-        image_id, scenes = crops(DATA, "scene")
+        image_id, cut = crops(DATA, "scene")
     except FileNotFoundError as error:
         pytest.skip(f"the photographs are not here: {error}")
-    return simulate(np.concatenate([resize(scene[None], 256) for scene in scenes]), image_id, **OPTIONS)
+    return image_id, np.concatenate([resize(scene[None], 256) for scene in cut])
+
+
+@pytest.fixture(scope="module")
+def session() -> Recording:
+    image_id, pixels = scenes()
+    return simulate(pixels, image_id, **OPTIONS)
 
 
 def _reliability(counts: np.ndarray, image_id: np.ndarray) -> np.ndarray:

@@ -59,15 +59,36 @@ def tuning(pixels: np.ndarray, rng: np.random.Generator, *, field: np.ndarray) -
     drive = np.empty((n_units, len(pixels)))
     for unit in range(n_units):
         x = stages[rng.integers(len(stages))]
-        channels = rng.choice(x.shape[1], _N_CHANNELS, replace=False)
-        weight = rng.standard_normal(_N_CHANNELS)
+        weight = np.zeros(x.shape[1])
+        weight[rng.choice(len(weight), _N_CHANNELS, replace=False)] = rng.standard_normal(_N_CHANNELS)
         weight /= np.linalg.norm(weight)
-        within, around = (_window(x.shape[2], centre[unit], s * sigma[unit]) for s in (1, _SURROUND))
-        excited = np.maximum(0, np.einsum("c,ncyx->nyx", weight, x[:, channels])) ** 2
-        energy = (x**2).mean(1)
-        normalised = 1 + np.einsum("yx,nyx->n", within + suppression[unit] * around, energy)
-        drive[unit] = (np.einsum("yx,nyx->n", within, excited) / normalised) ** _EXPONENT
+        drive[unit] = response(x, weight, centre[unit], sigma[unit], suppression[unit]) ** _EXPONENT
     return (drive - drive.mean(1, keepdims=True)) / drive.std(1, keepdims=True)
+
+
+def response(x: np.ndarray, weight: np.ndarray, centre: np.ndarray, sigma: float, suppression: float) -> np.ndarray:
+    """R above, of one unit.
+
+    Parameters
+    ----------
+    x : float64, (n_images, channel, row, column)
+    weight : float64, (n_channels,)
+        Of length 1.
+    centre : float64, (2,)
+        Row and column, image widths from the upper left corner.
+    sigma : float
+        Deviation of the receptive field, image widths.
+    suppression : float
+        Strength k of the surround.
+
+    Returns
+    -------
+    float64, (n_images,)
+    """
+    within, around = (_window(x.shape[2], centre, s * sigma) for s in (1, _SURROUND))
+    excited = np.maximum(0, np.einsum("c,ncyx->nyx", weight, x)) ** 2
+    energy = (x**2).mean(1)
+    return np.einsum("yx,nyx->n", within, excited) / (1 + np.einsum("yx,nyx->n", within + suppression * around, energy))
 
 
 @torch.no_grad()
