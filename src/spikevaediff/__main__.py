@@ -103,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     predicting.add_argument(
         "out", metavar="OUT", help="npz of Features to write, renormalised as those of artifacts/predicted/"
     )
+    predicting.add_argument(
+        "--decode",
+        metavar="DIR",
+        type=Path,
+        help="also turn predicted latents into images with the VDVAE of params.yaml: one PNG per image_id",
+    )
     predicting.set_defaults(run=_predict)
     encoding = commands.add_parser(
         "encode",
@@ -149,6 +155,17 @@ def _parser() -> argparse.ArgumentParser:
     carding = commands.add_parser("cards", help="a data card and model cards of the run in artifacts/")
     carding.add_argument("--out", metavar="FILE", default="artifacts/cards.md", help="default: artifacts/cards.md")
     carding.set_defaults(run=_cards)
+    drawing = commands.add_parser(
+        "figure",
+        help="a figure of the run in artifacts/ for a paper: PDF, SVG or EPS with text that stays text, or PNG",
+        description="NAME: gallery, scores, latents, noise_ceiling, encoding, identification, layers, quality, curves "
+        "or regions. The same figures as matplotlib axes: docs/api.md.",
+    )
+    drawing.add_argument("name", metavar="NAME", help="which figure")
+    drawing.add_argument("--images", metavar="IDS", type=_ids, help="of the gallery, in this order: 3,17")
+    drawing.add_argument("--runs", metavar="RUNS", help="of gallery and scores, in this order: posterior,diffusion")
+    drawing.add_argument("--out", metavar="FILE", required=True, help="such as fig.pdf")
+    drawing.set_defaults(run=_figure)
     generating = commands.add_parser(
         "generate",
         help="pictures by the diffusion model, from an image, words or nothing",
@@ -282,6 +299,32 @@ def _predict(chosen: argparse.Namespace) -> int:
 
     jax_cache.keep()
     print(new_responses.predict_file(chosen.fit, chosen.responses, chosen.out))
+    if chosen.decode is not None:
+        from spikevaediff.api.apply import decode_latents
+        from spikevaediff.api.run import Run
+        from spikevaediff.records import Features
+
+        images = decode_latents(Features.load(chosen.out), Run(Path.cwd()))
+        images.save(chosen.decode)
+        print(f"{chosen.decode}: images: {len(images.image_id)}")
+    return 0
+
+
+def _ids(text: str) -> list[int]:
+    """Whole numbers with commas between them, for argparse."""
+    try:
+        return [int(one) for one in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of image ids, such as 3,17") from None
+
+
+def _figure(chosen: argparse.Namespace) -> int:
+    from spikevaediff.api import figures
+    from spikevaediff.api.run import load
+
+    runs = None if chosen.runs is None else chosen.runs.split(",")
+    figures.save(figures.figure(load(), chosen.name, images=chosen.images, runs=runs), chosen.out)
+    print(chosen.out)
     return 0
 
 

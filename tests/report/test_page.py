@@ -19,7 +19,7 @@ from spikevaediff.files import tables
 from spikevaediff.parameters.runs import read_runs
 from spikevaediff.report import page, sheet
 from spikevaediff.report.facts import Facts
-from spikevaediff.report.figures.gallery import plt, png_of
+from spikevaediff.report.figures.picture import png_of, subplots
 
 BAD = "<script>alert('x')</script> & \"quotes\""
 V4 = Facts(
@@ -38,7 +38,7 @@ SCORES = {10: 0.5, 11: 0.1, 12: 0.9, 13: -0.2, 14: 0.3}
 
 
 def picture() -> bytes:
-    figure, axes = plt.subplots(figsize=(12, 4))
+    figure, axes = subplots(figsize=(12, 4))
     axes.plot([0, 1], [0, 1])
     return png_of(figure)
 

@@ -4,6 +4,7 @@ import textwrap
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from spikevaediff.evaluation.metrics import two_way
 from spikevaediff.evaluation.metrics.pixcorr import correlation
@@ -16,7 +17,7 @@ from spikevaediff.evaluation.statistics import (
 )
 from spikevaediff.recordings.reliability import correlation_of_groups
 from spikevaediff.records import Features, ImageSplit
-from spikevaediff.report.figures.gallery import plt, png_of
+from spikevaediff.report.figures.picture import Picture, subplots
 
 # Of metrics.json, so that a rerun on another processor or with other threads changes none of its lines: there, what
 # looks through a network or tells images apart moves by 5e-6 to 7e-5, everything else by 1e-6 (docs/experiments.md).
@@ -252,16 +253,15 @@ def identification_in_folds(true: Features, predicted: Features, split: ImageSpl
     return float(np.mean(found)) if found else float("nan")
 
 
-def draw_scores(scores: dict[str, dict[str, Any]], title: str) -> bytes:
+@Picture
+def draw_scores(scores: dict[str, dict[str, Any]], title: str) -> Figure:
     """Every image's score, run beside run, one panel per metric that is there; the dashed line is chance. PNG."""
     runs, first = list(scores), next(iter(scores.values()))["metrics"]
     # Networks that the default run lacks are named below the panels: a row of empty ones says nothing.
     metrics = [name for name, metric in first.items() if metric["absent"] is None]
     missing = [name for name in first if name not in metrics]
     n_rows = min(2, len(metrics))
-    figure, axes = plt.subplots(
-        n_rows, -(-len(metrics) // n_rows), figsize=(14, 1 + 3.4 * n_rows), squeeze=False, layout="constrained"
-    )
+    figure, axes = subplots(n_rows, -(-len(metrics) // n_rows), figsize=(14, 1 + 3.4 * n_rows), squeeze=False)
     for axis in axes.flat[len(metrics) :]:
         axis.remove()
     for axis, name in zip(axes.flat[: len(metrics)], metrics, strict=True):
@@ -285,12 +285,13 @@ def draw_scores(scores: dict[str, dict[str, Any]], title: str) -> bytes:
         + (f"\nabsent, as their networks are not on this machine: {', '.join(missing)}" if missing else ""),
         size=9,
     )
-    return png_of(figure)
+    return figure
 
 
-def draw_latents(layers: list[str], correlation: dict[str, np.ndarray], title: str) -> bytes:
+@Picture
+def draw_latents(layers: list[str], correlation: dict[str, np.ndarray], title: str) -> Figure:
     """Correlation of predicted with true latents, layer by layer, one line per run. PNG."""
-    figure, axis = plt.subplots(figsize=(max(8, 0.3 * len(layers)), 4.5), layout="constrained")
+    figure, axis = subplots(figsize=(max(8, 0.3 * len(layers)), 4.5))
     for run, values in correlation.items():
         axis.plot(range(len(layers)), values, "o-", label=run)
     axis.axhline(0, color="grey", lw=1)
@@ -302,4 +303,4 @@ def draw_latents(layers: list[str], correlation: dict[str, np.ndarray], title: s
     )
     axis.legend()
     figure.suptitle(textwrap.fill(title, 72), size=11, weight="bold")
-    return png_of(figure)
+    return figure

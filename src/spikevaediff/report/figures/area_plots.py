@@ -1,20 +1,22 @@
 """The one figure about areas: curves over units, the comparison at equal numbers, weights of banded ridge."""
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from spikevaediff.report.figures.gallery import plt, png_of
+from spikevaediff.report.figures.picture import Picture, subplots
 
 _GREY = "0.5"
 _COLOURS = [f"C{i}" for i in (0, 1, 2, 3, 4, 5, 6, 8, 9)]  # the seventh is the grey of controls
 
 
+@Picture
 def draw(
     curves: list[dict[str, str]],
     pairs: list[dict[str, str]],
     bands: list[dict[str, str]],
     *,
     title: str,
-) -> bytes:
+) -> Figure:
     """PNG of what stages/regions.py wrote.
 
     Parameters
@@ -29,7 +31,7 @@ def draw(
     control = set(areas) - {row["area"] for row in bands}
     visual = [area for area in areas if area not in control]
     colours = {area: _COLOURS[i % len(_COLOURS)] for i, area in enumerate(visual)}
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4.8), layout="constrained")
+    figure, axes = subplots(1, 3, figsize=(15, 4.8))
     at_common = {}
     for area in areas:
         rows = [row for row in curves if row["area"] == area]
@@ -81,4 +83,4 @@ def draw(
         axes[2].set_axis_off()
     axes[2].set_title(f"Weight in banded ridge, {common} units each\n(a point a draw of units; dashed: equal)", size=10)
     figure.suptitle(title, size=12, weight="bold")
-    return png_of(figure)
+    return figure

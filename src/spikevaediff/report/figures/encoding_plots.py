@@ -3,9 +3,11 @@
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from spikevaediff.report.figures.gallery import plt, png_of
+from spikevaediff.report.figures.picture import Picture, new_figure, subplots
 
 _GREY = "0.6"
 SETS = {"fold": "images of\nthe fold", "all": "all images", "library": "and library\nphotographs"}
@@ -31,7 +33,8 @@ def identification_rows(found: dict[str, Any], curves: list[dict[str, str]]) -> 
     return rows + [row | {"n": int(row["n"])} | {name: float(row[name]) for name in numbers} for row in curves]
 
 
-def draw_identification(rows: list[dict[str, Any]], title: str) -> bytes:
+@Picture
+def draw_identification(rows: list[dict[str, Any]], title: str) -> Figure:
     """Share of images that are identified: by candidates, units and presentations. PNG.
 
     Parameters
@@ -40,7 +43,7 @@ def draw_identification(rows: list[dict[str, Any]], title: str) -> bytes:
         As from `identification_rows`.
     title : str
     """
-    figure, axes = plt.subplots(1, 3, figsize=(14, 4.6), layout="constrained")
+    figure, axes = subplots(1, 3, figsize=(14, 4.6))
     populations = list(dict.fromkeys(row["population"] for row in rows))
     names = [f"among_{name}" for name in SETS]
     for shift, population in enumerate(populations):
@@ -82,10 +85,11 @@ def draw_identification(rows: list[dict[str, Any]], title: str) -> bytes:
         axis.set_xlabel(f"number of {of}")
     axes[1].legend(fontsize=8, loc="upper left")
     figure.suptitle(f"{title}; 95 % intervals", size=12, weight="bold")
-    return png_of(figure)
+    return figure
 
 
-def draw_encoding(units: list[dict[str, str]], title: str) -> bytes:
+@Picture
+def draw_encoding(units: list[dict[str, str]], title: str) -> Figure:
     """Prediction beside its ceiling, receptive fields on the image, families chosen. PNG.
 
     Parameters
@@ -98,7 +102,7 @@ def draw_encoding(units: list[dict[str, str]], title: str) -> bytes:
     areas = list(of_area)
     colour = {area: f"C{i % 10}" for i, area in enumerate(areas)}
     n_columns = max(4, -(-len(areas) // 2))
-    figure = plt.figure(figsize=(4.6 + 1.9 * n_columns + 3.2, 5.2), layout="constrained")
+    figure = new_figure(figsize=(4.6 + 1.9 * n_columns + 3.2, 5.2), layout="constrained")
     grid = figure.add_gridspec(2, 3 * n_columns + 9)
     panel = figure.add_subplot(grid[:, :5])
     for area in areas:
@@ -135,7 +139,7 @@ def draw_encoding(units: list[dict[str, str]], title: str) -> bytes:
         panel.set_title(f"{area}: {len(placed)} of {len(of_area[area])} units", size=9)
     panel = figure.add_subplot(grid[:, -4:])
     families = sorted({row["family"] for row in units}, key=lambda name: (name == "none", name))
-    below, palette = np.zeros(len(areas)), plt.get_cmap("Set2")
+    below, palette = np.zeros(len(areas)), colormaps["Set2"]
     for number, family in enumerate(families):
         share = np.array([np.mean([row["family"] == family for row in of_area[area]]) for area in areas])
         panel.barh(areas, share, left=below, color="0.85" if family == "none" else palette(number), label=family)
@@ -145,7 +149,7 @@ def draw_encoding(units: list[dict[str, str]], title: str) -> bytes:
     panel.set_xlim(0, 1)
     panel.set_title("Family chosen (none: keeps its mean)", size=10)
     figure.suptitle(f"{title}; circles: receptive fields on the image", size=12, weight="bold")
-    return png_of(figure)
+    return figure
 
 
 def _by_area(units: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:

@@ -11,9 +11,11 @@ import textwrap
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 
 from spikevaediff.records import group_edges
-from spikevaediff.report.figures.gallery import plt, png_of
+from spikevaediff.report.figures.picture import Picture, subplots
 
 Fits = dict[str, np.ndarray]
 
@@ -102,15 +104,14 @@ def _carried_on(loss: np.ndarray) -> np.ndarray:
     return np.take_along_axis(loss, last, axis=1)
 
 
-def draw_left_out(spaces: dict[str, dict[str, list[dict[str, Any]]]], title: str) -> bytes:
+@Picture
+def draw_left_out(spaces: dict[str, dict[str, list[dict[str, Any]]]], title: str) -> Figure:
     """Left-out R2, correlation and degrees of freedom of every group; a column is a feature space, a colour a run. PNG.
 
     spaces : feature space to run to rows of `left_out_rows`.
     """
     names = {"r2": "left-out R²", "correlation": "left-out correlation", "dof": "degrees of freedom"}
-    figure, axes = plt.subplots(
-        3, len(spaces), figsize=(1 + 4.2 * len(spaces), 7.5), squeeze=False, sharex="col", layout="constrained"
-    )
+    figure, axes = subplots(3, len(spaces), figsize=(1 + 4.2 * len(spaces), 7.5), squeeze=False, sharex="col")
     for axis, label in zip(axes[:, 0], names.values(), strict=True):
         axis.set_ylabel(label)
     for column, (space, runs) in zip(axes.T, spaces.items(), strict=True):
@@ -133,12 +134,13 @@ def draw_left_out(spaces: dict[str, dict[str, list[dict[str, Any]]]], title: str
         "rows of a library\na little above: they are answered by encoding models that have seen the image left out"
     )
     figure.supxlabel(note, size=9)
-    return png_of(figure)
+    return figure
 
 
-def draw_search(groups: list[str], fits: Fits, title: str) -> bytes:
+@Picture
+def draw_search(groups: list[str], fits: Fits, title: str) -> Figure:
     """Left-out loss while continuous settings are searched, one line per search; without one, along the grid. PNG."""
-    figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axis = subplots(figsize=(8, 4.5))
     axis.set_ylabel("left-out loss, 1 - R²,\nmean over folds")
     record = fits["convergence"]
     if record.shape[1]:
@@ -146,7 +148,7 @@ def draw_search(groups: list[str], fits: Fits, title: str) -> bytes:
         for k in range(record.shape[1]):
             loss = _carried_on(record[:, k, :, 0])
             last = int(np.isfinite(record[:, k, :, 0]).sum(1).max())
-            axis.plot(loss.mean(0)[:last], label=shown[k], color=plt.get_cmap("viridis")(k / max(1, len(shown) - 1)))
+            axis.plot(loss.mean(0)[:last], label=shown[k], color=colormaps["viridis"](k / max(1, len(shown) - 1)))
         axis.set_xlabel("step of the gradient search")
     else:
         alphas = fits["alphas"].mean(0)
@@ -156,30 +158,31 @@ def draw_search(groups: list[str], fits: Fits, title: str) -> bytes:
         lines = curves.mean(0) if kernels else curves[:, 0]
         labels = [f"width {w:g}" for w in fits["widths"][0].tolist()] if kernels else groups
         for k, line in enumerate(lines):
-            colour = plt.get_cmap("viridis")(k / max(1, len(lines) - 1))
+            colour = colormaps["viridis"](k / max(1, len(lines) - 1))
             axis.plot(alphas, line, ".-", label=labels[k] if len(lines) <= 31 else None, color=colour)
         axis.set(xscale="log", xlabel="penalty alpha")
         axis.set_title("no gradient search: the method chooses from this grid", size=10)
     axis.axhline(1, color="grey", lw=1)
     axis.legend(fontsize=7, ncols=2, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(textwrap.fill(title, 80), size=11, weight="bold")
-    return png_of(figure)
+    return figure
 
 
-def draw_bands(groups: list[str], fits: Fits, title: str) -> bytes:
+@Picture
+def draw_bands(groups: list[str], fits: Fits, title: str) -> Figure:
     """Learned weight of every band (area, time bin) for every group of targets, mean over folds. PNG.
 
     A method without bands has nothing to show, and the picture says so.
     """
     there = "band_name" in fits
     height = max(3.0, 1.5 + 0.25 * len(groups)) if there else 2.0
-    figure, axis = plt.subplots(figsize=(8, height), layout="constrained")
+    figure, axis = subplots(figsize=(8, height))
     figure.suptitle(textwrap.fill(title, 80), size=11, weight="bold")
     if not there:
         axis.set_axis_off()
         text = "All units have one weight: no bands were learned.\nregress.vdvae.method=banded learns a weight an area."
         axis.text(0.5, 0.5, text, ha="center", va="center", size=11)
-        return png_of(figure)
+        return figure
     weight, names = fits["band_weight"].mean(0), fits["band_name"][0].tolist()
     labels = groups if len(weight) == len(groups) else ["all targets"]
     image = axis.imshow(weight, vmin=0, vmax=max(weight.max(), 1 / len(names)), cmap="viridis", aspect="auto")
@@ -189,4 +192,4 @@ def draw_bands(groups: list[str], fits: Fits, title: str) -> bytes:
     axis.set_xticks(range(len(names)), names, rotation=30 if len(names) > 4 else 0)
     axis.set_yticks(range(len(labels)), labels, size=8)
     figure.colorbar(image, label="share of the weight")
-    return png_of(figure)
+    return figure

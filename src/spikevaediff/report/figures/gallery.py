@@ -1,16 +1,13 @@
 """Shown and reconstructed images side by side, chosen by rank: the best, the middle and the worst, never by hand."""
 
-import io
 import textwrap
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from spikevaediff import images
 from spikevaediff.records import Reconstructions, Stimuli
-
-matplotlib.use("agg")
-from matplotlib import pyplot as plt
+from spikevaediff.report.figures.picture import Picture, new_figure
 
 
 def by_rank(scores: dict[int, float], n_each: int, *, larger_is_better: bool) -> dict[str, list[int]]:
@@ -44,6 +41,7 @@ def by_rank(scores: dict[int, float], n_each: int, *, larger_is_better: bool) ->
     return {"best": order[:n_each], "median": order[middle : middle + n_each], "worst": order[-n_each:]}
 
 
+@Picture
 def draw(
     shown: Stimuli,
     rows: dict[str, Reconstructions],
@@ -53,7 +51,7 @@ def draw(
     title: str,
     score_name: str,
     cell_px: int,
-) -> bytes:
+) -> Figure:
     """A picture with a column for every image and a row for what was shown and for each kind of reconstruction.
 
     Parameters
@@ -70,8 +68,8 @@ def draw(
 
     Returns
     -------
-    bytes
-        A PNG, the same for the same input.
+    Figure
+        Called as a `Picture`, the bytes of a PNG, the same for the same input.
     """
     ids = [image_id for group in groups.values() for image_id in group]
     wanted = np.array(ids)
@@ -83,7 +81,7 @@ def draw(
     lines = textwrap.wrap(title, (width - 16) // 11)
     top = 44 + line * len(lines)
     height = top + n_rows * (cell_px + gap) + bottom
-    figure = plt.figure(figsize=(width / dpi, height / dpi), dpi=dpi, facecolor="white")
+    figure = new_figure(figsize=(width / dpi, height / dpi), dpi=dpi, facecolor="white")
     canvas = np.full((height, width, 3), 255, np.uint8)
     x = left
     for group, members in groups.items():
@@ -106,12 +104,42 @@ def draw(
         figure.text(8 / width, 1 - (22 + line * number) / height, text, size=12, weight="bold")
     figure.text((left - 8) / width, (bottom - 18) / height, f"image: {score_name}", ha="right", size=8)
     figure.figimage(canvas, zorder=-1)
-    return png_of(figure)
+    return figure
 
 
-def png_of(figure: plt.Figure) -> bytes:
-    """The figure as PNG without the date and version that would change its bytes from run to run; it is closed."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    plt.close(figure)
-    return buffer.getvalue()
+def chosen(
+    shown: Stimuli, rows: dict[str, Reconstructions], groups: dict[str, list[int]], *, cell_inches: float
+) -> Figure:
+    """A grid of axes for a paper: a row for what was shown and for each kind of reconstruction, pixels as they are.
+
+    Parameters
+    ----------
+    shown : Stimuli
+    rows : dict of label to Reconstructions
+    groups : dict of label to image ids
+        Columns, from the left; a label stands above the first image of its group.
+    cell_inches : float
+        Side of an image.
+
+    Raises
+    ------
+    KeyError, ValueError
+        An image is not there, or none is given.
+    """
+    ids = [image_id for group in groups.values() for image_id in group]
+    if not ids or not rows:
+        raise ValueError("a gallery needs an image and a run")
+    table = {"shown": images.rgb(shown.rows(np.array(ids)))} | {name: r.rows(np.array(ids)) for name, r in rows.items()}
+    size = (1.2 + cell_inches * len(ids), 0.3 + cell_inches * len(table))
+    figure = new_figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(table), len(ids), squeeze=False)
+    for of_row, (name, pixels) in zip(axes, table.items(), strict=True):
+        of_row[0].set_ylabel(name, rotation=0, ha="right", va="center", size=8)
+        for axis, picture in zip(of_row, pixels, strict=True):
+            axis.imshow(picture, interpolation="none")
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+    first = {group[0]: f"{name}\n" for name, group in groups.items() if name and group}
+    for axis, image_id in zip(axes[0], ids, strict=True):
+        axis.set_title(f"{first.get(image_id, '')}{image_id}", size=8)
+    return figure

@@ -4,12 +4,13 @@ import textwrap
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from spikevaediff import images
 from spikevaediff.evaluation.metrics import pixcorr
 from spikevaediff.records import LayerStudy, Stimuli
-from spikevaediff.report.figures.gallery import plt, png_of
+from spikevaediff.report.figures.picture import Picture, new_figure
 
 MOST_COLUMNS = 14  # of the grid of images
 
@@ -72,9 +73,10 @@ def table(study: LayerStudy, stimuli: Stimuli) -> list[dict[str, Any]]:
     return rows
 
 
+@Picture
 def draw(
     study: LayerStudy, stimuli: Stimuli, predicted: dict[str, np.ndarray], title: str, *, n_shown: int = 3
-) -> bytes:
+) -> Figure:
     """A grid of images, a column for every number of layers, above the curves of `table` and of the prediction.
 
     Parameters
@@ -93,7 +95,7 @@ def draw(
         A PNG, the same for the same input.
     """
     found, n_layers = curves(study, stimuli), len(study.layer_name)
-    figure = plt.figure(figsize=(13.5, 10.5), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.05))
+    figure = new_figure(figsize=(13.5, 10.5), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.05))
     rows = figure.add_gridspec(2, 1, height_ratios=(1.6, 1))
     above, below = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
     _draw_grid(above.subplots(), study, _shown(study, stimuli), n_shown)
@@ -122,7 +124,7 @@ def draw(
     figure.supxlabel(
         "dotted: the resolution doubles or more. Layers that are not given are the means of their priors.", size=9
     )
-    return png_of(figure)
+    return figure
 
 
 def _draw_grid(axis: Any, study: LayerStudy, shown: np.ndarray, n_shown: int) -> None:

@@ -3,9 +3,10 @@
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from spikevaediff.recordings import quality
-from spikevaediff.report.figures.gallery import plt, png_of
+from spikevaediff.report.figures.picture import Picture, subplots
 
 _GREY = "0.6"
 _NO_REPEATS = "one response of each\nimage, and no repeats"
@@ -54,7 +55,8 @@ def ceiling_rows(ceiling: dict[str, Any]) -> list[dict[str, Any]]:
     return [{name: "" if group[name] is None else group[name] for name in names} for group in groups]
 
 
-def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str) -> bytes:
+@Picture
+def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str) -> Figure:
     """Six panels, an area a column in each. PNG.
 
     Parameters
@@ -67,7 +69,7 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
     """
     sessions = list(judged["sessions"].values())
     areas = list(dict.fromkeys(area for session in sessions for area in session["areas"]))
-    figure, axes = plt.subplots(2, 3, figsize=(14, 7.5), layout="constrained")
+    figure, axes = subplots(2, 3, figsize=(14, 7.5))
     place, colours = np.arange(len(areas)), [f"C{i % 10}" for i in range(len(areas))]
 
     def mean_of(area: str, *keys: str) -> float:
@@ -168,7 +170,7 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
         panel.set_xticks(place, areas, size=8)
         panel.set_xlim(-0.6, len(areas) - 0.4)
     figure.suptitle(title, size=12, weight="bold")
-    return png_of(figure)
+    return figure
 
 
 def _averaged(session: dict[str, Any]) -> bool:
@@ -191,7 +193,8 @@ def onset(low: np.ndarray, chance: float) -> int | None:
     return int(found[0]) if len(found) else None
 
 
-def draw_curves(latency: list[dict[str, str]], counts: list[dict[str, str]], title: str) -> bytes:
+@Picture
+def draw_curves(latency: list[dict[str, str]], counts: list[dict[str, str]], title: str) -> Figure:
     """Decoding over time, units and presentations, each with its band. PNG.
 
     Parameters
@@ -200,7 +203,7 @@ def draw_curves(latency: list[dict[str, str]], counts: list[dict[str, str]], tit
         Rows of artifacts/curves/latency.csv and counts.csv.
     title : str
     """
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4.8), layout="constrained")
+    figure, axes = subplots(1, 3, figsize=(15, 4.8))
     for area in dict.fromkeys(row["area"] for row in latency):
         rows = [row for row in latency if row["area"] == area]
         middle = [500 * (float(row["start_s"]) + float(row["stop_s"])) for row in rows]
@@ -241,12 +244,13 @@ def draw_curves(latency: list[dict[str, str]], counts: list[dict[str, str]], tit
         axis.legend(fontsize=8)
         axis.set_xlabel(f"number of {of}")
     figure.suptitle(f"{title}; bands: 95 % over images and draws", size=12, weight="bold")
-    return png_of(figure)
+    return figure
 
 
-def draw_ceiling(ceiling: dict[str, Any], title: str) -> bytes:
+@Picture
+def draw_ceiling(ceiling: dict[str, Any], title: str) -> Figure:
     """Correlation reached and noise ceiling of each group of features. PNG."""
-    figure, axis = plt.subplots(figsize=(max(8, 0.3 * len(ceiling["groups"])), 4.5), layout="constrained")
+    figure, axis = subplots(figsize=(max(8, 0.3 * len(ceiling["groups"])), 4.5))
     if ceiling["absent"]:
         axis.text(0.5, 0.5, ceiling["absent"], ha="center", transform=axis.transAxes, size=9)
         axis.set_axis_off()
@@ -259,4 +263,4 @@ def draw_ceiling(ceiling: dict[str, Any], title: str) -> bytes:
         axis.set(ylim=(-0.1, 1.02), ylabel="correlation over images,\nmean over latents")
         axis.legend()
     figure.suptitle(title, size=11, weight="bold")
-    return png_of(figure)
+    return figure

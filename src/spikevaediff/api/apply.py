@@ -1,0 +1,177 @@
+"""The saved models of a run applied to new data: responses to images, and images to responses."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikevaediff.api.named import Named
+from spikevaediff.api.run import Run, load, named_images, unit_ids
+from spikevaediff.decoders import vdvae
+from spikevaediff.decoders import versatile_diffusion as diffusion
+from spikevaediff.decoders.second_stage import given
+from spikevaediff.encoding import encoder as encoders
+from spikevaediff.encoding import posterior, posterior_folds
+from spikevaediff.encoding.encoder import Encoder
+from spikevaediff.files import assets
+from spikevaediff.images import rgb
+from spikevaediff.recordings import preprocessing
+from spikevaediff.records import Captions, Features, LibraryResponses, Reconstructions, Responses, few, rows_of
+from spikevaediff.regression import fits, new_responses
+from spikevaediff.tools.generate import read_image
+from vdvae import weights as checkpoints
+from vdvae.config import CONFIGS
+
+METHODS = ("posterior", "posterior_sample", "vdvae", "diffusion")
+
+
+def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = "posterior") -> Named:
+    """Images from new responses of the units that a run was fitted to, by its models of all images.
+
+    Parameters
+    ----------
+    responses : Responses
+        Of the visual population, with the same units in the same order and the same windows; see `make_responses`. The
+        mean response to each image is reconstructed.
+    run : Run, str or Path
+        A finished run, or its folder.
+    by : str
+        posterior (mean of the posterior samples), posterior_sample (one of them), vdvae (regression to latents) or
+        diffusion (second stage, from the posterior mean).
+
+    Returns
+    -------
+    Named
+        uint8 (image_id, row, column, colour), sorted by image_id.
+
+    Raises
+    ------
+    FileNotFoundError, KeyError, ValueError
+        There is no such method, or a model of it is not there; other units or windows; an image that trained the
+        models, whose reconstruction would look better than it is.
+    """
+    if by not in METHODS:
+        raise KeyError(f"there is no method {by!r}; there are {', '.join(METHODS)}")
+    run = run if isinstance(run, Run) else load(run)
+    fit = fits.load(run.artifacts / "fits/vdvae_all_images.npz")
+    if seen := np.intersect1d(responses.image_id, fit.parameters["context_image_id"]).tolist():
+        raise ValueError(
+            f"image_id {few(seen)} trained these models, so that a reconstruction would look better than it is. "
+            "Reconstructions by models that have not seen them are in run.reconstructions; give new images other ids"
+        )
+    # It refuses other units and other windows, which encoding models do not know.
+    latents = new_responses.predict_features(fit, responses)
+    if by == "vdvae":
+        return named_images(decode_latents(latents, run))
+    samples = _posterior(responses, latents.image_id, run)
+    first = samples[:, 0] if by == "posterior_sample" else samples.mean(1)
+    start = Reconstructions(latents.image_id, rgb(np.round(first * 255).astype(np.uint8)))
+    return named_images(_second_stage(responses, start, run) if by == "diffusion" else start)
+
+
+def decode_latents(latents: Features, run: Run) -> Reconstructions:
+    """Images of predicted latents by the VDVAE that params.yaml names, as the stage `decode` makes them."""
+    options = _model(run)["vdvae"] | run.params["decode"]["vdvae"] | _compute(run)
+    options["weights"] = assets.weights(options["weights"], run.root)
+    return vdvae.decode(latents, seed=run.params["seed"], **options)
+
+
+def encode(
+    pictures: np.ndarray | Sequence[str | Path], run: Run | str | Path = ".", *, population: str = "visual"
+) -> Named:
+    """Mean responses to pictures, as the encoding model of all images predicts them.
+
+    Parameters
+    ----------
+    pictures : uint8, (n, height, width), or paths
+        Grey levels; whole pictures are squashed to squares, as images of a data set are.
+    run : Run, str or Path
+    population : str
+
+    Returns
+    -------
+    Named
+        float64 (picture, unit, window), label area. A picture
+        is named by its place in the array, or by its path. Units are those of the responses: spike counts, say.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        A model or a picture is not there or damaged; pixels of another type or shape.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    if isinstance(pictures, np.ndarray):
+        if pictures.dtype != np.uint8 or pictures.ndim != 3:
+            raise ValueError(f"pictures are {pictures.dtype} {pictures.shape}, expected uint8 (n, height, width)")
+        pixels, names = pictures, np.arange(len(pictures))
+    else:
+        squares = [encoders.seen(read_image(Path(path))[..., 0]).numpy() for path in pictures]
+        pixels = np.concatenate([np.round(square * 255).astype(np.uint8) for square in squares])
+        names = np.array([str(path) for path in pictures])
+    model = Encoder.load(run.artifacts / f"encoders/{population}/all_images.npz")
+    predicted = encoders.predict(model, pixels, partial(assets.weights, root=run.root))
+    columns = unit_ids(model)  # all units of the first window, then of the next
+    n_units = len(set(columns.tolist()))
+    shape = (len(pixels), -1, n_units)
+    axes = {"picture": names, "unit": columns[:n_units], "window": np.arange(len(columns) // n_units)}
+    return Named(predicted.reshape(shape).swapaxes(1, 2), axes, {"area": ("unit", model.area[:n_units])})
+
+
+def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> np.ndarray:
+    """Samples of the posterior, float32 (n_images, n_samples, row, column), as the stage `decode_posterior` makes them
+    of a fold."""
+    network = _model(run)["vdvae"]
+    encoder = Encoder.load(run.artifacts / "encoders/visual/all_images.npz")
+    simulated = LibraryResponses.load(run.artifacts / "library/responses_visual.npz")
+    library = Features.load(run.artifacts / "library/vdvae.npz")
+    model = checkpoints.load(assets.weights(network["weights"], run.root), CONFIGS[network["config"]])
+    whitened = posterior_folds.whitened_latents(model, library, network["n_layers"])
+    rows = rows_of(library.image_id, simulated.image_id, "the library's responses")
+    x = preprocessing.response_matrix(responses, transform="none")
+    return posterior.samples(
+        preprocessing.mean_over_presentations(x, responses.image_id, image_id),
+        image_id,
+        encoder=encoder,
+        gain=posterior.gain(whitened, simulated.values[-1][rows], encoder.covariance),
+        model=model,
+        n_layers=network["n_layers"],
+        weights_of=partial(assets.weights, root=run.root),
+        seed=run.params["seed"],
+        **run.params["decode"]["posterior"],
+        **_compute(run),
+    )
+
+
+def _second_stage(responses: Responses, start: Reconstructions, run: Run) -> Reconstructions:
+    """As the stage `decode_diffusion` makes it."""
+    model, compute = _model(run), _compute(run)
+    contexts = {
+        space: new_responses.predict_features(fits.load(run.artifacts / f"fits/{space}_all_images.npz"), responses)
+        for space in ("vision", "text")
+    }
+    guides = diffusion.Guides.predicted(start.image_id, start=start, **contexts)
+    options = {name: value for name, value in model["diffusion"].items() if name != "module"}
+    options |= run.params["decode"]["diffusion"]
+    if not len(Captions.load(run.artifacts / "captions.csv").described):
+        guides, options["mixing"] = replace(guides, text=None), 1.0
+    weights_of = partial(assets.weights, root=run.root)
+    options |= {name: weights_of(options[name]) for name in ("unet_weights", "autoencoder_weights")}
+    empty = given.unconditional(model, weights_of, compute["device"])
+    pixels = diffusion.samples(guides, unconditional=empty, seed=run.params["seed"], kept=None, **options, **compute)
+    return Reconstructions(start.image_id, pixels[:, 0])
+
+
+def _model(run: Run) -> dict[str, Any]:
+    return run.params["models"][run.params["model"]]
+
+
+def _compute(run: Run) -> dict[str, Any]:
+    import torch
+
+    options = dict(run.params["compute"])
+    if options["device"] == "auto":
+        options["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    return options

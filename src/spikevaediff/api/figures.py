@@ -1,0 +1,191 @@
+"""Figures of a run as matplotlib axes: for a notebook, or for a paper with text that stays text.
+
+axes = spikevaediff.figure(run, "gallery", images=[3, 17])
+axes[0].figure.savefig("fig.pdf")
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from spikevaediff.api.run import Run
+from spikevaediff.files import tables
+from spikevaediff.files.atomic import replacing
+from spikevaediff.files.left_out import is_left_out
+from spikevaediff.parameters.runs import Runs, read_runs
+from spikevaediff.records import Features, LayerStudy, Reconstructions
+from spikevaediff.report import numbers
+from spikevaediff.report.facts import short
+from spikevaediff.report.figures import area_plots, encoding_plots, gallery, layer_plots, recording_plots
+from spikevaediff.report.read import ranked_groups, read_json
+
+FORMATS = (".pdf", ".svg", ".eps", ".png")
+_FONTS: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "spikevaediff"}
+_CELL_INCHES = 0.8
+
+
+def figure(
+    run: Run, name: str, *, images: Sequence[int] | None = None, runs: Sequence[str] | None = None
+) -> list[Axes]:
+    """A figure of a finished run.
+
+    Parameters
+    ----------
+    run : Run
+    name : str
+        A key of FIGURES.
+    images : sequence of image_id, optional
+        Of the gallery, in this order; by default the best, the middle and the worst, as params.yaml's `report` says.
+    runs : sequence of str, optional
+        Rows of the gallery or columns of the scores; by default those of runs.yaml.
+
+    Returns
+    -------
+    list of Axes
+        All of one figure, axes[0].figure. Without pyplot: it shows nothing by itself and needs no closing.
+
+    Raises
+    ------
+    FileNotFoundError, KeyError, ValueError
+        There is no such figure, image or run; a result is not there or is left out; an argument that the figure does
+        not have.
+    """
+    if name not in FIGURES:
+        raise KeyError(f"there is no figure {name!r}; there are {', '.join(FIGURES)}")
+    given = {key: value for key, value in (("images", images), ("runs", runs)) if value is not None}
+    takes = {"gallery": ("images", "runs"), "scores": ("runs",)}.get(name, ())
+    if wrong := [key for key in given if key not in takes]:
+        raise ValueError(f"the figure {name} does not choose {wrong[0]}; those that do: gallery, scores (runs alone)")
+    return FIGURES[name](run, **given).axes
+
+
+def save(axes: Sequence[Axes], path: str | Path) -> None:
+    """Write the figure of some axes; in PDF, SVG and EPS letters stay letters. The same bytes for the same figure.
+
+    Raises
+    ------
+    ValueError
+        The name does not end with one of FORMATS.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise ValueError(f"{path} does not end with {', '.join(FORMATS)}")
+    drawn = axes[0].get_figure(root=True)
+    assert drawn is not None
+    dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {"Software": None}}
+    kind = path.suffix.lower()
+    with mpl.rc_context(_FONTS), replacing(path) as temporary:
+        drawn.savefig(temporary, format=kind[1:], metadata=dates.get(kind), dpi=300)
+
+
+def _gallery(run: Run, images: Sequence[int] | None = None, runs: Sequence[str] | None = None) -> Figure:
+    wanted = _wanted(run)
+    control = short(run.params["areas"]["control"])
+    labels = {name: label.format(control=control) for name, label in wanted.gallery.items()}
+    rows = {labels.get(name, name): _reconstructions(run, name) for name in (list(labels) if runs is None else runs)}
+    if images is None:
+        metrics = read_json(str(run.artifacts / f"scores/{wanted.lead}.json"))["metrics"]
+        _, groups = ranked_groups(metrics, **run.params["report"])
+    else:
+        groups = {"": list(images)}
+    return gallery.chosen(run.stimuli, rows, groups, cell_inches=_CELL_INCHES)
+
+
+def _reconstructions(run: Run, name: str) -> Reconstructions:
+    found = run.reconstructions[name]  # its KeyError lists those there are
+    return Reconstructions(found.axes["image_id"], found.values)
+
+
+def _scores(run: Run, runs: Sequence[str] | None = None) -> Figure:
+    there = list(_wanted(run).scored) if runs is None else list(runs)
+    for name in there:
+        run.scores[name]  # its KeyError lists those there are
+    scores = {name: read_json(str(run.artifacts / f"scores/{name}.json")) for name in there}
+    return numbers.draw_scores.figure(scores, run.stimuli.source)
+
+
+def _correlations(run: Run) -> dict[str, np.ndarray]:
+    true = Features.load(run.artifacts / "features/vdvae.npz")
+    return {
+        name: numbers.correlation_by_group(true, Features.load(run.artifacts / f"predicted/{name}_raw.npz"))
+        for name in _wanted(run).of_space("vdvae")
+    }
+
+
+def _latents(run: Run) -> Figure:
+    layers = Features.load(run.artifacts / "features/vdvae.npz").group_name.tolist()
+    return numbers.draw_latents.figure(layers, _correlations(run), _of(run, "Latents predicted from spikes"))
+
+
+def _noise_ceiling(run: Run) -> Figure:
+    ceiling = read_json(str(run.artifacts / "noise_ceiling/vdvae.json"))
+    return recording_plots.draw_ceiling.figure(ceiling, _of(run, "Latents predicted from spikes"))
+
+
+def _encoding(run: Run) -> Figure:
+    return encoding_plots.draw_encoding.figure(_table(run, "encoding.csv"), run.stimuli.source)
+
+
+def _identification(run: Run) -> Figure:
+    which = read_json(str(run.artifacts / "identification.json"))
+    rows = encoding_plots.identification_rows(which, _table(run, "identification.csv"))
+    return encoding_plots.draw_identification.figure(rows, _of(run, "Unseen images"))
+
+
+def _layers(run: Run) -> Figure:
+    study = LayerStudy.load(_there(run, "layers.npz"))
+    return layer_plots.draw.figure(study, run.stimuli, _correlations(run), run.stimuli.source)
+
+
+def _quality(run: Run) -> Figure:
+    judged = read_json(str(_there(run, "quality/quality.json")))
+    return recording_plots.draw_quality.figure(judged, _table(run, "quality/units.csv"), run.stimuli.source)
+
+
+def _curves(run: Run) -> Figure:
+    latency, counts = (_table(run, f"curves/{name}.csv") for name in ("latency", "counts"))
+    return recording_plots.draw_curves.figure(latency, counts, run.stimuli.source)
+
+
+def _regions(run: Run) -> Figure:
+    areas, pairs, bands = (_table(run, f"regions/{name}.csv") for name in ("curves", "tests", "bands"))
+    return area_plots.draw.figure(areas, pairs, bands, title=_of(run, "Areas compared fairly"))
+
+
+FIGURES: dict[str, Callable[..., Figure]] = {
+    "gallery": _gallery,
+    "scores": _scores,
+    "latents": _latents,
+    "noise_ceiling": _noise_ceiling,
+    "encoding": _encoding,
+    "identification": _identification,
+    "layers": _layers,
+    "quality": _quality,
+    "curves": _curves,
+    "regions": _regions,
+}
+
+
+def _of(run: Run, what: str) -> str:
+    return f"{what}: {run.stimuli.source}"
+
+
+def _wanted(run: Run) -> Runs:
+    return read_runs(run.root / "runs.yaml", run.params["parts"])
+
+
+def _there(run: Run, name: str) -> Path:
+    """A result, which params.yaml may leave out."""
+    path = run.artifacts / name
+    if is_left_out(path):
+        raise FileNotFoundError(f"{path} is left out by `parts` of params.yaml")
+    return path
+
+
+def _table(run: Run, name: str) -> list[dict[str, Any]]:
+    return tables.read(_there(run, name))

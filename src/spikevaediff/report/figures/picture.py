@@ -1,0 +1,48 @@
+"""A drawing: called, it gives the bytes of a PNG; its `figure` gives the figure, for a notebook or a paper.
+
+Figures are made without pyplot, which would keep them and change the backend of a notebook that imports this.
+"""
+
+import io
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import Any, Generic, ParamSpec
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+
+
+class Picture(Generic[P]):
+    """A function that returns a figure, as a decorator: the picture it makes is the same for the same input.
+
+    figure : callable; the function itself.
+    """
+
+    def __init__(self, figure: Callable[P, Figure]) -> None:
+        self.figure = figure
+        update_wrapper(self, figure)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> bytes:
+        return png_of(self.figure(*args, **kwargs))
+
+
+def new_figure(**options: Any) -> Figure:
+    """An empty figure with the options of matplotlib's Figure."""
+    figure = Figure(**options)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def subplots(n_rows: int = 1, n_columns: int = 1, *, figsize: tuple[float, float], **options: Any) -> Any:
+    """A figure with constrained layout and its axes, as pyplot's function of this name returns them."""
+    figure = new_figure(figsize=figsize, layout="constrained")
+    return figure, figure.subplots(n_rows, n_columns, **options)
+
+
+def png_of(figure: Figure) -> bytes:
+    """The figure as PNG without the date and version that would change its bytes from run to run."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,160 @@
+"""A finished run in a notebook: read, joined, drawn, and its models applied, against what the stages made."""
+
+import doctest
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+from small_profile import copied
+
+import spikevaediff
+from spikevaediff import __main__
+from spikevaediff.api import figures
+from spikevaediff.api.apply import decode_latents
+from spikevaediff.records import Features, ImageSplit, LibraryResponses, Reconstructions
+from spikevaediff.regression import fits
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def clone(pristine: Path, tmp_path: Path) -> Path:
+    return copied(pristine, tmp_path / "clone", ignore=("tmp", "cache"))
+
+
+def test_the_page_shows_what_python_prints(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone)
+    page = (ROOT / "docs/api.md").read_text()
+    examples = "\n".join(re.findall(r"^```pycon\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
+    assert examples.count(">>>") > 15
+    options = doctest.ELLIPSIS | doctest.REPORT_ONLY_FIRST_FAILURE
+    test = doctest.DocTestParser().get_doctest(examples, {}, "docs/api.md", "docs/api.md", 0)
+    said: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=options)
+    runner.run(test, out=said.append)
+    assert runner.failures == 0, "".join(said)
+
+
+def test_arrays_are_those_of_the_files(pristine: Path) -> None:
+    run = spikevaediff.load(pristine / "artifacts")
+    counts = run.presentations["visual"]
+    named = run.responses["visual"].where(area="VISp").sel(image_id=[30, 4])
+    here, rows = counts.unit_area == "VISp", counts.image_id == 30
+    np.testing.assert_allclose(named.values[0, :, 0], counts.counts[rows][:, here, 0].mean(0), rtol=1e-14)
+    assert named.axes["unit"][0] == f"{counts.unit_session_id[here][0]}.{counts.unit_unit_id[here][0]}"
+    with Image.open(pristine / "artifacts/decoded/posterior/0030.png") as picture:
+        np.testing.assert_array_equal(run.reconstructions["posterior"].sel(image_id=30), np.asarray(picture))
+    written = json.loads((pristine / "artifacts/scores/vdvae.json").read_text())["metrics"]["pixcorr"]["scores"]
+    assert run.scores["vdvae"].sel(image_id=30, metric="pixcorr").values == written["30"]
+    latents, record = run.features["vdvae"], Features.load(pristine / "artifacts/features/vdvae.npz")
+    np.testing.assert_array_equal(latents.sel(image_id=30), record.rows(np.array([30]))[0])
+    group = record.group_name[1]
+    assert latents.where(group=group).sizes["latent"] == record.group_size[1]
+    assert latents.where(group=group).axes["latent"][0] == f"{group}.0"
+    assert "halves" not in run.scores
+    assert set(run.predictions) >= {"vdvae", "vdvae_raw", "text", "vision", "control"}
+    with pytest.raises(KeyError, match=r"has no 'v'; there are control, visual"):
+        run.responses["v"]
+
+
+def test_predicted_latents_decode_to_the_images_of_the_stage(pristine: Path) -> None:
+    run = spikevaediff.load(pristine)
+    images = decode_latents(Features.load(pristine / "artifacts/predicted/vdvae.npz"), run)
+    np.testing.assert_array_equal(images.pixels, Reconstructions.load(pristine / "artifacts/decoded/vdvae").pixels)
+
+
+def test_new_responses_are_reconstructed_as_the_stages_reconstruct_a_fold(clone: Path) -> None:
+    """With the models of fold 0 in the place of those of all images, its test images are new ones."""
+    artifacts = clone / "artifacts"
+    split = ImageSplit.load(artifacts / "split.npz")
+    trained, tested = split.ids(0)
+    encoder, library = artifacts / "encoders/visual/all_images.npz", artifacts / "library/responses_visual.npz"
+    answers = LibraryResponses.load(library)
+    replaced = {name: fits.load(artifacts / f"fits/{name}_all_images.npz") for name in ("vdvae", "vision", "text")}
+    for path in (encoder, library, *(artifacts / f"fits/{name}_all_images.npz" for name in replaced)):
+        path.unlink()
+    shutil.copy(artifacts / "encoders/visual/fold_00.npz", encoder)
+    LibraryResponses(answers.image_id, answers.values[:1]).save(library)
+    for name, fit in replaced.items():
+        fit.parameters["context_image_id"] = trained
+        fit.save(artifacts / f"fits/{name}_all_images.npz")
+    run = spikevaediff.load(clone)
+    known = run.presentations["visual"]
+    chosen = np.isin(known.image_id, tested)
+    new = spikevaediff.make_responses(known.counts[chosen], known.image_id[chosen], like=known)
+    for by in ("posterior", "posterior_sample"):
+        made = spikevaediff.reconstruct(new, run, by=by)
+        np.testing.assert_array_equal(made, run.reconstructions[by].sel(image_id=tested))
+    # The second stage begins at these images: with strength 0 only the autoencoder lies between.
+    run.params["models"]["mini"]["diffusion"]["strength"] = 0.0
+    start, second = spikevaediff.reconstruct(new, run), spikevaediff.reconstruct(new, run, by="diffusion")
+    for image_id in tested.tolist():
+        small = Image.fromarray(second.sel(image_id=image_id).values).resize((64, 64), Image.Resampling.BOX)
+        r = np.corrcoef(np.asarray(small).ravel(), start.sel(image_id=image_id).values.ravel())[0, 1]
+        assert r > 0.9, f"image {image_id}: {r:.3f}"
+    with pytest.raises(ValueError, match=r"trained these models, so that a reconstruction would look better"):
+        spikevaediff.reconstruct(known, run)
+    with pytest.raises(KeyError, match=r"there is no method 'best'; there are posterior, posterior_sample, vdvae"):
+        spikevaediff.reconstruct(new, run, by="best")
+
+
+def test_new_pictures_are_encoded_as_the_command_does(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(clone)
+    run = spikevaediff.load()
+    pictures = [tmp_path / f"{k}.png" for k in (5, 6)]
+    for path in pictures:
+        Image.fromarray(run.shown.sel(image_id=int(path.stem)).values).save(path)
+    found = spikevaediff.encode(pictures, run)
+    command = ["encode", "artifacts/encoders/visual/all_images.npz", *map(str, pictures), "--out", "table.csv"]
+    assert __main__.main(command) == 0
+    header, *rows = Path("table.csv").read_text().splitlines()
+    assert header.split(",")[1:] == found.axes["unit"].tolist()
+    np.testing.assert_allclose([list(map(float, row.split(",")[1:])) for row in rows], found.values[:, :, 0], atol=1e-5)
+    np.testing.assert_allclose(spikevaediff.encode(run.shown.sel(image_id=[5, 6]).values, run), found, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"pictures are float64 \(2, 4, 4\), expected uint8"):
+        spikevaediff.encode(np.zeros((2, 4, 4)), run)
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_every_figure_is_written_with_letters_the_same_bytes_each_time(
+    name: str, pristine: Path, tmp_path: Path
+) -> None:
+    run = spikevaediff.load(pristine)
+    axes = spikevaediff.figure(run, name)
+    figures.save(axes, tmp_path / "a.svg")
+    figures.save(spikevaediff.figure(run, name), tmp_path / "b.svg")
+    assert "<text" in (tmp_path / "a.svg").read_text()
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_the_gallery_shows_the_images_that_were_chosen(
+    pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = spikevaediff.load(pristine)
+    axes = spikevaediff.figure(run, "gallery", images=[17, 3], runs=["diffusion"])
+    assert len(axes) == 4
+    (shown,) = axes[1].get_images()
+    np.testing.assert_array_equal(np.asarray(shown.get_array())[..., 0], run.shown.sel(image_id=3).values)
+    (drawn,) = axes[2].get_images()
+    np.testing.assert_array_equal(np.asarray(drawn.get_array()), run.reconstructions["diffusion"].sel(image_id=17))
+    monkeypatch.chdir(pristine)
+    out = tmp_path / "fig.pdf"
+    assert __main__.main(["figure", "gallery", "--images", "3,17", "--out", str(out)]) == 0
+    assert b"/Type /Font" in out.read_bytes()
+    for words, said in (
+        (["nothing"], "there is no figure 'nothing'; there are gallery, scores"),
+        (["gallery", "--images", "999"], "Stimuli lacks image_id 999"),
+        (["gallery", "--runs", "best"], "has no 'best'; there are ceiling"),
+        (["curves", "--images", "3"], "the figure curves does not choose images"),
+    ):
+        assert __main__.main(["figure", *words, "--out", str(out)]) == 1
+        assert said in capsys.readouterr().err
+    assert __main__.main(["figure", "scores", "--out", str(tmp_path / "fig.doc")]) == 1
+    assert "does not end with .pdf, .svg" in capsys.readouterr().err
