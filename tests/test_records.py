@@ -192,7 +192,7 @@ def test_a_split_gives_each_fold_all_other_images_to_train_on() -> None:
 
 REFUSED = [
     (lambda: responses(counts=np.zeros((5, 3), np.uint16)), "counts has shape (5, 3), expected 3 axes"),
-    (lambda: responses(counts=np.zeros((5, 3, 2), np.float16)), "counts is float16, not whole numbers"),
+    (lambda: responses(counts=np.zeros((5, 3, 2), bool)), "counts is bool, not whole numbers"),
     (lambda: responses(image_id=np.arange(4)), "differ in length: {'counts': 5, 'image_id': 4"),
     (lambda: responses(presentation_id=np.arange(10).reshape(5, 2)), "does not match 1 sessions"),
     (lambda: responses(window_s=np.array([[0.0, 0.1]])), "window_s (1, 2) does not match 2 windows"),

@@ -6,12 +6,14 @@ reconstructions as a folder of PNGs. Rows are found by id, never by position.
 """
 
 import csv
+import os
+import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
-from zipfile import BadZipFile
+from typing import IO, Literal, Self
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from PIL import Image
@@ -85,6 +87,8 @@ def rows_of(wanted: np.ndarray, present: np.ndarray, what: str) -> np.ndarray:
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of an npz without pickle, by name.
 
+    Numbers of 16 bit, which only recordings of gigabytes have, stay in the file and are mapped into memory.
+
     Raises
     ------
     FileNotFoundError, ValueError
@@ -95,10 +99,39 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         raise FileNotFoundError(f"{path} does not exist. Make it with: dvc repro")
     with path.open("rb") as raw:
         try:
-            with np.load(raw, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
+            with np.load(raw, allow_pickle=False) as file, ZipFile(raw) as archive:
+                half = {name: _mapped(path, archive, name) for name in file.files if _is_half(archive, name)}
+                return {name: half[name] if name in half else file[name] for name in file.files}
         except DAMAGED as error:
             raise ValueError(f"{path} is damaged ({error}). Delete it and run: dvc repro") from error
+
+
+def _is_half(archive: ZipFile, name: str) -> bool:
+    if f"{name}.npy" not in archive.namelist():
+        return False  # a damaged name, of which NumPy says more
+    with archive.open(f"{name}.npy") as member:
+        return _header(member)[2] == np.float16
+
+
+def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether columns lie together, and type of an npy whose numbers follow."""
+    version = np.lib.format.read_magic(member)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(member)
+
+
+def _mapped(path: Path, archive: ZipFile, name: str) -> np.ndarray:
+    """An array that stays in its npz, in which np.savez does not compress it; writing to it changes no file."""
+    info = archive.getinfo(f"{name}.npy")
+    with archive.open(info) as member:
+        while member.read(1 << 24):  # compares the checksum
+            pass
+    with path.open("rb") as raw:
+        raw.seek(info.header_offset + 26)  # lengths of name and extra field, before the content: zip's local header
+        raw.seek(sum(struct.unpack("<HH", raw.read(4))), os.SEEK_CUR)
+        shape, by_column, kind = _header(raw)
+        order: Literal["F", "C"] = "F" if by_column else "C"
+        return np.memmap(path, kind, "c", raw.tell(), shape, order).view(np.ndarray)
 
 
 class _Npz:
@@ -164,7 +197,8 @@ class Responses(_Npz):
     """Spike counts of every unit to every presentation, in one or several time windows.
 
     counts : uint16, (n_presentations, n_units, n_windows); float32 or float64 where responses are no counts (the
-        activity of two-photon imaging, a mean count over presentations).
+        activity of two-photon imaging, a mean count over presentations); float16, mapped from the file, where these
+        would take gigabytes (single trials of thousands of voxels).
     image_id : int64, (n_presentations,); BLANK (-1) is the grey screen.
     presentation_id : int64, (n_presentations, n_sessions); row of the stimulus table of each session. With several
         sessions a row pairs presentations of the same image (a pseudo-population).
@@ -190,8 +224,8 @@ class Responses(_Npz):
     def __post_init__(self) -> None:
         _require(self.counts.ndim == 3, f"Responses: counts has shape {self.counts.shape}, expected 3 axes")
         _require(
-            np.issubdtype(self.counts.dtype, np.integer) or self.counts.dtype in (np.float32, np.float64),
-            f"Responses: counts is {self.counts.dtype}, not whole numbers (float32 or float64 for other responses)",
+            np.issubdtype(self.counts.dtype, np.integer) or self.counts.dtype.kind == "f",
+            f"Responses: counts is {self.counts.dtype}, not whole numbers (floating-point ones for other responses)",
         )
         bad = np.flatnonzero(~np.isfinite(self.counts).all((1, 2)))
         _require(

@@ -113,7 +113,7 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
         (
             "split.method",
             "kfold",
-            "split.method is 'kfold', expected k_fold or hold_out; did you mean k_fold?",
+            "split.method is 'kfold', expected k_fold, hold_out, given or as_published; did you mean k_fold?",
         ),
         (
             "regress.common.folds",
@@ -142,7 +142,7 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
         (
             "dataset",
             "simulatd",
-            "dataset is 'simulatd', expected a section of datasets: simulated, allen or cowley_v4; did",
+            "dataset is 'simulatd', expected a section of datasets: simulated, allen, cowley_v4 or nsd; did",
         ),
         ("datasets.simulated", {"module": "plian"}, "'plian', expected a module of src/spikevaediff/datasets: allen, "),
         ("model", "minni", "model is 'minni', expected a section of models: mini or published; did you mean mini?"),

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
+from spikevaediff.files import first_use
 from spikevaediff.files.assets import cache_dir
 from spikevaediff.files.atomic import alone, replacing
 from spikevaediff.files.download import File, download_all, git_sha1_of, sha256_of, size_text
@@ -301,22 +302,7 @@ def _check(item: _Item) -> None:
         raise ValueError(f"{item.path} has {size} bytes, expected {item.n_bytes}. {again}")
     if item.git_sha1 is not None and (git := git_sha1_of(item.path)) != item.git_sha1:
         raise ValueError(f"{item.path} has the Git hash {git}, expected {item.git_sha1}: it was altered. {again}")
-    found = sha256_of(item.path)
-    noted = item.noted.read_text(encoding="utf-8").strip() if item.noted.is_file() else None
-    if noted not in (None, found):
-        raise ValueError(
-            f"{item.path} has sha256 {found}, when it was first used it had {noted}: it was altered or is damaged. "
-            f"{again}; or, if you replaced it on purpose, delete {item.noted}"
-        )
-    if noted is None:
-        try:
-            with replacing(item.noted) as temporary:
-                temporary.write_text(found + "\n", encoding="utf-8")
-        except OSError as error:
-            print(
-                f"the sha256 of {item.path} cannot be noted ({error}), so its next use is not compared with this one",
-                file=sys.stderr,
-            )
+    first_use.check(item.path, item.noted)
 
 
 # ---- what the pipeline gets

@@ -4,6 +4,7 @@ Each problem is a line: the parameter, its value, what was expected, and what wa
 """
 
 import difflib
+import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
@@ -154,6 +155,7 @@ def of_choices(params: Mapping[str, Any]) -> Iterator[str]:
     yield from _one_of("report.rank_by", _at(params, "report", "rank_by"), metrics, "one of evaluate.metrics")
     yield from _of_regressions(params)
     yield from _of_areas(params.get("areas"))
+    yield from _of_private_data(params)
 
 
 def _of_regressions(params: Mapping[str, Any]) -> Iterator[str]:
@@ -176,6 +178,19 @@ def _of_regressions(params: Mapping[str, Any]) -> Iterator[str]:
                 f"regress.{space}.transform is {options['transform']}, but encoding models, which answer the library, "
                 f"predict counts: choose none, or set regress.{space}.library to 0"
             )
+
+
+def _of_private_data(params: Mapping[str, Any]) -> Iterator[str]:
+    """A data set that may not be passed on, and outputs that `dvc push` would send to whatever remote there is."""
+    name = params.get("dataset")
+    module = _module(_at(params, "datasets", name) or {}, str(name))
+    if params.get("recordings_remote") or module not in modules("datasets"):
+        return
+    if getattr(importlib.import_module(f"spikevaediff.datasets.{module}"), "PRIVATE", False):
+        yield (
+            f"the terms of {name} forbid to pass it on, and `dvc push` would: say -S recordings_remote=not_shared; or, "
+            f"where all who can read it have agreed to the terms, the name of a remote"
+        )
 
 
 def _of_areas(areas: Any) -> Iterator[str]:

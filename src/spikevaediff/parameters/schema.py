@@ -126,6 +126,34 @@ class CowleyV4(Section):
     )
 
 
+class Nsd(Section):
+    """Natural Scenes Dataset: fMRI of people who saw thousands of photographs (docs/nsd.md)."""
+
+    subject: Annotated[int, Field(ge=1, le=8)] = value("1 to 8; 1, 2, 5 and 7 came to all 40 sessions")
+    sessions: int | list[int] | Literal["all"] = value("all that there are; the first so many; or a list of them")
+    rois: Names = value(
+        "nsdgeneral; or regions with labels, which become areas: prf-visualrois, streams, floc-faces, Kastner2015, ..."
+    )
+    betas_version: Literal["betas_fithrf_GLMdenoise_RR", "betas_fithrf", "betas_assumehrf"] = value(
+        "which of the publisher's estimates"
+    )
+    betas_format: Literal["nifti", "hdf5"] = value("nifti: 18 GB per subject; hdf5: 42 GB, faster to read")
+    z_score: Literal["session", "none"] = value(
+        "session: each voxel by mean and deviation of the session's training trials; none: percent signal change"
+    )
+    test: Literal["shared1000", "brain_diffuser_2023", "clusters"] = value(
+        "what is tested: photographs planned for all subjects; the same of the first 37 sessions; or whole clusters of "
+        "photographs that look alike. It needs split.method given, or as_published"
+    )
+    n_clusters: Annotated[int, Field(ge=2)] = value("of `clusters`")
+    test_share: Share = value("of the images, for `clusters`")
+    seed: Seed = value("of `clusters`")
+    size_px: Count = value("side of the images, 425 as they come", unit="px")
+    captions: Literal["coco", "none", "automatic"] = value(
+        "coco: five per photograph; none: the second stage works without; automatic: BLIP-2 describes the photographs"
+    )
+
+
 class Plain(Section):
     """A folder of plain files: your own recording (docs/recordings.md)."""
 
@@ -146,6 +174,7 @@ class Datasets(Section):
     simulated: Simulated
     allen: Allen
     cowley_v4: CowleyV4
+    nsd: Nsd
 
 
 # ---- models
@@ -231,6 +260,7 @@ DATASETS: dict[str, type[Section]] = {
     "simulated": Simulated,
     "allen": Allen,
     "cowley_v4": CowleyV4,
+    "nsd": Nsd,
     "plain": Plain,
 }
 FEATURES: dict[str, type[Section]] = {
@@ -282,8 +312,9 @@ class Responses(Section):
 class Split(Section):
     """Which images are tested."""
 
-    method: Literal["k_fold", "hold_out"] = value(
-        "k_fold: every image is tested once; hold_out: n_test images are set aside"
+    method: Literal["k_fold", "hold_out", "given", "as_published"] = value(
+        "k_fold: every image is tested once; hold_out: n_test images are set aside; given: what the data set names, "
+        "less training images that look like a tested one; as_published: with these"
     )
     n_folds: Annotated[int, Field(ge=2)] = value("folds of k_fold")
     n_test: Count = value("tested images of hold_out")
@@ -511,6 +542,10 @@ class Parameters(Section):
     dataset: str = value("a name in `datasets`")
     model: str = value("a name in `models`. mini: weights in this repository; published: fetched on first use")
     seed: Seed = value("of everything that is drawn when images are decoded")
+    recordings_remote: str = value(
+        "a remote of `dvc remote list` to which alone `dvc push` sends recordings, images and responses; empty: as all "
+        "else; not_shared: a folder in .dvc/tmp, for data that may not be passed on"
+    )
     parts: Parts
     datasets: Datasets
     areas: Areas

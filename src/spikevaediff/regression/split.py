@@ -5,6 +5,8 @@ in training knows the answer to the last. Two pictures of one thing leak in the 
 by a perceptual hash and stay in one fold; `check` does not trust that and looks again.
 """
 
+from collections.abc import Mapping
+
 import imagehash
 import numpy as np
 from PIL import Image
@@ -21,6 +23,58 @@ from spikevaediff.records import BLANK, ImageSplit, Stimuli
 _HASH_SIZE = 16
 N_BITS = _HASH_SIZE**2
 _ALIKE_BITS = 80
+
+
+def decide(
+    stimuli: Stimuli, tested: Mapping[int, bool], *, method: str, n_folds: int, n_test: int, seed: int
+) -> tuple[ImageSplit, list[str]]:
+    """Which images are tested, of images that are there, with the check that nothing leaks.
+
+    Parameters
+    ----------
+    stimuli : Stimuli
+    tested : mapping of int to bool
+        By image_id, where the data set brings a split of its own; empty where it does not.
+    method : str
+        As `split_by_image`; or given: what the data set names is tested, and training images that look like a tested
+        one are left out; or as_published: they are not.
+    n_folds, n_test, seed : int
+        As `split_by_image`.
+
+    Returns
+    -------
+    ImageSplit
+    list of str
+        What was noticed.
+
+    Raises
+    ------
+    ValueError
+        As `split_by_image` and `as_given`; or the data set brings a split, and the method is another one.
+    """
+    alike = near_duplicates(stimuli)
+    if method in ("given", "as_published"):
+        chosen = as_given(tested, stimuli, alike, keep_alike=method == "as_published")
+        n = sum(tested[a] != tested[b] for a, b, _ in alike.tolist())
+        said = (
+            "stay, as published" if method == "as_published" else f"{len(tested) - len(chosen.image_id)} are left out"
+        )
+        notes = [f"{n} pairs of a tested and a training image look alike; of the latter {said}"] * bool(n)
+        if method == "as_published":
+            return chosen, notes
+    elif tested:
+        raise ValueError(
+            f"{stimuli.source} brings a split, from whose training images its responses are z-scored: set split.method "
+            f"to given, not {method}"
+        )
+    else:
+        chosen = split_by_image(stimuli.image_id, method=method, n_folds=n_folds, n_test=n_test, seed=seed, alike=alike)
+        notes = [
+            f"images {a} and {b} look alike ({bits} of {N_BITS} hash bits differ) and stay in one fold"
+            for a, b, bits in alike.tolist()
+        ]
+    check(chosen, stimuli)
+    return chosen, [*notes, "no images that look alike are in different folds"]
 
 
 def split_by_image(
@@ -62,6 +116,38 @@ def split_by_image(
     if method == "hold_out":
         return ImageSplit(ids, _hold_out(ids, groups, n_test))
     raise ValueError(f"split method {method!r} does not exist, choose k_fold or hold_out")
+
+
+def as_given(tested: Mapping[int, bool], stimuli: Stimuli, alike: np.ndarray, *, keep_alike: bool) -> ImageSplit:
+    """The split that the data set brings: one fold tests what it names, the other images are only trained on.
+
+    Parameters
+    ----------
+    tested : mapping of int to bool
+        By image_id. Empty: the data set brings none.
+    stimuli : Stimuli
+    alike : int64, (n_pairs, 3)
+        As `near_duplicates` returns them.
+    keep_alike : bool
+        False: training images that look like a tested one are left out, of this split and so of all that follows. True:
+        they stay, as in a publication.
+
+    Returns
+    -------
+    ImageSplit
+
+    Raises
+    ------
+    ValueError
+        The data set brings no split, or one of other images; or nothing is left to train on.
+    """
+    if not tested:
+        raise ValueError(f"{stimuli.source} brings no split of its own; set split.method to k_fold or hold_out")
+    if set(tested) != set(stimuli.image_id.tolist()):
+        raise ValueError(f"the given split is of {len(tested)} images, the data set has {len(stimuli.image_id)} others")
+    leaks = {b if tested[a] else a for a, b, _ in alike.tolist() if tested[a] != tested[b]}
+    ids = np.array(sorted(set(tested) - (set() if keep_alike else leaks)), np.int64)
+    return ImageSplit(ids, np.array([0 if tested[i] else -1 for i in ids.tolist()], np.int64))
 
 
 def _groups(ids: np.ndarray, alike: np.ndarray) -> list[np.ndarray]:

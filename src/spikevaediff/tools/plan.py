@@ -140,7 +140,9 @@ def stage_parts(root: Path) -> dict[str, str]:
 
 def n_images_of(params: Mapping[str, Any], root: Path) -> int:
     """Images of the data set, before it is there: as its options, its tables or those of Allen's scenes say."""
-    options = dataset(params)[2]
+    name, module, options = dataset(params)
+    if hasattr(module, "n_images"):
+        return int(module.n_images(root / "vendor/data" / name, **options))
     table = root / "vendor/data" / params["dataset"] / "images.csv"
     if table.is_file():
         return sum(1 for line in table.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line) - 1
