@@ -25,6 +25,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "vendor")]
 
 from spikevaediff import threads  # found by the path above
 from spikevaediff.parameters import check
+from spikevaediff.parameters.declared import of_stage
 from spikevaediff.parameters.options import check_options, module, modules
 
 __all__ = ["check_options", "compute", "declared", "done", "module", "modules", "section", "weights_path"]
@@ -72,13 +73,7 @@ def declared(stage: str) -> dict[str, Any]:
     ValueError
         dvc.yaml or params.yaml cannot be read, or a value is not possible.
     """
-    import dvc.api  # half a second, which the tests that import a stage need not wait for
-    from dvc.exceptions import DvcException
-
-    try:
-        found = dvc.api.params_show(stages=stage)
-    except DvcException as error:
-        raise ValueError(f"cannot read the parameters of {stage}: {error}") from error
+    found = of_stage(stage, Path.cwd())
     check.refuse(check.of_sections(found, whole=False))
     return found
 

@@ -1,12 +1,13 @@
 import copy
 import json
+from pathlib import Path
 
-import dvc.api
 import numpy as np
 import pytest
 import torch
 from conftest import close
 
+import stages
 from spikevaediff import images
 from spikevaediff.evaluation import baselines, looking, protocols, registry, scores
 from spikevaediff.evaluation.metrics import pixcorr, ssim, two_way
@@ -284,12 +285,12 @@ def artifacts(shown, split, tmp_path, monkeypatch):
     """A folder in which four of six images are tested; asks for parameters are recorded."""
     asked = []
 
-    def params_show(*, stages: str) -> dict:
-        asked.append(stages)
+    def of_stage(stage: str, root: Path) -> dict:
+        asked.append(stage)
         return copy.deepcopy(PARAMS)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dvc.api, "params_show", params_show)
+    monkeypatch.setattr(stages, "of_stage", of_stage)
     shown.save("artifacts/images.npz")
     ImageSplit(split.image_id, np.array([-1, -1, 0, 0, 0, 0])).save("artifacts/split.npz")
     return asked

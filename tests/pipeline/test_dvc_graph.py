@@ -35,6 +35,7 @@ PLUMBING = {
     "src/spikevaediff/files/file_structure.py",
     "src/spikevaediff/networks/torchvision_ops.py",
     "src/spikevaediff/parameters/check.py",
+    "src/spikevaediff/parameters/declared.py",
     "src/spikevaediff/parameters/of_space.py",
     "src/spikevaediff/parameters/options.py",
     "src/spikevaediff/parameters/schema.py",
@@ -77,9 +78,17 @@ def reached(path: Path, seen: set[Path]) -> set[Path]:
     if path in seen:
         return seen
     seen.add(path)
+    for found in imported(path):
+        reached(found, seen)
+    return seen
+
+
+@cache
+def imported(path: Path) -> tuple[Path, ...]:
+    """The files of ours that a module names in its imports; plumbing is not followed."""
     if path.relative_to(ROOT).as_posix() in PLUMBING:
-        return seen
-    tree = ast.parse(path.read_text())
+        return ()
+    tree, files = ast.parse(path.read_text()), []
     for block in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
         if ast.unparse(block.test) == "TYPE_CHECKING":
             block.body = [ast.Pass()]  # never run
@@ -91,8 +100,8 @@ def reached(path: Path, seen: set[Path]) -> set[Path]:
             names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
             if (found := source_of(name)) is not None:
-                reached(found, seen)
-    return seen
+                files.append(found)
+    return tuple(files)
 
 
 def modules_of(stage: str, command: str) -> set[str]:
@@ -149,6 +158,7 @@ def with_code_of_folders(deps: set[str], ignored: Callable[[str], bool]) -> set[
     return deps | table | code
 
 
+@cache
 def is_docstring_only(path: Path) -> bool:
     return all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body)
 
@@ -175,6 +185,7 @@ def stages() -> dict[str, dict]:
         }
 
 
+@cache
 def all_modules_of(name: str) -> set[str]:
     return {module for command in stages()[name]["cmds"] for module in modules_of(name, command)}
 

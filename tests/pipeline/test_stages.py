@@ -96,8 +96,6 @@ def test_a_value_of_another_kind_is_refused_with_its_place(wrong: dict[str, Any]
 
 
 def test_what_a_stage_declares_is_checked_as_in_the_first_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    import dvc.api
-
     for declared, message in (
         ({"quality": {"n_draws": 0}}, "quality.n_draws is 0, expected a whole number, 1 or more"),
         (
@@ -107,7 +105,7 @@ def test_what_a_stage_declares_is_checked_as_in_the_first_stage(monkeypatch: pyt
         ({"evaluate": {"n_draws": 99}}, "evaluate.n_draws is 99, expected a whole number, 100 or more"),
         ({"regions": {"seed": -1}}, "regions.seed is -1, expected a whole number, 0 or more"),
     ):
-        monkeypatch.setattr(dvc.api, "params_show", lambda declared=declared, **_: declared)
+        monkeypatch.setattr(stages, "of_stage", lambda stage, root, declared=declared: declared)
         with pytest.raises(ValueError, match=f"^params.yaml: {message}"):
             stages.declared("quality")
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import binom
 
 from spikevaediff import images
 from spikevaediff.evaluation.metrics.pixcorr import correlation
@@ -194,6 +193,8 @@ def memorised(
     control : Reconstructions, optional
         Of the same decoder from responses that know nothing; reported beside.
     """
+    from scipy.stats import binom  # half a second
+
     likeness, own = _likeness(reconstructed, stimuli, chosen)
     nearest, p = _nearest(likeness, own, chosen, trained=True)
     unseen = _nearest(likeness, own, chosen, trained=False)[1]

@@ -21,7 +21,7 @@ from spikevaediff.evaluation.protocols import Protocol
 from spikevaediff.evaluation.registry import METRICS
 from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing
-from spikevaediff.networks import of_metrics, small
+from spikevaediff.networks import of_metrics
 from spikevaediff.records import Stimuli, read_npz, rows_of
 
 Looks = dict[str, np.ndarray]  # all that was looked at, by the keys of looks.Look, an image a row
@@ -132,6 +132,8 @@ def look(
     for name in sorted({one.network for one in wanted if one.network is not None}):
         through = [one for one in wanted if one.network == name]
         outputs = sorted({output for one in through for output in one.outputs})
+        from spikevaediff.networks import small  # torch, for which pixels alone need not wait
+
         load = through[0].load or of_metrics.NETWORKS[name].load
         network = load(*(weights[asset] for asset in _assets(through[0], protocol)))
 

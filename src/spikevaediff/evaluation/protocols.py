@@ -19,23 +19,18 @@ there. Their images were colour, 425 px, another data set: what can be compared 
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional
 
 from spikevaediff import images
 from spikevaediff.images import GREY_RULE
-from spikevaediff.networks import small
 
-# What networks want of pixels in [0, 1]: subtract, divide. Those that are not named want the numbers of ImageNet.
-SCALING = {
-    "efficientnet_lite0": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "clip": (small.CLIP_MEAN, small.CLIP_STD),
-}
-_IMAGENET = (small.IMAGENET_MEAN, small.IMAGENET_STD)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Where pixels are all that is compared, torch is not imported: a second in every stage that scores a run.
 _LUMA = np.array([0.2125, 0.7154, 0.0721])  # rgb2gray of scikit-image
 
 
@@ -69,6 +64,8 @@ class Protocol:
 
     def side(self, network: str) -> int:
         """The side of the square images that a network sees, in px."""
+        from spikevaediff.networks import small
+
         return self.input_px.get(network, small.INPUT_PX)
 
     def grey(self, pixels: np.ndarray) -> np.ndarray:
@@ -173,7 +170,7 @@ def pixels_of(pixels: np.ndarray, protocol: Protocol, *, shown: bool, size_px: i
     return resized / 255 if protocol.colour else images.grey(resized)
 
 
-def network_input(pixels: np.ndarray, protocol: Protocol, network: str, *, shown: bool) -> Tensor:
+def network_input(pixels: np.ndarray, protocol: Protocol, network: str, *, shown: bool) -> "Tensor":
     """What a network sees of images.
 
     Parameters
@@ -194,6 +191,8 @@ def network_input(pixels: np.ndarray, protocol: Protocol, network: str, *, shown
     ValueError
         The pixels are not uint8 images with three channels.
     """
+    import torch
+
     images.check_rgb(pixels)
     side = protocol.side(network)
     if protocol.resize == "bilinear":
@@ -204,20 +203,33 @@ def network_input(pixels: np.ndarray, protocol: Protocol, network: str, *, shown
             bilinear = Image.Resampling.BILINEAR
             stored = np.stack([np.asarray(Image.fromarray(p).resize((side, side), bilinear)) for p in stored])
         x = torch.tensor(images.resize(stored, side)).permute(0, 3, 1, 2).float() / 255
-    shift, scale = (torch.tensor(c)[:, None, None] for c in SCALING.get(network, _IMAGENET))
+    shift, scale = (torch.tensor(c)[:, None, None] for c in _scaling(network))
     return (x - shift) / scale
+
+
+def _scaling(network: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What a network wants of pixels in [0, 1]: subtract, divide. Most want the numbers of ImageNet."""
+    from spikevaediff.networks import small
+
+    if network == "efficientnet_lite0":
+        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    return (small.CLIP_MEAN, small.CLIP_STD) if network == "clip" else (small.IMAGENET_MEAN, small.IMAGENET_STD)
 
 
 def _stored(pixels: np.ndarray, protocol: Protocol, *, shown: bool) -> np.ndarray:
     return images.resize(pixels, protocol.shown_px) if shown and protocol.shown_px else pixels
 
 
-def _first(pixels: np.ndarray, protocol: Protocol) -> Tensor:
+def _first(pixels: np.ndarray, protocol: Protocol) -> "Tensor":
+    import torch
+
     x = torch.tensor(pixels).permute(0, 3, 1, 2).float() / 255
     return _bilinear(x, protocol.first_px) if protocol.first_px else x
 
 
-def _bilinear(x: Tensor, side: int) -> Tensor:
+def _bilinear(x: "Tensor", side: int) -> "Tensor":
+    from torch.nn import functional
+
     if x.shape[2:] == (side, side):
         return x
     return functional.interpolate(x, (side, side), mode="bilinear", align_corners=False, antialias=False)

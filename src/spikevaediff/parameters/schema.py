@@ -48,7 +48,7 @@ Draws = Annotated[int, Field(ge=100)]
 class Section(BaseModel):
     """Keys with values, and no others."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)  # only looked at, field by field
 
 
 def partly(kind: type[Section]) -> type[Section]:
@@ -67,7 +67,7 @@ def partly(kind: type[Section]) -> type[Section]:
 class OwnModule(BaseModel):
     """A module of your own, with the options of its function."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
     module: str = value("the name of its file")
 
 
@@ -279,7 +279,7 @@ DECODERS: dict[str, type[Section]] = {"versatile_diffusion": VersatileDiffusion}
 class Areas(BaseModel):
     """Areas of the Allen Common Coordinate Framework, without sub-structure; of your own data as units.csv has them."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
     __pydantic_extra__: dict[str, Names | Literal["shuffled"]]
     visual: Names | Literal["shuffled"] = value("the population that reconstructs")
     control: Names | Literal["shuffled"] = value("the negative control; shuffled: other images' responses")

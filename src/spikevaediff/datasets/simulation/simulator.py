@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from importlib import import_module
 
 import numpy as np
-import scipy.signal
-import scipy.stats
 from rich.progress import track
 
 from spikevaediff.datasets.simulation.probes import OUTSIDE, PROBES, electrodes, quality, roster
@@ -165,6 +163,9 @@ def simulate(
         raise ValueError(f"shared_correlation is {shared_correlation}, expected 0 <= shared_correlation < 1")
     if private_shape <= 0 or blank_rate <= 0:
         raise ValueError(f"private_shape is {private_shape} and blank_rate {blank_rate}; both must be above 0")
+
+    import scipy.signal  # a second, which the library of photographs need not wait for
+    import scipy.stats
 
     rng = np.random.default_rng([seed, 0])
     shown, block = _slots(rng, image_id, n_repeats, round(spontaneous_s / SLOT_S))

@@ -8,7 +8,6 @@ that is equally like all images would score 0, worse than chance, although it sa
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import rankdata
 
 from spikevaediff.evaluation.looks import Look
 from spikevaediff.evaluation.metrics.pixcorr import correlation
@@ -58,6 +57,8 @@ def shares(similarity: np.ndarray, *, tie: float = 0.5) -> np.ndarray:
         raise ValueError(f"identification chooses among two or more shown images, got a matrix {similarity.shape}")
     if np.isnan(similarity).any():
         raise ValueError(f"{int(np.isnan(similarity).sum())} of {similarity.size} similarities are not numbers")
+    from scipy.stats import rankdata  # half a second, which the names of metrics need not wait for
+
     worse = rankdata(similarity, axis=0, method="min") - 1
     tied = rankdata(similarity, axis=0, method="max") - worse - 1
     return (worse + tie * tied) / (len(similarity) - 1)
@@ -159,6 +160,8 @@ def within(similarity: np.ndarray, k: int) -> np.ndarray:
         raise ValueError(f"retrieval among the first {k} of {len(similarity)} images; expected 1 to {len(similarity)}")
     if np.isnan(similarity).any():
         raise ValueError(f"{int(np.isnan(similarity).sum())} of {similarity.size} similarities are not numbers")
+    from scipy.stats import rankdata
+
     better = rankdata(-similarity, axis=0, method="min") - 1
     tied = rankdata(-similarity, axis=0, method="max") - better
     return np.clip((k - better) / tied, 0, 1)
