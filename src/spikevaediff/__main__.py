@@ -86,6 +86,13 @@ def _parser() -> argparse.ArgumentParser:
     unpacking = actions.add_parser("unbundle", help="put the files of such an archive into the user's cache, checked")
     unpacking.add_argument("file", metavar="FILE", type=Path, help="as written by bundle")
     unpacking.set_defaults(run=_unbundle)
+    beginning = commands.add_parser(
+        "init",
+        help="a new project: the pipeline, its parameters, data sets and mini weights in a folder of its own",
+        description="Writes a project of DVC and Git into FOLDER, with a copy of the code, on which its stages depend.",
+    )
+    beginning.add_argument("folder", metavar="FOLDER", type=Path, help="such as my_project; new or empty")
+    beginning.set_defaults(run=_init)
     planning = commands.add_parser(
         "plan",
         help="what a run will fetch, write and take here, before it begins",
@@ -242,6 +249,21 @@ def _bundle(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _init(chosen: argparse.Namespace) -> int:
+    from spikevaediff.files import project
+
+    n_files = project.write(chosen.folder)
+    # A folder within another repository is a project of that one.
+    inside = subprocess.run(["git", "rev-parse", "--git-dir"], cwd=chosen.folder, capture_output=True, check=False)
+    if inside.returncode:
+        subprocess.run(["git", "init", "--quiet"], cwd=chosen.folder, check=True)
+    print(f"{chosen.folder}: {n_files} files. Go on with:")
+    print(f"cd {shlex.quote(str(chosen.folder))}")
+    print("git add . && git commit -m 'A new project'   # experiments begin at a commit")
+    print("dvc repro                                    # the embedded data set")
+    return 0
+
+
 def _plan(chosen: argparse.Namespace) -> int:
     from spikevaediff.tools import needs, plan  # seconds of importing torch
 
@@ -329,9 +351,10 @@ def _figure(chosen: argparse.Namespace) -> int:
 
 
 def _encode(chosen: argparse.Namespace) -> int:
+    from spikevaediff.files import project
     from spikevaediff.tools import encode  # seconds of importing torch, which listing assets need not wait for
 
-    print(encode.encode(chosen.encoder, chosen.pictures, chosen.out, Path.cwd()))
+    print(encode.encode(chosen.encoder, chosen.pictures, chosen.out, project.here(Path.cwd())))
     return 0
 
 
@@ -458,10 +481,11 @@ def _cards(chosen: argparse.Namespace) -> int:
 def _generate(chosen: argparse.Namespace) -> int:
     from dataclasses import fields
 
+    from spikevaediff.files import project
     from spikevaediff.tools import generate
 
     wish = generate.Wish(**{field.name: getattr(chosen, field.name) for field in fields(generate.Wish)})
-    print(generate.generate(wish, Path.cwd(), chosen.out))
+    print(generate.generate(wish, project.here(Path.cwd()), chosen.out))
     return 0
 
 
