@@ -26,7 +26,7 @@ WITH_cowley_v4 := -S 'areas.visual=[V4]' -S areas.control=shuffled -S responses.
 WITH_nsd := -S 'areas.visual=[nsdgeneral]' -S areas.control=shuffled -S responses.start_s=null -S responses.duration_s=null \
 	-S responses.n_bins=null -S split.method=given -S recordings_remote=not_shared -S parts.analyses=false
 
-.PHONY: repro test test-slow lint audit bench clean
+.PHONY: repro test test-slow lint docs audit bench clean
 
 # The one program is named by its path: the make of macOS (3.81) looks for others in its own PATH, whatever a Makefile
 # exports; and the scripts in bin/ hold the path that the checkout had when it was set up. The stages say `python`.
@@ -43,6 +43,10 @@ lint: .venv/installed
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+
+# The documentation as pages in site/: a link that leads nowhere, or a page that no menu has, is an error.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # Known vulnerabilities of the pinned packages. An index without that data is said to be unaudited, package by package.
 audit: .venv/installed
@@ -62,5 +66,9 @@ bench: .venv/installed
 	$(PIP) --no-deps $(CLIP)
 	touch $@
 
+.venv/docs: .venv/installed
+	$(PIP) --editable ".[docs]"
+	touch $@
+
 clean:
-	rm -rf .venv artifacts
+	rm -rf .venv artifacts site

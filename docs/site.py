@@ -1,0 +1,31 @@
+"""Pages link to files of the repository beside docs/: the site brings a copy of each, so that no link leads nowhere."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+_OUTSIDE = re.compile(r"\]\(\.\./([^)#\s]+)((?:#[^)]*)?)\)")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the files that pages link to, under repository/; a file that is not there stays a broken link."""
+    root = Path(config["docs_dir"]).parent
+    linked = set()
+    for page in files.documentation_pages():
+        linked |= {target for target, _ in _OUTSIDE.findall(page.content_string)}
+    for target in sorted(linked):
+        if (root / target).is_file():
+            files.append(File.generated(config, _place(target), content=(root / target).read_bytes()))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Lead links out of docs/ to these copies."""
+    return _OUTSIDE.sub(lambda found: f"]({_place(found[1])})", markdown)
+
+
+def _place(target: str) -> str:
+    """Where a file of the repository is in the site; Markdown as text, since it is no page; hidden folders seen."""
+    return f"repository/{target.removeprefix('.')}{'.txt' if target.endswith('.md') else ''}"
