@@ -7,10 +7,12 @@ DVC has no condition: a stage that is left out ends at once, with marks in place
 import os
 import runpy
 import sys
+from pathlib import Path
 
 import stages
-from spikevaediff.files.left_out import mark, results_of
+from spikevaediff.files.left_out import mark
 from spikevaediff.parameters import runs
+from spikevaediff.parameters.declared import results_of
 
 
 def main(part: str, stage: str, *words: str) -> None:
@@ -19,7 +21,11 @@ def main(part: str, stage: str, *words: str) -> None:
         sys.argv = [stage, *words]
         runpy.run_module(f"stages.{stage}", run_name="__main__", alter_sys=True)
         return
-    outs = results_of(os.environ.get("DVC_STAGE", ""))
+    name = os.environ.get("DVC_STAGE", "")
+    try:
+        outs = results_of(name, Path.cwd())
+    except ValueError as error:
+        raise ValueError(f"DVC_STAGE is {name!r}, expected a stage of dvc.yaml. Run: dvc repro STAGE") from error
     for out in outs:
         mark(out, f"parts.{part.replace('+', ' and parts.')}")
     stages.done(f"{' '.join([stage, *words[:1]])}: left out with {part}")

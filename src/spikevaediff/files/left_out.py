@@ -47,23 +47,3 @@ def is_left_out(path: Path | str) -> bool:
         return False
     with found.open("rb") as file:
         return file.read(len(_BEGIN)) == _BEGIN.encode()
-
-
-def results_of(name: str) -> list[str]:
-    """The paths of what a stage of dvc.yaml writes.
-
-    Raises
-    ------
-    ValueError
-        There is no such stage: this was not run by DVC, which says the name in DVC_STAGE.
-    """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo() as repo:
-            found = list(repo.stage.collect(name)) if name else []
-            (outs,) = (stage.outs for stage in found)
-            return [str(out) for out in outs]
-    except (DvcException, ValueError) as error:
-        raise ValueError(f"DVC_STAGE is {name!r}, expected a stage of dvc.yaml. Run: dvc repro STAGE") from error

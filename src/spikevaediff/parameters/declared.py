@@ -1,7 +1,7 @@
-"""What dvc.yaml declares for one stage, with the values of params.yaml: as `dvc.api.params_show(stages=...)` gives it.
+"""What dvc.yaml declares for one stage: parameters, as `dvc.api.params_show(stages=...)` gives them, and results.
 
-That function first loads DVC, every stage and every dependency, which costs a processor second at the start of each
-stage. Here DVC's own resolver fills in the templates of this stage's parameters and reads nothing else.
+DVC's index loads every stage and every dependency first, which costs a processor second at the start of each stage.
+Here DVC's own resolver fills in the templates of one stage and reads nothing else.
 """
 
 import os
@@ -11,8 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 _FILE = "params.yaml"
-_READ = ("params", "vars", "wdir")  # the keys of a stage that its parameters depend on
-_ITERATED = ("foreach", "matrix")
+_RESULTS = ("outs", "metrics", "plots")
 # What DVC asks of a file system here. Its own is imported with those of every cloud, which takes longer than the rest.
 _FILES: Any = SimpleNamespace(
     exists=os.path.exists,
@@ -48,32 +47,64 @@ def of_stage(stage: str, root: Path) -> dict[str, Any]:
     FileNotFoundError
         A file is not there.
     """
-    from dvc.exceptions import DvcException
-    from dvc.parsing import DataResolver
-    from dvc.utils.serialize import load_path
-
-    try:
-        written = load_path(os.fspath(root / "dvc.yaml"), _FILES)
-        group = stage.partition("@")[0]
-        definitions = {name: _only_parameters(value) for name, value in written["stages"].items() if name == group}
-        reduced = {"vars": written.get("vars", []), "stages": definitions}
-        repo: Any = SimpleNamespace(fs=_FILES, config={})
-        found = DataResolver(repo, os.fspath(root), reduced).resolve_one(stage)[stage]
-        values = load_path(os.fspath(root / found.get("wdir", "") / _FILE), _FILES)
-    except DvcException as error:
-        raise ValueError(f"cannot read the parameters of {stage}: {error}") from error
+    found = _resolved(stage, root, ("params",))
     paths = found.get("params", [])
     if others := [path for path in paths if not isinstance(path, str)]:
         raise ValueError(f"dvc.yaml: {stage} declares {others[0]}, and a stage can read those of {_FILE} alone")
-    return _at(values, paths)
+    return _at(_loaded(root / found.get("wdir", "") / _FILE), paths)
 
 
-def _only_parameters(definition: Mapping[str, Any]) -> dict[str, Any]:
+def results_of(stage: str, root: Path) -> list[str]:
+    """The paths of what a stage writes, as dvc.yaml names them.
+
+    Parameters
+    ----------
+    stage, root
+        As in `of_stage`.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As in `of_stage`.
+    """
+    found = _resolved(stage, root, _RESULTS)
+    outs = [out for key in _RESULTS for out in found.get(key, [])]
+    return [out if isinstance(out, str) else next(iter(out)) for out in outs]
+
+
+def _resolved(stage: str, root: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Some keys of a stage, their templates filled in."""
+    from dvc.exceptions import DvcException
+    from dvc.parsing import DataResolver
+
+    written = _loaded(root / "dvc.yaml")
+    group = stage.partition("@")[0]
+    definitions = {name: _only(value, keys) for name, value in written["stages"].items() if name == group}
+    reduced = {"vars": written.get("vars", []), "stages": definitions}
+    repo: Any = SimpleNamespace(fs=_FILES, config={})
+    try:
+        found: dict[str, Any] = DataResolver(repo, os.fspath(root), reduced).resolve_one(stage)[stage]
+    except DvcException as error:
+        raise ValueError(f"dvc.yaml: cannot read stage {stage}: {error}") from error
+    return found
+
+
+def _only(definition: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     """The part of a stage's definition that is needed; the rest takes longer to fill in."""
-    if "do" in definition:
-        iterated = {key: definition[key] for key in _ITERATED if key in definition}
-        return iterated | {"do": _only_parameters(definition["do"])}
-    return {key: definition[key] for key in (*_READ, "matrix") if key in definition}
+    kept = {key: value for key, value in definition.items() if key in (*keys, "foreach", "matrix", "vars", "wdir")}
+    return kept | {"do": _only(definition["do"], keys)} if "do" in definition else kept
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    """A file as DVC reads it."""
+    from dvc.exceptions import DvcException
+    from dvc.utils.serialize import load_path
+
+    try:
+        found: dict[str, Any] = load_path(os.fspath(path), _FILES)
+    except DvcException as error:
+        raise ValueError(str(error)) from error
+    return found
 
 
 def _at(values: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
