@@ -9,6 +9,7 @@ from spikevaediff.files.left_out import there
 from spikevaediff.recordings import sessions
 from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import ImageSplit, Responses, Stimuli
+from spikevaediff.regression import jax_cache
 
 
 def main() -> None:
@@ -35,4 +36,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    jax_cache.keep()
     main()

@@ -8,7 +8,7 @@ from spikevaediff.analysis import known_mistakes
 from spikevaediff.files import tables
 from spikevaediff.parameters.of_space import of_space
 from spikevaediff.records import Stimuli
-from spikevaediff.regression import task
+from spikevaediff.regression import jax_cache, task
 
 
 def main() -> None:
@@ -30,4 +30,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    jax_cache.keep()
     main()

@@ -10,7 +10,7 @@ from spikevaediff.evaluation import noise_ceiling
 from spikevaediff.files import json_file
 from spikevaediff.parameters.of_space import of_space
 from spikevaediff.records import Stimuli
-from spikevaediff.regression import task
+from spikevaediff.regression import jax_cache, task
 
 
 def main(run: str, space: str, population: str) -> None:
@@ -31,4 +31,5 @@ def main(run: str, space: str, population: str) -> None:
 
 
 if __name__ == "__main__":
+    jax_cache.keep()
     main(*sys.argv[1:])

@@ -8,6 +8,7 @@ from spikevaediff.analysis import regions
 from spikevaediff.files import tables
 from spikevaediff.files.left_out import there
 from spikevaediff.records import ImageSplit, Responses, Stimuli
+from spikevaediff.regression import jax_cache
 
 
 def main() -> None:
@@ -24,4 +25,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    jax_cache.keep()
     main()

@@ -6,6 +6,7 @@ import sys
 
 import jax
 from conftest import ROOT
+from test_dvc_graph import reached
 
 from spikevaediff.regression import jax_cache
 
@@ -45,3 +46,15 @@ def test_a_folder_chosen_by_the_user_is_kept(tmp_path):
         assert jax.config.jax_compilation_cache_dir == str(tmp_path)
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_every_stage_that_compiles_programs_keeps_them():
+    """Curves, areas, ceilings and mistakes compile as many as the regressions, the same again in every run."""
+    compiling = set()
+    for path in (ROOT / "stages").glob("[!_]*.py"):
+        files = {file for file in reached(path, set()) if file.name != "jax_cache.py"}
+        if any(line.startswith("import jax") for file in files for line in file.read_text().splitlines()):
+            compiling.add(path.stem)
+    assert compiling == {"regress", "noise_ceiling", "curves", "regions", "known_mistakes"}
+    for name in compiling:
+        assert "jax_cache.keep()" in (ROOT / f"stages/{name}.py").read_text(), name
