@@ -127,6 +127,22 @@ def _parser() -> argparse.ArgumentParser:
     encoding.add_argument("pictures", metavar="PICTURE", nargs="+", help="files of any format that Pillow reads")
     encoding.add_argument("--out", metavar="FILE", required=True, help="table to write, CSV")
     encoding.set_defaults(run=_encode)
+    preferring = commands.add_parser(
+        "preferred",
+        help="the photographs that each unit would answer most",
+        description="For every unit of an encoding model the images of the largest predicted response, as a table, and "
+        "beside it a picture of the units that are predicted best.",
+    )
+    preferring.add_argument("encoder", metavar="ENCODER", help="npz such as artifacts/encoders/visual/all_images.npz")
+    preferring.add_argument(
+        "--images",
+        metavar="FILE",
+        default="artifacts/library/images.npz",
+        help="to choose from (default: %(default)s, photographs that were never shown)",
+    )
+    preferring.add_argument("--each", metavar="N", type=int, default=6, help="images per unit (default: %(default)s)")
+    preferring.add_argument("--out", metavar="FILE", required=True, help="table to write, CSV")
+    preferring.set_defaults(run=_preferred)
     checking = commands.add_parser(
         "check-data",
         help="all that is wrong with a folder of recordings of your own, at once",
@@ -355,6 +371,13 @@ def _encode(chosen: argparse.Namespace) -> int:
     from spikevaediff.tools import encode  # seconds of importing torch, which listing assets need not wait for
 
     print(encode.encode(chosen.encoder, chosen.pictures, chosen.out, project.here(Path.cwd())))
+    return 0
+
+
+def _preferred(chosen: argparse.Namespace) -> int:
+    from spikevaediff.tools import preferred
+
+    print(preferred.preferred(chosen.encoder, chosen.images, chosen.out, chosen.each, Path.cwd()))
     return 0
 
 

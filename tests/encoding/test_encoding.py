@@ -115,6 +115,39 @@ def test_the_left_out_prediction_takes_the_window_that_predicts_the_others_best(
         close(found.intercept[unit], np.array(y[:, unit].mean() - pooled[best].mean(0) @ weights), 1e-4)
 
 
+def test_the_family_is_the_one_that_predicts_left_out_images_best_whatever_its_name_or_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Against explicit refits of both families without each image; nothing that is fitted knows a name."""
+    monkeypatch.setattr(readout, "PENALTIES", (0.1,))
+    monkeypatch.setattr(readout, "N_BEST", (1,))
+    rng = np.random.default_rng(5)
+    n, offered = 14, ((0.2, 2), (0.5, 1))
+    maps = [torch.from_numpy(rng.standard_normal((n, channels, 4, 4)).astype(np.float32)) for channels in (3, 4)]
+    pooled = [
+        np.einsum("wp,ncp->wnc", windows.weights(windows.grid(offered), 4, 4), m.flatten(2).numpy().astype(np.float64))
+        for m in maps
+    ]
+    first, second = (z[1] @ rng.standard_normal(z.shape[2]) for z in pooled)
+    y = np.stack([(1 - share) * first + share * second for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)], 1)
+    y += 0.05 * rng.standard_normal(y.shape)
+    error = np.empty((2, y.shape[1]))
+    for family, of_windows in enumerate(pooled):
+        of_window = []
+        for z in of_windows:
+            z = z / (z.std(0) + z.std(0).mean())
+            alpha = 0.1 * np.sum((z - z.mean(0)) ** 2) / (n - 1)
+            of_window.append([sum(ridge_error(z, one, alpha, [i], i) ** 2 for i in range(n)) for one in y.T])
+        error[family] = np.min(of_window, axis=0)
+    best = error.argmin(0)
+    assert {*best.tolist()} == {0, 1}
+    one = readout.fit([[m] for m in maps], [[offered]] * 2, y)
+    other = readout.fit([[m] for m in maps[::-1]], [[offered]] * 2, y)
+    np.testing.assert_array_equal(one.family, best)
+    np.testing.assert_array_equal(other.family, 1 - best)
+    close(other.left_out, one.left_out, 1e-6)
+
+
 def formula(model: encoder.Encoder, pixels: np.ndarray) -> np.ndarray:
     """intercept + sum of weight x channel pooled under the window, row by row, in float64."""
     maps = encoder.maps_of(pixels, model.family_name.tolist(), no_weights)

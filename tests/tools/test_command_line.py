@@ -20,6 +20,7 @@ from spikevaediff.__main__ import main
 ABSENT = [
     ["predict", "no.npz", "no.npz", "out.npz"],
     ["encode", "no.npz", "no.png", "--out", "out.csv"],
+    ["preferred", "no.npz", "--out", "out.csv"],
     ["compare", "main"],
     ["sweep"],
     ["cards"],
