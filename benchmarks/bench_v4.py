@@ -4,6 +4,8 @@ Session 201025 of macaque V4: 240 photographs are tested, models and regressions
 of the others. Which photographs these are was drawn before anything was run (seed 0), and everything else is as
 params.yaml has it; nothing is chosen on the tested ones. The library is views of the embedded training crops.
 EfficientNet's features are its pooled last grid, less their mean over training images and in units of their deviation.
+Two-way identification is that of the metrics, in which shown images compete for a reconstruction; of AlexNet's features
+the other direction stands beside it, in which reconstructions compete for a shown image.
 
 Recordings are fetched as by `dataset: cowley_v4`, or read from a folder with session_201025.npz (mean_counts) and
 session_201025_images.zip. Writes benchmarks/v4.csv and the table of docs/cowley-v4.md; sizes that were not run stay.
@@ -42,6 +44,7 @@ from spikevaediff.features import vdvae as latents
 from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing
 from spikevaediff.images import resize, rgb
+from spikevaediff.networks import small
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Responses, Stimuli
 from spikevaediff.regression import cross_validation
 from spikevaediff.regression.methods import ridge
@@ -53,6 +56,7 @@ SESSION, N_TESTED, N_CANDIDATES, N_DRAWS = 201025, 240, 118, 20
 SIZES = (106, 300, 960)
 SIZE_PX = 16  # at which pixels are predicted and compared
 METRICS = ("pixcorr", "alexnet2", "alexnet5")
+TURNED = {"alexnet2 turned": 1, "alexnet5 turned": 4}  # the other direction, and the convolution that it looks at
 # Row of the table -> what it is, and what was hoped for before it was run.
 ROWS = {
     "encoder r": ("correlation of predicted and measured response, median unit", ""),
@@ -73,7 +77,11 @@ ROWS = {
             ("mean", "posterior mean", {"pixcorr": "ridge to latents"}),
             ("half", "mean of this and of ridge to latents with the library", {}),
         )
-        for metric, name in zip(METRICS, ("16 px PixCorr", "AlexNet-2", "AlexNet-5"), strict=True)
+        for metric, name in zip(
+            (*METRICS, *TURNED),
+            ("16 px PixCorr", "AlexNet-2", "AlexNet-5", "AlexNet-2 turned", "AlexNet-5 turned"),
+            strict=True,
+        )
     },
 }
 Found = dict[str, float]
@@ -233,7 +241,22 @@ class Bench:
         )["metrics"]
         for metric in METRICS:
             print(f"{run}: {metric} {results[metric]['mean']:.3f}, interval {results[metric]['interval']}", flush=True)
-        return {f"{run} {metric}": results[metric]["mean"] for metric in METRICS}
+        found = {f"{run} {metric}": results[metric]["mean"] for metric in METRICS}
+        shown, made = (_convolutions(p) for p in (rgb(self.pixels[ids]), coloured))
+        for name, layer in TURNED.items():
+            similarity = correlation(made[layer], shown[layer])  # rows compete
+            found[f"{run} {name}"] = float(two_way.identification(similarity).mean())
+        return found
+
+
+def _convolutions(pixels: np.ndarray) -> list[np.ndarray]:
+    """AlexNet's, of uint8 (n, row, column, 3), each flat."""
+    network = small.alexnet(assets.fetch("alexnet_convolutions"))
+
+    def prepare(batch: np.ndarray) -> Any:
+        return small.scaled(resize(batch, small.INPUT_PX), small.IMAGENET_MEAN, small.IMAGENET_STD)
+
+    return [layer.reshape(len(pixels), -1) for layer in small.run(network, prepare, pixels, 8)]
 
 
 def _published(params: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
