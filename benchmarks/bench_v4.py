@@ -96,34 +96,34 @@ def main() -> None:
     given = parser.parse_args()
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     pixels, x = _published(params) if given.folder is None else _of_folder(given.folder)
-    bench = Bench(pixels, x, params)
-    found = {}
+    bench = Bench(pixels, x, params, max(given.sizes))
     for n_train in given.sizes:
         started = time.process_time()
-        found[n_train] = bench.run(n_train, given.images if n_train in given.reconstruct else 0)
+        found = bench.run(n_train, given.images if n_train in given.reconstruct else 0)
         print(f"{n_train} training images, {time.process_time() - started:.0f} s of processor time", flush=True)
-        for name, value in found[n_train].items():
-            print(f"  {ROWS[name][0]}: {value:.3f}", flush=True)
-    kept = _kept(found)
-    score_tables.put(ROOT / "docs/cowley-v4.md", "v4", _table(kept))
-    print(_table(kept))
+        table = _table(_kept(n_train, found))
+        score_tables.put(ROOT / "docs/cowley-v4.md", "v4", table)
+        print(table, flush=True)
 
 
 class Bench:
     """One session and one library, of which each size takes the first training images.
 
-    pixels : uint8, (n_images, height, width); x : float64, (n_images, n_units), mean counts.
+    pixels : uint8, (n_images, height, width); x : float64, (n_images, n_units), mean counts. most : int, the largest
+    size; images beyond it are not looked at.
     """
 
-    def __init__(self, pixels: np.ndarray, x: np.ndarray, params: dict[str, Any]) -> None:
-        self.pixels, self.x, self.params = pixels, x, params
+    def __init__(self, pixels: np.ndarray, x: np.ndarray, params: dict[str, Any], most: int) -> None:
         order = np.random.default_rng(0).permutation(len(x))
-        self.tested, self.pool = np.sort(order[:N_TESTED]), order[N_TESTED:]
-        shown = Stimuli(cowley_v4.SOURCE, np.arange(len(x)), pixels)
+        used = np.sort(order[: N_TESTED + most])
+        self.pixels, self.x, self.params = pixels[used], x[used], params
+        self.tested = np.flatnonzero(np.isin(used, order[:N_TESTED]))
+        self.pool = np.searchsorted(used, order[N_TESTED : N_TESTED + most])
+        shown = Stimuli(cowley_v4.SOURCE, np.arange(len(used)), self.pixels)
         made = params["library"]
         self.library = libraries.make(ROOT / made["folder"], shown, n_images=made["n_images"], seed=made["seed"])
         # Real images in their order, then those of the library, as regressions take them.
-        every = [pixels, self.library.pixels]
+        every = [self.pixels, self.library.pixels]
         self.of_pixels = np.concatenate([resize(p, SIZE_PX).reshape(len(p), -1) for p in every]).astype(np.float32)
         self.of_efficientnet = np.concatenate(
             [encoder.maps_of(p, ["efficientnet"], assets.fetch)[0][0].mean((2, 3)).numpy() for p in every]
@@ -163,7 +163,7 @@ class Bench:
             alike = correlation(features[self.tested], self._regressed(features, split, responses))
             found[f"efficientnet {way}"] = float(np.diag(two_way.shares(alike)).mean())
             if n_decoded:
-                decoded = self._decoded(split, responses)[:n_decoded]
+                decoded = self._decoded(split, responses, n_decoded)
                 found |= self._scored(way, decoded)
         if n_decoded:
             images = self._samples(model, answers, n_decoded)
@@ -192,8 +192,8 @@ class Bench:
         found = cross_validation.predict(x, rows, split, ridge, options, renormalise=renormalise, library=library)
         return found.renormalised[0]
 
-    def _decoded(self, split: ImageSplit, library: np.ndarray | None) -> np.ndarray:
-        """Images of predicted latents, uint8 (n_tested, row, column, 3)."""
+    def _decoded(self, split: ImageSplit, library: np.ndarray | None, n_decoded: int) -> np.ndarray:
+        """Images of predicted latents, uint8 (n_decoded, row, column, 3)."""
         real, others = self.of_latents
         values = self._regressed(
             np.concatenate([real.values, others.values]),
@@ -203,7 +203,8 @@ class Bench:
             alpha_scope=self.params["regress"]["vdvae"]["alpha_scope"],
             renormalise=self.params["regress"]["common"]["renormalise"],
         )
-        predicted = Features(real.space, split.test_ids, values, real.group_name, real.group_size)
+        some = split.test_ids[:n_decoded], values[:n_decoded]
+        predicted = Features(real.space, *some, real.group_name, real.group_size)
         options = self.params["decode"]["vdvae"] | {"seed": self.params["seed"]}
         return decoder.decode(predicted, **self.vdvae, **options).pixels
 
@@ -278,16 +279,15 @@ def _of_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("L")) for file in files]), x
 
 
-def _kept(found: dict[int, Found]) -> dict[int, Found]:
-    """These numbers and those of sizes that were not run now, which are in the CSV file."""
+def _kept(n_train: int, found: Found) -> dict[int, Found]:
+    """These numbers and those that stand in the CSV file already, by size; all are written there."""
     path = ROOT / "benchmarks/v4.csv"
     kept: dict[int, Found] = {}
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 kept.setdefault(int(row["n_train"]), {})[row["what"]] = float(row["value"])
-    for n_train, of_size in found.items():
-        kept[n_train] = kept.get(n_train, {}) | of_size
+    kept[n_train] = kept.get(n_train, {}) | found
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["n_train", "what", "value"])

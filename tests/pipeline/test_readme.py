@@ -11,7 +11,7 @@ from spikevaediff.report import score_tables
 
 def test_tables_of_scores_are_those_of_the_results(tmp_path: Path) -> None:
     pages = ("README.md", "docs/scores.md", "docs/cowley-v4.md")
-    for name in (*pages, "docs/cowley-v4.json", "metrics/metrics.json"):
+    for name in (*pages, "docs/cowley-v4.json", "docs/simulated.json", "metrics/metrics.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     score_tables.main(tmp_path)

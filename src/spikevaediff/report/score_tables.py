@@ -1,7 +1,7 @@
 """The tables of scores in README.md and docs/: python -m spikevaediff.report.score_tables writes them anew.
 
-The simulated session's numbers are those of metrics/metrics.json. Those of macaque V4, whose results Git does not keep,
-stand in docs/cowley-v4.json, with the command that gave them.
+The simulated session's numbers are those of metrics/metrics.json. Those of macaque V4 and of other simulated runs, whose
+results Git does not keep, stand in docs/cowley-v4.json and docs/simulated.json, with the commands that gave them.
 """
 
 import json
@@ -75,12 +75,16 @@ def main(root: Path = Path()) -> None:
     """Write the tables of all pages."""
     simulated = json.loads((root / "metrics/metrics.json").read_text(encoding="utf-8"))["simulated"]
     real = json.loads((root / "docs/cowley-v4.json").read_text(encoding="utf-8"))
+    others = json.loads((root / "docs/simulated.json").read_text(encoding="utf-8"))
     sessions = {
         "Simulated spikes: 333 units of the mouse's visual system, 118 photographs": simulated,
+        **{of_run["what"]: of_run["means"] for of_run in others.values()},
         "Real spikes: 89 units of macaque V4, 118 photographs": real["201025"]["means"],
     }
     put(root / "README.md", "short", short(sessions))
     put(root / "docs/scores.md", "scores", every(simulated))
+    for name, of_run in others.items():
+        put(root / "docs/scores.md", name, every(of_run["means"]))
     for session, of_session in real.items():
         put(root / "docs/cowley-v4.md", session, every(of_session["means"]))
 
