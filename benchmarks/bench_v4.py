@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--reconstruct", type=int, nargs="*", default=[300], help="with these sizes")
-    parser.add_argument("--images", type=int, default=80, help="that are reconstructed, the first tested ones")
+    parser.add_argument("--images", type=int, default=40, help="that are reconstructed, the first tested ones")
     given = parser.parse_args()
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     pixels, x = _published(params) if given.folder is None else _of_folder(given.folder)
@@ -116,7 +116,7 @@ class Bench:
     def __init__(self, pixels: np.ndarray, x: np.ndarray, params: dict[str, Any], most: int) -> None:
         order = np.random.default_rng(0).permutation(len(x))
         used = np.sort(order[: N_TESTED + most])
-        self.pixels, self.x, self.params = pixels[used], x[used], params
+        self.pixels, self.x, self.params, self.number = pixels[used], x[used], params, used
         self.tested = np.flatnonzero(np.isin(used, order[:N_TESTED]))
         self.pool = np.searchsorted(used, order[N_TESTED : N_TESTED + most])
         shown = Stimuli(cowley_v4.SOURCE, np.arange(len(used)), self.pixels)
@@ -146,7 +146,7 @@ class Bench:
         n_units = self.x.shape[1]
         units = {"unit_id": np.arange(n_units), "session_id": np.full(n_units, SESSION), "area": np.full(n_units, "V4")}
         maps = encoder.maps_of(self.pixels[trained], names, assets.fetch)
-        model = encoder.fit(maps, self.x[trained], families=names, image_id=trained, units=units)
+        model = encoder.fit(maps, self.x[trained], families=names, image_id=self.number[trained], units=units)
         print(fit_folds.in_words(model), flush=True)
         predicted = encoder.predict(model, self.pixels[self.tested], assets.fetch)
         r = np.diag(correlation(predicted.T, self.x[self.tested].T))
@@ -214,7 +214,7 @@ class Bench:
         whitened = posterior_folds.whitened_latents(network, self.of_latents[1], self.vdvae["n_layers"])
         return posterior.samples(
             self.x[self.tested[:n_decoded]],
-            self.tested[:n_decoded],
+            self.number[self.tested[:n_decoded]],  # decides the draws
             encoder=model,
             gain=posterior.gain(whitened, answers, model.covariance),
             model=network,
