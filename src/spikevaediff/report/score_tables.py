@@ -1,7 +1,7 @@
 """The tables of scores in README.md and docs/: python -m spikevaediff.report.score_tables writes them anew.
 
-The simulated session's numbers are those of metrics/metrics.json. Those of macaque V4 and of other simulated runs, whose
-results Git does not keep, stand in docs/cowley-v4.json and docs/simulated.json, with the commands that gave them.
+The simulated session's numbers are those of metrics/metrics.json. Those of macaque V4 and of other simulated runs,
+whose results Git does not keep, stand in docs/cowley-v4.json and docs/simulated.json, with the commands that gave them.
 """
 
 import json

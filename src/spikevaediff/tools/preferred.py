@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.patches import Circle
 
-from spikevaediff.encoding import of_folds, receptive_fields
+from spikevaediff.encoding import encoder as encoders
+from spikevaediff.encoding import receptive_fields
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets, tables
 from spikevaediff.files.atomic import replacing
@@ -47,7 +48,7 @@ def preferred(encoder: str | Path, images: str | Path, out: str | Path, n_each: 
     if out.suffix != ".csv":
         raise ValueError(f"--out is {out}, expected a name that ends in .csv; the picture beside it ends in .png")
     model, stimuli = Encoder.load(encoder), Stimuli.load(images)
-    responses = of_folds.predict([model], stimuli.pixels, lambda name: assets.weights(name, root))[0]
+    responses = encoders.predict(model, stimuli.pixels, lambda name: assets.weights(name, root))
     found = rows(model, responses, stimuli.image_id, n_each)
     picture = draw(model, found, stimuli, f"Largest predicted responses, {stimuli.source}")
     tables.write(out, found)
