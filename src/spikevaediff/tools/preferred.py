@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from spikevaediff.encoding import encoder as encoders
@@ -13,7 +14,7 @@ from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets, tables
 from spikevaediff.files.atomic import replacing
 from spikevaediff.records import Stimuli
-from spikevaediff.report.figures.gallery import plt, png_of
+from spikevaediff.report.figures.picture import Picture, subplots
 
 N_DRAWN = 10  # units at most in the picture: those that are predicted best
 
@@ -102,33 +103,29 @@ def rows(model: Encoder, responses: np.ndarray, image_id: np.ndarray, n_each: in
     return found
 
 
-def draw(model: Encoder, found: Sequence[dict[str, Any]], stimuli: Stimuli, title: str) -> bytes:
-    """The first `N_DRAWN` units of `rows`, a row each, with the receptive field as a circle on every image. PNG."""
+@Picture
+def draw(model: Encoder, found: Sequence[dict[str, Any]], stimuli: Stimuli, title: str) -> Figure:
+    """The first `N_DRAWN` units of `rows`, a row each, with the receptive field as a circle on every image."""
     units: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for row in found:
-        units.setdefault((row["session_id"], row["unit_id"]), []).append(row)
+    for one in found:
+        units.setdefault((one["session_id"], one["unit_id"]), []).append(one)
     shown = list(units.items())[:N_DRAWN]
     n_columns = min(8, len(shown[0][1]))
-    figure, axes = plt.subplots(
-        len(shown),
-        n_columns,
-        figsize=(1.9 + 1.3 * n_columns, 0.5 + 1.4 * len(shown)),
-        layout="constrained",
-        squeeze=False,
-    )
+    size = (1.9 + 1.3 * n_columns, 0.5 + 1.4 * len(shown))
+    figure, axes = subplots(len(shown), n_columns, figsize=size, squeeze=False)
     side = stimuli.pixels.shape[1]
     for of_unit, ((session_id, unit_id), of) in zip(axes, shown, strict=True):
         columns = np.flatnonzero((model.session_id == session_id) & (model.unit_id == unit_id))
-        row, column, size = receptive_fields.field(model.row_window[np.isin(model.row_column, columns)])
+        row, column, radius = receptive_fields.field(model.row_window[np.isin(model.row_column, columns)])
         pixels = stimuli.rows(np.array([one["image_id"] for one in of[:n_columns]]))
         for axis, image, one in zip(of_unit, pixels, of, strict=False):
             axis.imshow(image, cmap="gray", vmin=0, vmax=255)
-            if row is not None and column is not None and size is not None:
+            if row is not None and column is not None and radius is not None:
                 # Pixel 0 is drawn from -0.5 to 0.5.
                 centre = column * side - 0.5, row * side - 0.5
-                axis.add_patch(Circle(centre, size * side, fill=False, lw=1.2, color="C1"))
+                axis.add_patch(Circle(centre, radius * side, fill=False, lw=1.2, color="C1"))
             axis.set(xticks=[], yticks=[], xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
             axis.set_title(f"{(one['response'] - one['mean']) / max(one['sd'], 1e-12):+.1f} sd", size=8)
         of_unit[0].set_ylabel(f"{of[0]['area']}\n{unit_id}\nR² {of[0]['r2']:.2f}", size=8, rotation=0, ha="right")
     figure.suptitle(title, size=11, weight="bold")
-    return png_of(figure)
+    return figure
