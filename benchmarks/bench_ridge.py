@@ -1,4 +1,4 @@
-"""Ridge regression beside scikit-learn, himalaya and one Ridge a target: python benchmarks/bench_ridge.py
+"""Ridge regression beside scikit-learn, himalaya and one Ridge per target: python benchmarks/bench_ridge.py
 
 CPU seconds of one thread in a process of its own, the best call after the first (import is not counted; the first call
 is reported apart, with the programs that JAX kept from an earlier process and without). Data are in memory before the
@@ -117,7 +117,7 @@ WORKLOADS = {
         10,
         {"himalaya numpy": (), "himalaya torch": (), "sklearn": (1000, 3000)},
     ),
-    "W2": Workload("50 presentations an image, 5 folds", 94, 50, 2000, 91168, 1200, 5, 10, HIMALAYA_CV),
+    "W2": Workload("50 presentations per image, 5 folds", 94, 50, 2000, 91168, 1200, 5, 10, HIMALAYA_CV),
     "W2loio": Workload(
         "20 presentations, every image left out", 94, 50, 2000, 91168, 1200, "image", 10, HIMALAYA_CV, scale=0.4
     ),
@@ -251,7 +251,7 @@ def himalaya(
 def sklearn(
     w: Workload, x: np.ndarray, y: np.ndarray, y_row: np.ndarray, new: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn: Ridge for one penalty, RidgeCV for leave-one-out with a penalty a target."""
+    """scikit-learn: Ridge for one penalty, RidgeCV for leave-one-out with one penalty per target."""
     from sklearn.linear_model import Ridge, RidgeCV
 
     if w.folds == "none":
@@ -263,7 +263,7 @@ def sklearn(
 def sklearn_blocks(
     w: Workload, x: np.ndarray, y: np.ndarray, y_row: np.ndarray, new: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One Ridge of scikit-learn a token of 768 targets, as brain-diffuser does."""
+    """One Ridge of scikit-learn per token of 768 targets, as brain-diffuser does."""
     parts = [sklearn(w, x, y[:, start : start + 768], y_row, new)[0] for start in range(0, y.shape[1], 768)]
     return np.concatenate(parts, 1), np.full(y.shape[1], alphas(w)[0])
 
@@ -271,7 +271,7 @@ def sklearn_blocks(
 def per_target(
     w: Workload, x: np.ndarray, y: np.ndarray, y_row: np.ndarray, new: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One Ridge of scikit-learn a target in float64, as the scripts that this project began with do."""
+    """One Ridge of scikit-learn per target in float64, as the scripts that this project began with do."""
     from sklearn.linear_model import Ridge
 
     x, new = x.astype(np.float64), new.astype(np.float64)
@@ -290,7 +290,7 @@ SOLVERS: dict[str, Callable] = {
 
 
 def gflop_rate() -> float:
-    """float32 matrix products a second, the best of five."""
+    """float32 matrix products per second, the best of five."""
     if GPU:
         import jax
 

@@ -28,7 +28,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "vendor")]
 
-import vdvae.model
+import vdvae.layers
 from benchmarks.eager_vdvae import EagerVDVAE
 from vdvae.config import CONFIGS, BlockSpec, Config, parse_blocks
 from vdvae.memory import images_at_once
@@ -99,7 +99,7 @@ def flop(config: Config) -> dict[str, list[int]]:
 
 
 def gemm_peak() -> float:
-    """Operations a second of a large float32 matrix product, by torch or NumPy, whichever is faster: what the machine
+    """Operations per second of a large float32 matrix product, by torch or NumPy, whichever is faster: what the machine
     could do. Torch's own product leaves half of some processors unused."""
     a = torch.randn(2048, 2048)
     seconds = []
@@ -231,9 +231,9 @@ def on_processor(config: Config, images: np.ndarray, n_runs: int, *, batched: bo
 def compiled(model: VDVAE) -> VDVAE:
     """The blocks compiled one by one: blocks of one shape share the result, the whole network would take an hour."""
     torch._dynamo.config.cache_size_limit = 256
-    vdvae.model.plus_convolution = torch.compile(vdvae.model.plus_convolution, dynamic=False)
+    vdvae.layers.plus_convolution = torch.compile(vdvae.layers.plus_convolution, dynamic=False)
     for module in model.modules():
-        if isinstance(module, vdvae.model.Block):
+        if isinstance(module, vdvae.layers.Block):
             module.inner = torch.compile(module.inner, dynamic=False)  # type: ignore[method-assign]
     return model
 

@@ -2,7 +2,7 @@
 
 Module for module what the paper describes, nothing left out because it is not needed: latents come from a pass through
 all blocks, every block computes its prior, (image, channel, row, column) tensors, no tensor is reused. Parameter names
-are those of `vdvae.model`, so that one state dict serves both.
+are those of `vdvae.layers`, so that one state dict serves both.
 """
 
 import torch

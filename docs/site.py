@@ -27,5 +27,5 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def _place(target: str) -> str:
-    """Where a file of the repository is in the site; Markdown as text, since it is no page; hidden folders seen."""
+    """Where a file of the repository is in the site; Markdown as text, since it is not a page; hidden folders seen."""
     return f"repository/{target.removeprefix('.')}{'.txt' if target.endswith('.md') else ''}"

@@ -1,4 +1,4 @@
-"""One thin script a stage, run as `python -m stages.NAME` from the top of the checkout.
+"""One thin script per stage, run as `python -m stages.NAME` from the top of the checkout.
 
 The checkout's own src/ and vendor/ come first on the path: an installed copy of the package would make a queued
 experiment run the code of another working tree.

@@ -1,4 +1,4 @@
-"""Look for what would make the scores of a run a lie: python -m stages.checks RUN CEILING CONTROL
+"""Check a run for leakage, copies, collapse and scores too good to be true: python -m stages.checks RUN CEILING CONTROL
 
 CEILING is the run that decodes true features in the same way, CONTROL the one from responses that know nothing.
 """

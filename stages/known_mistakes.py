@@ -12,7 +12,7 @@ from spikevaediff.regression import jax_cache, task
 
 
 def main() -> None:
-    """Write artifacts/known_mistakes.csv, a row for every mistake."""
+    """Write artifacts/known_mistakes.csv, one row per mistake."""
     params = stages.declared("known_mistakes")
     options, seed = stages.section(params, "known_mistakes"), stages.section(params, "seed")
     stages.check_options(known_mistakes.rows, options, "known_mistakes", passed=["noise_seed"])

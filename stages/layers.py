@@ -16,7 +16,7 @@ def main() -> None:
     found = study(Stimuli.load("artifacts/images.npz"), Features.load("artifacts/predicted/vdvae.npz"), **options)
     found.save("artifacts/layers.npz")
     total = found.bits.sum(1).mean()
-    stages.done(f"layers: {len(found.layer_name)} layers, {len(found.image_id)} images, {total:.0f} bits an image")
+    stages.done(f"layers: {len(found.layer_name)} layers, {len(found.image_id)} images, {total:.0f} bits per image")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Photographs that no one was shown: python -m stages.library"""
+"""Photographs that were never shown: python -m stages.library"""
 
 import stages
 from spikevaediff.encoding import library

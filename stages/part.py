@@ -1,6 +1,6 @@
 """Run a stage, or leave it out with its part: python -m stages.part PART STAGE [WORDS], as dvc.yaml does
 
-PART is one of runs.yaml, and whether params.yaml wants it stands in artifacts/parts, where the first stage writes it.
+PART is one of runs.yaml, and whether params.yaml wants it is in artifacts/parts, where the first stage writes it.
 DVC has no condition: a stage that is left out ends at once, with marks in place of its results (files/left_out.py).
 """
 

@@ -14,7 +14,7 @@ from spikevaediff.records import Stimuli
 
 
 def main() -> None:
-    """Write artifacts/quality/quality.json, an entry for each session, and units.csv, a row for each unit."""
+    """Write artifacts/quality/quality.json, one entry per session, and units.csv, one row per unit."""
     params = stages.declared("quality")
     options, responses = stages.section(params, "quality"), stages.section(params, "responses")
     stages.check_options(session_quality.judged, options, "quality", passed=("areas", "window_s", "limits"))

@@ -26,7 +26,7 @@ def main(run: str, space: str, population: str) -> None:
     # Never scored here: for responses to other images, see `spikevaediff predict`.
     fit, scale = cross_validation.fit_to_all(*given, library=job.simulated)
     new_responses.with_context(fit, scale=scale, **job.context).save(f"artifacts/fits/{run}_all_images.npz")
-    stages.done(f"{run}: {job.says(found, fit)}")
+    stages.done(f"{run}: {job.report_line(found, fit)}")
 
 
 if __name__ == "__main__":

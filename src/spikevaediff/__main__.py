@@ -18,7 +18,7 @@ from ruamel.yaml.error import YAMLError
 from loading.machine import out_of_memory, processors
 from spikevaediff import threads
 from spikevaediff.files import assets
-from spikevaediff.files.download import size_text
+from spikevaediff.files.checksums import size_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; of downloads, what has arrived is kept", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `spikevaediff assets | head`: nobody reads on, which is no failure of ours
+    except BrokenPipeError:  # `spikevaediff assets | head`: nobody reads on, which is not a failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
@@ -49,7 +49,7 @@ def _in_one_line(error: Exception) -> str | None:
     if (said := out_of_memory(error)) is not None:
         return said
     if isinstance(error, YAMLError):  # several lines, in which the file and the place are named
-        return f"no YAML: {' '.join(str(error).split())}"
+        return f"not YAML: {' '.join(str(error).split())}"
     if isinstance(error, KeyError):
         return str(error.args[0]) if error.args else "a name is not there"
     if isinstance(error, OSError | ValueError | subprocess.SubprocessError):
@@ -353,7 +353,7 @@ def _ids(text: str) -> list[int]:
     try:
         return [int(one) for one in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of image ids, such as 3,17") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of image ids, such as 3,17") from None
 
 
 def _figure(chosen: argparse.Namespace) -> int:

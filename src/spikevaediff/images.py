@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageOps
 
 RESIZE_RULE = "Pillow bicubic, antialiased, 8 bit"
 GREY_RULE = "ITU-R BT.601 luma 0.299 R + 0.587 G + 0.114 B, not rounded"
-# What Pillow's readers raise for files that are damaged or no picture; which it is depends on the kind and the damage.
+# What Pillow's readers raise for files that are damaged or not pictures; which one depends on the kind and damage.
 _UNREADABLE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError),
     *(struct.error, Image.DecompressionBombError),
@@ -49,7 +49,7 @@ def read_picture(path: str | Path) -> Picture:
     Raises
     ------
     ValueError
-        It is no picture, or damaged, or nobody knows which grey levels are meant; the message says why.
+        It is not a picture, or damaged, or nobody knows which grey levels are meant; the message says why.
     """
     try:
         content = Path(path).read_bytes()
@@ -149,7 +149,7 @@ def check_size(size_px: int) -> None:
 
 
 def check_rgb(pixels: np.ndarray) -> None:
-    """Refuse what is not images with three channels.
+    """Refuse anything but images with three channels.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def check_rgb(pixels: np.ndarray) -> None:
 
 
 def check_bytes(pixels: np.ndarray) -> None:
-    """Refuse grey levels that are not whole ones of 0 to 255.
+    """Refuse grey levels that are not whole numbers from 0 to 255.
 
     Raises
     ------

@@ -25,7 +25,7 @@ LONGEST_WINDOW_S = 60.0  # of a time window, from onset: a longer one is in mill
 
 
 # What NumPy raises for a damaged npz. RuntimeError, zlib.error: a changed byte can look like encryption or compression.
-# TypeError: it is no archive.
+# TypeError: it is not an archive.
 DAMAGED = (BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, TypeError)
 
 
@@ -135,7 +135,7 @@ def _mapped(path: Path, archive: ZipFile, name: str) -> np.ndarray:
 
 
 class _Npz:
-    """Save and load for the records below: one array a field, names and dtypes kept."""
+    """Save and load for the records below: one array per field, names and dtypes kept."""
 
     def save(self, path: str | Path) -> None:
         """Write all fields to an npz that is there whole or not at all."""
@@ -196,7 +196,7 @@ class UnitTable:
 class Responses(_Npz):
     """Spike counts of every unit to every presentation, in one or several time windows.
 
-    counts : uint16, (n_presentations, n_units, n_windows); float32 or float64 where responses are no counts (the
+    counts : uint16, (n_presentations, n_units, n_windows); float32 or float64 where responses are not counts (the
         activity of two-photon imaging, a mean count over presentations); float16, mapped from the file, where these
         would take gigabytes (single trials of thousands of voxels).
     image_id : int64, (n_presentations,); BLANK (-1) is the grey screen.
@@ -472,7 +472,7 @@ class Features(_Npz):
 
     @classmethod
     def of_tokens(cls, space: str, image_id: np.ndarray, tokens: np.ndarray) -> Self:
-        """A space made of tokens, float32 (n_images, n_tokens, width): token after token, a group each."""
+        """A space made of tokens, float32 (n_images, n_tokens, width): token after token, one group per token."""
         n_images, n_tokens, width = tokens.shape
         names, sizes = np.array([f"{token:02d}" for token in range(n_tokens)]), np.full(n_tokens, width)
         return cls(space, image_id, tokens.reshape(n_images, n_tokens * width), names, sizes)
@@ -485,7 +485,7 @@ class Features(_Npz):
     def tokens(self, image_ids: np.ndarray) -> np.ndarray:
         """Values of these images by token, float32 (n, n_tokens, width); ValueError where groups differ in size."""
         sizes = set(self.group_size.tolist())
-        _require(len(sizes) == 1, f"feature space {self.space} has groups of {sorted(sizes)} dims, which are no tokens")
+        _require(len(sizes) == 1, f"feature space {self.space} has groups of {sorted(sizes)} dims, not tokens")
         return self.rows(image_ids).reshape(len(image_ids), len(self.group_size), -1)
 
     def rows(self, image_ids: np.ndarray) -> np.ndarray:
@@ -520,7 +520,7 @@ class LayerStudy(_Npz):
     """What each layer of the VDVAE carries, on some images; k counts the layers that are given, from the coarsest.
 
     image_id : int64, (n_images,), unique.
-    layer_name, layer_size : str and int64, (n_layers,); numbers an image.
+    layer_name, layer_size : str and int64, (n_layers,); numbers per image.
     bits : float64, (n_images, n_layers); information in a latent, the divergence of posterior from prior.
     true : uint8, (n_layers + 1, n_images, size, size, 3); from the first k latents of the image itself.
     from_spikes : uint8, (n_predicted + 1, n_images, size, size, 3); from the first k predicted ones.
@@ -552,7 +552,7 @@ class LayerStudy(_Npz):
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """Images made from brain activity; on disk a folder with one PNG an image, 0042.png.
+    """Images made from brain activity; on disk a folder with one PNG per image, 0042.png.
 
     image_id : int64, (n_images,), unique.
     pixels : uint8, (n_images, height, width, 3).
@@ -575,7 +575,7 @@ class Reconstructions:
         return self.pixels[rows_of(image_ids, self.image_id, "Reconstructions")]
 
     def save(self, folder: str | Path) -> None:
-        """Write one PNG an image; the folder is replaced whole."""
+        """Write one PNG per image; the folder is replaced whole."""
         with replacing(folder, folder=True) as temporary:
             for image_id, pixels in zip(self.image_id.tolist(), self.pixels, strict=True):
                 Image.fromarray(pixels).save(temporary / f"{image_id:04d}.png")

@@ -5,7 +5,7 @@ default they spin, and where other programs keep the processors busy, those that
 (with eight programs on two processors, small products took 6 to 12 s instead of 0.1 to 0.3). OpenBLAS, which NumPy and
 SciPy use for small matrices here, spins whatever it is told, so it has one thread: it took 2 to 8 s instead of 0.2.
 
-Who sets OMP_NUM_THREADS, or any other of these variables, decides instead.
+OMP_NUM_THREADS, and any other of these variables, stays as it is where it is set already.
 """
 
 import os

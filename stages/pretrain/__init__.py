@@ -1,1 +1,1 @@
-"""Training of the small models whose weights stand in vendor/data/weights: a pipeline of its own, run by hand."""
+"""Training of the small models whose weights are in vendor/data/weights: a pipeline of its own, run by hand."""

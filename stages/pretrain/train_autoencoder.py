@@ -29,6 +29,7 @@ import stages
 from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing
 from spikevaediff.networks.small import IMAGENET_MEAN, IMAGENET_STD, alexnet, lpips_heads
+from stages.pretrain import checkpoint
 from stages.pretrain.train_vdvae import draw_batch, psnr, training_crops, whole
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS
@@ -95,7 +96,7 @@ def standardise(model: Autoencoder, crops: list[np.ndarray], seed: int) -> dict[
 
 @torch.no_grad()
 def evaluate(model: Autoencoder, images: np.ndarray, lpips: Lpips) -> dict[str, float]:
-    """PSNR (dB) and LPIPS of images that come back from the means of their latents, and nats an image."""
+    """PSNR (dB) and LPIPS of images that come back from the means of their latents, and nats per image."""
     x = model.network_input(images)
     posterior = model.posterior(x)
     y = model.pixels(posterior.mean * model.config.scale)
@@ -126,11 +127,11 @@ def train(
     n_validation: int,
     bfloat16: bool,
 ) -> tuple[Autoencoder, list[dict[str, float]], dict[str, list[float]]]:
-    """Train, or go on training; return the model with EMA weights, a row of figures a validation, and its scales."""
+    """Train, or continue training; return the model with EMA weights, one row per validation, and its scales."""
     settings = {name: value for name, value in locals().items() if name != "crops"}
     pixels = hashlib.sha256(b"".join(np.ascontiguousarray(crop).tobytes() for crop in crops)).hexdigest()
     key = hashlib.sha256(json.dumps([settings, asdict(AUTOENCODERS[config]), pixels]).encode()).hexdigest()[:16]
-    checkpoint = Path(user_cache_dir("spikevaediff")) / "pretrain" / f"autoencoder-{key}.pt"
+    path = Path(user_cache_dir("spikevaediff")) / "pretrain" / f"autoencoder-{key}.pt"
 
     torch.manual_seed(seed)
     torch.set_flush_denormal(True)
@@ -143,14 +144,9 @@ def train(
         model.quant_conv.bias[n:] = -6  # type: ignore[index]
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay)
-    step, curve = 0, []
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, curve = state["step"], state["curve"]
-        print(f"going on from step {step} ({checkpoint})")
+    parts: checkpoint.Parts = {"model": model, "average": average, "optimiser": optimiser}
+    state = checkpoint.resume(path, parts)
+    step, curve = state.get("step", 0), state.get("curve", [])
 
     size_px = model.config.image_size
     held_out = range(0, len(crops), max(1, len(crops) // n_validation))[:n_validation]
@@ -188,12 +184,8 @@ def train(
             row = {"step": step, "training_loss": float(loss.detach())}
             row |= {f"validation_{name}": value for name, value in evaluate(average, validation, lpips).items()}
             curve.append(row)
-            with replacing(checkpoint) as temporary:
-                state = {"model": model.state_dict(), "average": average.state_dict(), "step": step, "curve": curve}
-                torch.save(state | {"optimiser": optimiser.state_dict()}, temporary)
-            pace = (time.monotonic() - began) / (step - first)
-            figures = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
-            print(f"{figures}; {pace:.2f} s a step, {(n_steps - step) * pace / 60:.0f} min to go", flush=True)
+            checkpoint.keep(path, parts, step=step, curve=curve)
+            checkpoint.report(row, began=began, n_done=step - first, n_left=n_steps - step)
     return average, curve, standardise(average, training, seed)
 
 

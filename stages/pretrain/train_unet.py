@@ -33,7 +33,7 @@ from torch.overrides import TorchFunctionMode
 import stages
 from spikevaediff.features import efficientnet, minilm
 from spikevaediff.files import assets
-from spikevaediff.files.atomic import replacing
+from stages.pretrain import checkpoint
 from stages.pretrain.train_autoencoder import save, save_figures
 from stages.pretrain.train_vdvae import training_crops
 from stages.pretrain.views import Views, views
@@ -161,11 +161,11 @@ def train(
     validation_every: int,
     bfloat16: bool,
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Train, or go on training, and return (EMA weights, one row of figures a validation)."""
+    """Train, or continue training, and return (EMA weights, one row per validation)."""
     settings = {name: value for name, value in locals().items() if name not in ("crops", "autoencoder")}
     weights = b"".join(tensor.numpy().tobytes() for tensor in autoencoder.state_dict().values())
     key = hashlib.sha256(json.dumps([settings, asdict(UNETS[config])]).encode() + weights).hexdigest()[:16]
-    checkpoint = Path(user_cache_dir("spikevaediff")) / "pretrain" / f"unet-{key}.pt"
+    path = Path(user_cache_dir("spikevaediff")) / "pretrain" / f"unet-{key}.pt"
 
     held_out = range(0, len(crops), max(1, len(crops) // n_validation))[:n_validation]
     size: dict[str, Any] = {"size_px": autoencoder.config.image_size, "n_tokens": n_tokens, "least_side": least_side}
@@ -185,14 +185,10 @@ def train(
     average = UNet(UNETS[config]).requires_grad_(False)
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay)
-    step, curve, loss_sum = 0, [], 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, curve = state["step"], state["curve"]
-        print(f"going on from step {step} ({checkpoint})")
+    parts: checkpoint.Parts = {"model": model, "average": average, "optimiser": optimiser}
+    loss_sum = 0.0
+    state = checkpoint.resume(path, parts)
+    step, curve = state.get("step", 0), state.get("curve", [])
 
     began, first = time.monotonic(), step
     while step < n_steps:
@@ -229,12 +225,8 @@ def train(
             row |= {f"validation_{name}": value for name, value in evaluated.items()}
             curve.append(row)
             loss_sum = 0.0
-            with replacing(checkpoint) as temporary:
-                state = {"model": model.state_dict(), "average": average.state_dict(), "step": step, "curve": curve}
-                torch.save(state | {"optimiser": optimiser.state_dict()}, temporary)
-            pace = (time.monotonic() - began) / (step - first)
-            figures = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
-            print(f"{figures}; {pace:.2f} s a step, {(n_steps - step) * pace / 60:.0f} min to go", flush=True)
+            checkpoint.keep(path, parts, step=step, curve=curve)
+            checkpoint.report(row, began=began, n_done=step - first, n_left=n_steps - step)
     return dict(average.state_dict()), curve
 
 

@@ -2,7 +2,7 @@
 
 Objective and recipe of the paper (Child 2021): the variational bound on -log p(image), AdamW, linear warm-up, updates
 with an exploding gradient skipped, an exponential moving average (EMA) of the weights kept as the result. A killed run
-goes on from its last checkpoint in the user's cache and ends with the weights it would have had.
+continues from its last checkpoint in the user's cache and ends with the weights it would have had.
 """
 
 import csv
@@ -26,8 +26,10 @@ from spikevaediff.datasets import simulated
 from spikevaediff.files.atomic import replacing
 from spikevaediff.images import resize
 from spikevaediff.regression.split import near_copies
+from stages.pretrain import checkpoint
 from vdvae.config import CONFIGS
-from vdvae.model import VDVAE, batch_noise
+from vdvae.layers import batch_noise
+from vdvae.model import VDVAE
 
 HERE = Path(__file__).resolve().parent
 
@@ -119,11 +121,11 @@ def train(
     n_validation: int,
     bfloat16: bool,
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Train, or go on training, and return (EMA weights, one row of figures a validation)."""
+    """Train, or continue training, and return (EMA weights, one row per validation)."""
     settings = {name: value for name, value in locals().items() if name != "crops"}
     pixels = hashlib.sha256(b"".join(np.ascontiguousarray(crop).tobytes() for crop in crops)).hexdigest()
     key = hashlib.sha256(json.dumps([settings, asdict(CONFIGS[config]), pixels]).encode()).hexdigest()[:16]
-    checkpoint = Path(user_cache_dir("spikevaediff")) / "pretrain" / f"vdvae-{key}.pt"
+    path = Path(user_cache_dir("spikevaediff")) / "pretrain" / f"vdvae-{key}.pt"
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(seed)
@@ -132,14 +134,10 @@ def train(
     average = VDVAE(CONFIGS[config]).to(device).requires_grad_(False)
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), learning_rate, betas=(0.9, 0.9), weight_decay=weight_decay)
-    step, curve, loss_sum, skipped = 0, [], 0.0, 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, curve, loss_sum, skipped = state["step"], state["curve"], state["loss_sum"], state["skipped"]
-        print(f"going on from step {step} ({checkpoint})")
+    parts: checkpoint.Parts = {"model": model, "average": average, "optimiser": optimiser}
+    state = checkpoint.resume(path, parts, device=device)
+    step, curve = state.get("step", 0), state.get("curve", [])
+    loss_sum, skipped = state.get("loss_sum", 0.0), state.get("skipped", 0)
 
     validation = whole(crops[:: max(1, len(crops) // n_validation)][:n_validation], model.config.image_size)
     held_out = {id(crop) for crop in crops[:: max(1, len(crops) // n_validation)][:n_validation]}
@@ -176,13 +174,8 @@ def train(
             row |= {"skipped_updates": skipped}
             curve.append(row)
             loss_sum = 0.0
-            with replacing(checkpoint) as temporary:
-                state = {"model": model.state_dict(), "average": average.state_dict(), "step": step, "curve": curve}
-                state |= {"optimiser": optimiser.state_dict(), "loss_sum": loss_sum, "skipped": skipped}
-                torch.save(state, temporary)
-            pace = (time.monotonic() - began) / (step - first)
-            figures = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
-            print(f"{figures}; {pace:.2f} s a step, {(n_steps - step) * pace / 60:.0f} min to go", flush=True)
+            checkpoint.keep(path, parts, step=step, curve=curve, loss_sum=loss_sum, skipped=skipped)
+            checkpoint.report(row, began=began, n_done=step - first, n_left=n_steps - step)
     return {name: tensor.contiguous() for name, tensor in average.state_dict().items()}, curve
 
 

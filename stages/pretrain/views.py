@@ -3,7 +3,7 @@
 A view is a random square of a training crop, mirrored half of the time, with other contrast and brightness. Contexts
 cost a hundred times what a view does, so a fixed number of views is made once and kept, with EfficientNet-lite0's
 tokens, and MiniLM's of an automatic caption (the names of the three classes that EfficientNet-lite0 finds likeliest:
-no one has described these crops). The cache fills in pieces; a killed run goes on from the last one.
+no one has described these crops). The cache fills in pieces; a killed run continues from the last one.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Captions by image_id, one or several an image, and what is said of files that are not such a table."""
+"""Captions by image_id, one or several per image, and what is said of files that are not such a table."""
 
 from pathlib import Path
 

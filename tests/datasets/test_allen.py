@@ -20,8 +20,8 @@ from conftest import ROOT
 from PIL import Image
 
 from spikevaediff.datasets import allen
-from spikevaediff.files import download
-from spikevaediff.files.download import size_text
+from spikevaediff.files import one_request
+from spikevaediff.files.checksums import size_text
 from spikevaediff.images import resize
 from spikevaediff.recordings import facts
 from spikevaediff.recordings.behaviour import read_pupil
@@ -48,8 +48,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bucket(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    monkeypatch.setattr(download, "_PAUSE_S", 0.01)
-    monkeypatch.setattr(download, "_TIMEOUT_S", 2)
+    monkeypatch.setattr(one_request, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(one_request, "_TIMEOUT_S", 2)
     with serving(published) as running:
         yield running
 
@@ -316,7 +316,7 @@ def test_files_of_a_folder_without_locks_in_which_nothing_can_be_noted_are_used(
     assert Stimuli.load(tmp_path / "out/images.npz").image_id.tolist() == list(range(N_IMAGES))
     assert "so its next use is not compared with this one" in capsys.readouterr().err
     (cache / NWB).unlink()
-    with pytest.raises(OSError, match=rf"^{cache.parent} is no place where this user can put files \(.*No locks"):
+    with pytest.raises(OSError, match=rf"^{cache.parent} is not a place where this user can put files \(.*No locks"):
         allen.acquire(data, tmp_path / "again", **OPTIONS)
 
 
@@ -587,7 +587,7 @@ def test_options_that_cannot_be_are_refused(
 def test_a_manifest_that_is_wrong_is_refused(data: Path, cache: Path, tmp_path: Path) -> None:
     good = (data / "manifest.json").read_text()
     cases = [
-        (good[:50], "is no JSON"),
+        (good[:50], "is not JSON"),
         (good.replace('"base_url"', '"url"'), "lacks base_url"),
         (good.replace('"height"', '"rows"'), "lacks height in templates"),
         (good.replace("700000002", "700000001"), r"lists sessions more than once: \[700000001\]"),
@@ -619,7 +619,7 @@ def test_a_template_of_another_kind_is_refused(data: Path, cache: Path, publishe
         allen.acquire(data, tmp_path / "out", **OPTIONS)
     (tmp_path / "cache/allen_sha256/natural_scene_templates/natural_scene_2.tiff.sha256").unlink()
     path.write_bytes((cache / "natural_scene_templates/natural_scene_3.tiff").read_bytes()[:1500])
-    with pytest.raises(ValueError, match=r"natural_scene_2.tiff is no image or damaged"):
+    with pytest.raises(ValueError, match=r"natural_scene_2.tiff is not an image or damaged"):
         allen.acquire(data, tmp_path / "out", **OPTIONS)
 
 

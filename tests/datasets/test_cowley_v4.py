@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from small_profile import checkout, edit, stage
 
 from spikevaediff.datasets import cowley_v4
-from spikevaediff.files import download
+from spikevaediff.files import one_request
 from spikevaediff.images import resize
 from spikevaediff.records import Captions, Responses, Stimuli
 
@@ -42,7 +42,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict
 
 @pytest.fixture
 def bucket(published: tuple[Path, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    monkeypatch.setattr(download, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(one_request, "_PAUSE_S", 0.01)
     monkeypatch.delenv(cowley_v4.MIRROR, raising=False)
     with serving(published[0]) as running:
         yield running
@@ -297,7 +297,7 @@ def rewritten(data: Path, cache: Path, kind: str, write: Any) -> None:
     [
         (np.ones((6, 10, 2)), r"is float64 \(6, 10, 2\), expected float64 \(unit, image\)"),
         (np.ones((6, 10), np.float32), r"is float32 \(6, 10\), expected float64"),
-        (np.full((6, 10), -1.0), "holds -1 and more that are no spike counts"),
+        (np.full((6, 10), -1.0), "holds -1 and more that are not spike counts"),
         (np.full((6, 10), np.nan), "image 1, 2, 3, 4, 5, 6, 7, 8, ... has no response"),
         (np.where(np.eye(6, 10, dtype=bool), np.nan, 1.0), "units differ in which presentations"),
         (np.ones((6, 9)), "session 1 has responses to 9 images, and 10 pictures"),
@@ -315,7 +315,7 @@ def test_arrays_that_are_no_responses_are_refused(
     ("members", "says"),
     [
         ({"image0002.jpg": b""}, "holds image0002.jpg, expected image0001.jpg, image0002.jpg, ... without a gap"),
-        (None, "is no zip or damaged"),
+        (None, "is not a zip or damaged"),
     ],
 )
 def test_zips_that_are_no_photographs_in_order_are_refused(

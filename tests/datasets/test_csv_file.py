@@ -69,7 +69,7 @@ REFUSED = {
         PLAIN.replace(",", ";").replace("5;", "0,5;"),
         r"is separated by ';', expected commas \(and poi",
     ),
-    "UTF-16": (PLAIN.encode("utf-16"), r"is no CSV in UTF-8 \(.*\). Save it as CSV UTF-8"),
+    "UTF-16": (PLAIN.encode("utf-16"), r"is not CSV in UTF-8 \(.*\). Save it as CSV UTF-8"),
     "row names without a name": (lines(lambda i, line: line if i == 0 else f"{i},{line}"), "does not have 4 values"),
     "a unit twice, renamed by pandas": (
         PLAIN.replace("11,12", "11,11.1"),

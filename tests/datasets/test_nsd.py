@@ -19,7 +19,7 @@ from scipy.io import savemat
 
 from spikevaediff.datasets import nsd
 from spikevaediff.datasets.nsd_parts import betas, clusters, design, voxels
-from spikevaediff.files import download, tables, terms
+from spikevaediff.files import one_request, tables, terms
 from spikevaediff.images import resize
 from spikevaediff.records import Captions, Responses, Stimuli
 from spikevaediff.regression import split
@@ -50,7 +50,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bucket(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    monkeypatch.setattr(download, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(one_request, "_PAUSE_S", 0.01)
     monkeypatch.delenv("SPIKEVAEDIFF_SOURCE_NSD", raising=False)
     with serving(published) as running:
         yield running
@@ -168,7 +168,7 @@ def test_a_folder_of_the_users_is_read_in_place(
     for name in ("images.npz", f"sessions/{SUBJECT}.npz", "captions_given.csv"):
         assert (tmp_path / "fetched" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
     monkeypatch.setenv("SPIKEVAEDIFF_SOURCE_NSD", str(tmp_path / "nowhere"))
-    with pytest.raises(FileNotFoundError, match="which is no folder, and no address either"):
+    with pytest.raises(FileNotFoundError, match="which is not a folder, and no address either"):
         nsd.acquire(data, tmp_path / "none", **OPTIONS)
 
 
@@ -368,7 +368,7 @@ def test_files_of_another_layout_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"are to be multiplied by 0\.\d+.*whether to divide by 300 as well"):
         betas.read(path, mine, N_TRIALS)
     path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="is no NIfTI volume or damaged"):
+    with pytest.raises(ValueError, match="is not a NIfTI volume or damaged"):
         betas.read(path, mine, N_TRIALS)
     with h5py.File(tmp_path / "betas.hdf5", "w") as file:
         file["betas"] = whole  # as Matlab would show it, not h5py

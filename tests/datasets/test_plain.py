@@ -245,8 +245,8 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         change("images.csv", '"Picture 2, a thing."', "Picture 2, a thing."),
         "line 4 does not have 3",
     ),
-    "an id that is no number": (change("images.csv", "\n3,", "\nthree,"), "expected a whole number .* line 5: 'three'"),
-    "an id twice": (change("images.csv", "\n3,", "\n2,"), "image_id 2 stands there more than once"),
+    "an id in words": (change("images.csv", "\n3,", "\nthree,"), "expected a whole number .* line 5: 'three'"),
+    "an id twice": (change("images.csv", "\n3,", "\n2,"), "image_id 2 occurs more than once"),
     "a picture that is not there": (change("images.csv", "d.png", "D.PNG"), r"images/: D.PNG is named .* holds a.png"),
     "a picture that is cut off": (
         lambda f: (f / "images/b.jpg").write_bytes((f / "images/b.jpg").read_bytes()[:300]),
@@ -273,8 +273,8 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         r"sessions/3.mat: expected a file .npz, .csv or .nwb",
     ),
     "a session twice": (lambda f: (f / "sessions/2.npz").write_bytes(b""), "2.npz and 2.csv are the same session"),
-    "a damaged npz": (lambda f: (f / "sessions/1.npz").write_bytes(b"PK"), r"1.npz is no npz of plain arrays, or dam"),
-    "a pickle": (npz(responses=np.array([{}])), r"1.npz is no npz of plain arrays, or damaged \(Object arrays cannot"),
+    "a damaged npz": (lambda f: (f / "sessions/1.npz").write_bytes(b"PK"), r"1.npz is not an npz of plain arrays"),
+    "a pickle": (npz(responses=np.array([{}])), r"1.npz is not an npz of plain arrays, or damaged \(Object arrays"),
     "no unit_id": (npz(unit_id=None), r"1.npz lacks the array unit_id; it holds responses, image_id"),
     "responses of one axis": (npz(responses=np.zeros(21)), r"responses is float64 \(21,\), expected numbers"),
     "responses the other way": (
@@ -300,7 +300,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         npz(image_id=arrays()["image_id"] + 0.5),
         "image_id is float64 .*, expected a row of whole numbers",
     ),
-    "a unit twice": (npz(unit_id=np.array([11, 11, 15])), "unit_id 11 stands there more than once"),
+    "a unit twice": (npz(unit_id=np.array([11, 11, 15])), "unit_id 11 occurs more than once"),
     "a unit without an area": (
         npz(unit_id=np.array([11, 12, 16])),
         "units.csv lacks unit_id 16 of session 1; write a line",
@@ -310,9 +310,9 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         change("units.csv", "1,11,V1", "1,11,"),
         "expected two whole numbers, an area .* see line 2: 1,11,",
     ),
-    "a metric that is no number": (change("units.csv", "2.5", "good"), "line 2: snr is 'good'"),
-    "a unit listed twice": (change("units.csv", "1,12,V1", "1,11,V1"), r"\(1, 11\) stands there more than once"),
-    "an id that is no number of a picture": (
+    "a metric that is not a number": (change("units.csv", "2.5", "good"), "line 2: snr is 'good'"),
+    "a unit listed twice": (change("units.csv", "1,12,V1", "1,11,V1"), r"\(1, 11\) occurs more than once"),
+    "an id that is not a number of a picture": (
         npz(image_id=arrays()["image_id"] + np.inf),
         "image_id is float64 .*whole",
     ),
@@ -605,7 +605,7 @@ def test_counts_are_compared_with_the_rates_that_units_csv_states(folder: Path, 
         (
             "presence_ratio",
             99.0,
-            "presence_ratio is 99 for unit 11 (6 such units), expected 0 to 1.5, a share and no percent",
+            "presence_ratio is 99 for unit 11 (6 such units), expected 0 to 1.5, a share, not a percent",
         ),
         ("amplitude_cutoff", 5.0, "amplitude_cutoff is 5 for unit 11"),
         ("amplitude_cutoff", -1.0, "amplitude_cutoff is -1 for unit 11"),
@@ -665,7 +665,7 @@ def test_options_out_of_range_are_refused_before_anything_is_read(tmp_path: Path
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert __main__.main(["check-data", str(tmp_path / "nowhere")]) == 1
-    assert "nowhere is no folder" in capsys.readouterr().out
+    assert "nowhere is not a folder" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("window", [[0.1], [0.2, 0.1], [0.1, 0.1], [50.0, 150.0]])

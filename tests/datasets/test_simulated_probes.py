@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spikevaediff.datasets.simulation.probes import FLAWS, OUTSIDE, PROBES, electrodes, quality, roster
+from spikevaediff.datasets.simulation.probes import FLAWS, OUTSIDE, PROBES, electrodes, quality, recorded_units
 
 N_UNITS = {"VISp": 93, "LGd": 8, "CA1": 85}
 LIMITS = {"isi_violations": 0.5, "amplitude_cutoff": 0.1, "presence_ratio": 0.95}
@@ -21,13 +21,13 @@ def _passes(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("seed", range(3))
 def test_every_unit_fails_the_default_filter_by_its_flaw_and_by_nothing_else(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    units = roster(rng, N_UNITS)
+    units = recorded_units(rng, N_UNITS)
     for criterion, passed in _passes(quality(rng, units["flaw"])).items():
         assert np.array_equal(passed, units["flaw"] != criterion)
 
 
 def test_each_area_has_its_good_units_and_one_bad_one_for_each_reason() -> None:
-    units = roster(np.random.default_rng(0), N_UNITS)
+    units = recorded_units(np.random.default_rng(0), N_UNITS)
     for area, n in N_UNITS.items():
         flaws = units["flaw"][units["area"] == area]
         assert np.sum(flaws == "") == n
@@ -36,7 +36,7 @@ def test_each_area_has_its_good_units_and_one_bad_one_for_each_reason() -> None:
 
 
 def test_a_unit_sits_on_a_channel_of_its_area_and_units_follow_the_channels() -> None:
-    units, table = roster(np.random.default_rng(0), N_UNITS), electrodes()
+    units, table = recorded_units(np.random.default_rng(0), N_UNITS), electrodes()
     row = np.searchsorted(table["id"], units["peak_channel_id"])
     assert np.array_equal(table["id"][row], units["peak_channel_id"])
     location = table["location"][row]

@@ -146,7 +146,7 @@ def test_the_energy_of_a_grating_is_greatest_at_the_units_own_orientation() -> N
     """Known answer: the tuning curve of units to gratings, by a route of its own."""
     angle = np.pi * np.arange(12) / 12
     row, column = np.mgrid[:64, :64] / 64
-    # Four cycles an image, in two phases, so that no unit's own phase decides.
+    # Four cycles per image, in two phases, so that no unit's own phase decides.
     waves = [np.sin(2 * np.pi * 4 * (column * np.cos(a) + row * np.sin(a)) + p) for a in angle for p in (0, np.pi / 2)]
     pixels = np.round(127.5 + 100 * np.array(waves)).astype(np.uint8)
     like = tuning(pixels, np.random.default_rng(0), field=np.ones(60)).reshape(60, 12, 2).mean(2)

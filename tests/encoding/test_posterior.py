@@ -15,7 +15,8 @@ from spikevaediff.encoding import encoder, posterior
 from spikevaediff.seeds import sample_seed
 from vdvae import mixture, weights
 from vdvae.config import CONFIGS
-from vdvae.model import VDVAE, image_noise, to_uint8
+from vdvae.layers import image_noise
+from vdvae.model import VDVAE, to_uint8
 
 N_LAYERS = 3
 

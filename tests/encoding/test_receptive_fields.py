@@ -198,7 +198,7 @@ def test_columns_of_several_windows_are_told_apart() -> None:
     [
         ("none.npz", "a.png", "none.npz does not exist"),
         ("encoder.npz", "none.png", "none.png does not exist"),
-        ("encoder.npz", "text.png", "text.png is no image that can be read"),
+        ("encoder.npz", "text.png", "text.png is not an image that can be read"),
         ("text.png", "a.png", "text.png is damaged"),
     ],
 )

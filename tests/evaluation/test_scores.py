@@ -248,9 +248,7 @@ def test_a_look_at_the_shown_images_comes_back_from_its_file_and_gives_the_same_
     some = Reconstructions(IDS[1:], reconstructed.pixels[1:])
     given = {"metrics": metrics, "n_draws": 50, "seed": 0}
     assert scores.score(found, some, split, **given) == score_run(shown, some, size_px=24, metrics=metrics)
-    with pytest.raises(
-        KeyError, match=r"lpips compares alexnet_0, .*, which no one looked at. Run: dvc repro -f looks"
-    ):
+    with pytest.raises(KeyError, match=r"lpips compares alexnet_0, .*, which looks.npz lacks. Run: dvc repro -f looks"):
         scores.score(found, some, split, metrics=["lpips"], n_draws=50, seed=0)
     with pytest.raises(KeyError, match=r"what was looked at lacks image_id 99 \(1 of 2"):
         found.rows(np.array([3, 99]))

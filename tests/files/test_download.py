@@ -17,7 +17,9 @@ import pytest
 from conftest import ROOT
 
 from spikevaediff.files import download as module
-from spikevaediff.files.download import File, agrees_with_etag, download, download_all, sha256_of, size_text
+from spikevaediff.files import one_request
+from spikevaediff.files.checksums import agrees_with_etag, sha256_of, size_text
+from spikevaediff.files.download import File, download, download_all
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -109,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
-    monkeypatch.setattr(module, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(one_request, "_PAUSE_S", 0.01)
     with _Server() as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -262,7 +264,7 @@ def test_a_busy_server_is_asked_again(server: _Server, tmp_path: Path) -> None:
 def test_a_silent_connection_is_taken_up_where_it_fell_silent(
     server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(one_request, "_TIMEOUT_S", 1.0)
     server.silent_after = 600_000
     download(server.url, tmp_path / "w", n_bytes=len(CONTENT), sha256=SHA256)
     assert (tmp_path / "w").read_bytes() == CONTENT
@@ -272,14 +274,14 @@ def test_a_silent_connection_is_taken_up_where_it_fell_silent(
 def test_a_server_that_never_speaks_is_given_up_with_the_reason(
     server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(one_request, "_TIMEOUT_S", 0.5)
     server.silent_after = 0
     with pytest.raises(OSError, match=r"connection went silent \(TimeoutError\) after 0 bytes"):
         download(server.url, tmp_path / "w", n_bytes=len(CONTENT), sha256=SHA256)
 
 
 def test_a_network_that_goes_away_for_a_while_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PAUSE_S", 0.3)
+    monkeypatch.setattr(one_request, "_PAUSE_S", 0.3)
     first = _Server()
     first.stops_after = 300_000
     port = first.server_address[1]

@@ -15,7 +15,7 @@ import pytest
 from bucket import Bucket, serving
 from conftest import ROOT
 
-from spikevaediff.files import download, remote_file
+from spikevaediff.files import one_request, remote_file
 from spikevaediff.files.remote_file import RemoteError, RemoteFile
 from spikevaediff.recordings.session_file import opened
 
@@ -26,8 +26,8 @@ NAME = "session.nwb"
 
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    monkeypatch.setattr(download, "_PAUSE_S", 0.01)
-    monkeypatch.setattr(download, "_TIMEOUT_S", 5)
+    monkeypatch.setattr(one_request, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(one_request, "_TIMEOUT_S", 5)
     (tmp_path / "published").mkdir()
     (tmp_path / "published" / NAME).write_bytes(CONTENT)
     with serving(tmp_path / "published") as running:
@@ -153,7 +153,7 @@ def test_a_server_that_does_not_do_ends_in_one_line(bucket: Bucket, tmp_path: Pa
 def test_short_answers_are_completed(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr(download, "_TIMEOUT_S", 2)
+    monkeypatch.setattr(one_request, "_TIMEOUT_S", 2)
     bucket.faults[NAME] = fault
     with remote(bucket, tmp_path) as file:
         assert part(file, BLOCK, 3 * BLOCK) == CONTENT[BLOCK : 4 * BLOCK]

@@ -177,7 +177,7 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
         (
             "regress.visoin",
             {"method": "ridge", "library": 0},
-            "regress has visoin, which is no feature space of model mini; did you mean vision?",
+            "regress has visoin, which is not a feature space of model mini; did you mean vision?",
         ),
         # what does not go together
         ("library.n_images", 20, "regress.vdvae.library is 1200, expected 0 to 20 (library.n_images)"),

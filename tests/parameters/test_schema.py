@@ -1,4 +1,4 @@
-"""The schema is no second list: its sections have the options of their functions, and its words those of the code."""
+"""The schema is not a second list: its sections have the options of their functions, its choices those of the code."""
 
 import inspect
 import types

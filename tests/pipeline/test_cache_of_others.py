@@ -77,7 +77,7 @@ def test_an_asset_of_a_cache_that_may_only_be_read_is_used_and_another_is_refuse
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(
-        f"{foreign / 'gone'} is no place where this user can put files ([Errno 13] Permission denied"
+        f"{foreign / 'gone'} is not a place where this user can put files ([Errno 13] Permission denied"
     )
     assert line.endswith("choose a folder of your own: export SPIKEVAEDIFF_CACHE=FOLDER")
 
@@ -88,7 +88,7 @@ def test_the_lock_of_another_user_is_named(foreign: Path) -> None:
     done = as_nobody(foreign, "here")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"{foreign / 'here'} is no place where this user can put files (")
+    assert line.startswith(f"{foreign / 'here'} is not a place where this user can put files (")
     assert str(foreign / "here/.lock") in line
 
 
@@ -115,7 +115,7 @@ def test_without_locks_what_is_there_is_used_and_nothing_is_fetched(
     monkeypatch.setattr(fcntl, "flock", no_locks)
     assert assets.fetch("small") == small
     small.write_bytes(b"damaged")
-    with pytest.raises(OSError, match=rf"^{small.parent} is no place where this user can put files \(.*No locks"):
+    with pytest.raises(OSError, match=rf"^{small.parent} is not a place where this user can put files \(.*No locks"):
         assets.fetch("small")
     assert small.read_bytes() == b"damaged"
 

@@ -18,7 +18,7 @@ from spikevaediff.records import Captions, Responses, Stimuli
 
 pytestmark = pytest.mark.slow
 
-# To the scores of the visual population and of the control. The scenes here are no photographs and the spikes know
+# To the scores of the visual population and of the control. The scenes here are not photographs and the spikes know
 # nothing of them, so what comes later, checks that stop at scores which cannot be, has nothing to look at.
 LAST = ["quality", "regress@text", "evaluate@vdvae", "evaluate@control"]
 

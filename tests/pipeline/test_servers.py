@@ -23,9 +23,10 @@ import torch
 
 from loading.weights import read
 from spikevaediff.__main__ import main as command
-from spikevaediff.files import assets
+from spikevaediff.files import assets, one_request
 from spikevaediff.files import download as module
-from spikevaediff.files.download import Stated, download
+from spikevaediff.files.download import download
+from spikevaediff.files.one_request import Stated
 
 CONTENT = os.urandom(700_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -97,7 +98,7 @@ def serving(answer: Callable[[Request], None], certificate: Path | None = None) 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(one_request, "_PAUSE_S", 0.01)
 
 
 def get(url: str, path: Path, **changes: object) -> Stated:
@@ -193,8 +194,8 @@ def test_azure_continues_a_file_once_it_is_told_the_version(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("host", ["openaipublic.blob.core.windows.net", "openaipublic.azureedge.net"])
 def test_the_addresses_of_azure_are_told_the_version_at_once(host: str) -> None:
-    assert module._AZURE.search(host)
-    assert not module._AZURE.search(f"{host}.example.org")
+    assert one_request._AZURE.search(host)
+    assert not one_request._AZURE.search(f"{host}.example.org")
 
 
 def test_the_md5_that_a_server_states_is_compared(tmp_path: Path) -> None:
@@ -313,7 +314,7 @@ def test_progress_counts_from_the_first_byte_when_a_server_begins_anew(
 
 
 def test_a_weak_tag_ties_no_bytes_together(tmp_path: Path) -> None:
-    """W/"..." promises the same meaning, not the same bytes: what an earlier call left is not gone on with."""
+    """W/"..." promises the same meaning, not the same bytes: what an earlier call left is discarded."""
     with serving(lambda request: request.send(CONTENT, {"ETag": 'W/"v1"'}, cut=100_000)) as server:
         with pytest.raises(OSError, match="they are kept"):
             get(f"{server.url}/w", tmp_path / "w")
@@ -432,7 +433,7 @@ def test_no_behaviour_of_a_server_makes_a_file_that_it_never_had(seed: int, tmp_
 
 def test_a_socks_proxy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "socks5h://127.0.0.1:1080")
-    with pytest.raises(OSError, match=r"https_proxy is socks5h://127.0.0.1:1080: SOCKS is not spoken here"):
+    with pytest.raises(OSError, match=r"https_proxy is socks5h://127.0.0.1:1080: SOCKS is not supported"):
         get("https://example.org/w", tmp_path / "w")
 
 
@@ -607,7 +608,7 @@ def test_mirrors_are_tried_in_turn_and_an_open_one_must_be_safe(
     small(monkeypatch, "https://example.org/w.pth")
     for address, says in (
         ("http://example.org/w.pth", "has no known sha256, so its address must be https"),
-        ("ftp://example.org/w.pth", "is no address of small, expected https"),
+        ("ftp://example.org/w.pth", "is not an address of small, expected https"),
     ):
         monkeypatch.setenv("SPIKEVAEDIFF_SOURCE_SMALL", address)
         with pytest.raises(ValueError, match=says):

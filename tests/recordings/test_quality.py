@@ -61,7 +61,7 @@ def test_noise_correlation_is_what_presentations_share_and_signal_correlation_wh
     assert found["noise_first_share"] == pytest.approx((1 + 5 * 0.2) / 6, abs=0.05)
     expected = np.corrcoef(TUNING[1:].T)[np.triu_indices(N_UNITS, 1)].mean()
     assert found["signal"] == pytest.approx(expected, abs=0.05)
-    # Noise that two units share in a presentation is no signal that they share: the halves do not have it in common.
+    # Noise that two units share in a presentation is not a signal that they share: the halves do not have it in common.
     alone = quality.pair_correlations(3 * RNG.standard_normal((len(SHOWN), 1)) + np.zeros((1, 4)), SHOWN, seed=0)
     assert alone["noise"] == pytest.approx(1)
     assert abs(alone["signal"]) < 0.4

@@ -107,7 +107,7 @@ MOVIE = {
 }
 
 
-IN_EVERY_RUN = ("VISp", "LGd", "CA1")  # JAX compiles anew for every number of units, 2 s an area
+IN_EVERY_RUN = ("VISp", "LGd", "CA1")  # JAX compiles anew for every number of units, 2 s per area
 
 
 @pytest.mark.parametrize("area", [a if a in IN_EVERY_RUN else pytest.param(a, marks=pytest.mark.slow) for a in MOVIE])

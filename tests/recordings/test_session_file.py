@@ -130,7 +130,7 @@ def test_a_link_that_leads_nowhere_is_no_column(session: Any, tmp_path: Path) ->
         ({"units/spike_times": [b"1"] * 16}, r"units/spike_times holds \S+, expected numbers, in seconds"),
         ({"units/spike_times_index": [b"7"] * 4}, r"spike_times_index holds \S+, expected numbers"),
         ({f"{SCENES}/frame": [1e300, 0.0, 1.0, 2.0]}, "frame is 1e.300 in row 0"),
-        ({f"{ELECTRODES}/location": [b"caf\xe9", b"VISp", b"VISp", b"None"]}, "location is no text in UTF-8"),
+        ({f"{ELECTRODES}/location": [b"caf\xe9", b"VISp", b"VISp", b"None"]}, "location is not text in UTF-8"),
         ({"units/presence_ratio": np.ones((4, 2))}, r"presence_ratio has shape \(4, 2\), expected one value"),
         (
             {name: np.asarray(values)[:0] for name, values in TABLES.items() if name.startswith("units/")}

@@ -265,8 +265,8 @@ def test_a_missing_table_is_named(session, table):
         ({f"{ELECTRODES}/location": [1, 2, 3, 4]}, r"electrodes/location holds int\d+, expected text"),
         ({"units/presence_ratio": ["a", "b", "c", "d"]}, r"/units/presence_ratio holds object, expected numbers"),
         ({"units/peak_channel_id": [101.0, np.nan, 101.0, 102.0]}, "peak_channel_id is not finite in 1 of 4 rows"),
-        ({"units/isi_violations": None, "units/isi_violations/data": [0.1]}, "isi_violations is no column. Expected"),
-        ({f"{SCENES}/frame": 5.0}, "frame is no column. Expected a value for each row"),
+        ({"units/isi_violations": None, "units/isi_violations/data": [0.1]}, "isi_violations is not a column"),
+        ({f"{SCENES}/frame": 5.0}, "frame is not a column. Expected a value for each row"),
         ({"identifier": 7}, "/identifier is '', expected the number of the session"),
         (
             {f"{ELECTRODES}/{name}": np.empty(0, int) for name in ("id", "valid_data")}

@@ -71,7 +71,7 @@ def test_a_saved_fit_predicts_features_of_a_new_recording_from_the_command_line(
 
 
 def test_predictions_have_the_spread_that_left_out_images_lack(fitted, tmp_path):
-    """Against ridge regression spelled out: every training image left out once, one factor a group of targets."""
+    """Against ridge regression spelled out: every training image left out once, one factor per group of targets."""
     responses, fit, scale = fitted
     context(fit, responses, scale, how="train").save(tmp_path / "fit.npz")
     other = recording(5)

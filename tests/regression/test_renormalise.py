@@ -190,10 +190,10 @@ def test_a_group_of_which_nothing_is_predicted_stays_at_its_mean_and_no_factor_i
     scaled, _ = renormalise.renormalise(ridge.predict(fit, x[:3] + 1), fit, how="train")
     out = np.repeat(factor == 0, GROUPS)
     close(scaled[:, out], np.broadcast_to(y.mean(0)[out], (3, out.sum())), 1e-12)
-    said = renormalise.report_line(np.stack([factor, np.full(3, 2.0)]), np.array(["a", "b", "c"]))
+    said = renormalise.unusual_factors(np.stack([factor, np.full(3, 2.0)]), np.array(["a", "b", "c"]))
     assert "left at the mean, nothing is predicted in" in said
     assert "at the bound in" in said
-    assert renormalise.report_line(np.full((2, 3), 2.0), np.array(["a", "b", "c"])) == ""
+    assert renormalise.unusual_factors(np.full((2, 3), 2.0), np.array(["a", "b", "c"])) == ""
 
 
 def test_left_out_deviations_keep_their_digits_where_a_fit_passes_through_its_images() -> None:

@@ -75,7 +75,7 @@ def test_a_run_above_chance_is_told_with_interval_control_and_ceilings() -> None
 
 
 def test_a_run_at_chance_a_lost_control_and_no_difference_are_told() -> None:
-    assert "No score of the posterior mean stands above chance" in found(p=0.2)
+    assert "No score of the posterior mean is above chance" in found(p=0.2)
     assert "above chance in 3 of 3 scores, which it must not" in found(p_control=0.001)
     assert "-0.050 to +0.150, includes zero" in found(gain=0.05)
     some = evidence()
@@ -85,7 +85,7 @@ def test_a_run_at_chance_a_lost_control_and_no_difference_are_told() -> None:
 
 def test_folds_of_one_image_leave_chance_unknown() -> None:
     text = found(p=None, p_control=None)
-    assert "Whether the reconstructions stand above chance is not known: every fold tests one image." in text
+    assert "Whether the reconstructions are above chance is not known: every fold tests one image." in text
     assert "wrong images" not in text
     assert "at chance in all" not in text
 

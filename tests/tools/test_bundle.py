@@ -213,7 +213,7 @@ def test_a_cut_archive_is_refused_before_anything_is_unpacked(
 def test_what_is_no_archive_is_refused(content: bytes, cache: Callable[[str], Path], tmp_path: Path) -> None:
     cache("here")
     (tmp_path / "b.tar").write_bytes(content)
-    with pytest.raises(ValueError, match="is no bundle, or was cut off"):
+    with pytest.raises(ValueError, match="is not a bundle, or was cut off"):
         list(bundle.unbundle(tmp_path / "b.tar"))
     with pytest.raises(FileNotFoundError, match=r"gone\.tar does not exist"):
         list(bundle.unbundle(tmp_path / "gone.tar"))
@@ -238,7 +238,7 @@ def test_files_of_the_cache_are_never_replaced(cache: Callable[[str], Path], tmp
     assert files(here) == {"second/second.bin": b"mine"}, "nothing is unpacked beside it"
     (here / "second/second.bin").unlink()
     (here / "second/second.bin").mkdir()
-    with pytest.raises(ValueError, match=r"second\.bin is no file"):
+    with pytest.raises(ValueError, match=r"second\.bin is not a file"):
         list(bundle.unbundle(tmp_path / "b.tar"))
 
 

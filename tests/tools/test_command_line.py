@@ -50,7 +50,7 @@ def test_what_is_not_there_is_said_in_one_line(
             subprocess.CalledProcessError(3, ["git", "diff"]),
             "Command '['git', 'diff']' returned non-zero exit status 3.",
         ),
-        (YAMLError("here\n  and there"), "no YAML: here and there"),
+        (YAMLError("here\n  and there"), "not YAML: here and there"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -87,7 +87,7 @@ def test_samples_their_spread_and_the_nearest_training_photograph(
     ("arguments", "message"),
     [
         (["--image", "absent.png"], "absent.png does not exist"),
-        (["--image", "damaged.png"], "damaged.png is no image that can be read"),
+        (["--image", "damaged.png"], "damaged.png is not an image that can be read"),
         (["--mean", "--text", "a"], "--mean is a context of its own"),
         (["--strength", "1.5", "--start", "scene.png"], "strength is 1.5, expected 0 to 1"),
         (["--mixing", "-1"], "mixing is -1.0, expected 0 to 1"),

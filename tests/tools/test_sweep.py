@@ -103,8 +103,8 @@ def test_a_sweep_without_values_is_refused(tmp_path: Path) -> None:
         ("s: {}\n", r"s must be paths of params.yaml, each with a list of values; got {}"),
         ("s: 3\n", r"s must be paths of params.yaml, each with a list of values; got 3"),
         ("- s\n", r"sweeps.yaml must be names of sets, each with paths of params.yaml; got \['s'\]"),
-        ("s: [1\n", r"^no YAML: .*sweeps.yaml\", line 2, column 1$"),
-        ("s: {a: [1]}\ns: {a: [2]}\n", r"^no YAML: .*sweeps.yaml\".*duplicate key \"s\""),
+        ("s: [1\n", r"^not YAML: .*sweeps.yaml\", line 2, column 1$"),
+        ("s: {a: [1]}\ns: {a: [2]}\n", r"^not YAML: .*sweeps.yaml\".*duplicate key \"s\""),
     ],
 )
 def test_sweeps_of_another_form_are_refused_in_one_line(
@@ -126,7 +126,7 @@ def test_parameters_that_are_no_yaml_are_named(
     for command in (["sweep", "s"], ["cards"]):
         assert main(command) == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert re.search(r'^no YAML: .*params.yaml", line 2, column 1$', line)
+        assert re.search(r'^not YAML: .*params.yaml", line 2, column 1$', line)
 
 
 @pytest.mark.parametrize("jobs", [0, -1])

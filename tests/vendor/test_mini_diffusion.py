@@ -10,7 +10,7 @@ from spikevaediff.datasets import simulated
 from spikevaediff.decoders.versatile_diffusion import Guides
 from spikevaediff.features import efficientnet, minilm
 from spikevaediff.files import assets
-from spikevaediff.files.download import sha256_of
+from spikevaediff.files.checksums import sha256_of
 from spikevaediff.images import resize, rgb
 from spikevaediff.records import Captions
 from versatile_diffusion import weights

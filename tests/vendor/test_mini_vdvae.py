@@ -8,7 +8,8 @@ from spikevaediff.datasets import simulated
 from spikevaediff.images import resize
 from vdvae import weights
 from vdvae.config import CONFIGS
-from vdvae.model import VDVAE, image_noise
+from vdvae.layers import image_noise
+from vdvae.model import VDVAE
 
 WEIGHTS = ROOT / "vendor" / "data" / "weights" / "vdvae_mini.safetensors"
 

@@ -77,7 +77,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     capsys.readouterr()
     monkeypatch.setattr(train_vdvae, "evaluate", evaluate)
     resumed, again = train_vdvae.train(crops(), **OPTIONS)
-    assert "going on from step 2" in capsys.readouterr().out
+    assert "continuing from step 2" in capsys.readouterr().out
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
     assert again == curve
@@ -88,9 +88,9 @@ def test_other_settings_or_crops_do_not_go_on_from_a_checkpoint(capsys: pytest.C
     train_vdvae.train(crops(), **OPTIONS | {"n_steps": 2})
     train_vdvae.train(crops(), **OPTIONS | {"n_steps": 2, "seed": 1})
     train_vdvae.train(crops()[::-1], **OPTIONS | {"n_steps": 2})
-    assert "going on" not in capsys.readouterr().out
+    assert "continuing" not in capsys.readouterr().out
     train_vdvae.train(crops(), **OPTIONS | {"n_steps": 2})
-    assert "going on from step 2" in capsys.readouterr().out
+    assert "continuing from step 2" in capsys.readouterr().out
 
 
 def test_training_lowers_the_bound() -> None:

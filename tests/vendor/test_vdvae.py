@@ -14,7 +14,8 @@ from scipy.special import expit
 
 from vdvae import mixture, weights
 from vdvae.config import CONFIGS, Config, parse_blocks
-from vdvae.model import VDVAE, batch_noise, draw_pixels, image_noise, kl
+from vdvae.layers import batch_noise, image_noise
+from vdvae.model import VDVAE, draw_pixels, kl
 
 TINY = Config(
     enc_blocks="32x2,32d2,16x2,16d2,8x2,8d2,4x2,4d4,1x1",

@@ -14,11 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.bench_vdvae import build, random_weights
 from benchmarks.eager_vdvae import EagerVDVAE
-from vdvae import model as network
+from vdvae import layers as network
 from vdvae import weights
 from vdvae.config import CONFIGS, Config
+from vdvae.layers import batch_noise, image_noise
 from vdvae.memory import bytes_per_image, images_at_once
-from vdvae.model import VDVAE, batch_noise, image_noise
+from vdvae.model import VDVAE
 
 ROUNDING = 1e-5  # of the largest value: sums in another order, float32
 SETTINGS: dict = {

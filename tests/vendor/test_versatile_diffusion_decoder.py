@@ -330,7 +330,7 @@ def test_guides_are_joined_by_id() -> None:
     with pytest.raises(ValueError, match="the vision context is of the feature space text"):
         Guides.predicted(wanted, start=start, vision=text, text=text)
     uneven = Features("text", IDS, text.values, np.array(["0", "1"]), np.array([6, 18]))
-    with pytest.raises(ValueError, match=r"groups of \[6, 18\] dims, which are no tokens"):
+    with pytest.raises(ValueError, match=r"groups of \[6, 18\] dims, not tokens"):
         Guides.predicted(wanted, start=start, vision=vision, text=uneven)
 
 

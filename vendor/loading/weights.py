@@ -50,7 +50,7 @@ def read(path: str | Path, *, cure: str = _RESTORE) -> dict[str, Tensor]:
     PermissionError
         It may not be read.
     ValueError
-        It is damaged, cut off, empty, a web page or a pointer of Git LFS; it holds code; it is no state dict.
+        It is damaged, cut off, empty, a web page or a pointer of Git LFS; it holds code; it is not a state dict.
     """
     path = Path(path)
     if path.is_dir():
@@ -70,7 +70,7 @@ def read(path: str | Path, *, cure: str = _RESTORE) -> dict[str, Tensor]:
             with safe_open(path, "pt") as named:
                 tensors = {name: named.get_tensor(name) for name in named.keys()}  # noqa: SIM118
         else:
-            # Files of torch before 1.6 are no archives and cannot be mapped.
+            # Files of torch before 1.6 are not archives and cannot be mapped.
             tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except DAMAGED as error:
         if isinstance(error, pickle.UnpicklingError) and (code := _CODE.search(str(error))):

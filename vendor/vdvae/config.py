@@ -51,7 +51,7 @@ class Config:
     zdim : int; channels of a latent.
     bottleneck : float; inner channels of a block as a fraction of its width.
     no_bias_above : int; the top-down state starts from learned values up to this resolution, from zeros above.
-    num_mixtures : int; logistic distributions a pixel.
+    num_mixtures : int; logistic distributions per pixel.
     shift, scale : float; network input is (pixel + shift) * scale, pixels in 0..255.
     low_bit : bool; the likelihood is that of pixels floored to multiples of 8 (32 levels).
     """

@@ -173,7 +173,7 @@ class Posterior:
         return self.mean + torch.exp(0.5 * self.log_variance) * noise.to(self.mean)
 
     def divergence(self) -> Tensor:
-        """KL(posterior || N(0, 1)), nats an image; float32 (image,)."""
+        """KL(posterior || N(0, 1)), nats per image; float32 (image,)."""
         mean, log_variance = self.mean.float(), self.log_variance.float()
         return 0.5 * (mean**2 + torch.exp(log_variance) - 1 - log_variance).sum((1, 2, 3))
 

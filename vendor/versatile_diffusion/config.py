@@ -14,7 +14,7 @@ class AutoencoderConfig:
     width : int; channels of the finest level; `multipliers` gives those of every level, from fine to coarse, in these
         units. Every level but the last halves rows and columns, so the side of a latent is that of the image divided
         by 2^(levels - 1).
-    n_blocks : int; residual blocks a level in the encoder, one more in the decoder.
+    n_blocks : int; residual blocks per level in the encoder, one more in the decoder.
     latent_channels, image_channels : int; an image has 3 colours, or 1 that is grey.
     groups : int; groups of the normalisations, a divisor of every number of channels.
     scale : float; latent = scale * posterior sample, chosen so that latents have a variance near one.
@@ -53,9 +53,9 @@ class UNetConfig:
     width : int; channels of the finest level; `multipliers` gives those of every level, from fine to coarse, in these
         units.
     attention : tuple of bool; whether a level looks at the contexts. The middle always does.
-    n_blocks : int; residual blocks a level on the way down, one more on the way up.
+    n_blocks : int; residual blocks per level on the way down, one more on the way up.
     n_heads : int; heads of every attention.
-    vision_width, text_width : int; numbers of a token of the two contexts; how many tokens there are is free.
+    vision_width, text_width : int; numbers per token of the two contexts; how many tokens there are is free.
     latent_channels : int
     latent_size : int; rows and columns of the latents it was trained on; others that halve evenly are possible.
     groups : int; groups of the normalisations, a divisor of every number of channels.

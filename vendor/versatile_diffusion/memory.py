@@ -107,7 +107,7 @@ def plan(
     n_tokens : int
         Of both contexts together; 334 as published.
     guided : bool
-        Whether guidance is not 1: two predictions an image.
+        Whether guidance is not 1: two predictions per image.
     dtype : torch.dtype
         Of both networks.
     batch_size : int or "auto"

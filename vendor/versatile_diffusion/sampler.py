@@ -28,7 +28,7 @@ Noise = Callable[[tuple[int, ...]], Tensor]
 
 
 def image_noise(seeds: Sequence[int]) -> Noise:
-    """One stream an image, on the processor, so that an image depends neither on its batch nor on the device.
+    """One stream per image, on the processor, so that an image depends neither on its batch nor on the device.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class Steps:
         Raises
         ------
         ValueError
-            n_steps is no whole number from 1 to half the number of times, or eta is not in [0, 1].
+            n_steps is not a whole number from 1 to half the number of times, or eta is not in [0, 1].
         """
         n_times = len(schedule.alphas_cumprod)
         if isinstance(n_steps, bool) or not isinstance(n_steps, int) or not 1 <= n_steps <= n_times // 2:
@@ -117,7 +117,7 @@ class Steps:
         times = np.arange(1, n_times, n_times // n_steps)
         alphas = schedule.alphas_cumprod[times]
         before = np.concatenate([schedule.alphas_cumprod[:1], alphas[:-1]])
-        # Equation 16; two times of a float16 schedule can have the same alpha, and the root of -1e-17 is no number.
+        # Equation 16; two times of a float16 schedule can have the same alpha, and the root of -1e-17 is not a number.
         variance = (1 - before) / (1 - alphas) * (1 - alphas / before)
         return cls(times, alphas, before, eta * np.sqrt(np.maximum(variance, 0)))
 
@@ -174,7 +174,7 @@ def denoise(
     unconditional : Contexts, optional
         Those of an empty caption and a grey image, for one image or for n; needed where guidance is not 1.
     noise : Noise
-        Asked once for the noising, then once a step where sigma is above zero: `image_noise(seeds)`.
+        Asked once for the noising, then once per step where sigma is above zero: `image_noise(seeds)`.
     start : float32, (n, latent channel, row, column), optional
         Scaled latents of the start images; without them all starts from noise, whatever the strength.
     steps : Steps

@@ -28,7 +28,7 @@ def band(scores: np.ndarray, *, n_resamples: int, seed: int, spread: float = 1.0
     Parameters
     ----------
     scores : float64, (n_draws, n_images)
-        A row a draw of units or presentations.
+        One row per draw of units or presentations.
     n_resamples, seed : int
         Each time one draw is taken, and its images with replacement.
     spread : float
@@ -100,7 +100,7 @@ def over_units(
     ----------
     x : float64, (n_images, n_units)
     score : callable
-        From (n_images, n) to one score an image.
+        From (n_images, n) to one score per image.
     counts : int
         Numbers of units; those above n_units are left out, and n_units itself is added.
     n_draws, seed : int
@@ -134,7 +134,7 @@ def over_presentations(
     image_id : int64, (n_presentations,)
     wanted : int64, (n_images,)
     score : callable
-        From (n_images, n_units) to one score an image.
+        From (n_images, n_units) to one score per image.
     counts : int
         Numbers of presentations; those that some image lacks are left out, and the largest that all have is added.
     n_draws, seed : int

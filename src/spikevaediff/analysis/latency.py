@@ -1,4 +1,4 @@
-"""How identity decoding of single presentations depends on when one listens: sliding windows, area by area."""
+"""How identity decoding of single presentations depends on the time window: sliding windows, area by area."""
 
 from pathlib import Path
 from typing import Any

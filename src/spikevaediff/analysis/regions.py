@@ -189,7 +189,7 @@ def scores_by_area(
     ----------
     x : dict of area to float64, (n_images, n_units of the area)
     score : callable
-        From (n_images, n) to one score an image.
+        From (n_images, n) to one score per image.
     counts : int
         Numbers of units of the curves; `n_units` is added.
     n_units : int

@@ -58,7 +58,7 @@ class Named:
         return np.array(self.values, dtype=dtype, copy=copy)
 
     def sel(self, **wanted: Any) -> Self:
-        """Some ids of some axes, in the order given; an axis with one id that is no list is dropped.
+        """Some ids of some axes, in the order given; an axis with one id that is not a list is dropped.
 
         Parameters
         ----------

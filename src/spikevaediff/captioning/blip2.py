@@ -1,7 +1,7 @@
 """Captions by BLIP-2, for images that nobody has described.
 
-A frozen image encoder and a small transformer turn an image into a few embeddings, from which a language model goes on
-writing. Greedy or beam search, never sampled, so that the same images get the same captions. Networks and words are
+A frozen image encoder and a small transformer turn an image into a few embeddings, which a language model
+continues. Greedy or beam search, never sampled, so that the same images get the same captions. Networks and words are
 read from one folder in the format of transformers: config.json, tokenizer.json and safetensors.
 
 Images are squashed to the square that the encoder takes by the project's one resize rule (bicubic, as in BLIP-2's own
@@ -61,7 +61,7 @@ def describe(
         Holds config.json, tokenizer.json and the weights as safetensors, of Blip2ForConditionalGeneration.
     unfinished : str or Path
         A folder that keeps what is done, batch by batch, in a file for each network and choice of options: a call that
-        was broken off goes on from there. The file is removed at the end.
+        was interrupted continues from there. The file is removed at the end.
     prompt : str
         The beginning of the sentence that the network continues, "a photo of" and the like; it is not part of the
         caption. Empty: none.

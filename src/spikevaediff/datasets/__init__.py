@@ -1,4 +1,4 @@
-"""One module a data set, found by its name in params.yaml (`dataset: simulated`), or by `module` in its section: data
+"""One module per data set, found by its name in params.yaml (`dataset: simulated`), or by `module` in its section: data
 of the plain format (plain.py) need no module of their own.
 
 Each has one function,

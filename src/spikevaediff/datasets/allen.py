@@ -29,7 +29,9 @@ from PIL import Image
 
 from spikevaediff.files.assets import cache_dir
 from spikevaediff.files.atomic import alone, replacing
-from spikevaediff.files.download import File, download_all, sha256_of, size_text
+from spikevaediff.files.checksums import sha256_of, size_text
+from spikevaediff.files.download import File, download_all
+from spikevaediff.files.manifest import manifest_of
 from spikevaediff.files.remote_file import RemoteError, RemoteFile
 from spikevaediff.images import check_size, resize
 from spikevaediff.recordings import allensdk_environment, facts, nwb_extract, session_file, unit_filter
@@ -132,7 +134,7 @@ def cached(data_dir: Path, *, sessions: Sequence[int] | int | str, fetch: str, *
     """The files of the user's cache that `acquire` reads with these options, there or not."""
     manifest = read_manifest(Path(data_dir) / "manifest.json")
     items = _wanted(manifest, choose(manifest, sessions), cache_dir() / "allen")
-    # A session that is read in parts is no file here, unless all of it is here anyway.
+    # A session that is read in parts has no file here, unless all of it is here anyway.
     items = [item for item in items if fetch != "stream" or item.session_id is None or item.path.is_file()]
     copies = [(item.copy,) if item.copy else () for item in items]
     return [File(i.url, i.path, i.n_bytes, i.sha256, i.about, others) for i, others in zip(items, copies, strict=True)]
@@ -152,30 +154,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises
     ------
     FileNotFoundError, ValueError
-        It is absent or no JSON, lacks a key, lists a session twice, or would fetch over a connection that anybody can
+        It is absent or not JSON, lacks a key, lists a session twice, or would fetch over a connection that anybody can
         alter.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist. Bring the data back with: dvc repro data.dvc")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error})") from error
     keys = {
         "": {"base_url", "dandi", "facts", "session_file", "sessions", "templates", "licence", "citation"},
         "dandi": {"name", "blobs"},
         "templates": {"file", "n_images", "height", "width", "approximate_bytes", "sha256", "fingerprints"},
         "sessions": {"session_id", "bytes", "sha256", "dandi_blob", "at_chance"},
     }
-    tables = [("", manifest), *((name, manifest.get(name, {})) for name in ("dandi", "templates"))]
-    for where, table in tables + [("sessions", row) for row in manifest.get("sessions", [])]:
-        if lacking := sorted(keys[where] - set(table)):
-            raise ValueError(f"{path} lacks {', '.join(lacking)}" + (f" in {where}" if where else ""))
-    numbers = [row["session_id"] for row in manifest["sessions"]]
-    if len(set(numbers)) < len(numbers):
-        raise ValueError(
-            f"{path} lists sessions more than once: {sorted({n for n in numbers if numbers.count(n) > 1})}"
-        )
+    manifest = manifest_of(path, keys)
     for row in manifest["sessions"]:
         if type(row["bytes"]) is not int or not re.fullmatch("[0-9a-f]{64}", str(row["sha256"])):
             raise ValueError(
@@ -286,7 +274,7 @@ def _fetch(manifest: dict[str, Any], lacking: list[_Item], cache: Path, way: str
         origin = "by allensdk" if way == "allensdk" else f"from {manifest['base_url']}"
         raise FileNotFoundError(
             f"{what} is not in {cache} and cannot be had {origin} now: {error}. With a network, run the same command "
-            f"again, it goes on with what has arrived; or put the files there yourself, as {lacking[0].file} (a link "
+            f"again, it continues with what has arrived; or put the files there yourself, as {lacking[0].file} (a link "
             f"to an AllenSDK cache will do), or choose the other way: -S datasets.allen.fetch="
             f"{'https' if way == 'allensdk' else 'allensdk'}"
         ) from error
@@ -320,7 +308,7 @@ def _extract_in_parts(
                 return {"url": url, "bytes": item.n_bytes, "sha256": None, "etag": remote.etag, "read": "in parts"}
     raise FileNotFoundError(
         f"session {item.session_id} cannot be read in parts now: {'; nor '.join(failed)}. With a network, run the same "
-        f"command again, it goes on with what has arrived; or fetch all of it ({size_text(item.n_bytes)}): "
+        f"command again, it continues with what has arrived; or fetch all of it ({size_text(item.n_bytes)}): "
         f"-S datasets.allen.fetch=https"
     )
 
@@ -375,7 +363,7 @@ def read_templates(manifest: dict[str, Any], items: Sequence[_Item], size_px: in
     Raises
     ------
     ValueError
-        A file is no image, damaged, or of another size or kind than the manifest says.
+        A file is not an image, damaged, or of another size or kind than the manifest says.
     """
     height, width = manifest["templates"]["height"], manifest["templates"]["width"]
     pixels = []
@@ -387,7 +375,7 @@ def read_templates(manifest: dict[str, Any], items: Sequence[_Item], size_px: in
             raise  # it is not damaged
         except (OSError, SyntaxError, ValueError) as error:
             raise ValueError(
-                f"{item.path} is no image or damaged ({error}). Delete it, and it is fetched again by the same command"
+                f"{item.path} is not an image or damaged ({error}). Delete it, and the same command fetches it again"
             ) from error
         if mode != "L" or size != (width, height):
             raise ValueError(

@@ -6,7 +6,7 @@ lie in the user's cache, `$SPIKEVAEDIFF_CACHE/cowley_v4`, under the paths that t
 by what Git calls a file in that commit, and by the sha256 of the first use.
 
 Photographs are known by their number in the zip, from 1. Sessions that are joined must show the same ones, byte by
-byte. Nobody has published when single presentations were shown, so their rows stand repetition by repetition.
+byte. Nobody has published when single presentations were shown, so their rows are ordered by repetition.
 """
 
 import hashlib
@@ -27,7 +27,9 @@ from PIL import Image
 from spikevaediff.files import first_use
 from spikevaediff.files.assets import cache_dir
 from spikevaediff.files.atomic import alone, replacing
-from spikevaediff.files.download import File, download_all, git_sha1_of, sha256_of, size_text
+from spikevaediff.files.checksums import git_sha1_of, sha256_of, size_text
+from spikevaediff.files.download import File, download_all
+from spikevaediff.files.manifest import manifest_of
 from spikevaediff.images import check_size, resize
 from spikevaediff.recordings import facts, precision
 from spikevaediff.records import LONGEST_WINDOW_S, Captions, Responses, Stimuli, UnitTable, few
@@ -70,7 +72,7 @@ def acquire(
         At most so many, drawn by `seed`; a larger number holds the images of a smaller one. 0: all.
     seed : int
     size_px : int
-        Side of the images, by the one resize rule; they come with 112 px.
+        Side of the images, by the one resize rule; they are published at 112 px.
     window_s : two of float
         In which spikes were counted, seconds after onset.
     captions : str
@@ -158,26 +160,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises
     ------
     FileNotFoundError, ValueError
-        It is absent or no JSON, lacks a key, lists a session twice, or would fetch what nothing pins over a connection
+        It is absent or not JSON, lacks a key, lists a session twice, or would fetch what nothing pins over a connection
         that anybody can alter.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist. Bring the data back with: dvc repro data.dvc")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error})") from error
     keys = {
         "": {"repository", "commit", "addresses", "paths", "area", "size_px", "licence", "citation", "sessions"},
         "sessions": {"session_id", "kinds", "facts", "files"},
     }
-    for where, table in [("", manifest), *(("sessions", row) for row in manifest.get("sessions", []))]:
-        if lacking := sorted(keys[where] - set(table)):
-            raise ValueError(f"{path} lacks {', '.join(lacking)}" + (f" in {where}" if where else ""))
-    numbers = [row["session_id"] for row in manifest["sessions"]]
-    if twice := sorted({number for number in numbers if numbers.count(number) > 1}):
-        raise ValueError(f"{path} lists sessions more than once: {twice}")
-    return manifest
+    return manifest_of(path, keys)
 
 
 def choose(manifest: dict[str, Any], sessions: Sequence[int], images: Sequence[str]) -> list[dict[str, Any]]:
@@ -261,7 +251,7 @@ def _addresses(manifest: dict[str, Any], item: _Item) -> list[str]:
         )
         scheme, host = urlsplit(url).scheme, urlsplit(url).hostname
         if scheme not in ("https", "http"):
-            raise ValueError(f"{url} is no address of {item.inside}, expected https://...")
+            raise ValueError(f"{url} is not an address of {item.inside}, expected https://...")
         if scheme == "http" and item.git_sha1 is None and host not in ("localhost", "127.0.0.1", "::1"):
             raise ValueError(f"{url}: {item.inside} has no known hash, so its address must be https")
         found.append(url)
@@ -289,7 +279,7 @@ def _fetch(manifest: dict[str, Any], lacking: list[_Item], cache: Path) -> None:
         left = next(item for item in lacking if not item.path.is_file())
         raise FileNotFoundError(
             f"{what} of {manifest['repository']} is not all in {cache} and cannot be had now: {error}. With a network, "
-            f"run the same command again, it goes on with what has arrived; or put the files there yourself, as "
+            f"run the same command again, it continues with what has arrived; or put the files there yourself, as "
             f"{left.path}; or name a folder that has them, by address: {MIRROR}=https://..."
         ) from error
 
@@ -321,7 +311,7 @@ def _pictures(path: Path) -> list[bytes]:
             names = sorted(name for name in archive.namelist() if not name.endswith("/"))
             contents = [archive.read(name) for name in names]
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{path} is no zip or damaged ({error}). Delete it, and it is fetched again") from error
+        raise ValueError(f"{path} is not a zip or damaged ({error}). Delete it, and it is fetched again") from error
     expected = [f"image{number:04d}.jpg" for number in range(1, len(names) + 1)]
     if [Path(name).name for name in names] != expected:
         odd = next(name for name, one in zip(names, expected, strict=True) if Path(name).name != one)
@@ -340,7 +330,7 @@ def _responses(path: Path, trials: str) -> np.ndarray:
     try:
         values = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no array or damaged ({error}). Delete it, and it is fetched again") from error
+        raise ValueError(f"{path} is not an array or damaged ({error}). Delete it, and it is fetched again") from error
     n_axes = 2 if trials == "means" else 3
     if values.ndim != n_axes or values.dtype != np.float64:
         axes = "(unit, image)" if trials == "means" else "(unit, image, repeat)"
@@ -353,7 +343,7 @@ def _responses(path: Path, trials: str) -> np.ndarray:
         raise ValueError(f"{path}: image {few(never)} has no response")
     counts = values[shown]
     if counts.min() < 0 or (trials == "single" and np.any(counts != np.round(counts))):
-        raise ValueError(f"{path} holds {counts.min():g} and more that are no spike counts")
+        raise ValueError(f"{path} holds {counts.min():g} and more that are not spike counts")
     return values
 
 

@@ -20,7 +20,8 @@ from spikevaediff.datasets.nsd_parts import betas, clusters, coco, design, stimu
 from spikevaediff.files import terms
 from spikevaediff.files.assets import cache_dir
 from spikevaediff.files.atomic import replacing
-from spikevaediff.files.download import File, read_part
+from spikevaediff.files.download import File
+from spikevaediff.files.file_part import read_part
 from spikevaediff.files.remote_file import RemoteFile
 from spikevaediff.files.source import Source
 from spikevaediff.files.tables import write as write_table
@@ -206,14 +207,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises
     ------
     FileNotFoundError, ValueError
-        It is absent or no JSON, or lacks a key.
+        It is absent or not JSON, or lacks a key.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. Bring the data back with: dvc repro data.dvc")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error})") from error
+        raise ValueError(f"{path} is not JSON ({error})") from error
     keys = {
         "": {"base_url", "captions_url", "terms", "citation", "files", "about", "scale", "trials_per_session"}
         | {"images", "brain_diffuser_2023", "subjects"},

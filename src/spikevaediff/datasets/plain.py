@@ -45,8 +45,8 @@ def acquire(
     size_px : int
         Side of the images, squashed to squares by the one resize rule.
     window_s : two of float
-        Start and stop, seconds after onset, in which the responses of tables were counted; tables that hold window_s
-        know better.
+        Start and stop, seconds after onset, in which the responses of tables were counted; not for tables that
+        hold window_s themselves.
     margin_s : float
         As datasets.allen: spikes of recordings are kept from this long before each presentation to as long after it.
 

@@ -10,8 +10,8 @@ from spikevaediff.records import Features, Reconstructions
 from spikevaediff.seeds import image_seed
 from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
+from vdvae.layers import Noise, image_noise
 from vdvae.memory import images_at_once
-from vdvae.model import Noise, image_noise
 
 
 def decode(

@@ -7,7 +7,7 @@ from its prior; whatever such images show comes from its training and not from a
 
 Everything random is drawn on the processor from (seed, image_id, number of the sample), so an image depends neither on
 the device nor on which others are made with it, but for the rounding of the kernels: one grey level, two in a few
-pixels. Finished images can be kept under a hash of all that decides them; a run that was killed goes on from there.
+pixels. Finished images can be kept under a hash of all that decides them; a run that was killed continues from there.
 """
 
 import hashlib
@@ -274,7 +274,7 @@ def samples(
             pixels[i] = found
     if kept is not None and len(todo) < len(rows):
         print(f"{len(rows) - len(todo)} of {len(rows)} images were finished before (in {kept})")
-    # Always the same images together: then a run that was broken off ends with the same bytes, not with other rounding.
+    # Always the same images together: then an interrupted run ends with the same bytes, not with other rounding.
     together = [range(start, min(start + fits.n_images, len(rows))) for start in range(0, len(rows), fits.n_images)]
     together = [batch for batch in together if not set(todo).isdisjoint(batch)]
     told = time.monotonic()

@@ -17,7 +17,7 @@ class Identified:
 
     sets : dict; identification among three sets of candidates, see identification.of_sets.
     curves : list of dict; identification over units and presentations, see identification_curves.rows.
-    units : list of dict; population and the columns of receptive_fields.table, a row for each unit.
+    units : list of dict; population and the columns of receptive_fields.table, one row per unit.
     """
 
     sets: dict[str, dict[str, Any]]

@@ -1,4 +1,4 @@
-"""Photographs that no one was shown, for rows of training that an encoding model answers.
+"""Photographs that were never shown, for rows of training that an encoding model answers.
 
 A hundred images are too few to learn from responses what thousands of features of an image are. They are enough to
 learn what each unit responds to; an encoding model then answers any other photograph. A photograph of the library must
@@ -72,14 +72,14 @@ def make(folder: str | Path, shown: Stimuli, *, n_images: int, seed: int) -> Sti
     Raises
     ------
     FileNotFoundError, ValueError
-        There is no such folder; files that are no pictures, or that show what an image of the data set shows; the
+        There is no such folder; files that are not pictures, or that show what an image of the data set shows; the
         message names them. No training crop is left.
     """
     folder = Path(folder)
     if n_images < 0:
         raise ValueError(f"library.n_images is {n_images}, expected 0 or more")
     if not folder.is_dir():
-        raise FileNotFoundError(f"library.folder is {folder}, which is no folder. Expected one with pictures in it")
+        raise FileNotFoundError(f"library.folder is {folder}, which is not a folder. Expected one with pictures in it")
     if (folder / "scene_boxes.csv").is_file():
         source, pixels = "views of training crops", views(simulated.crops(folder, "train")[1], shown, n_images, seed)
     else:
@@ -164,5 +164,5 @@ def _pictures(folder: Path, n_images: int) -> tuple[list[str], np.ndarray]:
             bad.append(f"{path.name} ({error})")
     if bad:
         more = f" and {len(bad) - 8} more" if len(bad) > 8 else ""
-        raise ValueError(f"{folder} holds files that are no pictures that can be read: {'; '.join(bad[:8])}{more}")
+        raise ValueError(f"{folder} holds files that are not pictures that can be read: {'; '.join(bad[:8])}{more}")
     return [path.name for path in paths], np.reshape(np.array(pictures, np.uint8), (-1, SIZE_PX, SIZE_PX))

@@ -34,8 +34,9 @@ from spikevaediff.encoding.encoder import Encoder, Predictor, WeightsOf
 from spikevaediff.files.atomic import replacing
 from spikevaediff.records import read_npz
 from spikevaediff.seeds import sample_seed
+from vdvae.layers import image_noise
 from vdvae.memory import images_to_descend
-from vdvae.model import VDVAE, image_noise
+from vdvae.model import VDVAE
 
 _BATCH_SIZE = 48  # images at most: the weights of the encoder, a hundred megabytes, are read once per batch
 
@@ -193,7 +194,7 @@ def _check(
 
 
 def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """An array that was finished before, or is made now and kept: a run that was killed goes on from there."""
+    """An array that was finished before, or is made now and kept: a run that was killed continues from there."""
     try:
         return read_npz(path)["samples"]
     except (FileNotFoundError, ValueError, KeyError):

@@ -45,7 +45,7 @@ def samples(
     responses : Responses
     split : ImageSplit
     library : LibraryResponses and Features
-        Responses of the models to photographs that nobody was shown, and their latents.
+        Responses of the models to photographs that were never shown, and their latents.
     config, weights : str, Path
         Of the VDVAE.
     n_layers : int

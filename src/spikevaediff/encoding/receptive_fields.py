@@ -39,7 +39,7 @@ def table(
         Single responses, for the reliability.
     image_id : int64, (n_presentations,)
     n_draws, seed : int
-        Dealings into halves, see `quality.split_half`.
+        Random splits into halves, see `quality.split_half`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What would make a score a lie, looked for in the results themselves: python -m stages.checks runs all of it.
+"""Checks of the results themselves, for leakage, copies, collapse and scores too good to be true.
 
 Each check looks at data and not at the code that made them, so that it also finds what code written tomorrow does. A
 check returns a Finding; one that failed stops the pipeline before anything is reported. Only what cannot be an accident
@@ -88,7 +88,7 @@ def test_statistics(predicted: Features, raw: Features, true: Features, chosen: 
     """Predictions were not given the mean and deviation of training targets with statistics of the test images.
 
     That leaves a trace: over the test images of a fold every dim then has exactly the mean and deviation that it has
-    over the training images. Predictions scaled by one factor a group, or not at all, do not.
+    over the training images. Predictions scaled by one factor per group, or not at all, do not.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def test_statistics(predicted: Features, raw: Features, true: Features, chosen: 
             deviation = np.abs(p.std(0)[varies] - scale) < SAME_STATISTICS * scale
             traces.append(float(np.mean(mean & deviation)))
         if declared in ("none", "train"):
-            # What one factor a group about the training mean cannot explain.
+            # What one factor per group about the training mean cannot explain.
             a, b = r - y.mean(0), p - y.mean(0)
             power = np.add.reduceat((a * a).sum(0), starts)
             factor = np.divide(np.add.reduceat((a * b).sum(0), starts), power, out=np.ones_like(power), where=power > 0)
@@ -128,7 +128,7 @@ def test_statistics(predicted: Features, raw: Features, true: Features, chosen: 
     if trace > 0.5 or unexplained > 1e-4:
         says = (
             f"{trace:.0%} of the dims of a fold have the mean and deviation of training over its test images, and "
-            f"{unexplained:.1g} of the variance is not one factor a group, but the run says renormalise: {declared}. "
+            f"{unexplained:.1g} of the variance is not one factor per group, but the run says renormalise: {declared}. "
             f"Renormalise with spikevaediff.regression.renormalise, or say test_legacy"
         )
         return Finding(name, "failed", max(trace, unexplained), 0.5, says)
@@ -332,7 +332,7 @@ def above_ceiling(
         if edge > limit if better[name] else edge < limit:
             over.append(f"{name} is {mean:.3f} [{low:.3f}, {high:.3f}], {what} {limit:.3f}")
     if over:
-        says = f"{'; '.join(over)}. Something else than these responses tells the decoder about the images"
+        says = f"{'; '.join(over)}. Something other than these responses tells the decoder about the images"
     else:
         says = f"none of {n} comparisons of a score with its ceilings is above it" if n else "there are no ceilings"
     return Finding("results above the noise ceiling", "failed" if over else "passed", float(len(over)), 0.0, says)

@@ -24,7 +24,7 @@ from spikevaediff.files.atomic import replacing
 from spikevaediff.networks import of_metrics
 from spikevaediff.records import Stimuli, read_npz, rows_of
 
-Looks = dict[str, np.ndarray]  # all that was looked at, by the keys of looks.Look, an image a row
+Looks = dict[str, np.ndarray]  # all that was looked at, by the keys of looks.Look, one image per row
 
 
 def weights_of(metric: str, protocol: Protocol) -> tuple[str, ...]:
@@ -107,7 +107,7 @@ def look(
     shown : bool
         Whether they are the shown images, which some protocols store at another size.
     size_px : int
-        Side at which pixels are compared where the protocol does not say it.
+        Side at which pixels are compared where the protocol does not fix it.
     metrics : sequence of str
     weights : dict of asset to Path
         As `prepared` gives them.

@@ -18,12 +18,12 @@ class Look:
         Its name: in networks.of_metrics, for its weights; in the protocol, for the side and scaling of its input (224
         px and ImageNet's where the protocol does not name it). None: pixels, as protocols.pixels_of gives them.
     outputs : tuple of int
-        Which of its outputs. With one, `pairwise` is given an array with an image a row; with several, a list of them.
+        Which of its outputs. With one, `pairwise` is given an array, one image per row; with several, a list of them.
     words : str or None
         What stands beside the scores.
     assets, load : tuple of str and callable, or None
         Of a network that is not in networks.of_metrics: its weight files, and what makes of their paths a function from
-        float32 (n, 3, side, side) to a list of tensors with an image a row.
+        float32 (n, 3, side, side) to a list of tensors with one image per row.
     """
 
     network: str | None = None

@@ -40,7 +40,7 @@ def of_task(
     progress : str
         What a progress bar says.
     n_draws, seed : int
-        Dealings into halves that are averaged.
+        Random splits into halves that are averaged.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def by_group(pairs: list[tuple[Features, Features]], predicted: Features, true: 
     Parameters
     ----------
     pairs : list of (Features, Features)
-        One pair a draw: predictions from either half of the presentations.
+        One pair per draw: predictions from either half of the presentations.
     predicted : Features
         From all presentations.
     true : Features

@@ -1,5 +1,5 @@
-"""Named ways to compare images. The name of a score ("SSIM", "EffNet-B") says too little: papers resize otherwise,
-count ties otherwise, and take other weights. A protocol fixes all of it; two of them never stand in one table.
+"""Named ways to compare images. The name of a score ("SSIM", "EffNet-B") says too little: papers differ in
+how they resize and count ties, and in the weights they take. A protocol fixes all of it; no table mixes two of them.
 
 | | strict | brain_diffuser_2023 | mindeye |
 |---|---|---|---|
@@ -7,7 +7,7 @@ count ties otherwise, and take other weights. A protocol fixes all of it; two of
 | pixels | `size_px`, Pillow bicubic | 425 px, Pillow bicubic | 425 px, bilinear |
 | PixCorr | grey | red, green and blue | red, green and blue |
 | SSIM | two-dimensional | one-dimensional, of columns | two-dimensional |
-| networks see | their own size, Pillow bicubic | 224 px, Pillow bilinear | a size each, bilinear |
+| networks see | their own size, Pillow bicubic | 224 px, Pillow bilinear | one size per network, bilinear |
 | ties in identification | count one half | fail | fail |
 | EfficientNet-B1 weights | ImageNet V2 | ImageNet V1 | ImageNet V2 |
 

@@ -53,7 +53,7 @@ def score_run(
     protocol : str
         A key of protocols.PROTOCOLS.
     size_px : int
-        Side at which pixels are compared where the protocol does not say it.
+        Side at which pixels are compared where the protocol does not fix it.
     metrics : list of str
         Keys of registry.METRICS.
     n_draws : int
@@ -176,7 +176,7 @@ def compare(x: Looks, y: Looks, fold: np.ndarray, protocol: Protocol, *, metrics
     for name in metrics:
         module, seen = METRICS[name]
         if missing := [key for key in seen.keys if key not in x or key not in y]:
-            raise KeyError(f"{name} compares {', '.join(missing)}, which no one looked at. Run: dvc repro -f looks")
+            raise KeyError(f"{name} compares {', '.join(missing)}, which looks.npz lacks. Run: dvc repro -f looks")
         matrices[name] = matrix = np.full((len(fold), len(fold)), np.nan)
         for rows in [every] if getattr(module, "COMPETES", False) else statistics.members_of(fold):
             pair = ([z[key] if rows is every else z[key][rows] for key in seen.keys] for z in (x, y))

@@ -1,8 +1,8 @@
 """What a mean score is worth: chance, a p-value, an interval, and what many tests at once leave of them.
 
 All of it follows from the matrix that a metric gives (entry (i, j): the score of reconstruction j had image i been
-shown) and from the folds, and is vectorised over draws: 10,000 of 118 images take tens of milliseconds
-a metric. Draws are kept in two bytes for each image, 20 MB of 1,000 images, and computed with in blocks of 8 MB.
+shown) and from the folds, and is vectorised over draws: 10,000 of 118 images take tens of milliseconds per
+metric. Draws are kept in two bytes for each image, 20 MB of 1,000 images, and computed with in blocks of 8 MB.
 
 Pairings are exchanged within folds only. The reconstructions of a fold come from one fit, which saw none of its images:
 if the responses say nothing, any of them could belong to any of these images. Across folds that is false, since an
@@ -18,7 +18,7 @@ from scipy.special import betaincinv, ndtr, ndtri
 
 LEVEL = 0.95  # of the intervals
 _ZERO = 1e-12
-_BLOCK = 1 << 20  # draws times images that are computed with at a time; a draw itself takes two bytes an image
+_BLOCK = 1 << 20  # draws times images that are computed with at a time; a draw itself takes two bytes per image
 
 
 def spread_of_folds(fold: np.ndarray) -> float:

@@ -17,7 +17,7 @@ from spikevaediff.records import Features, Stimuli
 
 N_TOKENS, WIDTH = 49, 1280
 UNCONDITIONAL_GREY = 127  # of 255; the image without content, as in Versatile Diffusion
-# 60 ms an image on one core either way: larger batches only take more memory (16 images 0.4 GB).
+# 60 ms per image on one core either way: larger batches only take more memory (16 images 0.4 GB).
 BATCH_SIZE = 16
 
 

@@ -1,4 +1,4 @@
-"""Text context of the mini model: what all-MiniLM-L6-v2 says at each token of a caption, 384 numbers a token.
+"""Text context of the mini model: what all-MiniLM-L6-v2 says at each token of a caption, 384 numbers per token.
 
 A caption becomes [CLS] words [SEP], and the last hidden states of these tokens are its context, as they are (about 0.5
 standard deviation, 6 to 12 the norm of a token). The positions that are left are exactly zero: they are hidden from
@@ -112,7 +112,7 @@ def unconditional(*, weights: str | Path, n_tokens: int, device: str) -> np.ndar
 
 def _load(weights: str | Path, n_tokens: int) -> tuple[Tokenizer, nn.Module]:
     """Tokenizer, padding and cutting to n_tokens, and network in evaluation mode."""
-    from transformers import BertConfig, BertModel  # 3 s, which whoever lists modules need not wait for
+    from transformers import BertConfig, BertModel  # 3 s, which listing modules need not wait for
 
     path = Path(weights)
     if not path.is_file():
@@ -124,7 +124,7 @@ def _load(weights: str | Path, n_tokens: int) -> tuple[Tokenizer, nn.Module]:
             state = tensors_of(archive.read("model.safetensors"))
     except PermissionError:
         raise  # says enough, and the file may be whole
-    # First what zipfile says of changed bytes; KeyError: a member is not there; the rest: it is no network.
+    # First what zipfile says of changed bytes; KeyError: a member is not there; the rest: it is not a network.
     except (
         *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError),
         *(KeyError, ValueError, TypeError, SafetensorError),
@@ -141,5 +141,5 @@ def _load(weights: str | Path, n_tokens: int) -> tuple[Tokenizer, nn.Module]:
     kept = {name: tensor for name, tensor in state.items() if name not in UNUSED}
     files.fill(network, kept, path, "the network of its config.json")
     if config.hidden_size != WIDTH:
-        raise ValueError(f"weight file {path} has {config.hidden_size} numbers a token, expected {WIDTH}")
+        raise ValueError(f"weight file {path} has {config.hidden_size} numbers per token, expected {WIDTH}")
     return words, network.eval()

@@ -2,7 +2,7 @@
 
 A file is used only if its sha256 is the one in the table, so all machines compute with the same bytes, and a network
 that cannot be had is reported, never replaced by another one. Where a publisher states no sha256, what the server
-states is checked (see download), and the sha256 of the first use is noted and holds ever after.
+states is checked (see download), and the sha256 of the first use is noted and holds from then on.
 
 Addresses can be exchanged: HF_ENDPOINT for the hub of Hugging Face, SPIKEVAEDIFF_SOURCE_<NAME> for one asset. The bytes
 must be the same.
@@ -25,7 +25,8 @@ import platformdirs
 from spikevaediff.files import pip_archive
 from spikevaediff.files.asset_table import Asset, read_table
 from spikevaediff.files.atomic import alone, replacing
-from spikevaediff.files.download import download, sha256_of, size_text
+from spikevaediff.files.checksums import sha256_of, size_text
+from spikevaediff.files.download import download
 from spikevaediff.files.file_structure import fault
 
 ASSETS = read_table(Path(__file__).with_name("assets.toml"))
@@ -65,7 +66,7 @@ def location(name: str) -> Path:
 
 
 def state(name: str) -> Literal["yes", "no", "damaged"]:
-    """Whether the file is there and right, by its sha256 (which is computed once a process)."""
+    """Whether the file is there and right, by its sha256 (which is computed once per process)."""
     asset, path = _known(name), location(name)
     if not path.is_file():
         return "no"
@@ -86,7 +87,7 @@ def note(name: str) -> None:
 def fetch(name: str, *, again: bool = False) -> Path:
     """The file of an asset: from the cache, or fetched into it first.
 
-    The sha256 is computed once a process and file. A cached file with another sha256 is fetched again.
+    The sha256 is computed once per process and file. A cached file with another sha256 is fetched again.
 
     Parameters
     ----------
@@ -166,7 +167,7 @@ def _addresses(asset: Asset) -> list[str]:
     Raises
     ------
     ValueError
-        The user's address is none that can be fetched from, or would let anybody alter a file that nothing pins.
+        The user's address cannot be fetched from, or would let anybody alter a file that nothing pins.
     """
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or HUB
     addresses = [endpoint + a.removeprefix(HUB) if a.startswith(HUB) else a for a in (asset.source, *asset.mirrors)]
@@ -177,7 +178,7 @@ def _addresses(asset: Asset) -> list[str]:
         if scheme == "http" and not (asset.is_pinned or host in ("localhost", "127.0.0.1", "::1")):
             raise ValueError(f"{address}: {asset.name} has no known sha256, so its address must be https")
         if scheme not in ("https", "http") and address != asset.source:
-            raise ValueError(f"{address} is no address of {asset.name}, expected https://...")
+            raise ValueError(f"{address} is not an address of {asset.name}, expected https://...")
     return addresses
 
 
@@ -188,8 +189,8 @@ def weights(value: str, root: Path) -> Path:
     ----------
     value : str
         A path below the checkout, such as vendor/data/weights/mine.safetensors; an absolute one, or one that begins
-        with "~"; or the name of an asset. Of a path outside the checkout DVC knows the name and not the bytes: after an
-        exchange of the file, dvc repro --force.
+        with "~"; or the name of an asset. Of a path outside the checkout DVC knows the name and not the bytes: after
+        replacing the file, dvc repro --force.
     root : Path
         Top of the checkout.
 
@@ -271,7 +272,7 @@ def _wrong(asset: Asset, path: Path) -> str | None:
 
 
 def _fetch_address(asset: Asset, path: Path, address: str, earlier: dict[str, Any]) -> None:
-    """Have an address served; where the table pins nothing, compare with the first use and note it."""
+    """Fetch from an address; where the table pins nothing, compare with the first use and note it."""
     if asset.is_pinned:
         download(
             address,

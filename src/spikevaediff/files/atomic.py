@@ -81,8 +81,8 @@ def alone(lock: Path) -> Iterator[None]:
         held.acquire()
     except (OSError, NotImplementedError) as error:
         raise OSError(
-            f"{lock.parent} is no place where this user can put files ({error}). Files that are there are used as they "
-            "are; for others choose a folder of your own: export SPIKEVAEDIFF_CACHE=FOLDER"
+            f"{lock.parent} is not a place where this user can put files ({error}). Files that are there are used as "
+            "they are; for others choose a folder of your own: export SPIKEVAEDIFF_CACHE=FOLDER"
         ) from error
     try:
         yield

@@ -3,55 +3,41 @@
 Recordings are gigabytes and connections break, so what has arrived stays beside the destination in a .part file and
 the next request asks for the rest only (HTTP Range, RFC 9110 section 14), on the condition that the server still has
 the same file (If-Range, with what the server said of it kept in .part.json). The file appears under its own name when
-its size and sha256 are right. Where nobody publishes a sha256, what servers state of a file is compared: the hub of
-Hugging Face (X-Linked-ETag and X-Linked-Size, in the answer that redirects), Azure (Content-MD5), Amazon S3 (ETag).
+its size and sha256 are right, or where nobody publishes a sha256, what servers state of it (see `one_request`).
 """
 
-import base64
-import binascii
-import hashlib
 import http.client
 import json
 import os
 import queue
-import re
 import shutil
-import ssl
 import sys
 import threading
-import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
-from email.message import Message
-from functools import cache
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from spikevaediff.files.checksums import agrees_with_etag, digest, git_sha1_of, sha256_of, size_text
+from spikevaediff.files.one_request import (
+    ATTEMPTS,
+    BusyError,
+    Stated,
+    UnreachableError,
+    answers_to,
+    check_kind,
+    pause_s,
+    refusal,
+    request_for,
+    stated_by,
+)
+
 _CHUNK = 1 << 20
-_TIMEOUT_S = 60  # of silence, after which a connection counts as broken
-_ATTEMPTS = 5  # requests that brought less than a chunk, before the user is asked to try again
-_PAUSE_S = 1.0  # before the second request; doubled each time
-_LONGEST_PAUSE_S = 30.0
-_BUSY = {429, 500, 502, 503, 504}  # worth another try
-_REASONS = {
-    401: "the server asks for a login (401)",
-    403: "the server refuses access (403): the address has expired, or needs a login or an accepted licence",
-    404: "the server has no such file (404): it was moved or taken away",
-    407: "the proxy asks for a login (407): name it in the address, https_proxy=http://USER:PASSWORD@HOST:PORT",
-    429: "the server has had too many requests (429): try again later",
-    503: "the server answered 503, it is busy or down: try again later",
-}
-# Azure answers requests that name no version as it did in 2009, when it could not continue a file from a byte on.
-_AZURE, _AZURE_VERSION = re.compile(r"\.(blob\.core\.windows|azureedge)\.net$"), "2020-04-08"
-# Sizes of parts in which files are sent to Amazon S3, MiB: defaults of the usual programs.
-_PARTS_MIB = (8, 16, 5, 64, 100)
+_PAGES = (b"<!doctype html", b"<html", b"<?xml")  # no file that is fetched here begins so
 
 
 @dataclass(frozen=True)
@@ -75,61 +61,6 @@ class File:
             raise ValueError(f"{self.url} has a second address and no hash, which would tell that both are one file")
 
 
-@dataclass
-class Stated:
-    """What servers said of a file while it was fetched; empty where they said nothing.
-
-    url : str; the address that was asked for.
-    total : int or None; bytes.
-    etag, modified : str; what tells one version of it from another: an ETag that promises equal bytes, or a date.
-    sha256, git_sha1, md5 : str; hexadecimal digests; git_sha1 is that of Git's blob, the hub's for small files.
-    s3_etag : str; of Amazon S3, which may be an MD5.
-    commit : str; of the hub's repository.
-    is_azure : bool
-    """
-
-    url: str
-    total: int | None = None
-    etag: str = ""
-    modified: str = ""
-    sha256: str = ""
-    git_sha1: str = ""
-    md5: str = ""
-    s3_etag: str = ""
-    commit: str = ""
-    is_azure: bool = False
-
-    @property
-    def is_checkable(self) -> bool:
-        """Whether the bytes can be compared with something."""
-        return bool(self.sha256 or self.git_sha1 or self.md5 or re.fullmatch(r'"[0-9a-f]{32}"', self.s3_etag))
-
-    @property
-    def ties(self) -> bool:
-        """Whether a part that was left can be told from one of another version of the file."""
-        return bool(self.etag or self.modified or self.is_checkable)
-
-
-def size_text(n_bytes: int) -> str:
-    """A size for people: 9315422 is "9.3 MB" (MB = 10^6 bytes)."""
-    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if n_bytes >= unit:
-            return f"{n_bytes / unit:.3g} {name}"
-    return f"{n_bytes} bytes"
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file in hexadecimal; computed once a process, anew when size or time of the file change."""
-    status = path.stat()
-    return _sha256(path, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _sha256(path: Path, size: int, modified_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def download(
     url: str,
     path: Path,
@@ -139,7 +70,7 @@ def download(
     about: int | None = None,
     git_sha1: str | None = None,
 ) -> Stated:
-    """Fetch a file, going on where an earlier call stopped.
+    """Fetch a file, continuing where an earlier call stopped.
 
     Parameters
     ----------
@@ -175,7 +106,7 @@ def download(
 def download_all(files: Sequence[File], *, n_at_once: int) -> list[Stated]:
     """Fetch several files side by side; each is resumed and checked as by `download`.
 
-    When one of them cannot be had, the others stop as well and keep what has arrived: whoever calls again goes on from
+    When one of them cannot be had, the others stop as well and keep what has arrived: the next call continues from
     there. An interruption (Ctrl-C) ends the call at once.
 
     Parameters
@@ -281,7 +212,7 @@ def _size(path: Path) -> int:
 
 
 def _fetch(file: File, report: Callable[[int, int | None], None], gate: _Gate) -> Stated:
-    """The file from the first of its addresses that has it; what one of them sent is gone on with from the next."""
+    """The file from the first of its addresses that has it; what one of them sent is continued from the next."""
     failed: list[OSError | ValueError] = []
     for url in (file.url, *file.others):
         try:
@@ -320,31 +251,31 @@ def _fetch_one(file: File, report: Callable[[int, int | None], None], gate: _Gat
         try:
             _receive(file, part, note, stated, count, gate)
             break
-        except (http.client.HTTPException, ConnectionError, TimeoutError, _BusyError) as error:
+        except (http.client.HTTPException, ConnectionError, TimeoutError, BusyError) as error:
             barren = 0 if came >= _CHUNK else barren + 1
             stuck = stuck + 1 if came and _size(part) <= furthest else 0
             furthest = max(furthest, _size(part))
-            busy = isinstance(error, _BusyError)
-            if isinstance(error, _UnreachableError) and _size(part) <= began:
+            busy = isinstance(error, BusyError)
+            if isinstance(error, UnreachableError) and _size(part) <= began:
                 raise OSError(str(error)) from error  # there is no network; one that was there may come back
             no_gain = barren > 1 and (came == 0 or _size(part) == before)
-            if max(barren, stuck) == _ATTEMPTS or (no_gain and not busy):
+            if max(barren, stuck) == ATTEMPTS or (no_gain and not busy):
                 if busy:
                     raise OSError(str(error)) from error
                 what = "went silent" if isinstance(error, TimeoutError) else "broke"
-                kept = "they are kept, and the next try goes on from there"
+                kept = "they are kept, and the next try continues from there"
                 if stuck:
-                    kept = "this server cannot go on from a byte, so that every try begins anew"
+                    kept = "this server cannot resume, so that every try starts over"
                 raise OSError(
                     f"the connection {what} ({type(error).__name__}) after {_size(part)} bytes; {kept}"
                 ) from error
-            if gate.shut.wait(_pause_s(barren, error)):
+            if gate.shut.wait(pause_s(barren, error)):
                 raise _StoppedError(f"{file.url} was not fetched to its end") from error
     wrong = _disagreement(file, part, stated)
     with gate.passing(file):
         note.unlink(missing_ok=True)
         if wrong:
-            part.unlink()  # resuming would keep the wrong bytes for ever
+            part.unlink()  # resuming would keep the wrong bytes forever
         else:
             os.replace(part, file.path)
     if wrong:
@@ -365,7 +296,7 @@ def _read_note(note: Path) -> Stated | None:
 
 
 def _earlier(file: File, part: Path, note: Path) -> Stated:
-    """What is known of the part that an earlier call left. One that nothing ties to this file is not gone on with."""
+    """What is known of the part that an earlier call left. One that nothing ties to this file is discarded."""
     stated = _read_note(note)
     if stated is None or stated.url != file.url or not stated.ties:
         if file.sha256 is None and file.git_sha1 is None:
@@ -385,166 +316,11 @@ def _disagreement(file: File, path: Path, stated: Stated) -> str | None:
         return f"with sha256 {found}, and the server states {stated.sha256}"
     if stated.git_sha1 and (found := git_sha1_of(path)) != stated.git_sha1:
         return f"with the Git hash {found}, and the server states {stated.git_sha1}"
-    if stated.md5 and (found := _digest(path, "md5")) != stated.md5:
+    if stated.md5 and (found := digest(path, "md5")) != stated.md5:
         return f"with MD5 {found}, and the server states {stated.md5}"
     if stated.s3_etag and file.sha256 is None and agrees_with_etag(path, stated.s3_etag) is False:
         return f"that does not have the checksum which Amazon S3 states, {stated.s3_etag}"
     return None
-
-
-def _digest(path: Path, kind: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, kind).hexdigest()
-
-
-def git_sha1_of(path: Path) -> str:
-    """What Git calls a file: the SHA-1 of "blob", its size and its bytes."""
-    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def agrees_with_etag(path: Path, etag: str) -> bool | None:
-    """Whether a file has the MD5 that Amazon S3 states in an ETag; None where the ETag states none that can be checked.
-
-    An object that was sent whole has its MD5 as its ETag, one that was sent in n parts the MD5 of the MD5s of the parts
-    and "-n". The size of the parts is not stated: the usual ones are tried, and only an agreement says anything.
-    """
-    match = re.fullmatch(r'"?([0-9a-f]{32})(?:-(\d+))?"?', etag)
-    if match is None:
-        return None
-    if match[2] is None:
-        return _digest(path, "md5") == match[1]
-    size, n_parts = path.stat().st_size, int(match[2])
-    for part in (mib << 20 for mib in _PARTS_MIB if -(-size // (mib << 20)) == n_parts):
-        with path.open("rb") as file:
-            digests = b"".join(hashlib.md5(file.read(part)).digest() for _ in range(n_parts))
-        if hashlib.md5(digests).hexdigest() == match[1]:
-            return True
-    return None
-
-
-class _BusyError(Exception):
-    """The server asks to come back later, after some seconds when it says so."""
-
-    def __init__(self, text: str, after_s: float) -> None:
-        super().__init__(text)
-        self.after_s = after_s
-
-
-class _UnreachableError(_BusyError):
-    """Nobody answers."""
-
-
-class ReplacedError(ValueError):
-    """A server has another version of a file than the one of which it has sent parts."""
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects and keeps what each answer said: the hub states its checksums in the one that redirects."""
-
-    def __init__(self) -> None:
-        self.said: list[Message] = []
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        self.said.append(headers)
-        if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
-            fp.close()
-            raise OSError(f"the server sends on to {newurl}, over a connection that anybody can alter")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _open(request: urllib.request.Request) -> tuple[http.client.HTTPResponse, list[Message]]:
-    """The answer to a request, and the headers of all answers on the way to it; errors as one readable line."""
-    address = urlsplit(request.full_url)
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(address.scheme, "")
-    if proxy.startswith("socks") and not urllib.request.proxy_bypass(address.hostname or ""):
-        raise OSError(
-            f"{address.scheme}_proxy is {proxy}: SOCKS is not spoken here. Name an http proxy, or fetch the file by "
-            "other means"
-        )
-    redirects = _Redirects()
-    try:
-        response = urllib.request.build_opener(redirects).open(request, timeout=_TIMEOUT_S)
-    except urllib.error.HTTPError:
-        raise
-    except urllib.error.URLError as error:
-        cause = error.reason
-        if isinstance(cause, ssl.SSLError):
-            raise OSError(
-                f"the server's certificate is not trusted here ({cause}). Where a proxy opens connections, name the "
-                "file of its certificate: SSL_CERT_FILE=/path/to/certificate.pem"
-            ) from error
-        if isinstance(cause, TimeoutError):
-            raise cause from error
-        if "Tunnel connection failed" in str(cause):
-            raise OSError(f"the proxy does not let {address.hostname} through ({cause})") from error
-        unused = proxies.get("all", "")
-        hint = f"; all_proxy is {unused}, and SOCKS is not spoken here" if unused.startswith("socks") else ""
-        raise _UnreachableError(f"no connection ({cause}{hint})", 0.0) from error
-    return response, [*redirects.said, response.headers]
-
-
-def _said(url: str, answers: Sequence[Message], status: int) -> Stated:
-    """What the answers to one request say of the file."""
-    last = answers[-1]
-    stated = Stated(url, modified=last.get("Last-Modified", ""), is_azure="x-ms-version" in last)
-    etag = last.get("ETag", "")
-    # A weak one, W/"...", promises no equal bytes.
-    stated.etag = etag if etag.startswith('"') else ""
-    # Encrypted with a key of Amazon's, the ETag is no MD5.
-    if last.get("Server") == "AmazonS3" and "kms" not in last.get("x-amz-server-side-encryption", ""):
-        stated.s3_etag = stated.etag
-    for headers in answers:
-        if "X-Repo-Commit" in headers:  # the hub
-            stated.commit = headers["X-Repo-Commit"]
-            tag = str(headers.get("X-Linked-ETag") or headers.get("ETag", "")).removeprefix("W/").strip('"')
-            stated.sha256 = tag if re.fullmatch("[0-9a-f]{64}", tag) else ""
-            stated.git_sha1 = tag if re.fullmatch("[0-9a-f]{40}", tag) else ""
-        if (size := headers.get("X-Linked-Size", "")).isdecimal():
-            stated.total = int(size)
-    # Of a part of a file, Content-MD5 is the sum of the part.
-    sums = last.get("Content-MD5", "") if status == 200 else last.get("x-ms-blob-content-md5", "")
-    try:
-        stated.md5 = base64.b64decode(sums, validate=True).hex()
-    except binascii.Error:
-        stated.md5 = ""
-    if len(stated.md5) != 32:
-        stated.md5 = ""
-    return stated
-
-
-def _request(url: str, stated: Stated) -> urllib.request.Request:
-    request = urllib.request.Request(url, headers={"User-Agent": "spikevaediff", "Accept-Encoding": "identity"})
-    if stated.is_azure or _AZURE.search(urlsplit(url).hostname or ""):
-        request.add_header("x-ms-version", _AZURE_VERSION)
-    return request
-
-
-def _refusal(error: urllib.error.HTTPError) -> OSError | _BusyError:
-    """What a server says by a status, and whether it is worth another try."""
-    reason = _REASONS.get(error.code, f"the server answered {error.code} {' '.join(str(error.reason).split())}")
-    if error.code not in _BUSY:
-        return OSError(reason)
-    after = error.headers.get("Retry-After", "")
-    return _BusyError(reason, float(after) if after.isdecimal() else 0.0)
-
-
-def _check_kind(response: http.client.HTTPResponse) -> None:
-    """Refuse what is not the file as it is."""
-    if response.headers.get_content_type() == "text/html":
-        raise OSError("the server sent a web page in place of the file (from a login or a proxy, perhaps)")
-    if (coding := response.headers.get("Content-Encoding", "identity")) != "identity":
-        raise OSError(f"the server sent the file as {coding}, though it was asked not to: a proxy in between, perhaps")
-
-
-def _pause_s(barren: int, error: Exception) -> float:
-    """How long to wait before the next request, after so many in a row that brought little."""
-    asked = max(_PAUSE_S * 2 ** (barren - 1), error.after_s) if isinstance(error, _BusyError) else _PAUSE_S
-    return min(asked, _LONGEST_PAUSE_S)
 
 
 def _receive(
@@ -562,13 +338,13 @@ def _receive(
     have = _size(part)
     if not (stated.ties or stated.total or file.n_bytes or file.sha256 or file.git_sha1):
         have = 0  # nothing would tell that the rest is of another version of the file
-    request = _request(file.url, stated)
+    request = request_for(file.url, stated)
     if have:
         request.add_header("Range", f"bytes={have}-")
         if condition := stated.etag or stated.modified:
             request.add_header("If-Range", condition)
     try:
-        response, answers = _open(request)
+        response, answers = answers_to(request)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and error.headers.get("Content-Range") == f"bytes */{have}":
@@ -578,15 +354,15 @@ def _receive(
                 part.unlink()  # longer than the file: left by another version of it
             vars(stated).update(asdict(Stated(file.url)))
             return _receive(file, part, note, stated, count, gate)
-        raise _refusal(error) from error
+        raise refusal(error) from error
     with response:
-        _check_kind(response)
+        check_kind(response)
         resumed = response.status == 206
         sent = response.headers.get("Content-Range", "no range")
         if resumed and not sent.startswith(f"bytes {have}-"):
             raise OSError(f"asked for the bytes from {have} on, the server sent {sent}")
         start = have if resumed else 0
-        said = _said(file.url, answers, response.status)
+        said = stated_by(file.url, answers, response.status)
         length = response.headers.get("Content-Length")
         total = start + int(length) if length is not None else said.total or file.n_bytes
         if resumed and (whole := sent.rpartition("/")[2]).isdecimal():
@@ -639,92 +415,3 @@ def _check_size(file: File, total: int | None, *stated: int | None) -> None:
     for other in stated:
         if other is not None and total != other:
             raise ValueError(f"{file.url} is a file of {total} bytes, and the server stated {other}")
-
-
-_PAGES = (b"<!doctype html", b"<html", b"<?xml")  # no file that is fetched here begins so
-
-
-# ---- parts of files
-
-
-def read_part(url: str, start: int, stop: int, known: Stated | None) -> tuple[bytes, Stated]:
-    """The bytes from `start` to `stop`, exclusive, of a file that is not fetched as a whole.
-
-    A connection that breaks is taken up where it broke, and a busy server is asked again, as by `download`.
-
-    Parameters
-    ----------
-    url : str
-    start, stop : int
-        Within the file, stop after start.
-    known : Stated or None
-        What an earlier part came with; None: this is the first one.
-
-    Returns
-    -------
-    bytes, (stop - start,)
-    Stated
-        What the server said of the file: its size and its ETag or date.
-
-    Raises
-    ------
-    OSError
-        As `download`; or the server sends the whole file, other bytes than asked for, or says nothing by which one
-        version of the file could be told from another.
-    ReplacedError
-        The file is not the one that `known` is of.
-    """
-    content, failures = bytearray(), 0
-    while True:
-        try:
-            known = _receive_part(url, start, stop, known, content)
-            return bytes(content), known
-        except (http.client.HTTPException, ConnectionError, TimeoutError, _BusyError) as error:
-            failures += 1
-            unreachable = isinstance(error, _UnreachableError) and known is None
-            if failures == _ATTEMPTS or unreachable:
-                if isinstance(error, _BusyError):
-                    raise OSError(str(error)) from error
-                what = "went silent" if isinstance(error, TimeoutError) else "broke"
-                at = start + len(content)
-                raise OSError(f"the connection {what} at byte {at} ({type(error).__name__})") from error
-            time.sleep(_pause_s(failures, error))
-
-
-def _receive_part(url: str, start: int, stop: int, known: Stated | None, content: bytearray) -> Stated:
-    """Requests that append to `content` what it lacks of the part."""
-    while len(content) < stop - start:
-        at = start + len(content)
-        request = _request(url, known or Stated(url))
-        request.add_header("Range", f"bytes={at}-{stop - 1}")
-        try:
-            response, answers = _open(request)
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code == 416:
-                raise OSError(f"the file ends before byte {at} ({error.headers.get('Content-Range')})") from error
-            raise _refusal(error) from error
-        with response:
-            _check_kind(response)
-            said = _said(url, answers, response.status)
-            sent = response.headers.get("Content-Range", "no range")
-            match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", sent)
-            if response.status != 206:
-                raise OSError("the server sends the whole file where a part was asked for: it cannot be read in parts")
-            if match is None or int(match[1]) != at or not at <= int(match[2]) < stop:
-                raise OSError(f"asked for the bytes {at}-{stop - 1}, the server sent {sent}")
-            said.total = int(match[3])
-            if not (said.etag or said.modified):
-                raise OSError("the server states neither ETag nor date: parts of two versions could not be told apart")
-            for name in ("total", "etag", "modified"):
-                if known is not None and getattr(known, name) != getattr(said, name):
-                    was, now = getattr(known, name), getattr(said, name)
-                    raise ReplacedError(f"{url} was replaced while it was read: its {name} was {was} and is {now}")
-            known, end = said, int(match[2]) + 1
-            while start + len(content) < end:
-                chunk = response.read1(end - start - len(content))
-                if not chunk:
-                    raise http.client.IncompleteRead(b"", end - start - len(content))
-                content += chunk
-    assert known is not None
-    return known

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-# How files of torch begin that are no archives (before version 1.6): pickles of protocol 2.
+# How files of torch begin that are not archives (before version 1.6): pickles of protocol 2.
 _OLD_TORCH = b"\x80\x02"
 
 
@@ -37,7 +37,7 @@ def fault(path: Path) -> str | None:
         elif path.suffix in (".pth", ".pt", ".th", ".tar"):
             if not zipfile.is_zipfile(path):
                 with path.open("rb") as file:
-                    return None if file.read(2) == _OLD_TORCH else "it is no file of torch, or was cut off"
+                    return None if file.read(2) == _OLD_TORCH else "it is not a file of torch, or was cut off"
             with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():
                     return f"its member {damaged} does not have the checksum that the archive states"
@@ -51,7 +51,7 @@ def _of_safetensors(path: Path) -> str | None:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= path.stat().st_size - 8:
-            return "it is no file of safetensors, or was cut off"
+            return "it is not a file of safetensors, or was cut off"
         header = json.loads(file.read(length))
     ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
     expected = 8 + length + max(ends, default=0)

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from spikevaediff.files.atomic import replacing
-from spikevaediff.files.download import sha256_of
+from spikevaediff.files.checksums import sha256_of
 
 
 def check(path: Path, noted: Path) -> str:

@@ -1,4 +1,4 @@
-"""Numbers between stages that are no table: JSON with digits on which machines agree, there whole or not at all."""
+"""Numbers between stages that are not tables: JSON with digits on which machines agree, there whole or not at all."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from spikevaediff.files.atomic import replacing
 
 
 def rounded(value: Any, digits: int) -> Any:
-    """Dicts, lists and numbers with every float rounded to so many digits behind the point; all else as it is."""
+    """Dicts, lists and numbers with every float rounded to so many digits after the point; all else as it is."""
     if isinstance(value, dict):
         return {key: rounded(item, digits) for key, item in value.items()}
     if isinstance(value, list):
@@ -25,9 +25,9 @@ def write(path: str | Path, value: Any, *, digits: int | None = 5, indent: int =
         There whole or not at all.
     value : dict or list
     digits : int or None
-        Of floats, behind the point; None: all of them.
+        Of floats, after the point; None: all of them.
     indent : int
-        Spaces of a level.
+        Spaces per level.
     """
     content = value if digits is None else rounded(value, digits)
     with replacing(path) as temporary:

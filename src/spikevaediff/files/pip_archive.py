@@ -13,7 +13,7 @@ from rich.console import Console
 
 from spikevaediff.files.asset_table import Asset
 from spikevaediff.files.atomic import replacing
-from spikevaediff.files.download import sha256_of
+from spikevaediff.files.checksums import sha256_of
 
 
 def fetch(asset: Asset, path: Path, *, wrong: Callable[[Path], str | None]) -> None:

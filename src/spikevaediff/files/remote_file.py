@@ -1,10 +1,10 @@
 """A large file on a server, read in parts by whoever takes an open file, and kept in blocks of what was read.
 
 h5py reads a recording of gigabytes through it and takes from the server what it looks at only. Every block that arrives
-is kept beside its checksum, so that a run that was killed goes on where it was, and a later one asks for nothing twice.
+is kept beside its checksum, so that a killed run continues where it was, and a later one asks for nothing twice.
 All blocks are of one version of the file: its size and ETag stand in a note, and an answer that states others ends the
 reading. fsspec's http files keep blocks as well, but write down which ones only when they are closed, which a killed
-process never does, and remfile asks for no ETag: hence a small reader of our own, on the requests of `download`.
+process never does, and remfile asks for no ETag: hence a small reader of our own, on the requests of `file_part`.
 """
 
 import io
@@ -23,7 +23,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from spikevaediff.files.atomic import replacing
-from spikevaediff.files.download import ReplacedError, Stated, read_part, size_text
+from spikevaediff.files.checksums import size_text
+from spikevaediff.files.file_part import ReplacedError, read_part
+from spikevaediff.files.one_request import Stated
 
 _BLOCK = 1 << 16
 _MOST = 64  # blocks in one request: what a killed process loses at most, for each connection

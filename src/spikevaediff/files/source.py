@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from spikevaediff.files import first_use
 from spikevaediff.files.assets import cache_dir
 from spikevaediff.files.atomic import alone
-from spikevaediff.files.download import File, download_all, size_text
+from spikevaediff.files.checksums import size_text
+from spikevaediff.files.download import File, download_all
 
 _N_AT_ONCE = 4  # connections; servers give one no more than a share of a fast line
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -48,7 +49,7 @@ class Source:
         if own and "://" not in own:
             folder = Path(own).expanduser()
             if not folder.is_dir():
-                raise FileNotFoundError(f"{variable} is {own}, which is no folder, and no address either")
+                raise FileNotFoundError(f"{variable} is {own}, which is not a folder, and no address either")
             return cls(name, folder, None)
         check_address(own or url)
         return cls(name, cache_dir() / name, (own or url).rstrip("/"))
@@ -115,8 +116,8 @@ class Source:
             left = next(file for file in lacking if not file.path.is_file())
             raise FileNotFoundError(
                 f"{left.path.name} and others of {self.name} cannot be had now: {error}. With a network, run the same "
-                f"command again, it goes on with what has arrived; or put the files there yourself, as {left.path}; or "
-                f"name a folder or an address that has them: SPIKEVAEDIFF_SOURCE_{self.name.upper()}=..."
+                f"command again, it continues with what has arrived; or put the files there yourself, as {left.path}; "
+                f"or name a folder or an address that has them: SPIKEVAEDIFF_SOURCE_{self.name.upper()}=..."
             ) from error
 
 
@@ -130,4 +131,4 @@ def check_address(url: str) -> None:
     """
     address = urlsplit(url)
     if address.scheme != "https" and not (address.scheme == "http" and address.hostname in _LOCAL):
-        raise ValueError(f"{url} is no https address, and its files have no known hash")
+        raise ValueError(f"{url} is not an https address, and its files have no known hash")

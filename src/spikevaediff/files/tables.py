@@ -17,7 +17,7 @@ def text(rows: Sequence[Mapping[str, Any]], *, digits: int) -> str:
     rows : sequence of mapping
         All with the keys of the first, which become the header; None is an empty cell. No rows: an empty line.
     digits : int
-        Of floating-point numbers, behind the point.
+        Of floating-point numbers, after the point.
     """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(rows[0]) if rows else [], lineterminator="\n")

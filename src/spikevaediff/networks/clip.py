@@ -90,7 +90,7 @@ def load(weights: str | Path, config: str) -> Any:
     """
     if config not in CONFIGS:
         raise KeyError(f"CLIP configuration {config!r} is unknown; there are {', '.join(CONFIGS)}")
-    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg  # 3 s, which whoever lists modules need not wait for
+    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg  # 3 s, which listing modules need not wait for
 
     state = open_clip_names(_tensors(Path(weights)), str(weights))
     sizes = CONFIGS[config]

@@ -293,7 +293,7 @@ def run(
     Parameters
     ----------
     network : callable
-        Of what `prepare` makes of some images; gives tensors with an image a row.
+        Of what `prepare` makes of some images; gives tensors with one image per row.
     prepare : callable
     pixels : uint8, (n_images, height, width, 3)
     batch_size : int

@@ -1,6 +1,6 @@
 """What is wrong with params.yaml, all of it at once, before anything is computed.
 
-Each problem is a line: the parameter, its value, what was expected, and what was meant where that can be guessed.
+Each problem takes one line: the parameter, its value, what was expected, and what was meant where that can be guessed.
 """
 
 import difflib
@@ -29,7 +29,7 @@ def refuse(problems: Iterable[str]) -> None:
     Raises
     ------
     ValueError
-        All problems, a line each.
+        All problems, one per line.
     """
     found = list(problems)
     if len(found) == 1:
@@ -56,7 +56,7 @@ def refuse_aliases(path: Path) -> None:
 
 
 def of_sections(params: Mapping[str, Any], *, whole: bool = True) -> Iterator[str]:
-    """Keys that do not exist or lack, and values of another kind or out of range, as `schema` has them.
+    """Keys that do not exist or are missing, and values of another kind or out of range, as `schema` has them.
 
     Parameters
     ----------
@@ -73,13 +73,13 @@ def of_sections(params: Mapping[str, Any], *, whole: bool = True) -> Iterator[st
 
 
 def of_section(name: str, options: Any) -> Iterator[str]:
-    """The same of one whole section of the top."""
+    """As `of_sections`, for one whole top-level section."""
     kind: Any = schema.Parameters.model_fields[name].annotation
     yield from _section(name, options, kind, True)
 
 
 def _chosen(params: Mapping[str, Any]) -> Iterator[tuple[str, Any, type[BaseModel] | None]]:
-    """Sections whose keys depend on a choice: their path, what they hold and what they should; None: nobody knows."""
+    """Sections whose keys depend on a choice: their path, what they hold and what they should; None: unknown."""
     for name, options in _items(params.get("datasets")):
         yield f"datasets.{name}", options, schema.DATASETS.get(_module(options, name))
     for model, of_model in _items(params.get("models")):
@@ -132,8 +132,8 @@ def _fits(value: Any, field: FieldInfo) -> bool:
 def of_choices(params: Mapping[str, Any]) -> Iterator[str]:
     """Names that nothing has, and values that do not go together.
 
-    DVC would only miss a file, perhaps after hours. Sections that are not there, which `of_sections` says, are no
-    problem here.
+    DVC would only miss a file, perhaps after hours. Sections that are not there, which `of_sections` says, are not
+    problems here.
     """
     for name in ("dataset", "model"):
         yield from _one_of(name, params.get(name), params.get(f"{name}s"), f"a section of {name}s")
@@ -167,7 +167,8 @@ def _of_regressions(params: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(regress[space], Mapping):
             continue
         if features and space not in features:
-            yield f"regress has {space}, which is no feature space of model {params['model']}{_meant(space, features)}"
+            model = params["model"]
+            yield f"regress has {space}, which is not a feature space of model {model}{_meant(space, features)}"
         options, folder = of_space(regress, space), "regression/methods"
         yield from _one_of(f"regress.{space}.method", options.get("method"), modules(folder), _in(folder))
         n = options.get("library")

@@ -11,7 +11,7 @@ from spikevaediff.files.atomic import replacing
 
 CORE = "core"  # the part that nothing leaves out
 _WANTED, _NOT_WANTED = "wanted\n", "left out\n"
-TESTED = ("result", "control")  # roles of the runs that ask something of the responses
+TESTED = ("result", "control")  # roles of the runs whose scores are tested
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Runs:
 
     @property
     def hypotheses(self) -> tuple[str, ...]:
-        """Runs that ask something of the responses."""
+        """Runs whose scores are tested."""
         return tuple(name for name, run in self.scored.items() if run["role"] in TESTED)
 
     @property

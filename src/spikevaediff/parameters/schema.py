@@ -27,7 +27,7 @@ def later(window: list[float]) -> list[float]:
 
 
 def different(values: list[Any]) -> list[Any]:
-    """Refuse a list in which a value stands twice."""
+    """Refuse a list in which a value occurs twice."""
     if len(set(values)) < len(values):
         raise ValueError("expected each value once")
     return values
@@ -119,7 +119,7 @@ class CowleyV4(Section):
     images: list[str] = value("kinds of images that may be shown: natural, gaudy, ...; see its manifest.json")
     n_images: Annotated[int, Field(ge=0)] = value("drawn from those of the session; 0: all")
     seed: Seed = value("of that draw")
-    size_px: Count = value("side of the images, 112 as they come", unit="px")
+    size_px: Count = value("side of the images, 112 as published", unit="px")
     window_s: Window = value("in which the publisher counted spikes, from onset", unit="s")
     captions: Literal["none", "automatic"] = value(
         "none: the second stage works without; automatic: BLIP-2 describes the photographs"
@@ -209,7 +209,7 @@ class ClipVision(Section):
     module: Literal["clip_vision"] = value("of src/spikevaediff/features")
     weights: str = value("a path below vendor/, or an asset")
     config: Literal["vit_l14"] = value("its architecture")
-    published_rounding: bool = value("round pixels as the diffusion model was used to")
+    published_rounding: bool = value("round pixels as in the training of the diffusion model")
 
 
 class ClipText(Section):
@@ -239,7 +239,7 @@ class VersatileDiffusion(Section):
 
 
 class Model(Section):
-    """A generator with its feature spaces. How it is used stands with it, since that was chosen for it."""
+    """A generator with its feature spaces. How it is used is set with it, since that was chosen for it."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, OwnModule]
@@ -366,7 +366,7 @@ class Common(Section):
     transform: Literal["none", "square_root"] = value("of single counts")
     alphas: Penalties = value("penalties to choose from")
     alpha_scope: Literal["target", "group", "global"] = value(
-        "who shares a penalty. target: nobody; group: a layer or token; global: all"
+        "which targets share a penalty. target: none; group: a layer or token; global: all"
     )
     folds: Annotated[int, Field(ge=2)] | Literal["image", "none"] = value(
         "how penalties are chosen. image: every training image is left out once; a number of groups; none: one alpha"
@@ -389,7 +389,7 @@ class Space(partly(Common)):  # type: ignore[misc]
 class Quality(Section):
     """Of sessions, before anything is decoded; nothing later depends on it."""
 
-    n_draws: Count = value("dealings of presentations into halves")
+    n_draws: Count = value("random splits of presentations into halves")
     seed: Seed = value("of these")
     n_blocks: Count = value("parts of the session in which drift is shown")
     n_folds: Annotated[int, Field(ge=2)] = value("contiguous parts of the session, for identity decoding")
@@ -432,7 +432,7 @@ class Curves(Section):
 class NoiseCeiling(Section):
     """What the same prediction from halves of the presentations says about its limit."""
 
-    n_draws: Count = value("dealings into halves that are averaged")
+    n_draws: Count = value("random splits into halves, averaged")
     seed: Seed = value("of these")
 
 
@@ -452,7 +452,7 @@ class DecodeVdvae(Section):
 
 
 class DecodeDiffusion(Section):
-    """The second stage; its other options stand with the model."""
+    """The second stage; its other options are set with the model."""
 
     n_samples: Count = value("of every image; the first one is scored")
 
@@ -477,7 +477,7 @@ class Evaluate(Section):
     protocol: Literal["strict", "brain_diffuser_2023", "mindeye"] = value(
         "strict; the others are for comparison with numbers printed there, never in one table"
     )
-    size_px: Count = value("side at which pixels are compared, where the protocol does not say it", unit="px")
+    size_px: Count = value("side at which pixels are compared, where the protocol does not fix it", unit="px")
     metrics: Names = value(
         "as modules of src/spikevaediff/evaluation/metrics declare them; without its network here, one is absent"
     )
@@ -514,14 +514,14 @@ class Report(Section):
 
 
 class Compute(Section):
-    """How, not what: no stage depends on it, and results agree to rounding."""
+    """How results are computed, not which: no stage depends on it, and they agree to rounding."""
 
     device: str = value("cpu, cuda, cuda:1, ...; auto: a GPU where torch finds one")
     batch_size: Count | Literal["auto"] = value("images at once; auto: as many as pay and fit into memory")
 
 
 class Regress(Section):
-    """Regression from responses to features, one section a feature space."""
+    """Regression from responses to features, one section per feature space."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Space]

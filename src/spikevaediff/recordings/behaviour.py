@@ -39,7 +39,7 @@ def read_running_speed(path: Source) -> RunningSpeed:
     ------
     FileNotFoundError, ValueError
         There is no such file; it is damaged or has no running speed (every session of the data set has); the columns
-        differ in length; time is not finite or falls; the unit is no speed.
+        differ in length; time is not finite or falls; the unit is not a speed.
     """
     with opened(path) as file:
         start = times(file, _RUNNING)

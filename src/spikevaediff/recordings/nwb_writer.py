@@ -41,7 +41,7 @@ class Recording:
     probes : names; number 810000001 and on in this order.
     electrodes : columns, each (n_electrodes,); at least "id", "location" and "group_name" (a probe).
     units : columns, each (n_units,); at least "id" and "peak_channel_id" (the id of an electrode).
-    spikes_s : one float64 (n_spikes,) a unit, sorted, seconds.
+    spikes_s : one float64 (n_spikes,) per unit, sorted, seconds.
     running_s, running_cm_per_s : float64, (n_samples,).
     """
 
@@ -61,7 +61,7 @@ class Recording:
 
 
 class _Ragged(NamedTuple):
-    """A column with several values a row: all of them, and where each row ends."""
+    """A column with several values per row: all of them, and where each row ends."""
 
     flat: np.ndarray
     ends: np.ndarray

@@ -14,7 +14,7 @@ ROUNDING = 64 * np.finfo(np.float64).eps  # of the largest response of a column:
 
 
 def response_matrix(responses: Responses, *, transform: str) -> np.ndarray:
-    """One row a presentation, all units of the first window, then of the next.
+    """One row per presentation, all units of the first window, then of the next.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def scale_of(x_train: np.ndarray) -> Scale:
         raise ValueError(f"responses are not finite in {np.sum(~np.isfinite(x_train))} of {x_train.size} places")
     x_train = np.asarray(x_train, np.float64)
     largest = np.abs(x_train).max(0)
-    # Means over unequally many presentations of one and the same response differ by rounding, and so does the mean of a
+    # Means over different numbers of presentations of the same response differ by rounding, and so does the mean of a
     # column from its entries: a deviation of 1e-17 would be blown up to noise of full size.
     constant = np.ptp(x_train, axis=0) <= ROUNDING * largest
     # A power of two changes no digit, and keeps the squares of the largest and smallest numbers numbers.

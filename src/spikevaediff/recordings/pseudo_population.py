@@ -56,7 +56,7 @@ def concatenate(responses: Sequence[Responses]) -> Responses:
         raise ValueError(f"sessions do not share all images: {names}. Leave these sessions out")
     n_paired = dict(zip(shown.tolist(), n_shown.min(0).tolist(), strict=True))
 
-    def row_by_showing(r: Responses) -> dict[tuple[int, int], int]:
+    def row_of_presentation(r: Responses) -> dict[tuple[int, int], int]:
         seen: dict[int, int] = {}
         rows = {}
         for row, image in enumerate(r.image_id.tolist()):
@@ -66,8 +66,8 @@ def concatenate(responses: Sequence[Responses]) -> Responses:
                 rows[image, k] = row
         return rows
 
-    showings = list(row_by_showing(first))
-    rows = [np.array([found[s] for s in showings], np.int64) for found in map(row_by_showing, responses)]
+    presentations = list(row_of_presentation(first))
+    rows = [np.array([found[s] for s in presentations], np.int64) for found in map(row_of_presentation, responses)]
     tables = [r.units for r in responses]
     return Responses.make(
         counts=np.concatenate([r.counts[chosen] for r, chosen in zip(responses, rows, strict=True)], axis=1),

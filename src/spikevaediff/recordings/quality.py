@@ -64,7 +64,7 @@ def split_half(x: np.ndarray, image_id: np.ndarray, *, n_draws: int, seed: int) 
     image_id : int64, (n_presentations,)
         Blanks are left out, and so are images that were shown once.
     n_draws, seed : int
-        Dealings into halves; their correlations are averaged before the correction.
+        Random splits into halves; their correlations are averaged before the correction.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def course(x: np.ndarray, n_blocks: int) -> np.ndarray:
     -------
     float64, (n_blocks, n_units)
         From 0 to n_blocks. NaN for a unit without responses, and for one with a response below 0: its mean (near 0 in
-        z-scored activity) is no size that changes could be relative to.
+        z-scored activity) is not a size that changes could be relative to.
     """
     x = np.asarray(x, np.float64)
     mean = np.where(x.min(0) < 0, 0.0, x.mean(0))

@@ -1,9 +1,9 @@
 """Split halves: how much of a mean response, or of anything computed from it, would come out again.
 
-The presentations of every image are dealt into two halves of equal size. What the halves have in common is what the
-images cause; Spearman and Brown's formula says what a comparison of two wholes, each as long as both halves, would
-give. Every image is dealt by its own generator, seeded by (seed, draw, image_id), so that leaving out an image changes
-no other image's halves.
+The presentations of every image are split at random into two halves of equal size. What the halves have in common is
+what the images cause; Spearman and Brown's formula says what a comparison of two wholes, each as long as both halves,
+would give. Every image is split by its own generator, seeded by (seed, draw, image_id), so that leaving out an image
+changes no other image's halves.
 """
 
 import numpy as np
@@ -13,13 +13,13 @@ from spikevaediff.records import BLANK, group_edges
 
 
 def halves(image_id: np.ndarray, *, seed: int, draw: int) -> np.ndarray:
-    """Deal the presentations of every image into two halves of equal size.
+    """Split the presentations of every image at random into two halves of equal size.
 
     Parameters
     ----------
     image_id : int64, (n_presentations,)
     seed, draw : int
-        Another draw is another dealing.
+        Another draw is another split.
 
     Returns
     -------

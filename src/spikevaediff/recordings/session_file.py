@@ -105,7 +105,7 @@ def column(file: h5py.File, table: str, name: str) -> h5py.Dataset:
     Raises
     ------
     ValueError
-        It is not there, is no column, or is packed by a filter that is not installed.
+        It is not there, is not a column, or is packed by a filter that is not installed.
     """
     for needed in (table, f"{table}/{name}"):
         if not has(file, needed):
@@ -119,7 +119,7 @@ def column(file: h5py.File, table: str, name: str) -> h5py.Dataset:
             raise ValueError(f"{file.filename} has no /{needed}. {_LAYOUT}")
     found = file[f"{table}/{name}"]
     if not isinstance(found, h5py.Dataset) or found.ndim == 0:
-        raise ValueError(f"{file.filename}: /{table}/{name} is no column. Expected a value for each row of /{table}")
+        raise ValueError(f"{file.filename}: /{table}/{name} is not a column. Expected a value for each row of /{table}")
     _check_filters(found, file.filename)
     return found
 
@@ -163,7 +163,7 @@ def texts(file: h5py.File, table: str, name: str) -> np.ndarray:
         return _one_each(found, found.asstr()[:])
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{file.filename}: /{table}/{name} is no text in UTF-8 ({error}). Write it in UTF-8"
+            f"{file.filename}: /{table}/{name} is not text in UTF-8 ({error}). Write it in UTF-8"
         ) from error
 
 

@@ -51,7 +51,7 @@ def judged(
     limits : Limits
         Of the quality of units.
     n_draws, seed : int
-        Dealings of presentations into halves.
+        Random splits of presentations into halves.
     n_blocks : int
         Parts of the session in which drift is shown.
     n_folds, shrinkage
@@ -85,7 +85,7 @@ def judged(
     shown = found.image_id
     fold = identity.contiguous_folds(len(x), n_folds)
     classes, n_shown = np.unique(shown, return_counts=True)
-    # One presentation an image leaves nothing to train on.
+    # One presentation per image leaves nothing to train on.
     repeated = n_shown[classes != BLANK].min() > 1
 
     of_units: dict[str, np.ndarray] = {

@@ -151,7 +151,7 @@ def _equal(start_s: float, stop_s: float, n: int) -> np.ndarray:
 
 
 def _settings(windows_s: np.ndarray) -> str:
-    """How to make params.yaml say what a table was counted in; nothing (null) where windows are no equal bins."""
+    """How to make params.yaml say what a table was counted in; nothing (null) where windows are not equal bins."""
     start, stop, n = float(windows_s[0, 0]), float(windows_s[-1, 1]), len(windows_s)
     said = ("null", "null", "null")
     if np.allclose(windows_s, _equal(start, stop, n), rtol=0, atol=1e-6):

@@ -19,7 +19,7 @@ from spikevaediff.records import LONGEST_WINDOW_S, Responses
 def _checked_windows(windows_s: np.ndarray) -> np.ndarray:
     windows = np.asarray(windows_s, np.float64)
     if windows.ndim != 2 or windows.shape[1] != 2 or len(windows) == 0:
-        raise ValueError(f"windows_s has shape {windows.shape}, expected one row [start, stop] a window")
+        raise ValueError(f"windows_s has shape {windows.shape}, expected one row [start, stop] per window")
     wrong = windows[~(windows[:, 0] < windows[:, 1]) | ~np.isfinite(windows).all(1)]
     if len(wrong):
         raise ValueError(f"windows_s: {wrong[0].tolist()} must start before it stops (seconds after onset)")

@@ -40,7 +40,7 @@ def spikes(file: h5py.File, unit_id: int, start: int, stop: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        They are no numbers, not in seconds, not finite, not sorted, filled up with -1, written twice, or too large for
+        They are not numbers, not in seconds, not finite, not sorted, filled up with -1, written twice, or too large for
         their type to hold to the millisecond.
     """
     column = file[f"units/{_TIMES}"]
@@ -100,7 +100,7 @@ def check_observed(file: h5py.File, unit_id: np.ndarray, usable: np.ndarray, sho
     starts, ends = session_file.ends(file, "units", _OBSERVED)
     intervals = file[f"units/{_OBSERVED}"]
     if intervals.ndim != 2 or intervals.shape[1] != 2 or intervals.dtype.kind not in "uif" or len(ends) != len(unit_id):
-        raise ValueError(f"{file.filename}: /units/{_OBSERVED} is no column of [start, stop] for each unit")
+        raise ValueError(f"{file.filename}: /units/{_OBSERVED} is not a column of [start, stop] for each unit")
     for unit in np.flatnonzero(usable):
         of_unit = intervals[starts[unit] : ends[unit]]
         seen = (shown.start_s[:, None] >= of_unit[None, :, 0]) & (shown.stop_s[:, None] <= of_unit[None, :, 1])

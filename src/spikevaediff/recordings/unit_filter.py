@@ -56,7 +56,7 @@ def impossible(units: UnitTable) -> str | None:
         values = getattr(units, name)
         wrong = np.flatnonzero((values < 0) | (values > largest))
         if len(wrong):
-            limit = f"to {largest:g}, a share and no percentage" if np.isfinite(largest) else "or more"
+            limit = f"to {largest:g}, a share, not a percentage" if np.isfinite(largest) else "or more"
             return (
                 f"{name} is {values[wrong[0]]:g} for unit {units.unit_id[wrong[0]]} ({len(wrong)} such units), "
                 f"expected 0 {limit}, or NaN where it is not known"
@@ -88,7 +88,7 @@ def left_after(units: UnitTable, criteria: Mapping[str, np.ndarray]) -> dict[str
     Returns
     -------
     dict
-        area -> {"recorded": n, criterion: n left, ...}; units outside the brain stand under "".
+        area -> {"recorded": n, criterion: n left, ...}; units outside the brain are counted under "".
     """
     table = {}
     for area in np.unique(units.area):

@@ -86,7 +86,7 @@ def bytes_of(block_mb: float) -> float:
 
 
 def width_of(y: np.ndarray, n_rows: int, block_mb: float, n_devices: int) -> int:
-    """Columns a block, so that two blocks in flight with n_rows rows of input and output stay below block_mb."""
+    """Columns per block, so that two blocks in flight with n_rows rows of input and output stay below block_mb."""
     step = TILE * n_devices
     width = max(1, int(bytes_of(block_mb) / (2 * working_dtype(y).itemsize * (n_rows + 16))) // step) * step
     return min(width, -(-y.shape[1] // n_devices) * n_devices)

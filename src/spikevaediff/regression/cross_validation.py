@@ -74,7 +74,7 @@ def predict(
     renormalise : str
         See regression.renormalise.
     library : float32, (n_folds + 1, n_library, n_columns), optional
-        Responses of the encoding models of each fold, and of all images, to images that nobody was shown. They are
+        Responses of the encoding models of each fold, and of all images, to images that were never shown. They are
         trained on, standardised as the real ones are, and never left out: real images alone choose penalties.
     also : sequence of float64, (n_images, n_columns)
         Other responses of the same images, halves of the presentations for one, from which the same fits predict.

@@ -131,7 +131,7 @@ class Fit:
     def convergence(self) -> np.ndarray:
         """The gradient search, float64 (n_searches, max_steps + 1, 2): 1 - R2 left out and largest derivative, by step.
 
-        One search a group where groups have weights of their own; NaN after the last step; no search: (0, 0, 2).
+        One search per group where groups have weights of their own; NaN after the last step; no search: (0, 0, 2).
         """
         return self.parameters.get("convergence", np.zeros((0, 0, 2)))
 

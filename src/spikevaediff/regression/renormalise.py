@@ -14,14 +14,14 @@ The targets of a group (a layer of a VDVAE, a token) share one factor,
 where i runs over training images, those of a library apart, m is their mean and d_i the left-out prediction of image i
 minus the mean of the other images. A group of which nothing is predicted, sum_{i, t in g} (y_it - m_t) d_it <= 0, is
 left at its mean (factor 0): its predictions are noise, and full spread would make them look like knowledge. No factor
-is above LARGEST, which only predictions ask for that hardly leave the mean. `report_line` says where either was so. One
-factor for each group keeps what the regression says of its targets relative to each other; a factor for each target
-raises those of which nothing is known to full spread, as noise.
+is above LARGEST, which only predictions ask for that hardly leave the mean. `unusual_factors` says where either was
+so. One factor for each group keeps what the regression says of its targets relative to each other; a factor for each
+target raises those of which nothing is known to full spread, as noise.
 
 Why `train` is the default: left-out predictions of *training* images, decoded by the mini VDVAE, prefer it in every
 fold that was tried (folds 0, 3 and 7 of ten: AlexNet-2 0.73 to 0.75 instead of 0.57, AlexNet-5 0.60 instead of 0.52,
 PixCorr 0.34 to 0.35 instead of 0.32 to 0.34, LPIPS 0.88 instead of 0.90), SSIM excepted (0.26 instead of 0.30), which
-flat images please. A factor a target is worse than one a group by every measure (AlexNet-2 0.68, PixCorr 0.30).
+flat images please. One factor per target is worse than one per group by every measure (AlexNet-2 0.68, PixCorr 0.30).
 """
 
 import itertools
@@ -61,7 +61,7 @@ def renormalise(predicted: np.ndarray, fit: Fit, *, how: str) -> tuple[np.ndarra
     Raises
     ------
     ValueError
-        An unknown `how`; a fit whose rows are not one an image; one test image, which has no spread.
+        An unknown `how`; a fit whose rows are not one per image; one test image, which has no spread.
     """
     if how not in HOW:
         raise ValueError(f"renormalise is {how!r}, expected one of {', '.join(HOW)}")
@@ -107,7 +107,7 @@ def group_factors(fit: Fit) -> np.ndarray:
     return np.where((agreement > 0) | (wanted == 0), np.minimum(factor, LARGEST), 0.0)
 
 
-def report_line(factor: np.ndarray, group_name: np.ndarray) -> str:
+def unusual_factors(factor: np.ndarray, group_name: np.ndarray) -> str:
     """Groups that a fold left at their mean, or at the largest factor there is; empty where there are none.
 
     factor : float64, (n_folds, n_groups), of `renormalise`; group_name : str, (n_groups,).
@@ -142,7 +142,7 @@ def left_out_deviations(fit: Fit, *, block_mb: float = 256.0) -> np.ndarray:
     Raises
     ------
     ValueError
-        The fit has several rows an image, unequal weights or no left-out scores.
+        The fit has several rows per image, unequal weights or no left-out scores.
     """
     n, scored = len(fit.images), fit.n_scored
     # With one row per image, each of weight one, a column of `coupling` holds the coordinates of that image, and the

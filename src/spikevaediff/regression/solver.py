@@ -21,7 +21,7 @@ summed weight W_g times the mean response of the image. And X'X = sum_g W_g xbar
 The fit to all presentations is therefore the fit to m weighted image means whose penalty alpha I is raised by that
 scatter, exactly; copies of targets are never made.
 
-The penalty and repeats. alpha is weighed against the sum over rows as given. With k presentations an image instead of
+The penalty and repeats. alpha is weighed against the sum over rows as given. With k presentations per image instead of
 their mean the between-image part of X'X grows by k, so an alpha of the mean fit corresponds to about k alpha (exactly,
 without scatter).
 

@@ -220,7 +220,7 @@ def score(
     root : float64, (n_scored,)
         Square root of the summed weights of the rows of each image that is left out: the first n_scored of `images`.
     scope : "target", "group" or "global"
-        Who shares a candidate: then the losses of its targets are added, so a target counts by its variance.
+        Which targets share a candidate: then the losses of its targets are added, so a target counts by its variance.
     group_size : int64, (n_groups,), consecutive targets.
     block_mb : float
         Bound on the memory of the blocks in flight; changes no result.
@@ -307,7 +307,7 @@ def _pick(operators: jax.Array, z: jax.Array, candidate: jax.Array) -> jax.Array
 
 
 def _pick_sorted(transposed: jax.Array, z: jax.Array, candidate: jax.Array) -> jax.Array:
-    """The same by one product a run of targets that share a candidate: targets are sorted and runs padded to RUN."""
+    """The same by one product per run of targets that share a candidate: targets are sorted and runs padded to RUN."""
     n_candidates, n_images, n_rows = transposed.shape
     n = len(candidate)
     n_runs = n // RUN + n_candidates + 1

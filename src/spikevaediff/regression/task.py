@@ -14,7 +14,7 @@ from spikevaediff.recordings import preprocessing
 from spikevaediff.records import BLANK, Features, ImageSplit, LibraryResponses, Responses, few, rows_of
 from spikevaediff.regression.cross_validation import Prediction
 from spikevaediff.regression.fits import Fit
-from spikevaediff.regression.renormalise import report_line
+from spikevaediff.regression.renormalise import unusual_factors
 
 # Keys of a section regress.<space> that are not for the fit, and what a fit is given besides.
 OWN = ("method", "transform", "renormalise", "library")
@@ -79,7 +79,7 @@ class Task:
         """Values (n_test, n_dims) as features of the test images."""
         return replace(self.features, image_id=self.split.test_ids, values=values)
 
-    def says(self, found: Prediction, fit: Fit) -> str:
+    def report_line(self, found: Prediction, fit: Fit) -> str:
         """A line about a prediction and the fit to all images, for those who run it."""
         # Many at the largest are noise, by right; many at the smallest ask for a wider grid.
         edges = ", ".join(f"{share:.0%} of targets at the {edge} penalty" for edge, share in fit.edge_share.items())
@@ -90,7 +90,7 @@ class Task:
             else f"; {self.space} is the same for every image, which leaves nothing to predict"
         )
         factors = np.stack([chosen["renormalise_factor"] for chosen in found.choices])
-        spread = report_line(factors, self.features.group_name) if self.renormalise == "train" else ""
+        spread = unusual_factors(factors, self.features.group_name) if self.renormalise == "train" else ""
         and_library = f" and {len(self.library[1].image_id)} library images" if self.library else ""
         return (
             f"responses {self.presentations.shape} of {self.population} units{constant}{and_library} predict "

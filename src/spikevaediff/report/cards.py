@@ -2,8 +2,8 @@
 
 docs/cards.md, which Git keeps, is of the run whose metrics it keeps, and is written only where --out says so.
 
-Who finds a number in a figure wants to know which units, presentations and weights are behind it. The cards are made
-from the records themselves, so they cannot say something else than what ran.
+Who finds a number in a figure may ask which units, presentations and weights are behind it. The cards are
+made from the records themselves, so they cannot say anything but what ran.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import safe_open
 
 from spikevaediff.files import assets
-from spikevaediff.files.download import size_text
+from spikevaediff.files.checksums import size_text
 from spikevaediff.files.left_out import there
 from spikevaediff.recordings.unit_filter import LIMITS
 from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli, UnitTable
@@ -116,7 +116,7 @@ def _model_cards(root: Path, params: Mapping[str, Any]) -> str:
     lines = [f"# Model cards: {params['model']}", ""]
     for path in sorted((root / "vendor/data/weights").glob("*.safetensors")):
         with safe_open(path, framework="np") as file:
-            shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118 it is no dict
+            shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118 it is not a dict
         n_values = sum(int(np.prod(shape)) for shape in shapes)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         lines += [

@@ -114,8 +114,8 @@ def evidence(
     features : dict of run to what feature_r2.summary returns
     findings : dict of run to the findings of its checks
     hypotheses : tuple of str
-        The runs that ask something of the responses. Their p-values, of all metrics and of their features, are one
-        family for the correction; those of ceilings and baselines ask nothing and are not corrected.
+        The runs whose scores are tested. Their p-values, of all metrics and of their features, are one
+        family for the correction; those of ceilings and baselines are not corrected.
     compared : tuple of (run, other)
         As `differences`.
 

@@ -309,7 +309,7 @@ def absences(evidence: dict[str, Any], about: facts.Facts, parts: Mapping[str, b
 
 
 def check_table(evidence: dict[str, Any]) -> Table:
-    """What was looked for that would make the scores a lie."""
+    """What the checks looked for, and what they found."""
     rows = [[run, f["check"], f["status"], f["says"]] for run, findings in evidence["checks"].items() for f in findings]
     return table("Checks", ["run", "check", "status", "what it found"], rows)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from spikevaediff.files.atomic import replacing
 
-# Runs and scores of the short table, in words that need no explanation.
+# Runs and scores of the short table, as a reader calls them.
 RUNS = {
     "posterior": "mean of the posterior samples",
     "posterior_sample": "one sample",
     "diffusion": "second stage",
-    "posterior_control": "the same without the brain: control",
+    "posterior_control": "the same from control units or shuffled responses",
     "ceiling": "true latents decoded: ceiling",
 }
 SCORES = {

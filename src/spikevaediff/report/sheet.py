@@ -46,7 +46,7 @@ def cards(
     -------
     size_px : int
     cards : list of list of (name, address)
-        An image each. Where not even the smallest fit, the last pictures of each are left out.
+        One per image. Where not even the smallest fit, the last pictures of each are left out.
     """
     names = list(pictures)
     # A sample tells the size of all; what is drawn in the end is what was measured.

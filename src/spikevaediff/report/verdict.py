@@ -83,7 +83,7 @@ def not_shown(
         told.append("Whether another recording would give the same: there is one session.")
     told.append(
         "That a picture is right because it looks right: a generator with a prior draws plausible images from nothing. "
-        "A reconstruction is evidence only as far as its score stands above the control, above chance and above the "
+        "A reconstruction is evidence only as far as its score is above the control, above chance and above the "
         "mean image."
     )
     if f"{wanted.lead}_control" not in wanted.scored:
@@ -114,15 +114,15 @@ def not_shown(
 def _against_chance(runs: dict[str, dict[str, Worth]], lead: str, n_tests: int) -> str:
     tested = [worth for worth in runs[lead].values() if worth["p_holm"] is not None]
     if not tested:
-        return "Whether the reconstructions stand above chance is not known: every fold tests one image."
+        return "Whether the reconstructions are above chance is not known: every fold tests one image."
     n_above = sum(worth["p_holm"] < LEVEL for worth in tested)
     rule = f"p < {LEVEL:g} after correction for all {n_tests} tests of the run"
     if n_above == len(tested):
-        return f"The reconstructions stand above chance in all {n_above} scores of the posterior mean ({rule})."
+        return f"The reconstructions are above chance in all {n_above} scores of the posterior mean ({rule})."
     if n_above:
         n = f"{n_above} of {len(tested)}"
-        return f"The reconstructions stand above chance in {n} scores of the posterior mean ({rule})."
-    return f"No score of the posterior mean stands above chance ({rule}): nothing of the images was reconstructed."
+        return f"The reconstructions are above chance in {n} scores of the posterior mean ({rule})."
+    return f"No score of the posterior mean is above chance ({rule}): nothing of the images was reconstructed."
 
 
 def _n_tests(evidence: dict[str, Any]) -> int:
@@ -155,8 +155,8 @@ def _against_control(of_control: dict[str, Worth], gain: dict[str, float] | None
     told = []
     if tested and n_above:
         told.append(
-            f"The control ({units}) stands above chance in {n_above} of {len(tested)} scores, which it must not: "
-            "something else than the responses to the images is at work"
+            f"The control ({units}) is above chance in {n_above} of {len(tested)} scores, which it must not: "
+            "something other than the responses to the images is at work"
         )
     elif tested:
         told.append(f"The control ({units}) is at chance in all {len(tested)} scores")

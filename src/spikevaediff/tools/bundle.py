@@ -2,10 +2,10 @@
 
 A bundle is a tar file without compression, since weights do not shrink: manifest.json with the path, size and sha256 of
 each file, then the files. An archive comes from elsewhere, so nothing in it is trusted. Its headers are read first and
-it is refused as a whole for a link, a device, a path that leads out of the cache or to what is no asset, a file that
-the manifest does not list. Then files are unpacked one by one under temporary names, and get their own when size and
-sha256 are right. What is there already is left as it is, so that an unbundling that was broken off goes on when it is
-repeated. The table of assets has the last word: a bundle cannot say that other bytes are right.
+it is refused as a whole for a link, a device, a path that leads out of the cache or to what is not an asset, a file
+that the manifest does not list. Then files are unpacked one by one under temporary names, and get their own when size
+and sha256 are right. What is there already is left as it is, so that an interrupted unbundling continues when it is
+repeated. The table of assets decides: a bundle cannot say that other bytes are right.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from spikevaediff.files import assets
 from spikevaediff.files.atomic import alone, replacing
-from spikevaediff.files.download import sha256_of, size_text
+from spikevaediff.files.checksums import sha256_of, size_text
 from spikevaediff.tools.needs import Need, datasets
 
 MANIFEST, FILES = "manifest.json", "files/"
@@ -91,8 +91,8 @@ def unbundle(source: Path) -> Iterator[tuple[Path, Literal["unpacked", "there al
     FileNotFoundError
         There is no such archive.
     ValueError
-        It is no bundle, is damaged, or holds what must not be unpacked; or a file of the cache has other bytes than the
-        bundle. The message names the member. Of a bundle whose headers are wrong nothing is unpacked.
+        It is not a bundle, is damaged, or holds what must not be unpacked; or a file of the cache has other bytes than
+        the bundle. The message names the member. Of a bundle whose headers are wrong nothing is unpacked.
     OSError
         Too little space, or no right to write.
     """
@@ -119,7 +119,7 @@ def unbundle(source: Path) -> Iterator[tuple[Path, Literal["unpacked", "there al
                         assets.note(name)
                 yield path, "unpacked" if unpack else "there already"
     except (tarfile.TarError, EOFError) as error:
-        raise ValueError(f"{source} is no bundle, or was cut off ({error}). Copy it again") from error
+        raise ValueError(f"{source} is not a bundle, or was cut off ({error}). Copy it again") from error
 
 
 def _checked(archive: tarfile.TarFile, source: Path) -> list[tuple[Entry, tarfile.TarInfo]]:
@@ -127,7 +127,7 @@ def _checked(archive: tarfile.TarFile, source: Path) -> list[tuple[Entry, tarfil
     members = archive.getmembers()
     if not members or members[0].name != MANIFEST or not members[0].isreg():
         raise ValueError(
-            f"{source} is no bundle: it does not begin with {MANIFEST}. Make one: spikevaediff assets bundle"
+            f"{source} is not a bundle: it does not begin with {MANIFEST}. Make one: spikevaediff assets bundle"
         )
     entries, found = _entries(archive, members[0], source), dict[str, tarfile.TarInfo]()
     size = source.stat().st_size
@@ -178,7 +178,7 @@ def _entries(archive: tarfile.TarFile, member: tarfile.TarInfo, source: Path) ->
 def _entry(row: dict[str, Any]) -> Entry:
     entry = Entry(**row)
     if type(entry.bytes) is not int or entry.bytes < 0 or not isinstance(entry.path, str):
-        raise ValueError(f"{row} is no file")
+        raise ValueError(f"{row} is not a file")
     if not isinstance(entry.sha256, str) or not re.fullmatch("[0-9a-f]{64}", entry.sha256):
         raise ValueError(f"{entry.path} has no sha256")
     return entry
@@ -201,7 +201,7 @@ def _refuse_place(entry: Entry, source: Path) -> None:
 
 
 def _asset_at(path: str) -> str | None:
-    """The asset whose file lies there, None where it is no asset's."""
+    """The asset whose file lies there, None where it is not an asset's."""
     cache = assets.cache_dir()
     return next((name for name in assets.ASSETS if assets.location(name) == cache / path), None)
 
@@ -217,7 +217,7 @@ def _there(entry: Entry, cache: Path, source: Path) -> bool:
     if not path.exists():
         return False
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError(f"{path} is no file, and {source} holds one for it")
+        raise ValueError(f"{path} is not a file, and {source} holds one for it")
     if path.stat().st_size == entry.bytes and sha256_of(path) == entry.sha256:
         return True
     raise ValueError(f"{path} has other bytes than {source}. If those of the bundle are right, delete it and try again")

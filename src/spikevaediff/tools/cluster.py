@@ -57,7 +57,7 @@ def run(
     command(root, "git", "fetch", "--quiet", git_remote)
     if not command(root, "git", "branch", "--remotes", "--contains", commit, "--list", f"{git_remote}/*"):
         raise ValueError(f"commit {commit[:7]} is not on {git_remote}. Push it first: git push {git_remote}")
-    # An interrupted sweep goes on: names at a commit mean what its sweeps.yaml says.
+    # An interrupted sweep continues: names at a commit mean what its sweeps.yaml says.
     refs = command(root, "git", "ls-remote", git_remote)
     made = {line.split("/")[-1] for line in refs.splitlines() if f"refs/exps/{folder_of(root)}/" in line}
     local = root / ".dvc/config.local"

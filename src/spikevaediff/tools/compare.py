@@ -26,7 +26,7 @@ from spikevaediff.evaluation.statistics import (
     resampled,
     spread_of_intervals,
 )
-from spikevaediff.tools.sweep import cause
+from spikevaediff.tools.sweep import cause, run
 
 MARK = "<!-- spikevaediff compare -->"  # by which the one comment is found again
 TEMPLATES = Path(spikevaediff.__file__).parent / "report/templates"
@@ -109,7 +109,7 @@ def _changes(root: Path, base: str, head: str) -> tuple[list[dict[str, Any]], st
     verdict = f"**Beyond noise: {better} better, {worse} worse**, of {n} scores compared image by image"
     return (
         changes,
-        f"{verdict} (95 % intervals of paired differences; about {n * 0.05:.1f} of {n} would be so by accident).",
+        f"{verdict} (95 % intervals of paired differences; about {n * 0.05:.1f} of {n} would be by accident).",
     )
 
 
@@ -195,14 +195,7 @@ def _commit(revision: str, root: Path) -> str:
 
 
 def _dvc(root: Path, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *words],
-        cwd=root,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+    done = run(root, sys.executable, "-m", "dvc", *words)
     if done.returncode:
         raise ValueError(f"dvc {' '.join(words)} fails: {cause(done.stderr)}")
     return done.stdout.strip()

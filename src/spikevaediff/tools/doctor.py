@@ -28,8 +28,8 @@ from rich.progress import Progress
 
 from loading.machine import processors, total_memory
 from spikevaediff.files import assets
-from spikevaediff.files.download import size_text
-from spikevaediff.tools.sweep import cause, command
+from spikevaediff.files.checksums import size_text
+from spikevaediff.tools.sweep import cause, command, run
 
 FREE_BYTES = 5 * 10**9  # the embedded run needs about one, a published model or a real session several
 
@@ -223,14 +223,7 @@ def stale_results(root: Path) -> Finding:
         # DVC writes it in place, so a kill at that moment leaves a part of it.
         cure = "rm dvc.lock && dvc repro, which takes finished stages from the run-cache"
         return Finding("results", "broken", "dvc.lock cannot be read: a dvc command was killed while it wrote", cure)
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "status", "--json"],
-        cwd=root,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+    done = run(root, sys.executable, "-m", "dvc", "status", "--json")
     if done.returncode:
         return Finding("results", "broken", f"dvc status fails: {cause(done.stderr)}", "mend what it names")
     changed = json.loads(done.stdout or "{}")
@@ -327,7 +320,7 @@ def of_one_run(lock: str) -> bool:
 
 
 def recorded_stages(root: Path) -> dict[str, Any] | None:
-    """What dvc.lock says of every finished stage; None: it is no YAML."""
+    """What dvc.lock says of every finished stage; None: it is not YAML."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 

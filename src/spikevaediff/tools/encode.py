@@ -12,7 +12,7 @@ from spikevaediff.tools.generate import read_image
 
 
 def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path, root: Path) -> str:
-    """Write the mean response of every unit to every picture as CSV: a row per picture, a column per unit.
+    """Write the mean response of every unit to every picture as CSV: one row per picture, one column per unit.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path,
     Raises
     ------
     FileNotFoundError, ValueError, KeyError
-        A file is not there, is damaged or no picture; or a family of the model does not exist here.
+        A file is not there, is damaged or not pictures; or a family of the model does not exist here.
     """
     model = Encoder.load(encoder)
     squares = [encoders.seen(read_image(Path(path))[..., 0]) for path in pictures]

@@ -64,12 +64,12 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     Returns
     -------
     str
-        What was made, a line each.
+        What was made, one line per picture.
 
     Raises
     ------
     FileNotFoundError, KeyError, ValueError
-        A file that is not there or is no image; contradictory wishes; options out of range (as the decoder says).
+        A file that is not there or is not an image; contradictory wishes; options out of range (as the decoder says).
     """
     params: dict[str, Any] = YAML(typ="safe").load(root / "params.yaml")
     models = params["models"][params["model"]]
@@ -144,14 +144,14 @@ def read_image(path: Path) -> np.ndarray:
     Raises
     ------
     FileNotFoundError, ValueError
-        There is no such file, or it is no image.
+        There is no such file, or it is not an image.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     try:
         return images.rgb(images.read_grey(path)[None])
     except ValueError as error:
-        raise ValueError(f"{path} is no image that can be read: {error}") from error
+        raise ValueError(f"{path} is not an image that can be read: {error}") from error
 
 
 def training_crops(root: Path) -> np.ndarray:

@@ -107,7 +107,7 @@ def dataset(params: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any]]:
     options = dict(params["datasets"][name])
     module = options.pop("module", name)
     if module not in datasets():
-        raise ValueError(f"params.yaml: {module!r} is no module of data sets; there are {', '.join(datasets())}")
+        raise ValueError(f"params.yaml: {module!r} is not a module of data sets; there are {', '.join(datasets())}")
     return name, importlib.import_module(f"spikevaediff.datasets.{module}"), options
 
 

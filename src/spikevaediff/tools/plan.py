@@ -19,7 +19,7 @@ import torch
 from loading.machine import free_memory, processors
 from spikevaediff.decoders.second_stage.given import NO_SPIKES, PRIORS
 from spikevaediff.files import assets
-from spikevaediff.files.download import size_text
+from spikevaediff.files.checksums import size_text
 from spikevaediff.parameters.of_space import of_space, spaces
 from spikevaediff.parameters.runs import CORE, wanted
 from spikevaediff.tools import probe

@@ -51,7 +51,7 @@ def matrix_s() -> float:
 
 
 def vdvae_s(config: str, n_layers: int, device: str) -> dict[str, float]:
-    """Seconds an image takes to encode, to decode, and in a step of the search for its latents and back."""
+    """Seconds that an image takes to encode, to decode, and in a step of the search for its latents and back."""
     model = _random(lambda: VDVAE(CONFIGS[config])).to(device)
     assert isinstance(model, VDVAE)
     n = images_at_once("auto", model.config, device)
@@ -118,7 +118,7 @@ def autoencoder_s(config: str, device: str) -> float:
 
 
 def clip_s(config: str, device: str) -> dict[str, float]:
-    """Seconds an image takes in the vision tower of CLIP, and a sentence in its text tower."""
+    """Seconds that an image takes in the vision tower of CLIP, and a sentence in its text tower."""
     from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
     from spikevaediff.networks import clip

@@ -27,7 +27,7 @@ def load(path: Path) -> dict[str, dict[str, list[Any]]]:
     Raises
     ------
     FileNotFoundError, ValueError, YAMLError
-        The file is absent, of another form, or no YAML.
+        The file is absent, of another form, or not YAML.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. Run this at the top of a checkout of SpikeVAEDiff")
@@ -172,17 +172,10 @@ def cause(said: str) -> str:
     return (errors or lines or ["no message"])[-1]
 
 
-def command(folder: Path, *words: str, check: bool = True) -> str:
-    """What a command prints to standard output.
-
-    Raises
-    ------
-    ValueError
-        It fails and `check` is set; the message ends with what it said.
-    """
-    # The stages say `python`, which must be the one that runs this.
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder and keep what it prints; `python` is the one that runs this, as stages need it."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    done = subprocess.run(
+    return subprocess.run(
         words,
         cwd=folder,
         env=os.environ | {"PATH": path},
@@ -191,6 +184,17 @@ def command(folder: Path, *words: str, check: bool = True) -> str:
         errors="replace",
         check=False,
     )
+
+
+def command(folder: Path, *words: str, check: bool = True) -> str:
+    """What a command prints to standard output.
+
+    Raises
+    ------
+    ValueError
+        It fails and `check` is set; the message ends with what it said.
+    """
+    done = run(folder, *words)
     if check and done.returncode:
         said = (done.stdout + done.stderr).strip()
         shown = " ".join(word for word in words if word not in (sys.executable, "-m"))

@@ -45,7 +45,7 @@ def _nifti(path: Path, voxels: Voxels, n_trials: int) -> np.ndarray:
         if str(path) in str(error) and isinstance(error, ValueError):
             raise
         raise ValueError(
-            f"{path} is no NIfTI volume or damaged ({error}). Delete it, and it is fetched again"
+            f"{path} is not a NIfTI volume or damaged ({error}). Delete it, and it is fetched again"
         ) from error
     return np.asarray(whole)[np.unravel_index(voxels.index, voxels.grid)].T
 

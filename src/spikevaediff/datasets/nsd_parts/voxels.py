@@ -90,7 +90,7 @@ def _volume(path: Path, grid: Sequence[int]) -> np.ndarray:
         volume = np.asarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
     except UNREADABLE as error:
         raise ValueError(
-            f"{path} is no NIfTI volume or damaged ({error}). Delete it, and it is fetched again"
+            f"{path} is not a NIfTI volume or damaged ({error}). Delete it, and it is fetched again"
         ) from error
     if volume.shape != tuple(grid):
         raise ValueError(f"{path} is {volume.shape}, expected the grid {tuple(grid)} of this subject")

@@ -1,7 +1,7 @@
 """Tables that people write as CSV, by hand or from a spreadsheet, pandas or R: the header, and rows with line numbers.
 
 What these programs add without being asked (an index without a name, commas at the end, lines of commas alone, a byte
-order mark) is taken away. What would have to be guessed is refused.
+order mark) is removed. What would have to be guessed is refused.
 """
 
 import csv
@@ -39,7 +39,7 @@ def read(path: Path, name: str) -> Sheet:
     Raises
     ------
     ValueError
-        It is no CSV in UTF-8, or its values are separated by something else than commas.
+        It is not CSV in UTF-8, or its values are separated by something other than commas.
     PermissionError
         It may not be read.
     """
@@ -48,7 +48,7 @@ def read(path: Path, name: str) -> Sheet:
             reader = csv.reader(file, strict=True)
             lines = [(reader.line_num, list(map(str.strip, values))) for values in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{name} is no CSV in UTF-8 ({error}). Save it as CSV UTF-8") from error
+        raise ValueError(f"{name} is not CSV in UTF-8 ({error}). Save it as CSV UTF-8") from error
     except PermissionError as error:
         raise PermissionError(f"{name} may not be read by this user. Give the right to: chmod u+r {path}") from error
     lines = [(number, values) for number, values in lines if any(values)]
@@ -76,7 +76,7 @@ def _fitted(values: list[str], n: int) -> list[str]:
 
 
 def number(text: str) -> float | None:
-    """The number that a text is, None where it is none: 5_0, which Python reads as 50, is a slip of the pen."""
+    """The number that a text is, None where it is none: 5_0, which Python reads as 50, is a typing error."""
     return float(text) if _NUMBER.fullmatch(text) else None
 
 

@@ -27,7 +27,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 METRICS = ("snr", "isi_violations", "amplitude_cutoff", "presence_ratio", "firing_rate")
 FORMAT = """\
 images.csv            image_id,file,caption       0,beach.png,A beach under a cloudy sky.
-images/beach.png      one picture a line of images.csv
+images/beach.png      one picture per line of images.csv
 units.csv             session_id,unit_id,area     1,17,VISp
 sessions/1.npz        np.savez("1.npz", responses=counts,   # (presentation, unit) or (presentation, unit, window)
                                image_id=shown,              # (presentation,), -1 for a blank screen
@@ -76,7 +76,7 @@ def examine(folder: Path, *, rehearse: bool = True) -> Examination:
     """
     folder, found = Path(folder), Examination()
     if not folder.is_dir():
-        found.problems.append(f"{folder} is no folder")
+        found.problems.append(f"{folder} is not a folder")
         return found
     _try(found, "images.csv", _images, folder, found)
     _try(found, "sessions/", _sessions, folder, found)
@@ -185,7 +185,7 @@ def summary(folder: Path, found: Examination) -> str:
 def _csv(
     path: Path, needed: tuple[str, ...], optional: tuple[str, ...], found: Examination
 ) -> list[dict[str, str]] | None:
-    """Rows with their line number under "line"; None, and a problem, where the file is no such table."""
+    """Rows with their line number under "line"; None, and a problem, where the file is not such a table."""
     example = ",".join(needed)
     if not path.is_file():
         found.problems.append(f"{path.name} is missing. Write a table that begins with: {example}")
@@ -271,7 +271,7 @@ def _images(folder: Path, found: Examination) -> None:
     if bad:
         found.problems.append(f"images.csv: expected a whole number from 0 on and a file name in {few(bad)}")
     if repeated := [image_id for image_id, n in named.items() if n > 1]:
-        found.problems.append(f"images.csv: image_id {few(repeated)} stands there more than once; give each its own")
+        found.problems.append(f"images.csv: image_id {few(repeated)} occurs more than once; give each its own")
     if outside:
         found.problems.append(f"images.csv: file {few(outside)} is outside images/; copy it there")
     if absent:
@@ -361,7 +361,7 @@ def _units(folder: Path, found: Examination) -> None:
             f"see {few(bad)}"
         )
     if twice:
-        found.problems.append(f"units.csv: (session_id, unit_id) {few(twice)} stands there more than once")
+        found.problems.append(f"units.csv: (session_id, unit_id) {few(twice)} occurs more than once")
     for session_id, table in found.tables.items():
         listed = {unit for session, unit in found.units if session == session_id}
         if lacking := [unit for unit in table.unit_id.tolist() if unit not in listed]:

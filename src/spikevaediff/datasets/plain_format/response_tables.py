@@ -52,7 +52,7 @@ def few(values: Iterable[object]) -> str:
 
 
 def read(path: Path, found: Findings) -> Table | None:
-    """The table in a file .npz or .csv; None where it is no table. Problems and notes are added to `found`."""
+    """The table in a file .npz or .csv; None where it is not a table. Problems and notes are added to `found`."""
     return _npz(path, found) if path.suffix == ".npz" else _csv(path, found)
 
 
@@ -67,7 +67,7 @@ def _npz(path: Path, found: Findings) -> Table | None:
         return None
     # As in records.read_npz; AttributeError: a single array, as np.save writes it.
     except (*DAMAGED, AttributeError) as error:
-        found.problems.append(f"{name} is no npz of plain arrays, or damaged ({error}). Write it by np.savez")
+        found.problems.append(f"{name} is not an npz of plain arrays, or damaged ({error}). Write it by np.savez")
         return None
     needed = ("responses", "image_id", "unit_id")
     if missing := [key for key in needed if key not in arrays]:
@@ -101,7 +101,7 @@ def _npz(path: Path, found: Findings) -> Table | None:
                 f"up to {LONGEST_WINDOW_S:g} s from it"
             )
     elif responses.ndim == 3 and responses.shape[2] > 1:
-        found.problems.append(f"{name}: responses has {responses.shape[2]} windows; add window_s, a row each")
+        found.problems.append(f"{name}: responses has {responses.shape[2]} windows; add window_s, one row per window")
     for key in ("image_id", "unit_id"):
         ids = arrays[key]
         if ids.ndim != 1 or ids.dtype.kind not in "uif" or not _whole(ids).all():
@@ -179,14 +179,14 @@ def _checked(
     image_id, unit_id = image_id.astype(np.int64), unit_id.astype(np.int64)
     values, n = np.unique(unit_id, return_counts=True)
     if np.any(n > 1):
-        found.problems.append(f"{name}: unit_id {few(values[n > 1].tolist())} stands there more than once")
+        found.problems.append(f"{name}: unit_id {few(values[n > 1].tolist())} occurs more than once")
     finite = np.isfinite(responses)
     if not finite.all():
         of_units, of_rows = ~finite.all((0, 2)), ~finite.all((1, 2))
         found.problems.append(
             f"{name}: responses are not finite in {int((~finite).sum())} places, in {int(of_rows.sum())} of "
             f"{len(responses)} presentations and of unit {few(unit_id[of_units].tolist())}. Leave out presentations "
-            f"that are missing: images may be shown unequally often"
+            f"that are missing: images may have different numbers of presentations"
         )
         return Table(responses, image_id, unit_id, window_s)
     if (wrapped := precision.wrapped(responses)).any():
@@ -228,7 +228,7 @@ def _checked(
 
 
 def _check_sense(name: str, responses: np.ndarray, image_id: np.ndarray, unit_id: np.ndarray, found: Findings) -> None:
-    """Refuse columns that are no units, and presentations that are none: each would decode too well."""
+    """Refuse columns that are not units, and presentations that are none: each would decode too well."""
     values = responses.astype(np.float64)
     if len(np.unique(image_id)) > 2:
         ids = unit_id[(values == image_id[:, None, None]).all((0, 2))]

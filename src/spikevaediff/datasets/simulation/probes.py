@@ -50,7 +50,7 @@ def electrodes() -> dict[str, np.ndarray]:
     }
 
 
-def roster(rng: np.random.Generator, n_units: dict[str, int]) -> dict[str, np.ndarray]:
+def recorded_units(rng: np.random.Generator, n_units: dict[str, int]) -> dict[str, np.ndarray]:
     """The units in the order of the file: by probe, from the tip up.
 
     Parameters

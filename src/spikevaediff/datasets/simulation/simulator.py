@@ -23,7 +23,7 @@ from importlib import import_module
 import numpy as np
 from rich.progress import track
 
-from spikevaediff.datasets.simulation.probes import OUTSIDE, PROBES, electrodes, quality, roster
+from spikevaediff.datasets.simulation.probes import OUTSIDE, PROBES, electrodes, quality, recorded_units
 from spikevaediff.recordings.nwb_writer import Recording
 from spikevaediff.records import BLANK, rows_of
 
@@ -172,7 +172,7 @@ def simulate(
     n_slots, is_image = len(shown), shown != BLANK
     column = rows_of(shown[is_image], image_id, "the set of images")
 
-    units = roster(rng, {name: area.n_units for name, area in AREAS.items()})
+    units = recorded_units(rng, {name: area.n_units for name, area in AREAS.items()})
     areas = [_ABOVE_THE_BRAIN if name == OUTSIDE else AREAS[name] for name in units["area"]]
     group = np.char.add(units["area"], units["flaw"])  # the good ones alone make the distribution
     n_units = len(areas)

@@ -1,4 +1,4 @@
-"""What the generator is given for each run: predicted images and contexts, or nothing that a spike has said."""
+"""What the generator is given for each run: predicted images and contexts, or nothing that depends on spikes."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from spikevaediff.records import Features, ImageSplit, Reconstructions
 from spikevaediff.regression.folds import training_mean
 
 # Runs that know nothing of an image: empty contexts, and what the regression says of mean spikes, the mean of the
-# training images' contexts. What these show, no brain has said.
+# training images' contexts. What these show does not come from responses.
 NO_SPIKES, MEAN_SPIKES = PRIORS = ("prior_no_spikes", "prior_mean_spikes")
 
 # Options of versatile_diffusion.samples that do not come from params.yaml.

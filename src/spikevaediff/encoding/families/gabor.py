@@ -20,7 +20,7 @@ from spikevaediff.encoding.families import IMAGE_PX
 from spikevaediff.encoding.windows import NEGLIGIBLE
 
 ASSETS: tuple[str, ...] = ()
-# (sigma, places a side): image widths. Places are about one sigma apart.
+# (sigma, places per side): image widths. Places are about one sigma apart.
 LAYERS = ((0.04, 16), (0.06, 16), (0.09, 12), (0.135, 10), (0.2, 8))
 WINDOWS = (((0.03, 13), (0.06, 8)), ((0.04, 10), (0.09, 6)), ((0.05, 8), (0.12, 5)), ((0.06, 7),), ((0.08, 5),))
 N_ORIENTATIONS = 8

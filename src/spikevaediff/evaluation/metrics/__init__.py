@@ -2,8 +2,8 @@
 
 A metric module has one function, `pairwise(shown, reconstructed, protocol)`, and four constants. `pairwise` returns a
 float64 matrix with a row for every shown image and a column for every reconstruction: entry (i, j) is the score that
-reconstruction j would get had image i been shown. It is given what the metric looks at, an image a row: pixels as the
-protocol compares them (protocols.pixels_of), the output of a network, or a list of several outputs.
+reconstruction j would get had image i been shown. It is given what the metric looks at, one image per row: pixels as
+the protocol compares them (protocols.pixels_of), the output of a network, or a list of several outputs.
 
 Everything that is reported follows from that one matrix and the pairing of rows with columns. The score of an image
 is its entry on the diagonal. The mean of the entries off the diagonal is what the same reconstructions score when

@@ -31,7 +31,7 @@ def pairwise(shown: np.ndarray, reconstructed: np.ndarray, protocol: "Protocol")
     Parameters
     ----------
     shown, reconstructed : float, (n, n_dims) and (m, n_dims)
-        Pooled features, an image a row.
+        Pooled features, one image per row.
     protocol : Protocol
         Has decided what the network saw; not read.
 

@@ -1,9 +1,9 @@
 """Learned perceptual image patch similarity (LPIPS), with AlexNet and the linear heads of version 0.1.
 
 The distance is a weighted sum of squared differences, so the matrix over all pairs follows from inner products: the
-network sees every image once, not once a pair. The input scaling of LPIPS, 2 p - 1 for p in [0, 1] shifted by (-0.030,
--0.088, -0.188) and divided by (0.458, 0.448, 0.450), is the ImageNet mean and standard deviation written differently;
-hence the activations are those that two-way identification uses too.
+network sees every image once, not once per pair. The input scaling of LPIPS, 2 p - 1 for p in [0, 1] shifted by
+(-0.030, -0.088, -0.188) and divided by (0.458, 0.448, 0.450), is the ImageNet mean and standard deviation written
+differently; hence the activations are those that two-way identification uses too.
 """
 
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ def distance(
     Parameters
     ----------
     shown, reconstructed : sequences of float32, (n, n_channels, height, width) and (m, n_channels, height, width)
-        Activations, a layer an array.
+        Activations, one array per layer.
     heads : sequence of float32, (n_channels,)
         The weights of each layer, not negative.
 

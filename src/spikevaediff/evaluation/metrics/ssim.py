@@ -68,8 +68,8 @@ def of_images(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     u and v being means and (co)variances under an 11 x 11 Gaussian window of sigma 1.5 px, C1 = (0.01 * 255)^2,
     C2 = (0.03 * 255)^2, over the positions where the window lies inside the image. Equals
     skimage.metrics.structural_similarity(x, y, gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
-    data_range=255) of the grey images. Means and variances are filtered once an image and only the product x y once a
-    pair: 14,000 pairs of 128 px take about 5 s of one core, of 256 px 30 s.
+    data_range=255) of the grey images. Means and variances are filtered once per image and only the product x y once
+    per pair: 14,000 pairs of 128 px take about 5 s of one core, of 256 px 30 s.
 
     Parameters
     ----------

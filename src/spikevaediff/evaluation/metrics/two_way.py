@@ -173,7 +173,7 @@ def pairwise(shown: np.ndarray, reconstructed: np.ndarray, protocol: "Protocol")
     Parameters
     ----------
     shown, reconstructed : float, (n, ...) and (m, ...)
-        Activations of one layer, an image a row; further axes are flattened.
+        Activations of one layer, one image per row; further axes are flattened.
     protocol : Protocol
         Says what a tie counts.
 

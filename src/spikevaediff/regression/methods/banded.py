@@ -6,7 +6,7 @@ area carries which features. Bands are brought to equal power first, so that wei
 still have more to offer, which `units_per_band` takes away.
 
 Weights are found by gradient of the exact left-out loss (optimise) from the means over the presentations of
-each image, since that costs a factorisation of n_images a step; the fit with these weights uses all rows, and alphas
+each image, since that costs a factorisation of n_images per step; the fit with these weights uses all rows, and alphas
 are chosen as in ridge.
 """
 
@@ -48,7 +48,7 @@ def equal_units(bands: np.ndarray, units_per_band: int, *, seed: int) -> np.ndar
         raise ValueError(
             f"units_per_band is {units_per_band}, expected 1 to {counts.min()}, the smallest band of: {listed}"
         )
-    # One generator a band: the draw of an area does not depend on which other areas are there.
+    # One generator per band: the draw of an area does not depend on which other areas are there.
     drawn = [
         np.random.default_rng([seed, *name.encode()]).choice(
             np.flatnonzero(bands == name), units_per_band, replace=False

@@ -1,6 +1,6 @@
 """Kernel ridge regression: bandwidth and penalty chosen together by left-out images, or the bandwidth by gradient.
 
-A kernel can follow a curved relation, at the price of one n_rows x n_rows factorisation a bandwidth: fit it to image
+A kernel can follow a curved relation, at the price of one n_rows x n_rows factorisation per bandwidth: fit it to image
 means (a hundred rows take milliseconds; 5,900 presentations take minutes). The small matrices are always float64:
 kernels that are nearly constant leave few digits to float32 (2e-4 of the largest prediction, against 1e-6).
 """
@@ -29,7 +29,7 @@ def _distances(a: jax.Array, b: jax.Array) -> jax.Array:
 
 @jax.jit
 def _city_block(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Sums of absolute differences, a row at a time: all of them at once would be rows x rows x units."""
+    """Sums of absolute differences, one row at a time: all of them at once would be rows x rows x units."""
     return jax.lax.map(lambda row: jnp.sum(jnp.abs(row[None, :] - b), axis=1), a)
 
 
@@ -128,7 +128,7 @@ def fit(
     Parameters
     ----------
     x, y, y_row, group_size, alphas, alpha_scope, folds, seed, sample_weight, n_scored, block_mb, devices
-        As in spikevaediff.regression.methods.ridge.fit. Whoever shares an alpha shares a width.
+        As in spikevaediff.regression.methods.ridge.fit. Targets that share an alpha share a width.
     kernel : "linear", "rbf", "polynomial" or "laplacian"
     degree : int, at least 1
         Of the polynomial; others ignore it.

@@ -81,6 +81,7 @@ def draw(
         axes[2].clear()
         axes[2].text(0.5, 0.5, f"one area, {names[0]},\nhas all the weight", ha="center", transform=axes[2].transAxes)
         axes[2].set_axis_off()
-    axes[2].set_title(f"Weight in banded ridge, {common} units each\n(a point a draw of units; dashed: equal)", size=10)
+    of = "one point per draw of units; dashed: equal"
+    axes[2].set_title(f"Weight in banded ridge, {common} units each\n({of})", size=10)
     figure.suptitle(title, size=12, weight="bold")
     return figure

@@ -1,6 +1,6 @@
 """What the regressions chose and how well they predict left-out training images: tables and pictures.
 
-The arrays are those of `fits.Fit.summary`, one fit a fold, as stages/regress.py stacks them: loo_r2, loo_correlation,
+The arrays are those of `fits.Fit.summary`, one fit per fold, as stages/regress.py stacks them: loo_r2, loo_correlation,
 target_dof and alpha (n_folds, n_targets), group_size (n_folds, n_groups), alphas (n_folds, n_alphas), group_r2
 (n_folds, n_groups, n_candidates), convergence (n_folds, n_searches, n_steps, 2), and band_name, band_weight where there
 are bands.
@@ -21,7 +21,7 @@ Fits = dict[str, np.ndarray]
 
 
 def left_out_rows(run: str, groups: list[str], fits: Fits) -> list[dict[str, Any]]:
-    """One row a group of targets (VDVAE layer, token): left-out R2 and correlation, degrees of freedom, penalty.
+    """One row per group of targets (VDVAE layer, token): left-out R2 and correlation, degrees of freedom, penalty.
 
     r2, correlation, dof, log10_alpha are means over folds and the targets of the group; r2_p10 and r2_p90, and those of
     the correlation, the percentiles between which eight tenths of the targets lie. Constant targets have no score and
@@ -106,7 +106,7 @@ def _carried_on(loss: np.ndarray) -> np.ndarray:
 
 @Picture
 def draw_left_out(spaces: dict[str, dict[str, list[dict[str, Any]]]], title: str) -> Figure:
-    """Left-out R2, correlation and degrees of freedom of every group; a column is a feature space, a colour a run. PNG.
+    """Left-out R2, correlation and degrees of freedom of every group: PNG, one column per space, one colour per run.
 
     spaces : feature space to run to rows of `left_out_rows`.
     """
@@ -180,7 +180,8 @@ def draw_bands(groups: list[str], fits: Fits, title: str) -> Figure:
     figure.suptitle(textwrap.fill(title, 80), size=11, weight="bold")
     if not there:
         axis.set_axis_off()
-        text = "All units have one weight: no bands were learned.\nregress.vdvae.method=banded learns a weight an area."
+        text = "All units have one weight: no bands were learned.\n"
+        text += "regress.vdvae.method=banded learns one weight per area."
         axis.text(0.5, 0.5, text, ha="center", va="center", size=11)
         return figure
     weight, names = fits["band_weight"].mean(0), fits["band_name"][0].tolist()

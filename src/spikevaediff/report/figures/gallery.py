@@ -17,7 +17,7 @@ def by_rank(scores: dict[int, float], n_each: int, *, larger_is_better: bool) ->
     ----------
     scores : dict of image_id to score
     n_each : int
-        Images a group, fewer where there are not 3 * n_each.
+        Images per group, fewer where there are not 3 * n_each.
     larger_is_better : bool
         The sense of the score.
 
@@ -77,7 +77,7 @@ def draw(
     n_rows, n_columns = len(table), len(ids)
     dpi, gap, left, bottom, line = 100, 4, 130, 30, 20
     width = left + n_columns * (cell_px + gap) + 3 * gap * len(groups)
-    # Wrapped to the width: 12 point bold takes up to 11 px a character.
+    # Wrapped to the width: 12 point bold takes up to 11 px per character.
     lines = textwrap.wrap(title, (width - 16) // 11)
     top = 44 + line * len(lines)
     height = top + n_rows * (cell_px + gap) + bottom

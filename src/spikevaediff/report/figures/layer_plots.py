@@ -107,7 +107,7 @@ def draw(
         axis.set(xlabel="number of first layers k", title=label)
         axis.legend(fontsize=8)
     axes[2].bar(range(1, n_layers + 1), study.bits.mean(0), color="grey")
-    axes[2].set(xlabel="k-th layer", title="bits in a layer, mean over images", yscale="log")
+    axes[2].set(xlabel="k-th layer", title="bits per layer, mean over images", yscale="log")
     for run, values in predicted.items():
         axes[3].plot(range(1, len(values) + 1), values, ".-", label=run)
     axes[3].axhline(0, color="grey", lw=1)
@@ -128,7 +128,7 @@ def draw(
 
 
 def _draw_grid(axis: Any, study: LayerStudy, shown: np.ndarray, n_shown: int) -> None:
-    """Two rows an image: from its own latents and from predicted ones; the first column is what was shown."""
+    """Two rows per image: from its own latents and from predicted ones; the first column is what was shown."""
     n_layers, side, gap = len(study.layer_name), shown.shape[1], max(1, shown.shape[1] // 16)
     given = np.unique(np.linspace(0, n_layers, min(n_layers + 1, MOST_COLUMNS)).round().astype(int))
     chosen = np.unique(np.linspace(0, len(shown) - 1, min(n_shown, len(shown))).round().astype(int))

@@ -10,11 +10,11 @@ from spikevaediff.report.figures.picture import Picture, subplots
 
 _GREY = "0.6"
 _NO_REPEATS = "one response of each\nimage, and no repeats"
-_NO_COUNTS = "responses are no counts"
+_NO_COUNTS = "responses are not counts"
 
 
 def quality_rows(judged: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a session and area: units by filter, and medians or means of what spikevaediff.recordings.quality says.
+    """One row per session and area: units by filter, and medians or means of what spikevaediff.recordings.quality says.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def quality_rows(judged: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def filter_rows(judged: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a session, area and criterion: the units left after it and those before it."""
+    """One row per session, area and criterion: the units left after it and those before it."""
     return [
         {"session": name, "area": area or "outside", "criterion": criterion, "n_units": n}
         for name, session in judged["sessions"].items()
@@ -49,7 +49,7 @@ def filter_rows(judged: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def ceiling_rows(ceiling: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a group of features: what was reached, and the noise ceiling; a single empty row where there is none."""
+    """One row per group of features: what was reached, and the noise ceiling; one empty row where there is none."""
     names = ("group", "correlation", "ceiling", "share_of_ceiling")
     groups = ceiling["groups"] or [dict.fromkeys(names, None)]
     return [{name: "" if group[name] is None else group[name] for name in names} for group in groups]
@@ -57,7 +57,7 @@ def ceiling_rows(ceiling: dict[str, Any]) -> list[dict[str, Any]]:
 
 @Picture
 def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str) -> Figure:
-    """Six panels, an area a column in each. PNG.
+    """Six panels, each with one column per area. PNG.
 
     Parameters
     ----------

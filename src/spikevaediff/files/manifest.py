@@ -1,0 +1,39 @@
+"""manifest.json of a data set whose recordings are fetched: which files there are, and what is known of them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def manifest_of(path: Path, keys: Mapping[str, set[str]]) -> dict[str, Any]:
+    """A manifest with all keys that a data set reads.
+
+    Parameters
+    ----------
+    path : Path
+    keys : mapping of str to set of str
+        What each table must hold: "" is the file itself, other names are those of tables in it; `sessions` is a list of
+        tables.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It is not JSON, lacks a key, or lists a session twice; the message names the keys or sessions.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist. Bring the data back with: dvc repro data.dvc")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error})") from error
+    tables = [("", manifest), *((name, manifest.get(name, {})) for name in keys if name not in ("", "sessions"))]
+    for where, table in tables + [("sessions", row) for row in manifest.get("sessions", [])]:
+        if lacking := sorted(keys[where] - set(table)):
+            raise ValueError(f"{path} lacks {', '.join(lacking)}" + (f" in {where}" if where else ""))
+    numbers = [row["session_id"] for row in manifest["sessions"]]
+    if twice := sorted({number for number in numbers if numbers.count(number) > 1}):
+        raise ValueError(f"{path} lists sessions more than once: {twice}")
+    return manifest
