@@ -11,8 +11,8 @@ units, counted elsewhere), out_dir/images.npz (records.Stimuli, the images that 
 sessions use) and out_dir/captions_given.csv (image_id,caption; an image that it leaves out is described by the stage
 `captions`). One that brings a split writes out_dir/split_given.csv as well (image_id,fold: 0 is tested, -1 trained on).
 The options are the section `datasets.<name>` of params.yaml. What comes from elsewhere is checked by its hash before it
-is used, what is known of a session is compared with what was found (recordings.facts), and a run that was broken off
-goes on where it stopped.
+is used, what is known of a session is compared with what was found (recordings.facts), and an interrupted run
+continues where it stopped.
 
 What `spikevaediff plan` and `spikevaediff assets bundle` count and pack is stated beside it, where there is any:
 

@@ -81,7 +81,7 @@ def acquire(
     n_clusters, test_share, seed : int, float, int
         Of clusters, see nsd_parts.clusters.
     size_px : int
-        Side of the images, 425 as they come, by the one resize rule.
+        Side of the images, 425 as published, by the one resize rule.
     captions : str
         coco: five per photograph; none: the second stage works without; automatic: the stage `captions` describes them.
 

@@ -2,7 +2,7 @@
 
 SPIKEVAEDIFF_SOURCE_<NAME> names either: a folder, which is read in place, or another address of the same files. Nobody
 publishes hashes of them: they must come over https, the size that the server states is compared, and the sha256 of the
-first use holds ever after (first_use).
+first use holds from then on (first_use).
 """
 
 import os

@@ -148,7 +148,7 @@ class Nsd(Section):
     n_clusters: Annotated[int, Field(ge=2)] = value("of `clusters`")
     test_share: Share = value("of the images, for `clusters`")
     seed: Seed = value("of `clusters`")
-    size_px: Count = value("side of the images, 425 as they come", unit="px")
+    size_px: Count = value("side of the images, 425 as published", unit="px")
     captions: Literal["coco", "none", "automatic"] = value(
         "coco: five per photograph; none: the second stage works without; automatic: BLIP-2 describes the photographs"
     )

@@ -66,7 +66,9 @@ def _hdf5(path: Path, voxels: Voxels, n_trials: int) -> np.ndarray:
                 found[:, here] = part[:, y[here] - low[0], x[here] - low[1]]
             return found
     except OSError as error:
-        raise ValueError(f"{path} is no HDF5 file or damaged ({error}). Delete it, and it is fetched again") from error
+        raise ValueError(
+            f"{path} is not an HDF5 file or damaged ({error}). Delete it, and it is fetched again"
+        ) from error
 
 
 def _check_shape(path: Path, found: tuple[int, ...], expected: tuple[int, ...], axes: str) -> None:

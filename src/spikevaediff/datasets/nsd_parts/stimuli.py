@@ -62,7 +62,7 @@ def read(
                 found[start : start + _ROWS] = resize(grey, size_px)
     except OSError as error:
         if isinstance(source, Path):
-            raise ValueError(f"{source} is no HDF5 file or damaged ({error})") from error
+            raise ValueError(f"{source} is not an HDF5 file or damaged ({error})") from error
         raise
     return found
 
