@@ -80,7 +80,7 @@ def test_without_captions_the_text_context_is_left_out(
     vision = Features.of_tokens("vision", IDS, drawn)
     vision.save("artifacts/features/vision.npz")
     decode_diffusion.main(
-        "diffusion", "artifacts/decoded/vdvae", "artifacts/features/vision.npz", "artifacts/predicted/text.npz"
+        "diffusion", "none", "artifacts/decoded/vdvae", "artifacts/features/vision.npz", "artifacts/predicted/text.npz"
     )
     assert "no image has a caption, so the text context is left out (mixing 1)" in capsys.readouterr().out
     options = {k: v for k, v in params["models"]["mini"]["diffusion"].items() if k != "module"}

@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny_vdvae
 import torch
 from conftest import close
+from scipy import stats
 from test_encoding import fitted, no_weights, photographs, tuned
 
-from spikevaediff.encoding import encoder, posterior
+from spikevaediff.encoding import encoder, likelihood, posterior
 from spikevaediff.seeds import sample_seed
 from vdvae import mixture, weights
 from vdvae.config import CONFIGS
@@ -36,7 +38,11 @@ def units() -> encoder.Encoder:
 
 def drawn(units: encoder.Encoder, model: VDVAE, image_id: np.ndarray, **changes: object) -> np.ndarray:
     response = units.intercept + np.sin(np.outer(image_id, np.arange(1, 7)))
-    options = {
+    return posterior_of(response, model, image_id, **{"encoder": units} | changes)
+
+
+def posterior_of(response: np.ndarray, model: VDVAE, image_id: np.ndarray, **changes: Any) -> np.ndarray:
+    options: dict[str, Any] = {
         "gain": np.full((6, model.n_numbers(N_LAYERS)), 1e-3, np.float32),
         "n_samples": 2,
         "steps": 3,
@@ -45,7 +51,7 @@ def drawn(units: encoder.Encoder, model: VDVAE, image_id: np.ndarray, **changes:
         "seed": 0,
     }
     options |= {"model": model, "n_layers": N_LAYERS, "weights_of": no_weights, "batch_size": "auto", "device": "cpu"}
-    return posterior.samples(response, image_id, **{"encoder": units} | options | changes)
+    return posterior.samples(response, image_id[: len(response)], **options | changes)
 
 
 def test_whitened_latents_are_standard_deviations_from_the_prior_and_give_the_same_picture(model: VDVAE) -> None:
@@ -145,9 +151,43 @@ def test_what_cannot_be_is_refused(units: encoder.Encoder, model: VDVAE) -> None
         ("steps", 2.5, "decode.posterior.steps is 2.5, expected a whole number from 0"),
         ("step_size", 0.0, "decode.posterior.step_size is 0.0, expected a number above 0"),
         ("temperature", 1.5, "decode.posterior.temperature is 1.5, expected a number from 0 to 1"),
+        ("likelihood", "laplace", "decode.posterior.likelihood is 'laplace', expected gaussian or poisson"),
+        ("likelihood", "poisson", "likelihood is poisson, which needs n_presentations of each image"),
     ):
         with pytest.raises(ValueError, match=message):
             drawn(units, model, np.array([50]), **{name: value})
+
+
+def test_counts_are_explained_under_their_own_likelihood(units: encoder.Encoder, model: VDVAE) -> None:
+    """From one presentation each; an image still depends on its id and counts alone, and the search lowers the sum."""
+    ids, gain = np.arange(50, 54), np.zeros((6, model.n_numbers(N_LAYERS)), np.float32)
+    counts = np.random.default_rng(0).poisson(np.maximum(units.intercept, 1), (4, 6)).astype(np.float64)
+    lively = replace(units, weight=20 * units.weight)
+    common = {"likelihood": "poisson", "n_presentations": np.ones(4, np.int64), "gain": gain, "temperature": 0.0}
+
+    def explained(steps: int, **changes: object) -> tuple[np.ndarray, float]:
+        options = common | {"encoder": lively, "steps": steps, "n_samples": 1} | changes
+        images = posterior_of(counts[: len(options["n_presentations"])], model, ids, **options)[:, 0]
+        with torch.no_grad():
+            predicted = encoder.Predictor(lively, no_weights)(torch.from_numpy(images)).double().numpy()
+        rate = np.maximum(predicted, likelihood.FLOOR)
+        return images, float(-stats.poisson.logpmf(counts[: len(rate)], rate).sum())
+
+    images, last = explained(20)
+    assert last < explained(0)[1]
+    close(explained(3, batch_size=1)[0], explained(3)[0], 1e-3)
+    drawn_ones = explained(20, temperature=1.0)[0]
+    assert np.abs(drawn_ones - images).max() > 1e-3
+
+
+def test_what_is_no_count_is_refused_before_anything_is_searched(units: encoder.Encoder, model: VDVAE) -> None:
+    ids, n = np.array([50, 51]), np.array([4, 1])
+    whole = np.array([[0.25] * 6, [3.0] * 6])  # one spike in four presentations is a count, too
+    options = {"encoder": units, "likelihood": "poisson", "n_presentations": n, "steps": 0}
+    gain = np.zeros((6, model.n_numbers(N_LAYERS)), np.float32)
+    assert posterior_of(whole, model, ids, gain=gain, **options).shape == (2, 2, 64, 64)
+    with pytest.raises(ValueError, match=r"responses are not counts: 3\.5 in column 0 .* no means, z-scores or norm"):
+        posterior_of(whole + np.array([[0.0], [0.5]]), model, ids, gain=gain, **options)
 
 
 def test_the_gain_is_the_regression_from_responses_to_latents() -> None:

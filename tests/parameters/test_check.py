@@ -120,7 +120,7 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
             "imge",
             "regress.common.folds is 'imge', expected a whole number, 2 or more, or image",
         ),
-        ("regress.vdvae.alpha_scope", "targets", "expected target, group or global; did you mean target?"),
+        ("regress.vdvae.alpha_scope", "targets", "expected target, group, global or component; did you mean target?"),
         ("datasets.allen.fetch", "htps", "datasets.allen.fetch is 'htps', expected https, stream or allensdk; did you"),
         ("models.mini.vdvae.config", "mini46", "imagenet32, imagenet64, ffhq256 or mini64; did you mean mini64?"),
         # keys
@@ -155,6 +155,11 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
             "models.mini.diffusion",
             {"module": "vd"},
             "models.mini.diffusion.module is 'vd', expected a module of src/spikevaediff/decoders: vdvae or versatile",
+        ),
+        (
+            "regress.text",
+            PARAMS["regress"]["text"] | {"method": "banded", "alpha_scope": "component"},
+            "regress.text.alpha_scope is component, which banded does not know: target, group or global",
         ),
         (
             "regress.vdvae.method",

@@ -76,7 +76,7 @@ STAGES = [
     "decode ceiling artifacts/features/vdvae.npz",
     "decode_posterior posterior visual",
     "layers",
-    "decode_diffusion diffusion artifacts/decoded/posterior " + CONTEXTS,
+    "decode_diffusion diffusion visual artifacts/decoded/posterior " + CONTEXTS,
 ]
 
 

@@ -390,7 +390,7 @@ X, Y, Y_ROW = make(9, 6, 4)
         ({"alphas": [1.0, -2.0]}, "expected one or more positive penalties"),
         ({"alphas": []}, "expected one or more positive penalties"),
         ({"alphas": [1.0, 1.0]}, "expected each penalty once"),
-        ({"alpha_scope": "layer"}, "alpha_scope is 'layer', expected one of target, group, global"),
+        ({"alpha_scope": "layer"}, "alpha_scope is 'layer', expected one of target, group, global, component"),
         ({"folds": "trial"}, "folds is 'trial', expected 'image'"),
         ({"folds": "none"}, "but 6 alphas are offered"),
         ({"folds": 1}, "folds is 1, expected 2 to 9"),

@@ -4,12 +4,14 @@ The encoder halves the image level by level and ends in mean and log variance of
 value; the decoder draws the image from a latent. Scaled latents are what the diffusion works on.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from versatile_diffusion.config import AutoencoderConfig
 
@@ -25,6 +27,11 @@ def silu(x: Tensor) -> Tensor:
 def plus(x: Tensor, y: Tensor) -> Tensor:
     """x + y, written over y where no gradient is recorded: y is the fresh output of a convolution."""
     return x + y if torch.is_grad_enabled() else y.add_(x)
+
+
+def _through(part: Callable[[Tensor], Tensor], x: Tensor, sparing: bool) -> Tensor:
+    """part(x); sparing: of what the gradient needs x alone is kept, and the part computed again on the way back."""
+    return checkpoint(part, x, use_reentrant=False) if sparing and torch.is_grad_enabled() else part(x)
 
 
 class ResidualBlock(nn.Module):
@@ -108,10 +115,10 @@ class Level(nn.Module):
         if step:
             self.add_module(step, Down(n_out) if step == "downsample" else Up(n_out))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, sparing: bool = False) -> Tensor:
         for block in self.block:
-            x = block(x)
-        return self.get_submodule(self.step)(x) if self.step else x
+            x = _through(block, x, sparing)
+        return _through(self.get_submodule(self.step), x, sparing) if self.step else x
 
 
 class Encoder(nn.Module):
@@ -151,10 +158,13 @@ class Decoder(nn.Module):
         self.norm_out = nn.GroupNorm(config.groups, widths[0], EPSILON)
         self.conv_out = nn.Conv2d(widths[0], config.image_channels, 3, padding=1)
 
-    def forward(self, z: Tensor) -> Tensor:
-        h = self.mid(self.conv_in(z))
+    def forward(self, z: Tensor, *, sparing: bool = False) -> Tensor:
+        h = _through(self.mid, self.conv_in(z), sparing)
         for level in reversed(self.up):
-            h = level(h)
+            h = level(h, sparing=sparing)
+        return _through(self._last, h, sparing)
+
+    def _last(self, h: Tensor) -> Tensor:
         return self.conv_out(silu(self.norm_out(h)))
 
 
@@ -203,9 +213,12 @@ class Autoencoder(nn.Module):
         mean, log_variance = self.moments(x).chunk(2, 1)
         return Posterior(mean, log_variance.clamp(-30, 20))
 
-    def pixels(self, latents: Tensor) -> Tensor:
-        """Images of scaled latents, (image, colour, row, column), about in [-1, 1], not clamped; differentiable."""
-        return self.decoder(self.post_quant_conv(latents / self.config.scale))
+    def pixels(self, latents: Tensor, *, sparing: bool = False) -> Tensor:
+        """Images of scaled latents, (image, colour, row, column), about in [-1, 1], not clamped; differentiable.
+
+        sparing : a gradient takes a third more time, and the memory of one block instead of that of all.
+        """
+        return self.decoder(self.post_quant_conv(latents / self.config.scale), sparing=sparing)
 
     def network_input(self, images: np.ndarray) -> Tensor:
         """uint8 (image, row, column, colour) -> (image, colour, row, column) in [-1, 1], channels last in memory.

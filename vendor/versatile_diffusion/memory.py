@@ -34,7 +34,8 @@ class Plan:
     """How to run, and what it takes.
 
     n_images, n_decoded : int; images at once in the UNet, and in the autoencoder.
-    weights, image, decoded : int; bytes of both networks, of one image in the UNet, and of one in the autoencoder.
+    weights, image, decoded : int; bytes of both networks, of one image in the UNet, and of one in the autoencoder: the
+        gradient of its pixels included, where that is asked for.
     """
 
     n_images: int
@@ -77,6 +78,18 @@ def _decoded_values(config: AutoencoderConfig, size_px: int) -> int:
     return size_px**2 * (3 * below + 2 * config.width * config.multipliers[0])
 
 
+def _descended_values(config: AutoencoderConfig, size_px: int) -> int:
+    """Numbers that one image takes while the gradient of its pixels is computed, block by block (`pixels`, sparing):
+    the input of each block of the decoder; and of the widest one, computed again, what its layers keep and two maps of
+    gradients."""
+    below = config.width * config.multipliers[min(1, len(config.multipliers) - 1)]
+    own = config.width * config.multipliers[0]
+    inputs = sum(
+        (size_px >> level) ** 2 * config.width * m * (config.n_blocks + 2) for level, m in enumerate(config.multipliers)
+    )
+    return inputs + size_px**2 * (7 * below + 8 * own)
+
+
 def free_bytes(device: str) -> int:
     """Memory of a device that a new tensor could take."""
     if torch.device(device).type == "cuda":
@@ -96,6 +109,7 @@ def plan(
     batch_size: int | str,
     device: str,
     free: int | None = None,
+    descends: bool = False,
 ) -> Plan:
     """How many images at once, with nothing loaded yet.
 
@@ -116,6 +130,8 @@ def plan(
         As torch names it.
     free : int, optional
         Bytes; without it those that the device has free now.
+    descends : bool
+        Whether the gradient of decoded pixels is needed.
 
     Returns
     -------
@@ -141,7 +157,8 @@ def plan(
         kernel = max(_sizes(unet)[1], _sizes(autoencoder)[1])  # a copy in the order that the kernels of a library want
         weights = itemsize * (_sizes(unet)[0] + _sizes(autoencoder)[0] + kernel)
         image = itemsize * _image_values(unet, size // autoencoder.factor, n_tokens, pair)
-        return Plan(1, 1, weights, image, itemsize * _decoded_values(autoencoder, size))
+        decoded = (_descended_values if descends else _decoded_values)(autoencoder, size)
+        return Plan(1, 1, weights, image, itemsize * decoded)
 
     one = cost(size_px, dtype, guided)
     fitting = (usable - one.weights) // one.image

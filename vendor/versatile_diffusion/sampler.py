@@ -154,6 +154,7 @@ def denoise(
     mixed_ratio: float,
     size: tuple[int, int] | None = None,
     published_noising: bool = False,
+    corrected: Callable[[Tensor, float], Tensor] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Latents that fit the contexts, step by step; the last ones are the result.
 
@@ -188,6 +189,9 @@ def denoise(
         Of the latents where there is no start; without it those that the network was trained on.
     published_noising : bool
         Noise for one step more than is taken, as the published code does.
+    corrected : callable, optional
+        x0 of a step, and the variance (1 - alpha) / alpha that noise leaves each of its numbers -> another x0, which
+        takes its place: what is known of the image from elsewhere. It is asked without gradients being recorded.
 
     Yields
     ------
@@ -232,6 +236,8 @@ def denoise(
             without, with_contexts = e.chunk(2)
             e = torch.lerp(without, with_contexts, guidance)
         x0 = (x - math.sqrt(1 - alpha) * e) / math.sqrt(alpha)
+        if corrected is not None:
+            x0 = corrected(x0, (1 - alpha) / alpha)
         x = math.sqrt(before) * x0 + math.sqrt(1 - before - sigma**2) * e
         if sigma > 0:
             x = x + sigma * noise(x.shape).to(x)

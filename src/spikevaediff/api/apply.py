@@ -13,6 +13,7 @@ from spikevaediff.api.run import Run, load, named_images, unit_ids
 from spikevaediff.decoders import vdvae
 from spikevaediff.decoders import versatile_diffusion as diffusion
 from spikevaediff.decoders.second_stage import given
+from spikevaediff.decoders.second_stage.explained import Explained
 from spikevaediff.encoding import encoder as encoders
 from spikevaediff.encoding import posterior, posterior_folds
 from spikevaediff.encoding.encoder import Encoder
@@ -139,6 +140,7 @@ def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> np.ndarr
         model=model,
         n_layers=network["n_layers"],
         weights_of=partial(assets.weights, root=run.root),
+        n_presentations=(responses.image_id == image_id[:, None]).sum(1),
         seed=run.params["seed"],
         **run.params["decode"]["posterior"],
         **_compute(run),
@@ -160,8 +162,17 @@ def _second_stage(responses: Responses, start: Reconstructions, run: Run) -> Rec
     weights_of = partial(assets.weights, root=run.root)
     options |= {name: weights_of(options[name]) for name in ("unet_weights", "autoencoder_weights")}
     empty = given.unconditional(model, weights_of, compute["device"])
-    pixels = diffusion.samples(guides, unconditional=empty, seed=run.params["seed"], kept=None, **options, **compute)
-    return Reconstructions(start.image_id, pixels[:, 0])
+    x = preprocessing.response_matrix(responses, transform="none")
+    explained = Explained(
+        [Encoder.load(run.artifacts / "encoders/visual/all_images.npz")],
+        np.zeros(len(start.image_id), np.int64),
+        start.image_id,
+        preprocessing.mean_over_presentations(x, responses.image_id, start.image_id),
+        weights_of,
+    )
+    options |= {"unconditional": empty, "seed": run.params["seed"], "kept": None, "explained": explained}
+    pixels = diffusion.samples(guides, **options, **compute)
+    return Reconstructions(start.image_id, pixels[np.arange(len(pixels)), explained.likeliest(pixels)])
 
 
 def _model(run: Run) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
+from spikevaediff.decoders.second_stage.explained import Explained, Guide
 from spikevaediff.files.atomic import replacing
 from spikevaediff.images import resize, rgb
 from spikevaediff.records import Features, Reconstructions, few
@@ -62,7 +63,14 @@ PROTOCOLS = {
         published_noising=True,
         drawn_latents=True,
         cut_off=True,
-        numbers={"strength": 0.75, "mixing": 0.6, "guidance": 7.5, "steps": 50, "eta": 0.0},
+        numbers={
+            "strength": 0.75,
+            "mixing": 0.6,
+            "guidance": 7.5,
+            "steps": 50,
+            "eta": 0.0,
+            "guidance_likelihood": 0.0,
+        },
     ),
 }
 
@@ -133,6 +141,8 @@ def decode(
     kept: Path | None,
     batch_size: int | str,
     device: str,
+    guidance_likelihood: float = 0.0,
+    explained: Explained | None = None,
 ) -> Reconstructions:
     """The first sample of every image; see `samples`.
 
@@ -141,7 +151,7 @@ def decode(
     guides : Guides
         From spikes, or from images and words.
     unet, unet_weights, autoencoder, autoencoder_weights, unconditional, protocol, strength, mixing, guidance, steps, \
-eta, n_samples, seed, kept, batch_size, device
+eta, n_samples, seed, kept, batch_size, device, guidance_likelihood, explained
         As in samples.
 
     Returns
@@ -177,6 +187,8 @@ def samples(
     kept: Path | None,
     batch_size: int | str,
     device: str,
+    guidance_likelihood: float = 0.0,
+    explained: Explained | None = None,
 ) -> np.ndarray:
     """Several images for the guides of each image.
 
@@ -207,6 +219,10 @@ def samples(
         A folder of finished images. Those that it holds are not made again.
     batch_size, device : int or "auto", str
         How it is computed; see the module about rounding.
+    guidance_likelihood : float
+        In [0, 1]: how far each step is moved towards what the responses say, see second_stage.explained; 0: not.
+    explained : Explained, optional
+        The responses to these images, row by row. Where there are none (ceilings, priors), nothing is moved.
 
     Returns
     -------
@@ -218,15 +234,28 @@ def samples(
         An unknown configuration or protocol; the message lists those there are.
     FileNotFoundError, ValueError
         A number that the protocol does not have, or a checkpoint without the schedule that it needs; weights that are
-        missing, damaged or of another model; options out of range; contexts of another shape, or NaN.
+        missing, damaged or of another model; options out of range; contexts of another shape, or NaN; responses to
+        other images than those of the guides.
     MemoryError
         Not one image fits, or not as many as asked for; the message says what would.
     """
     for name, kind, there in (("unet", unet, UNETS), ("autoencoder", autoencoder, AUTOENCODERS)):
         if kind not in there:
             raise KeyError(f"{name} configuration {kind!r} is unknown; there are {', '.join(there)}")
-    _check(guides, unconditional, strength=strength, mixing=mixing, guidance=guidance, n_samples=n_samples)
-    chosen = _protocol(protocol, strength=strength, mixing=mixing, guidance=guidance, steps=steps, eta=eta)
+    _check(
+        guides,
+        unconditional,
+        strength=strength,
+        mixing=mixing,
+        guidance=guidance,
+        guidance_likelihood=guidance_likelihood,
+        n_samples=n_samples,
+    )
+    settings = {"strength": strength, "mixing": mixing, "guidance": guidance, "steps": steps, "eta": eta}
+    chosen = _protocol(protocol, **settings, guidance_likelihood=guidance_likelihood)
+    moving = explained if guidance_likelihood > 0 else None
+    if moving is not None and not np.array_equal(moving.image_id, guides.image_id):
+        raise ValueError("the responses that shall guide are not those to the images of the guides, in their order")
     schedule = checkpoints.load_schedule(unet_weights) if chosen.stored_schedule else Schedule.published()
     grid = Steps.ddim(schedule, steps, eta)
     if guides.start is not None:
@@ -245,6 +274,7 @@ def samples(
         dtype=torch.float32,
         batch_size=batch_size,
         device=device,
+        descends=moving is not None,
     )
     network, _ = checkpoints.load_unet(unet_weights, UNETS[unet], device=device)
     coder, _ = checkpoints.load_autoencoder(autoencoder_weights, AUTOENCODERS[autoencoder], device=device)
@@ -260,6 +290,9 @@ def samples(
     rows = np.repeat(np.arange(len(guides.image_id)), n_samples)
     numbers = np.tile(np.arange(n_samples), len(guides.image_id))
     of_row = [_content(guides.take(np.array([row]))) for row in range(len(guides.image_id))]
+    if moving is not None:
+        decisive |= {"guidance_likelihood": guidance_likelihood}
+        of_row = [[*content, moving.content(row)] for row, content in enumerate(of_row)]
     keys = [
         hashlib.sha256(json.dumps([decisive, of_row[row], number], sort_keys=True).encode()).hexdigest()
         for row, number in zip(rows.tolist(), numbers.tolist(), strict=True)
@@ -275,14 +308,17 @@ def samples(
     if kept is not None and len(todo) < len(rows):
         print(f"{len(rows) - len(todo)} of {len(rows)} images were finished before (in {kept})")
     # Always the same images together: then an interrupted run ends with the same bytes, not with other rounding.
-    together = [range(start, min(start + fits.n_images, len(rows))) for start in range(0, len(rows), fits.n_images)]
-    together = [batch for batch in together if not set(todo).isdisjoint(batch)]
+    # Those that are moved share an encoding model, that of their fold.
+    fold = np.zeros(len(rows), int) if moving is None else moving.fold[rows]
+    folds = [np.flatnonzero(fold == one) for one in np.unique(fold)]
+    together = [some[i : i + fits.n_images] for some in folds for i in range(0, len(some), fits.n_images)]
+    together = [batch for batch in together if not set(todo).isdisjoint(batch.tolist())]
+    guide: tuple[int, Guide] | None = None  # of one fold at a time: a hundred megabytes
     told = time.monotonic()
-    for n_done, of_batch in enumerate(track(together, "diffusion", disable=not todo)):
+    for n_done, batch in enumerate(track(together, "diffusion", disable=not todo)):
         if time.monotonic() - told > TELL_S:  # where no terminal shows the bar, as in the log of a queue
             print(f"{n_done} of {len(together)} batches of {fits.n_images} images are done", flush=True)
             told = time.monotonic()
-        batch = np.array(of_batch)
         some = guides.take(rows[batch])
         ids = some.image_id.tolist()
         seeds = [sample_seed(seed, i, number) for i, number in zip(ids, numbers[batch].tolist(), strict=True)]
@@ -295,6 +331,12 @@ def samples(
             shown = _network_size(some.start, coder, size)
             encoded = [coder.encode(shown[p], noise=None if drawn is None else drawn[p]) for p in pieces]
             latents = torch.cat(encoded)
+        corrected = None
+        if moving is not None:
+            if guide is None or guide[0] != fold[batch[0]]:
+                guide = None  # the memory of the last one first
+                guide = int(fold[batch[0]]), moving.guide(int(fold[batch[0]]), coder, guidance_likelihood)
+            corrected = guide[1].of_images(moving.response[rows[batch]], fits.n_decoded)
         contexts = _contexts(network, some, len(batch), mixing, unconditional)
         trajectory = denoise(
             network,
@@ -307,6 +349,7 @@ def samples(
             guidance=guidance,
             mixed_ratio=mixing,
             published_noising=chosen.published_noising,
+            corrected=corrected,
         )
         *_, (last, _) = trajectory
         del contexts, trajectory
@@ -375,9 +418,16 @@ def _protocol(name: str, **numbers: float) -> Protocol:
 
 
 def _check(
-    guides: Guides, unconditional: Guides, *, strength: float, mixing: float, guidance: float, n_samples: int
+    guides: Guides,
+    unconditional: Guides,
+    *,
+    strength: float,
+    mixing: float,
+    guidance: float,
+    guidance_likelihood: float,
+    n_samples: int,
 ) -> None:
-    for name, value in (("strength", strength), ("mixing", mixing)):
+    for name, value in (("strength", strength), ("mixing", mixing), ("guidance_likelihood", guidance_likelihood)):
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value}, expected 0 to 1")
     if not 0 <= guidance < np.inf:

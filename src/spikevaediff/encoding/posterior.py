@@ -14,6 +14,9 @@ A sample is drawn by randomising and optimising (Bardsley et al. 2014): with d ~
 exact where f(x(e)) is linear. With a temperature T below 1, d and e_0 are T times such draws, and samples those of the
 posterior to the power 1 / T^2: closer to its mode, which T = 0 gives.
 
+For counts of single presentations the first term may be the Poisson likelihood instead (see `likelihood`). Then d is
+drawn with the variance of the counts, max(r, FLOOR) / n, and no r + d is below 0: as above where counts are large.
+
 The search starts at e_0 + G (r + d - f(x(e_0))), G the linear regression from responses to whitened latents of the
 library (a Kalman gain), and takes a few steps of Adam. A single sample looks like a
 photograph and is the estimate for features; the mean of the samples is the one for pixels, for which they are drawn in
@@ -30,6 +33,7 @@ import torch
 from torch import Tensor
 
 from spikevaediff.encoding import families
+from spikevaediff.encoding import likelihood as likelihoods
 from spikevaediff.encoding.encoder import Encoder, Predictor, WeightsOf
 from spikevaediff.files.atomic import replacing
 from spikevaediff.records import read_npz
@@ -86,6 +90,8 @@ def samples(
     seed: int,
     batch_size: int | str,
     device: str,
+    likelihood: str = "gaussian",
+    n_presentations: np.ndarray | None = None,
 ) -> np.ndarray:
     """Samples of the posterior.
 
@@ -114,6 +120,10 @@ def samples(
     seed : int
     batch_size, device : int or "auto", str
         How it is computed; results agree to rounding.
+    likelihood : str
+        Of the responses: gaussian or poisson.
+    n_presentations : int64, (n_images,), optional
+        That each response is the mean of; poisson needs it, since the sum of counts is what it is about.
 
     Returns
     -------
@@ -122,14 +132,15 @@ def samples(
     Raises
     ------
     ValueError
-        A tested image was trained on, shapes that do not fit, or options out of range.
+        A tested image was trained on, shapes that do not fit, options out of range, or the Poisson likelihood of what
+        is no count.
     """
     _check(response, image_id, encoder, n_samples, steps, step_size, temperature)
+    _check_likelihood(likelihood, response, image_id, n_presentations)
     predictor = Predictor(encoder, weights_of).to(device)
     model = model.to(device).requires_grad_(False)
     root = np.linalg.cholesky(encoder.covariance)
-    # Residuals times this have unit covariance.
-    whitener = torch.from_numpy(np.linalg.inv(root).T.astype(np.float32)).to(device)
+    gaussian = likelihoods.gaussian(encoder.covariance, device)
     to_latents = torch.from_numpy(gain).to(device)
     pairs = [(row, k) for row in range(len(image_id)) for k in range(n_samples)]
     size = images_to_descend(batch_size, model.config, n_layers, device, most=_BATCH_SIZE)
@@ -149,8 +160,15 @@ def samples(
         # linear in the noise is gone.
         noise = image_noise([sample_seed(seed, int(image_id[row]), k // 2) for row, k in batch])
         scale = torch.tensor([[temperature * (-1.0) ** k] for _, k in batch])
-        of_response = (scale * noise((len(batch), root.shape[0]))).double().numpy() @ root.T
-        disturbed = response[[row for row, _ in batch]] + of_response
+        rows = [row for row, _ in batch]
+        of_response = (scale * noise((len(batch), root.shape[0]))).double().numpy()
+        if n_presentations is None or likelihood == "gaussian":
+            misfit, disturbed = gaussian, response[rows] + of_response @ root.T
+        else:
+            n = n_presentations[rows]
+            misfit = likelihoods.poisson(torch.from_numpy(n.astype(np.float32)).to(device))
+            deviation = np.sqrt(np.maximum(response[rows], likelihoods.FLOOR) / n[:, None])
+            disturbed = np.maximum(response[rows] + deviation * of_response, 0)
         target = torch.from_numpy(disturbed.astype(np.float32)).to(device)
         prior = (scale * noise((len(batch), to_latents.shape[1]))).to(device)
         with torch.no_grad():
@@ -161,8 +179,7 @@ def samples(
             for group in optimiser.param_groups:
                 group["lr"] = step_size * min(1.0, (steps - step) / max(1.0, steps / 3))
             optimiser.zero_grad()
-            misfit = (target - predictor(image_of(e))) @ whitener
-            (0.5 * (misfit**2).sum() + 0.5 * ((e - prior) ** 2).sum()).backward()
+            (misfit(target, predictor(image_of(e))).sum() + 0.5 * ((e - prior) ** 2).sum()).backward()
             optimiser.step()
         with torch.no_grad():
             found[start : start + len(batch)] = image_of(e).clamp(0, 1).cpu().numpy()
@@ -191,6 +208,21 @@ def _check(
         raise ValueError(f"params.yaml: decode.posterior.step_size is {step_size!r}, expected a number above 0")
     if not 0 <= temperature <= 1:
         raise ValueError(f"params.yaml: decode.posterior.temperature is {temperature!r}, expected a number from 0 to 1")
+
+
+def _check_likelihood(
+    name: str, response: np.ndarray, image_id: np.ndarray, n_presentations: np.ndarray | None
+) -> None:
+    if name not in likelihoods.LIKELIHOODS:
+        there = " or ".join(likelihoods.LIKELIHOODS)
+        raise ValueError(f"params.yaml: decode.posterior.likelihood is {name!r}, expected {there}")
+    if name == "poisson":
+        if n_presentations is None:
+            raise ValueError("decode.posterior.likelihood is poisson, which needs n_presentations of each image")
+        sums = response * n_presentations[:, None]
+        # Sums of whole numbers come back from their mean with the rounding of float64.
+        whole = np.round(sums)
+        likelihoods.check_counts(np.where(np.abs(sums - whole) < 1e-6, whole, sums), image_id)
 
 
 def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:

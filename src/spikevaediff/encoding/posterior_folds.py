@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from spikevaediff.encoding import posterior
+from spikevaediff.encoding import likelihood, posterior
 from spikevaediff.encoding.encoder import Encoder, WeightsOf
 from spikevaediff.images import rgb
 from spikevaediff.recordings import preprocessing
@@ -18,7 +18,7 @@ from vdvae.config import CONFIGS
 from vdvae.model import VDVAE
 
 # Options of posterior.samples that do not come from section decode.posterior of params.yaml.
-GIVEN = ("encoder", "gain", "model", "n_layers", "weights_of", "seed", "batch_size", "device")
+GIVEN = ("encoder", "gain", "model", "n_layers", "weights_of", "n_presentations", "seed", "batch_size", "device")
 
 
 def samples(
@@ -69,14 +69,18 @@ def samples(
     Raises
     ------
     KeyError, ValueError
-        As posterior.samples; the library's responses lack an image of it.
+        As posterior.samples and, for the Poisson likelihood, likelihood.check_counts; the library's responses lack an
+        image of it.
     """
+    x = preprocessing.response_matrix(responses, transform="none")
+    if options.get("likelihood") == "poisson":
+        of_images = np.isin(responses.image_id, split.test_ids)
+        likelihood.check_counts(x[of_images], responses.image_id[of_images])
     simulated, features = library
     rows = rows_of(features.image_id, simulated.image_id, "the library's responses")
     model = checkpoints.load(weights, CONFIGS[config])
     whitened = whitened_latents(model, features, n_layers)
     network = {"config": config, "weights": weights.name, "n_layers": n_layers}
-    x = preprocessing.response_matrix(responses, transform="none")
     found: list[np.ndarray] = []
     for fold in track(range(split.n_folds), progress):
         ids, encoder = split.ids(fold)[1], models[fold]
@@ -88,11 +92,13 @@ def samples(
             "model": model,
             "n_layers": n_layers,
             "weights_of": weights_of,
+            "n_presentations": (responses.image_id == ids[:, None]).sum(1),
         }
         decisive = (response, ids, gain, encoder.weight, encoder.intercept, encoder.covariance, dict(options), network)
+        counted = given["n_presentations"]
         found.append(
             posterior.kept(
-                kept / f"{posterior.key(*decisive, weights)}.npz",
+                kept / f"{posterior.key(*decisive, counted, weights)}.npz",
                 partial(posterior.samples, response, ids, **given, **options, **compute),
             )
         )

@@ -171,6 +171,8 @@ def _of_regressions(params: Mapping[str, Any]) -> Iterator[str]:
             yield f"regress has {space}, which is not a feature space of model {model}{_meant(space, features)}"
         options, folder = of_space(regress, space), "regression/methods"
         yield from _one_of(f"regress.{space}.method", options.get("method"), modules(folder), _in(folder))
+        if options.get("method") == "banded" and options.get("alpha_scope") == "component":
+            yield f"regress.{space}.alpha_scope is component, which banded does not know: target, group or global"
         n = options.get("library")
         if isinstance(n, int) and isinstance(there, int) and n > there:
             yield f"regress.{space}.library is {n}, expected 0 to {there} (library.n_images)"

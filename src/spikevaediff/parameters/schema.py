@@ -236,6 +236,7 @@ class VersatileDiffusion(Section):
     guidance: Number = value("1: the contexts are followed; above: exaggerated")
     steps: Count = value("from noise to image, of which the start leaves the share `strength`")
     eta: Share = value("0: no fresh noise; 1: fresh noise in every step")
+    guidance_likelihood: Share = value("how far steps are moved towards what the responses say; 0: not")
 
 
 class Model(Section):
@@ -365,8 +366,9 @@ class Common(Section):
     __pydantic_extra__: dict[str, dict[str, Any]]
     transform: Literal["none", "square_root"] = value("of single counts")
     alphas: Penalties = value("penalties to choose from")
-    alpha_scope: Literal["target", "group", "global"] = value(
-        "which targets share a penalty. target: none; group: a layer or token; global: all"
+    alpha_scope: Literal["target", "group", "global", "component"] = value(
+        "which targets share a penalty. target: none; group: a layer or token; global: all; component: none, but "
+        "principal components of the training targets have penalties (ridge and kernel_ridge)"
     )
     folds: Annotated[int, Field(ge=2)] | Literal["image", "none"] = value(
         "how penalties are chosen. image: every training image is left out once; a number of groups; none: one alpha"
@@ -443,6 +445,9 @@ class Posterior(Section):
     steps: Count = value("of Adam, from the start that the library's regression gives")
     step_size: Positive = value("of Adam")
     temperature: Share = value("1: samples of the posterior; below: closer to its mode, which 0 gives")
+    likelihood: Literal["gaussian", "poisson"] = value(
+        "of the responses. gaussian: mean responses with the encoder's noise; poisson: counts of single presentations"
+    )
 
 
 class DecodeVdvae(Section):
@@ -454,7 +459,7 @@ class DecodeVdvae(Section):
 class DecodeDiffusion(Section):
     """The second stage; its other options are set with the model."""
 
-    n_samples: Count = value("of every image; the first one is scored")
+    n_samples: Count = value("of every image; the one that explains the responses best is scored, of a prior the first")
 
 
 class Decode(Section):

@@ -7,7 +7,7 @@ import numpy as np
 
 from spikevaediff.records import few
 
-SCOPES = ("target", "group", "global")
+SCOPES = ("target", "group", "global", "component")
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,11 @@ def check(
             f"sample_weight is not positive in rows {few(np.flatnonzero(~(weight > 0)))}. Leave these rows out of x."
         )
     images, image = np.unique(y_row, return_inverse=True)
+    if alpha_scope == "component" and len(images) < n_rows:
+        raise ValueError(
+            f"alpha_scope is 'component', which needs one row of x for each image, and there are {n_rows} rows of "
+            f"{len(images)} images. Fit to means over presentations, or choose another scope"
+        )
     scored = len(images) if n_scored is None else int(np.searchsorted(images, n_scored))
     if scored < 2:
         raise ValueError(f"x shows {scored} image, expected at least two: one is left out to choose alpha")

@@ -17,7 +17,7 @@ import numpy as np
 
 from spikevaediff.files.atomic import replacing
 from spikevaediff.records import group_edges, read_npz
-from spikevaediff.regression import blocks, designs, targets
+from spikevaediff.regression import blocks, components, designs, targets
 from spikevaediff.regression.designs import Design
 
 
@@ -28,7 +28,8 @@ class Fit:
     method : name of that module.
     group_size : int64, (n_groups,), consecutive targets.
     alphas : float64, (n_alphas,), the penalties offered, ascending.
-    candidate : int32, (n_targets,), smoother * n_alphas + penalty that was chosen.
+    candidate : int32, (n_targets,), smoother * n_alphas + penalty that was chosen; by alpha_scope component, that of
+        the component which carries most of the target's variance.
     loo_r2, loo_correlation : (n_targets,), of left-out rows, at the chosen candidate; NaN for a constant target. The
         mean of the other images is a prediction, too: where nothing can be predicted R2 is about -2/n_images and the
         correlation goes to -1.
@@ -324,7 +325,10 @@ def predict_from_coordinates(
 
     coordinates : float32 or float64, (n_smoothers, n_new, r).
     """
-    if fit.gain.shape[:2] == (1, 1):
+    by_component = "component_candidate" in fit.parameters
+    if by_component:
+        used, candidate = components.candidates(fit.parameters), np.zeros_like(fit.candidate)
+    elif fit.gain.shape[:2] == (1, 1):
         used, candidate = np.zeros(1, int), fit.candidate  # all zero
     else:
         count = np.bincount(fit.candidate)
@@ -340,6 +344,8 @@ def predict_from_coordinates(
         # The mean is part of the operator, whose rows then add up to one: the targets are read once.
         rest = 1.0 - operator.sum(1, keepdims=True, dtype=np.float64)
         operator += (rest * fit.share).astype(operator.dtype, copy=False)
+    if by_component:
+        operators = components.mixed(fit.parameters, dict(zip(used.tolist(), operators, strict=True)))[None]
     out = targets.apply(fit.y, fit.images, operators, candidate, out=out, block_mb=block_mb, devices=devices)
     # A target that is not finite in one image is so in every prediction: one row of them tells, and saves reading all
     # targets once more.

@@ -30,7 +30,7 @@ import numpy as np
 from scipy.linalg import qr
 
 from spikevaediff.records import group_edges
-from spikevaediff.regression import targets
+from spikevaediff.regression import components, targets
 from spikevaediff.regression.fits import Fit
 
 HOW = ("none", "train", "test_legacy")
@@ -153,7 +153,10 @@ def left_out_deviations(fit: Fit, *, block_mb: float = 256.0) -> np.ndarray:
             f"renormalise: train needs a fit to one row per image, with weights of one and left-out scores; this "
             f"{fit.method} fit is to presentations, has other weights or no scores. Choose renormalise: none"
         )
+    by_component = "component_candidate" in fit.parameters
     used, position = np.unique(fit.candidate, return_inverse=True)
+    if by_component:
+        used, position = components.candidates(fit.parameters), np.zeros_like(position)
     operators = np.empty((len(used), scored, n))
     others = np.zeros((scored, n))
     others[:, :scored] = (np.eye(scored) - 1 / scored) * scored / (scored - 1)
@@ -171,4 +174,6 @@ def left_out_deviations(fit: Fit, *, block_mb: float = 256.0) -> np.ndarray:
         weighted = directions[:scored] * (fit.alphas[a] * fit.gain[b, a, explained])
         residual = weighted @ directions.T + unexplained
         operator[:] = others - residual / residual.diagonal()[:, None]
+    if by_component:
+        operators = components.mixed(fit.parameters, dict(zip(used.tolist(), operators, strict=True)))[None]
     return targets.apply(fit.y, fit.images, operators, position, out=None, block_mb=block_mb)

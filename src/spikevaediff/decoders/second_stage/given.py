@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from spikevaediff.decoders.second_stage.explained import Explained
 from spikevaediff.decoders.versatile_diffusion import Guides, spread
+from spikevaediff.encoding import of_folds
 from spikevaediff.parameters.options import module
-from spikevaediff.records import Features, ImageSplit, Reconstructions
+from spikevaediff.records import Features, ImageSplit, Reconstructions, Responses
 from spikevaediff.regression.folds import training_mean
 
 # Runs that know nothing of an image: empty contexts, and what the regression says of mean spikes, the mean of the
@@ -16,7 +18,43 @@ from spikevaediff.regression.folds import training_mean
 NO_SPIKES, MEAN_SPIKES = PRIORS = ("prior_no_spikes", "prior_mean_spikes")
 
 # Options of versatile_diffusion.samples that do not come from params.yaml.
-GIVEN = ("seed", "batch_size", "device", "kept", "unconditional")
+GIVEN = ("seed", "batch_size", "device", "kept", "unconditional", "explained")
+
+
+NOBODY = "none"  # the population of a run that asks nothing of responses: ceiling and priors
+
+
+def explained(
+    population: str,
+    folder: str | Path,
+    split: ImageSplit,
+    options: Mapping[str, Any],
+    weights_of: Callable[[str], Path],
+) -> Explained | None:
+    """The responses of a population to the tested images, and who judges images by them; None where nobody asks.
+
+    Parameters
+    ----------
+    population : str
+        One of runs.yaml, or NOBODY.
+    folder : str or Path
+        Of encoders and responses.
+    split : ImageSplit
+    options : mapping
+        Of versatile_diffusion.samples: with one sample and no guidance by likelihood there is nothing to ask.
+    weights_of : callable
+        The weight file of an asset.
+
+    Raises
+    ------
+    FileNotFoundError, KeyError, ValueError
+        As of_folds.load, Responses.load and Explained.of raise.
+    """
+    if population == NOBODY or (options["n_samples"] == 1 and not options["guidance_likelihood"]):
+        return None
+    models = of_folds.load(Path(folder) / "encoders" / population, split.n_folds)
+    responses = Responses.load(Path(folder) / "responses" / f"{population}.npz")
+    return Explained.of(models, responses, split, weights_of)
 
 
 def guides(
@@ -79,6 +117,19 @@ def unconditional(spaces: Mapping[str, Any], weights_of: Callable[[str], Path], 
         options["weights"] = weights_of(options["weights"])
         contexts[space] = extractor.unconditional(device=device, **options)[None]
     return Guides(np.array([0]), None, **contexts)
+
+
+def best(guides: Guides, pixels: np.ndarray, explained: Explained | None) -> Reconstructions:
+    """Of each image the sample that explains the responses best; the first, where there are no responses.
+
+    Parameters
+    ----------
+    guides : Guides
+    pixels : uint8, (n_images, n_samples, row, column, 3)
+    explained : Explained or None
+    """
+    chosen = 0 if explained is None else explained.likeliest(pixels)
+    return Reconstructions(guides.image_id, pixels[np.arange(len(pixels)), chosen])
 
 
 def report_line(pixels: np.ndarray) -> str:

@@ -8,7 +8,8 @@ A module offers two functions.
         repeated: y_row, (n_rows,), says which row of y a row of x shows.
     group_size : (n_groups,), consecutive targets that belong together (a layer of a VDVAE, a token); adds up to
         n_targets.
-    alphas : the penalties to choose from; alpha_scope ("target", "group" or "global") says which targets share one.
+    alphas : the penalties to choose from; alpha_scope ("target", "group", "global", or "component" for
+        one per principal component of the targets) says which share one.
     n_scored : rows of y from this one on (a library) are never left out: images before it alone choose and are scored.
     folds : "image" (every image is left out once, exactly, without refitting) or the number k of folds that the images
         are dealt into by `seed`. Rows that show one image are always left out together.

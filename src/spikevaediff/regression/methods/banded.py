@@ -140,6 +140,11 @@ def fit(
     alphas = np.sort(np.asarray(alphas, np.float64))
     x, bands = np.asarray(x), np.asarray(bands)
     y_row, group_size = np.asarray(y_row, np.int64), np.asarray(group_size, np.int64)
+    if alpha_scope == "component":
+        raise ValueError(
+            "alpha_scope is 'component', which ridge and kernel_ridge know; weights of bands are learnt by group: "
+            "expected target, group or global"
+        )
     if folds == "none":
         raise ValueError("folds is 'none', which only ridge knows: expected 'image' or a number of folds")
     design = designs.check(

@@ -7,12 +7,13 @@ kernels that are nearly constant leave few digits to float32 (2e-4 of the larges
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spikevaediff.regression import blocks, designs, fits, optimise, solver, targets
+from spikevaediff.regression import blocks, components, designs, fits, optimise, solver, targets
 from spikevaediff.regression.fits import Fit
 
 KERNELS = ("linear", "rbf", "polynomial", "laplacian")
@@ -223,16 +224,8 @@ def fit(
         )
         eigenvalue[b], vectors[b], coupling[b] = factor.eigenvalue, factor.basis, factor.coupling(design)
         maps.append(of_width)
-    scores = targets.score(
-        y,
-        design.images,
-        np.concatenate(maps),
-        np.sqrt(design.image_weight[: design.n_scored]),
-        scope=alpha_scope,
-        group_size=group_size,
-        block_mb=block_mb,
-        devices=devices,
-    )
+    given: dict[str, Any] = {"group_size": group_size, "block_mb": block_mb, "devices": devices}
+    scores, of_components = components.score(y, design, np.concatenate(maps), scope=alpha_scope, **given)
     return fits.from_scores(
         "kernel_ridge",
         scores,
@@ -243,6 +236,7 @@ def fit(
         eigenvalue=eigenvalue,
         coupling=coupling,
         parameters=parameters
+        | of_components
         | {
             "kernel": np.array(kernel),
             "degree": np.array(degree),

@@ -7,11 +7,12 @@ as the targets is float32: a prediction is a sum over images, well conditioned w
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
-from spikevaediff.regression import blocks, designs, fits, solver, targets
+from spikevaediff.regression import blocks, components, designs, fits, solver
 from spikevaediff.regression.fits import Fit
 
 
@@ -48,8 +49,9 @@ def fit(
         Consecutive targets that belong together.
     alphas : float, (n_alphas,)
         Penalties to choose from, positive.
-    alpha_scope : "target", "group" or "global"
-        Which targets share a penalty: each has its own, a group has one, all have one.
+    alpha_scope : "target", "group", "global" or "component"
+        Which targets share a penalty: each has its own, a group has one, all have one; or each principal component of
+        the targets of training images has its own, see spikevaediff.regression.components.
     folds : "image", int or "none"
         Leave out every image once, or k folds of images. "none" takes the one alpha given, unseen: no scores (NaN), and
         a Cholesky factor instead of eigenvectors, for thousands of rows and units.
@@ -72,7 +74,7 @@ def fit(
     Raises
     ------
     ValueError
-        See designs.check, solver.linear and blocks.check_finite.
+        See designs.check, solver.linear, components.score and blocks.check_finite.
     """
     alphas = np.sort(np.asarray(alphas, np.float64))
     x = np.asarray(x, np.result_type(x, np.float32))
@@ -121,16 +123,8 @@ def fit(
             parameters=parameters,
         )
     factor, maps = solver.linear(centred, alphas, design)
-    scores = targets.score(
-        y,
-        design.images,
-        maps,
-        np.sqrt(design.image_weight[: design.n_scored]),
-        scope=alpha_scope,
-        group_size=group_size,
-        block_mb=block_mb,
-        devices=devices,
-    )
+    given: dict[str, Any] = {"group_size": group_size, "block_mb": block_mb, "devices": devices}
+    scores, of_components = components.score(y, design, maps, scope=alpha_scope, **given)
     return fits.from_scores(
         "ridge",
         scores,
@@ -140,7 +134,7 @@ def fit(
         alphas=alphas,
         eigenvalue=factor.eigenvalue[None],
         coupling=factor.coupling(design)[None],
-        parameters={"mean": mean, "constant": design.constant, "basis": factor.basis},
+        parameters={"mean": mean, "constant": design.constant, "basis": factor.basis} | of_components,
     )
 
 
