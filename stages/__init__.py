@@ -23,6 +23,25 @@ if lacking := [name for name in ("dvc", "jax", "torch") if importlib.util.find_s
     )
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "vendor")]
 
+
+def _one_clear_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Bad input is reported in one line; SPIKEVAEDIFF_TRACEBACK=1, or a mistake of ours, shows where it happened."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return
+    from loading.machine import out_of_memory
+
+    if (said := out_of_memory(error)) and not os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
+        print(f"MemoryError: {said}", file=sys.stderr)
+    elif issubclass(kind, ValueError | KeyError | OSError) and not os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"{kind.__name__}: {text}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _one_clear_error  # before what takes a second to import
+
 from spikevaediff import threads  # found by the path above
 from spikevaediff.parameters import check
 from spikevaediff.parameters.declared import of_stage
@@ -138,21 +157,3 @@ def weights_path(value: str) -> Path:
 def done(text: str) -> None:
     """One line at the end of a step: what was made, and the seconds since the stage began."""
     print(f"{text} [{time.monotonic() - _STARTED:.1f} s]", flush=True)
-
-
-def _one_clear_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Bad input is reported in one line; SPIKEVAEDIFF_TRACEBACK=1, or a mistake of ours, shows where it happened."""
-    from loading.machine import out_of_memory
-
-    if (said := out_of_memory(error)) and not os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
-        print(f"MemoryError: {said}", file=sys.stderr)
-    elif issubclass(kind, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-    elif issubclass(kind, ValueError | KeyError | OSError) and not os.environ.get("SPIKEVAEDIFF_TRACEBACK"):
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"{kind.__name__}: {text}", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
-sys.excepthook = _one_clear_error

@@ -1,5 +1,10 @@
 """The commands beside the pipeline; `spikevaediff --help` lists them."""
 
+from spikevaediff import interrupts
+
+interrupts.say_one_line()  # before what takes a second to import
+
+# isort: split
 import argparse
 import io
 import math
@@ -158,8 +163,10 @@ def _parser() -> argparse.ArgumentParser:
         help="remove damaged objects and their links in the workspace; dvc pull or dvc repro brings them back",
     )
     examining.set_defaults(run=_doctor)
-    comparing = commands.add_parser("compare", help="two commits as a Markdown page: metrics, parameters, pictures")
-    comparing.add_argument("base", metavar="BASE", nargs="?", help="a revision that Git knows, such as origin/main")
+    comparing = commands.add_parser(
+        "compare", help="two commits or experiments as a Markdown page: metrics, parameters, pictures"
+    )
+    comparing.add_argument("base", metavar="BASE", nargs="?", help="a revision, such as origin/main, or an experiment")
     comparing.add_argument("head", metavar="HEAD", nargs="?", default="HEAD", help="another one (default: HEAD)")
     comparing.add_argument("--url", help="where raw files are served: https://github.com/OWNER/NAME/raw")
     comparing.add_argument("--out", metavar="FILE", help="write there instead of printing")

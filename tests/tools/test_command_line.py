@@ -115,6 +115,28 @@ def test_ctrl_c_prints_one_line(tmp_path: Path) -> None:
     assert said == "interrupted; of downloads, what has arrived is kept\n"
 
 
+@pytest.mark.parametrize(
+    ("module", "importing"),
+    [("spikevaediff", "argparse"), ("spikevaediff", "rich"), ("stages.split", "pydantic"), ("stages.split", "numpy")],
+)
+def test_ctrl_c_while_modules_are_imported_prints_one_line(module: str, importing: str) -> None:
+    code = f"""
+import runpy, sys
+class Key:
+    def find_spec(self, name, path=None, target=None):
+        if name == {importing!r}:
+            raise KeyboardInterrupt
+sys.modules.pop({importing!r}, None)
+sys.meta_path.insert(0, Key())
+sys.argv = ["command", "assets"]
+runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
+"""
+    running = started(ROOT, code)
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == -signal.SIGINT
+    assert said == "interrupted\n"
+
+
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     code = "import sys; from spikevaediff import __main__ as m; m._cards = lambda chosen: print('x' * 10**6) or 0;"
     running = started(tmp_path, f"{code} sys.exit(m.main(['cards']))")

@@ -187,11 +187,20 @@ def _commit(revision: str, root: Path) -> str:
     done = subprocess.run(query, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if said := done.stderr.strip():  # it says nothing of a revision that it does not know
         raise ValueError(f"Git cannot read {root}: {' '.join(said.split())}")
-    if done.returncode:
-        raise ValueError(
-            f"Git does not know the revision {revision!r}. In a shallow clone fetch it first: git fetch --unshallow"
-        )
-    return done.stdout.strip()
+    if not done.returncode:
+        return done.stdout.strip()
+    listed = ["git", "for-each-ref", "--format=%(objectname) %(refname:lstrip=4)", "refs/exps/*/*/*"]
+    refs = subprocess.run(listed, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=True).stdout
+    experiments = [(commit, name) for commit, _, name in (line.partition(" ") for line in refs.splitlines())]
+    found = {commit for commit, name in experiments if name == revision}
+    if len(found) > 1:
+        raise ValueError(f"{len(found)} experiments are named {revision!r}. Name the commit: dvc exp show --sha")
+    if found:
+        return found.pop()
+    asked = subprocess.run(["git", "rev-parse", "--is-shallow-repository"], cwd=root, capture_output=True, check=False)
+    cure = "; this clone is shallow, fetch the rest first: git fetch --unshallow" * (asked.stdout.strip() == b"true")
+    there = f"; there are {', '.join(sorted({name for _, name in experiments}))}" if experiments else ""
+    raise ValueError(f"{revision!r} is no revision that Git knows and no experiment of DVC{there}{cure}")
 
 
 def _dvc(root: Path, *words: str) -> str:
