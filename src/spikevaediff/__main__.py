@@ -154,6 +154,14 @@ def _parser() -> argparse.ArgumentParser:
         description="Reads a folder of the plain format (docs/recordings.md) and lists every problem.",
     )
     checking.add_argument("folder", metavar="FOLDER", help="such as vendor/data/mine")
+    checking.add_argument(
+        "--write-params",
+        action="store_true",
+        help="when nothing is wrong: write its section, areas and window into params.yaml, and say what comes next",
+    )
+    checking.add_argument(
+        "--window", metavar="START,STOP", type=_window, help="in which tables were counted, s after onset"
+    )
     checking.set_defaults(run=_check_data)
     examining = commands.add_parser("doctor", help="what is wrong with this checkout and machine, and the cure")
     examining.add_argument("--no-cache", action="store_true", help="do not hash the objects of the DVC cache again")
@@ -402,7 +410,22 @@ def _check_data(chosen: argparse.Namespace) -> int:
         print(f"\n{folder} has {n} problem{'s' * (n > 1)}. The format, by example:\n\n{plain_folder.FORMAT}")
         return 1
     print(plain_folder.summary(folder, found))
+    if chosen.write_params:
+        from spikevaediff.tools import own_data
+
+        print(own_data.write_params(Path.cwd(), folder, found, window_s=chosen.window))
     return 0
+
+
+def _window(text: str) -> tuple[float, float]:
+    """Start and stop, for argparse."""
+    try:
+        start, stop = (float(one) for one in text.split(","))
+    except ValueError:
+        start = stop = math.nan
+    if not start < stop:
+        raise argparse.ArgumentTypeError(f"{text!r} is no start and later stop in seconds, such as 0.05,0.15")
+    return start, stop
 
 
 def _doctor(chosen: argparse.Namespace) -> int:

@@ -1,0 +1,121 @@
+"""A folder of recordings of one's own in params.yaml: what is written, what is left, and what is refused."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+from ruamel.yaml import YAML
+
+from spikevaediff.__main__ import main
+from spikevaediff.parameters import check
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a folder of its own: six images, two areas, one table that does not say its window."""
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    data = tmp_path / "vendor/data/mine"
+    for name in ("images", "sessions"):
+        (data / name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        Image.fromarray(rng.integers(0, 256, (20, 30), np.uint8)).save(data / f"images/{number}.png")
+    rows = "".join(f"{number},{number}.png,\n" for number in range(6))
+    (data / "images.csv").write_text(f"image_id,file,caption\n{rows}")
+    (data / "units.csv").write_text("session_id,unit_id,area\n1,3,V4\n1,5,IT\n1,8,V4\n")
+    table(data)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def table(data: Path, **window: np.ndarray) -> None:
+    shape = (18, 3) + ((len(window["window_s"]),) if window else ())
+    counts = np.random.default_rng(1).poisson(4.0, shape)
+    shown = np.tile(np.arange(6), 3)
+    np.savez(data / "sessions/1.npz", responses=counts, image_id=shown, unit_id=np.array([3, 5, 8]), **window)
+
+
+def written(project: Path) -> dict:
+    return YAML(typ="safe").load(project / "params.yaml")
+
+
+def test_section_areas_and_window_are_written_and_the_next_commands_told(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (project / "params.yaml").read_text()
+    assert main(["check-data", "vendor/data/mine", "--write-params", "--window", "0.05,0.15"]) == 0
+    said = capsys.readouterr().out
+    params = written(project)
+    assert params["dataset"] == "mine"
+    assert params["datasets"]["mine"] == {
+        "module": "plain",
+        "source": "mine",
+        "size_px": 128,
+        "window_s": [0.05, 0.15],
+        "margin_s": 1.0,
+    }
+    assert params["areas"] == {"visual": ["IT", "V4"], "control": "shuffled"}
+    assert {key: params["responses"][key] for key in ("start_s", "duration_s", "n_bins")} == {
+        "start_s": 0.05,
+        "duration_s": 0.1,
+        "n_bins": 1,
+    }
+    check.refuse([*check.of_sections(params), *check.of_choices(params)])
+    assert said.endswith("dvc exp run\n")
+    assert "git add vendor/data/mine params.yaml && git commit -m mine" in said
+    assert "queues and sweeps see only what is committed" in said
+    # Whatever else is there stays, comments included.
+    after = (project / "params.yaml").read_text()
+    assert set(re.findall("#.*", before)) <= set(re.findall("#.*", after))
+    others = YAML(typ="safe").load(before)
+    for changed in (params, others):
+        del changed["dataset"], changed["areas"], changed["datasets"]
+        for key in ("start_s", "duration_s", "n_bins"):
+            del changed["responses"][key]
+    assert params == others
+    # Again, after the source was said: it is kept.
+    text = (project / "params.yaml").read_text().replace("source: mine", "source: macaque IT")
+    (project / "params.yaml").write_text(text)
+    assert main(["check-data", "vendor/data/mine", "--write-params", "--window", "0.05,0.15"]) == 0
+    assert (project / "params.yaml").read_text() == text
+
+
+def test_a_table_that_says_its_windows_needs_no_option(project: Path) -> None:
+    table(project / "vendor/data/mine", window_s=np.array([[0.0, 0.1], [0.1, 0.2]]))
+    assert main(["check-data", "vendor/data/mine", "--write-params"]) == 0
+    params = written(project)
+    assert params["datasets"]["mine"]["window_s"] == [0.0, 0.2]
+    assert [params["responses"][key] for key in ("start_s", "duration_s", "n_bins")] == [None, None, None]
+    check.refuse([*check.of_sections(params), *check.of_choices(params)])
+
+
+def test_what_cannot_be_written_is_refused_and_nothing_is_changed(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (project / "params.yaml").read_text()
+
+    def refused(*words: str) -> str:
+        assert main(["check-data", *words, "--write-params"]) == 1
+        assert (project / "params.yaml").read_text() == before
+        return capsys.readouterr().err
+
+    assert "no table says in which window it was counted. Add it: --window START,STOP" in refused("vendor/data/mine")
+    table(project / "vendor/data/mine", window_s=np.array([[0.0, 0.1]]))
+    said = refused("vendor/data/mine", "--window", "0.05,0.15")
+    assert "tables were counted in different windows: [[0.0, 0.1]], [[0.05, 0.15]]" in said
+    (project / "elsewhere").symlink_to(project / "vendor/data/mine")
+    (project / "copy").mkdir()
+    for name in ("images", "sessions", "images.csv", "units.csv"):
+        (project / "copy" / name).symlink_to(project / "vendor/data/mine" / name)
+    assert "stages read vendor/data/NAME" in refused("copy")
+    (project / "vendor/data/mine").rename(project / "vendor/data/allen")
+    assert "allen is a data set of the project. Call the folder otherwise" in refused("vendor/data/allen")
+    (project / "vendor/data/allen/units.csv").unlink()
+    assert main(["check-data", "vendor/data/allen", "--write-params"]) == 1
+    assert (project / "params.yaml").read_text() == before
+    with pytest.raises(SystemExit):
+        main(["check-data", "vendor/data/allen", "--window", "0.2,0.1"])
+    assert "'0.2,0.1' is no start and later stop in seconds" in capsys.readouterr().err
