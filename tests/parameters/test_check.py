@@ -142,7 +142,7 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
         (
             "dataset",
             "simulatd",
-            "dataset is 'simulatd', expected a section of datasets: simulated, allen, cowley_v4 or nsd; did",
+            "dataset is 'simulatd', expected a section of datasets: simulated, allen, cowley_v4, nsd or tvsd; did",
         ),
         ("datasets.simulated", {"module": "plian"}, "'plian', expected a module of src/spikevaediff/datasets: allen, "),
         ("model", "minni", "model is 'minni', expected a section of models: mini or published; did you mean mini?"),

@@ -163,7 +163,7 @@ def test_data_put_back_are_restored(clone: Path) -> None:
     [
         (
             "dataset=simulatd",
-            "dataset is 'simulatd', expected a section of datasets: simulated, allen, cowley_v4, nsd, mine or other",
+            "dataset is 'simulatd', expected a section of datasets: simulated, allen, cowley_v4, nsd, tvsd, mine",
         ),
         (
             "regress.text.method=rigde",

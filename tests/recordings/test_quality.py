@@ -37,6 +37,23 @@ def test_the_fano_factor_of_poisson_counts_is_one_and_of_a_gamma_mixture_more() 
     assert np.isnan(quality.fano_factor(poisson[:3], np.array([1, 2, 3]))).all()
 
 
+def test_the_noise_ceiling_is_the_share_of_signal_in_the_variance_of_one_presentation() -> None:
+    """Signal of variance 9 with noise of 1, 9 and 36; by hand on four numbers; unequal repeats; nothing without."""
+    for sigma in (1.0, 3.0, 6.0):
+        found = quality.noise_ceiling(noisy(sigma), SHOWN)
+        signal = TUNING[1:].var(0, ddof=1)
+        assert found == pytest.approx(signal / (signal + sigma**2), abs=0.06)
+    # Images 0 and 1 with means 2 and 6, variances within 2 and 2: signal 8 - 2/2 = 7, noise 2.
+    x = np.array([[1.0], [3.0], [5.0], [7.0]])
+    assert quality.noise_ceiling(x, np.array([0, 0, 1, 1])) == pytest.approx([7 / 9], rel=1e-12)
+    # A blank and an image that was shown once say nothing.
+    more = np.array([[1.0], [3.0], [5.0], [7.0], [100.0], [-50.0], [50.0]])
+    assert quality.noise_ceiling(more, np.array([0, 0, 1, 1, 2, BLANK, BLANK])) == pytest.approx([7 / 9], rel=1e-12)
+    assert quality.noise_ceiling(x - 4, np.array([0, 1, 0, 1])) == pytest.approx([0.0])
+    assert np.isnan(quality.noise_ceiling(x, np.array([0, 1, 2, 3]))).all()
+    assert np.isnan(quality.noise_ceiling(0 * x, np.array([0, 0, 1, 1]))).all()
+
+
 def test_split_half_reliability_is_the_share_of_signal_in_the_variance_of_means() -> None:
     each, common = quality.split_half(noisy(sigma=9.0), SHOWN, n_draws=10, seed=0)
     signal = TUNING[1:].var(0, ddof=1)

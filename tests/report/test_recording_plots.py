@@ -108,6 +108,21 @@ def test_tables_leave_empty_what_is_not_known() -> None:
     assert recording_plots.ceiling_rows(NO_CEILING) == [dict.fromkeys(group("a"), "")]
 
 
+def test_responses_that_are_no_counts_have_a_noise_ceiling_in_place_of_the_fano_factor() -> None:
+    found = json.loads(json.dumps(JUDGED[True]))
+    for one in found["sessions"].values():
+        one["spikes"] = False
+        for area in one["areas"].values():
+            area["ceiling"] = {"p50": 0.4}
+    rows = [row | {"ceiling": "0.4"} for row in units(True)]
+    assert recording_plots.quality_rows(found)[0]["noise_ceiling_median"] == 0.4
+    assert "noise_ceiling_median" not in recording_plots.quality_rows(JUDGED[True])[0]
+    figure = recording_plots.draw_quality.figure(found, rows, "a test")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert any("Noise ceiling" in title for title in titles)
+    assert not any("Fano" in title or "Hz" in title for title in titles)
+
+
 def test_the_onset_is_the_first_of_two_windows_above_chance() -> None:
     low = np.array([0.0, 0.2, 0.0, 0.2, 0.3, 0.0])
     assert recording_plots.onset(low, 0.1) == 3

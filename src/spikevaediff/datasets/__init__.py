@@ -22,5 +22,6 @@ What `spikevaediff plan` and `spikevaediff assets bundle` count and pack is stat
     lacks_captions(data_dir, **options) -> bool whether it leaves images to the stage `captions`
     n_images(data_dir, **options) -> int        about how many images there will be
 
-`PRIVATE = True` says that it may not be passed on: `start` then refuses parameters that would push it to a remote.
+    PRIVATE: str                                why it may not be passed on: `start` then refuses outputs that
+                                                `dvc push` would send to any remote
 """

@@ -30,7 +30,7 @@ from spikevaediff.recordings import facts
 from spikevaediff.records import Captions, Responses, Stimuli, UnitTable
 
 ASSETS = ("efficientnet_lite0",)  # whose features the clusters are of
-PRIVATE = True  # may not be passed on: params.yaml must keep it out of remotes
+PRIVATE = "its terms forbid to pass it on"
 TRIAL_S = (0.0, 4.0)  # a trial: a photograph for 3 s, and 1 s until the next; a beta is of the whole
 _ENDING = {"nifti": "nii.gz", "hdf5": "hdf5"}
 

@@ -189,9 +189,9 @@ def _of_private_data(params: Mapping[str, Any]) -> Iterator[str]:
     module = _module(_at(params, "datasets", name) or {}, str(name))
     if params.get("recordings_remote") or module not in modules("datasets"):
         return
-    if getattr(importlib.import_module(f"spikevaediff.datasets.{module}"), "PRIVATE", False):
+    if why := getattr(importlib.import_module(f"spikevaediff.datasets.{module}"), "PRIVATE", ""):
         yield (
-            f"the terms of {name} forbid to pass it on, and `dvc push` would: say -S recordings_remote=not_shared; or, "
+            f"dataset is {name}, {why}, and `dvc push` would: say -S recordings_remote=not_shared; or, "
             f"where all who can read it have agreed to the terms, the name of a remote"
         )
 

@@ -154,6 +154,18 @@ class Nsd(Section):
     )
 
 
+class Tvsd(Section):
+    """THINGS Ventral Stream Spiking Dataset: multi-unit activity of macaque V1, V4 and IT (docs/tvsd.md)."""
+
+    monkey: Literal["F", "N"] = value("which of the two")
+    n_train: Annotated[int, Field(ge=0)] = value("training photographs that are drawn of 22,248; 0: all")
+    seed: Seed = value("of that draw")
+    size_px: Count = value("side of the images", unit="px")
+    captions: Literal["concepts", "none", "automatic"] = value(
+        "concepts: a word for what it shows; none: the second stage works without; automatic: BLIP-2 describes it"
+    )
+
+
 class Plain(Section):
     """A folder of plain files: your own recording (docs/recordings.md)."""
 
@@ -175,6 +187,7 @@ class Datasets(Section):
     allen: Allen
     cowley_v4: CowleyV4
     nsd: Nsd
+    tvsd: Tvsd
 
 
 # ---- models
@@ -262,6 +275,7 @@ DATASETS: dict[str, type[Section]] = {
     "allen": Allen,
     "cowley_v4": CowleyV4,
     "nsd": Nsd,
+    "tvsd": Tvsd,
     "plain": Plain,
 }
 FEATURES: dict[str, type[Section]] = {

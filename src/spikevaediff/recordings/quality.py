@@ -164,6 +164,38 @@ def course(x: np.ndarray, n_blocks: int) -> np.ndarray:
     return np.divide(blocks, mean[None], out=np.full(blocks.shape, np.nan), where=mean[None] != 0)
 
 
+def noise_ceiling(x: np.ndarray, image_id: np.ndarray) -> np.ndarray:
+    """How much of the variance of a single presentation the image decides, at most.
+
+    NC = ncsnr^2 / (ncsnr^2 + 1) with ncsnr^2 = signal / noise. noise is the variance within images (over n - 1), pooled
+    over images that were shown twice or more; signal is the variance of their means over images, less what noise adds
+    to it, noise * mean(1 / n_i), and not below 0. It needs no counts, and means nothing without repeats.
+
+    Parameters
+    ----------
+    x : float64, (n_presentations, n_units)
+    image_id : int64, (n_presentations,)
+        -1, the blank, is left out.
+
+    Returns
+    -------
+    float64, (n_units,)
+        0 to 1; NaN where fewer than two images have repeats, or a unit never varies.
+
+    Source: Allen et al. 2022, A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial intelligence.
+    """
+    found, row, n = np.unique(image_id, return_inverse=True, return_counts=True)
+    repeated = (n > 1) & (found != BLANK)
+    if repeated.sum() < 2:
+        return np.full(x.shape[1], np.nan)
+    means = preprocessing.mean_over_presentations(x, image_id, found)
+    within = np.where(repeated[row][:, None], (x - means[row]) ** 2, 0.0)
+    noise = within.sum(0) / (n[repeated] - 1).sum()
+    signal = np.maximum(means[repeated].var(0, ddof=1) - noise * np.mean(1 / n[repeated]), 0.0)
+    total = signal + noise
+    return np.divide(signal, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
 def drift(x: np.ndarray) -> np.ndarray:
     """Change of the mean response from the first to the last third of a session, relative to the whole.
 

@@ -69,7 +69,7 @@ def judged(
         decoding; running; identity, the decoder, its chance and the published anchor.
     list of dict
         One row for each unit: session_id, unit_id, area, mean_response, rate_hz, fano, drift, reliability,
-        running_ratio; None where a number is not known.
+        running_ratio, and ceiling where responses are no counts; None where a number is not known.
 
     Raises
     ------
@@ -95,6 +95,8 @@ def judged(
         "drift": quality.drift(x),
     }
     of_units["reliability"], common = quality.split_half(x, shown, n_draws=n_draws, seed=seed)
+    if not spikes:
+        of_units["ceiling"] = quality.noise_ceiling(x, shown)
     speed = running_speed(path, found)
     runs = speed > running_cm_per_s  # NaN, unknown, is neither
     still = speed <= running_cm_per_s

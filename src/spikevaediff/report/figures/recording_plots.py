@@ -10,7 +10,6 @@ from spikevaediff.report.figures.picture import Picture, subplots
 
 _GREY = "0.6"
 _NO_REPEATS = "one response of each\nimage, and no repeats"
-_NO_COUNTS = "responses are not counts"
 
 
 def quality_rows(judged: dict[str, Any]) -> list[dict[str, Any]]:
@@ -33,6 +32,8 @@ def quality_rows(judged: dict[str, Any]) -> list[dict[str, Any]]:
             for value in ("signal", "noise", "signal_noise"):
                 row[f"{value}_correlation"] = "" if of["correlations"][value] is None else of["correlations"][value]
             row["chance"] = session["identity"]["chance"]
+            if "ceiling" in of:  # of responses that are no counts
+                row["noise_ceiling_median"] = "" if of["ceiling"] is None else of["ceiling"]["p50"]
             median, share = quality.PUBLISHED_RELIABILITY.get(area, ("", ""))
             rows.append(row | {"published_reliability_median": median, "published_reliable_share": share})
     return rows
@@ -99,10 +100,14 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
             "reliability",
             "Split-half reliability of mean responses" + published,
         ),
-        (axes[0, 2], "fano", "Fano factor (1: Poisson)"),
+        (
+            (axes[0, 2], "fano", "Fano factor (1: Poisson)")
+            if any(s.get("spikes", True) for s in sessions)
+            else (axes[0, 2], "ceiling", "Noise ceiling: share of a single response\nthat the image decides")
+        ),
     ):
         for x, area in enumerate(areas):
-            values = np.array([float(u[column]) for u in units if u["area"] == area and u[column] != ""])
+            values = np.array([float(u[column]) for u in units if u["area"] == area and u.get(column, "") != ""])
             # A fixed spread instead of random jitter: the same numbers give the same picture.
             spread = 0.6 * (np.arange(len(values)) * 0.618 % 1 - 0.5)
             panel.plot(x + spread, values, ".", ms=3, alpha=0.5, color=colours[x])
@@ -111,9 +116,8 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
             if column == "reliability" and area in quality.PUBLISHED_RELIABILITY:
                 panel.plot(x, quality.PUBLISHED_RELIABILITY[area][0], "D", color="black", ms=5)
         panel.set_title(heading, size=10)
-        if not any(u[column] for u in units):
-            counted = any(s.get("spikes", True) for s in sessions)
-            _unknown(panel, _NO_REPEATS if counted or column == "reliability" else _NO_COUNTS)
+        if not any(u.get(column) for u in units):
+            _unknown(panel, _NO_REPEATS)
         elif column == "fano":
             panel.axhline(1, color=_GREY, lw=1)
             panel.set_yscale("log")
