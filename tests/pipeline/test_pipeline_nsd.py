@@ -27,6 +27,10 @@ CHANGES = {
     "parts.analyses": False,
     "parts.second_stage": False,
     "regress.common.renormalise": "none",
+    "library.n_images": 12,
+    "regress.vdvae.library": 0,
+    "regress.text.library": 0,
+    "regress.vision.library": 0,
 }
 
 

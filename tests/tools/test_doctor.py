@@ -51,6 +51,27 @@ def test_a_flipped_bit_is_found_and_its_place_named(cache: Path) -> None:
     assert "--remove-damaged" in finding.cure
 
 
+@pytest.mark.parametrize(
+    ("remote", "state", "says"),
+    [
+        ("", "broken", "dataset is nsd, its terms forbid to pass it on; `dvc push` sends all of it"),
+        ("not_shared", "note", "recordings, images, captions and responses stay here; features"),
+        ("lab", "note", "`dvc push` sends recordings, images, captions and responses to lab"),
+    ],
+)
+def test_what_may_not_be_passed_on_is_said(tmp_path: Path, remote: str, state: str, says: str) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text)
+    assert list(doctor.private_data(tmp_path)) == []
+    text = text.replace("dataset: simulated", "dataset: nsd").replace(
+        'recordings_remote: ""', f'recordings_remote: "{remote}"'
+    )
+    (tmp_path / "params.yaml").write_text(text)
+    (finding,) = doctor.private_data(tmp_path)
+    assert finding.state == state
+    assert says in finding.text
+
+
 def test_the_list_of_a_folder_is_hashed_too(tmp_path: Path) -> None:
     path = put(tmp_path, b"[]", suffix=".dir")
     assert doctor.damage(tmp_path) == ([], 2)

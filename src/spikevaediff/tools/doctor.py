@@ -29,6 +29,7 @@ from rich.progress import Progress
 from loading.machine import processors, total_memory
 from spikevaediff.files import assets
 from spikevaediff.files.checksums import size_text
+from spikevaediff.tools.needs import dataset, parameters
 from spikevaediff.tools.sweep import cause, command, run
 
 FREE_BYTES = 5 * 10**9  # the embedded run needs about one, a published model or a real session several
@@ -71,6 +72,7 @@ def examine(root: Path, *, cache: bool = True) -> Iterator[Finding]:
     yield locks(root)
     yield imported_data(root)
     yield untracked_data(root)
+    yield from private_data(root)
     yield stale_results(root)
     yield stale_experiments(root)
     if cache:
@@ -270,6 +272,32 @@ def untracked_data(root: Path) -> Finding:
         folders = sorted({str(Path(*Path(name).parts[:3])) for name in files})
         return Finding("vendor/data", "note", text, f"git add {' '.join(folders)} (large: dvc add)")
     return Finding("vendor/data", "fine", "Git tracks all of it")
+
+
+def private_data(root: Path) -> Iterator[Finding]:
+    """Of a data set that may not be passed on, what `dvc push` would send where; nothing of other data sets.
+
+    DVC runs no hook before a push, so this has to be asked.
+    """
+    try:
+        params = parameters(root)
+        name, module, _ = dataset(params)
+    except (OSError, ValueError, KeyError):
+        return  # `start` says what is wrong with params.yaml
+    if not (why := getattr(module, "PRIVATE", "")):
+        return
+    remote, kept = params.get("recordings_remote"), "recordings, images, captions and responses"
+    if not remote:
+        cure = "recordings_remote: not_shared in params.yaml, before anybody pushes"
+        yield Finding("private data", "broken", f"dataset is {name}, {why}; `dvc push` sends all of it", cure)
+    elif remote == "not_shared":
+        text = f"dataset is {name}, {why}: {kept} stay here; features, reconstructions and plots do not"
+        yield Finding("private data", "note", text, "read its terms before you push or publish these")
+    else:
+        text = f"dataset is {name}, {why}: `dvc push` sends {kept} to {remote}"
+        yield Finding(
+            "private data", "note", text, f"see who can read it: dvc remote list; chmod or rights of {remote}"
+        )
 
 
 def stale_experiments(root: Path) -> Finding:

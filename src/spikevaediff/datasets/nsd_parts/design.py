@@ -36,7 +36,7 @@ def read(path: Path, subject: int, n_images: int) -> Design:
     Raises
     ------
     ValueError
-        The file is not such a .mat file, numbers are out of range, or `masterordering` and `sharedix` contradict each other.
+        It is not such a file, numbers are out of range, or `masterordering` and `sharedix` contradict each other.
     """
     names = ("masterordering", "subjectim", "sharedix")
     try:
