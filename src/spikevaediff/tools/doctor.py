@@ -295,9 +295,7 @@ def private_data(root: Path) -> Iterator[Finding]:
         yield Finding("private data", "note", text, "read its terms before you push or publish these")
     else:
         text = f"dataset is {name}, {why}: `dvc push` sends {kept} to {remote}"
-        yield Finding(
-            "private data", "note", text, f"see who can read it: dvc remote list; chmod or rights of {remote}"
-        )
+        yield Finding("private data", "note", text, f"dvc remote list, and see who can read {remote}")
 
 
 def stale_experiments(root: Path) -> Finding:
