@@ -424,7 +424,7 @@ def _window(text: str) -> tuple[float, float]:
     except ValueError:
         start = stop = math.nan
     if not start < stop:
-        raise argparse.ArgumentTypeError(f"{text!r} is no start and later stop in seconds, such as 0.05,0.15")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a start and later stop in seconds, such as 0.05,0.15")
     return start, stop
 
 

@@ -169,7 +169,7 @@ def test_equal_commits_are_said_to_be_equal(two: Path) -> None:
 
 def test_a_revision_that_a_shallow_clone_lacks_is_named_with_the_cure(two: Path, tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", two.as_uri(), tmp_path / "clone"], check=True)
-    with pytest.raises(ValueError, match=r"'origin/no' is no revision that Git knows .* git fetch --unshallow$"):
+    with pytest.raises(ValueError, match=r"'origin/no' is not a revision that Git knows .* git fetch --unshallow$"):
         compare.page("origin/no", "HEAD", tmp_path / "clone")
 
 
@@ -179,7 +179,9 @@ def test_an_experiment_is_named_as_dvc_names_it(two: Path, tmp_path: Path) -> No
     head = revision(folder, "HEAD")
     subprocess.run(["git", "update-ref", f"refs/exps/{head[:2]}/{head[2:]}/finer", "HEAD~1"], cwd=folder, check=True)
     assert compare.page("finer", "HEAD", folder) == compare.page("HEAD~1", "HEAD", folder).replace("HEAD~1", "finer")
-    with pytest.raises(ValueError, match=r"'best' is no revision that Git knows and no experiment of DVC; .* finer$"):
+    with pytest.raises(
+        ValueError, match=r"'best' is neither a revision that Git knows nor an experiment of DVC; .* finer$"
+    ):
         compare.page("best", "HEAD", folder)
     other = revision(folder, "HEAD~1")
     subprocess.run(["git", "update-ref", f"refs/exps/{other[:2]}/{other[2:]}/finer", "HEAD"], cwd=folder, check=True)
@@ -188,7 +190,9 @@ def test_an_experiment_is_named_as_dvc_names_it(two: Path, tmp_path: Path) -> No
 
 
 def test_a_revision_cannot_be_an_option(two: Path) -> None:
-    with pytest.raises(ValueError, match=r"'--output=x' is no revision that Git knows and no experiment of DVC$"):
+    with pytest.raises(
+        ValueError, match=r"'--output=x' is neither a revision that Git knows nor an experiment of DVC$"
+    ):
         compare.page("--output=x", "HEAD", two)
 
 

@@ -118,4 +118,4 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_changed(
     assert (project / "params.yaml").read_text() == before
     with pytest.raises(SystemExit):
         main(["check-data", "vendor/data/allen", "--window", "0.2,0.1"])
-    assert "'0.2,0.1' is no start and later stop in seconds" in capsys.readouterr().err
+    assert "'0.2,0.1' is not a start and later stop in seconds" in capsys.readouterr().err

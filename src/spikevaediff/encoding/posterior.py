@@ -133,7 +133,7 @@ def samples(
     ------
     ValueError
         A tested image was trained on, shapes that do not fit, options out of range, or the Poisson likelihood of what
-        is no count.
+        is not a count.
     """
     _check(response, image_id, encoder, n_samples, steps, step_size, temperature)
     _check_likelihood(likelihood, response, image_id, n_presentations)

@@ -200,7 +200,7 @@ def _commit(revision: str, root: Path) -> str:
     asked = subprocess.run(["git", "rev-parse", "--is-shallow-repository"], cwd=root, capture_output=True, check=False)
     cure = "; this clone is shallow, fetch the rest first: git fetch --unshallow" * (asked.stdout.strip() == b"true")
     there = f"; there are {', '.join(sorted({name for _, name in experiments}))}" if experiments else ""
-    raise ValueError(f"{revision!r} is no revision that Git knows and no experiment of DVC{there}{cure}")
+    raise ValueError(f"{revision!r} is neither a revision that Git knows nor an experiment of DVC{there}{cure}")
 
 
 def _dvc(root: Path, *words: str) -> str:

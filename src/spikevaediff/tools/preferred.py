@@ -43,7 +43,7 @@ def preferred(encoder: str | Path, images: str | Path, out: str | Path, n_each: 
     Raises
     ------
     FileNotFoundError, ValueError, KeyError
-        A file is not there or damaged; `out` is no CSV; as `rows`; a family of the model does not exist here.
+        A file is not there or damaged; `out` is not CSV; as `rows`; a family of the model does not exist here.
     """
     out = Path(out)
     if out.suffix != ".csv":
