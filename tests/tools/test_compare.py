@@ -169,7 +169,7 @@ def test_equal_commits_are_said_to_be_equal(two: Path) -> None:
 
 def test_a_revision_that_a_shallow_clone_lacks_is_named_with_the_cure(two: Path, tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", two.as_uri(), tmp_path / "clone"], check=True)
-    with pytest.raises(ValueError, match=r"'origin/no' is not a revision that Git knows .* git fetch --unshallow$"):
+    with pytest.raises(ValueError, match=r"'origin/no' is neither a revision that Git knows .* git fetch --unshallow$"):
         compare.page("origin/no", "HEAD", tmp_path / "clone")
 
 
