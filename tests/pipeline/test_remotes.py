@@ -24,6 +24,7 @@ class Remote:
 
     def __init__(self, kind: str, folder: Path, stack: ExitStack) -> None:
         self.kind, self.folder, self.port = kind, folder, free_port()
+        self._told: dict[tuple[tuple[str, str], ...], str] = {}
         if kind == "folder":
             (folder / "store").mkdir()
             self.options = {"url": str(folder / "store")}
@@ -42,10 +43,16 @@ class Remote:
             (folder / "store").mkdir()
 
     def tell(self, clone: Path, **more: str) -> None:
-        options = self.options | {"verify": "true"} | more
+        """By DVC's own commands; another clone that is told the same gets the file that they wrote."""
+        options, written = self.options | {"verify": "true"} | more, clone / ".dvc/config.local"
+        key = tuple(options.items())
+        if key in self._told:
+            written.write_text(self._told[key])
+            return
         succeeded(clone, "remote", "add", "--local", "--default", "--force", "lab", options.pop("url"))
         for name, value in options.items():
             succeeded(clone, "remote", "modify", "--local", "lab", name, value)
+        self._told[key] = written.read_text()
 
     def read(self, key: str) -> bytes:
         """A stored object, by its path in the remote."""
