@@ -3,20 +3,28 @@
 import sys
 
 import stages
-from spikevaediff.encoding import of_folds
-from spikevaediff.records import ImageSplit, LibraryResponses, Stimuli
+from spikevaediff.encoding import library_rows, of_folds
+from spikevaediff.recordings import movies
+from spikevaediff.records import ImageSplit, LibraryResponses, Responses, Stimuli
 
 
 def main(population: str) -> None:
     """Write artifacts/library/responses_POPULATION.npz: by the models of each fold and by the model of all images."""
-    seed = stages.section(stages.declared(f"library_responses@{population}"), "library", "seed")
+    params = stages.declared(f"library_responses@{population}")
+    seed, of_movies = stages.section(params, "library", "seed"), stages.section(params, "movies")
     images = Stimuli.load("artifacts/library/images.npz")
     encoders = of_folds.load(f"artifacts/encoders/{population}", ImageSplit.load("artifacts/split.npz").n_folds)
     responses = of_folds.predict(encoders, images.pixels, stages.weights_path)
     for number, encoder in enumerate(encoders):
         responses[number] += of_folds.noise(encoder, images.image_id, seed=seed, number=number)
-    LibraryResponses(images.image_id, responses).save(f"artifacts/library/responses_{population}.npz")
-    stages.done(f"{population}: {responses.shape} (fold and all images, library image, column)")
+    found = LibraryResponses(images.image_id, responses)
+    if of_movies["train"]:
+        rows = movies.pictures(Stimuli.load("artifacts/movies.npz"), of_movies["frames_per_row"])
+        measured = movies.mean_responses(Responses.load(f"artifacts/movies/{population}.npz"), rows.image_id)
+        expected = of_folds.predict(encoders, rows.pixels, stages.weights_path)
+        found = library_rows.with_movies(found, rows.image_id, measured, expected)
+    found.save(f"artifacts/library/responses_{population}.npz")
+    stages.done(f"{population}: {found.values.shape} (fold and all images, image of the library or row, column)")
 
 
 if __name__ == "__main__":

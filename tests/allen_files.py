@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from spikevaediff.recordings import allensdk_environment
-from spikevaediff.recordings.nwb_writer import Recording, write
+from spikevaediff.recordings.nwb_writer import MoviePresentations, Recording, write
 
 HEIGHT, WIDTH = 46, 59  # the aspect of 918 x 1174
 AREAS = ["VISp", "VISl", "LGd-sh", "CA1"]
@@ -33,6 +33,13 @@ def templates(folder: Path, n_images: int, size: tuple[int, int] = (HEIGHT, WIDT
     for image_id in range(n_images):
         coarse = Image.fromarray(rng.integers(0, 256, (6, 8), dtype=np.uint8))
         coarse.resize((size[1], size[0]), Image.Resampling.BICUBIC).save(folder / f"natural_scene_{image_id}.tiff")
+
+
+def movie_template(folder: Path, pixels: np.ndarray, number: int = 1) -> None:
+    """natural_movie_<n>.h5, which is a NumPy file as published."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"natural_movie_{number}.h5").open("wb") as file:
+        np.save(file, pixels)
 
 
 def manifest(
@@ -71,9 +78,19 @@ def write_manifest(folder: Path, content: dict) -> Path:
 
 
 def recording(
-    session_id: int, *, n_images: int, n_repeats: int, units_per_area: int, seed: int = 0, spikes: bool = True
+    session_id: int,
+    *,
+    n_images: int,
+    n_repeats: int,
+    units_per_area: int,
+    seed: int = 0,
+    spikes: bool = True,
+    movie_frames: int = 0,
+    movie_repeats: int = 0,
 ) -> Recording:
     """Three blocks of scenes with other stimuli in between; every fifth unit fails the filter in one way or another.
+
+    Natural movie one comes after them, where it is asked for, in two blocks.
 
     Without `spikes` each unit has one, for a caller who puts in others.
     """
@@ -81,7 +98,10 @@ def recording(
     n = (n_images + 1) * n_repeats
     image_id = np.concatenate([rng.permutation(np.arange(-1, n_images)) for _ in range(n_repeats)])
     frames_each, gap = 15, 3000
-    frame_s = 20.0 + np.arange(2 * gap + 600 + n * frames_each + 600) / 60 * 1.0008
+    n_movie = movie_frames * movie_repeats
+    n_flips = 2 * gap + 600 + n * frames_each + 600
+    frame_s = 20.0 + np.arange(n_flips + (2 * n_movie + 4200) * (n_movie > 0)) / 60 * 1.0008
+    movie_starts = n_flips + 2 * np.arange(n_movie) + gap * (np.arange(n_movie) >= n_movie // 2)
     starts = 600 + np.arange(n) * frames_each + gap * (np.arange(n) * 3 // n)
     frames = np.column_stack([starts, starts + frames_each])
     block = 2.0 + np.arange(n) * 3 // n
@@ -129,6 +149,11 @@ def recording(
         "snr": rng.uniform(1, 6, n_units),
         **{name: rng.uniform(0, 1, n_units) for name in names},
     }
+    shown = MoviePresentations(
+        np.arange(n_movie) % max(movie_frames, 1),
+        1.0 + (np.arange(n_movie) >= n_movie // 2),
+        np.column_stack([movie_starts, movie_starts + 2]),
+    )
     running = np.arange(20.0, duration, 1 / 60)
     bad = int(n // 2)
     invalid = (float(frame_s[starts[bad]] + 0.1), float(frame_s[starts[bad]] + 0.2), ("EcephysSession", "stimulus"))
@@ -146,6 +171,7 @@ def recording(
         spikes_s=spikes_s,
         running_s=running,
         running_cm_per_s=rng.normal(5, 10, len(running)),
+        movies={"natural_movie_one": shown} if n_movie else {},
     )
 
 

@@ -38,6 +38,7 @@ SMALL: dict[str, Any] = {
     "evaluate.size_px": 32,
     "evaluate.metrics": ["pixcorr"],
     "curves.latency.step_s": 0.1,
+    "movies.n_blocks": 2,
     "curves.counts.n_draws": 1,
     "curves.counts.units": [20],
     "curves.counts.presentations": [2],
@@ -81,6 +82,7 @@ STAGES = {f"{stage}@{name}" for stage, names in _GROUPS.items() for name in name
     "baselines",
     "regions",
     "known_mistakes",
+    "movies",
     "report",
 }
 

@@ -33,7 +33,10 @@ from spikevaediff.records import Captions, Stimuli
 N_IMAGES = 6
 SESSIONS = [700000001, 700000002]
 NWB = "session_700000001/session_700000001.nwb"
-OPTIONS: dict[str, Any] = {"sessions": [700000001], "fetch": "https", "margin_s": 0.5, "size_px": 32}
+OPTIONS: dict[str, Any] = {
+    **{"sessions": [700000001], "fetch": "https", "margin_s": 0.5, "size_px": 32},
+    **{"movies": [], "movie_rows": [22.8, 281.2], "movie_columns": [118.1, 489.9]},
+}
 
 
 @pytest.fixture(scope="module")
@@ -352,7 +355,7 @@ def test_a_refusal_of_allensdk_is_reported_with_its_last_words(
     with pytest.raises(FileNotFoundError) as caught:
         allen.acquire(data, tmp_path / "out", **OPTIONS | {"fetch": "allensdk"})
     assert caught.match("cannot be had by allensdk now: allensdk ended with 3 and said: ConnectionError: /")
-    assert caught.match(f"by_allensdk.py fetch {cache} 6 700000001. With a network, run the same command")
+    assert caught.match(f"by_allensdk.py fetch {cache} 6 - 700000001. With a network, run the same command")
     assert caught.match("or choose the other way: -S datasets.allen.fetch=https")
 
 
@@ -372,7 +375,7 @@ def test_allensdks_own_cache_gives_the_same_results_as_the_download(
     shutil.copytree(published, cache)
     allen_files.project_tables(cache, 700000001)
     try:
-        allen._by_allensdk(allen.read_manifest(data / "manifest.json"), [700000001], cache)
+        allen._by_allensdk(allen.read_manifest(data / "manifest.json"), [700000001], cache, [])
     except OSError as error:
         if "allensdk ended" in str(error):
             raise
@@ -386,7 +389,7 @@ def test_allensdks_own_cache_gives_the_same_results_as_the_download(
         {path.name: path.read_bytes() for path in (tmp_path / way).rglob("*.*")} for way in ("by_allensdk", "by_https")
     )
     assert one == other
-    assert set(one) == {"700000001.nwb", "sources.json", "images.npz", "captions_given.csv"}
+    assert set(one) == {"700000001.nwb", "sources.json", "images.npz", "movies.npz", "captions_given.csv"}
 
 
 STREAM = OPTIONS | {"fetch": "stream"}

@@ -18,6 +18,7 @@ from spikevaediff.files import assets
 from spikevaediff.recordings.sessions import summary
 from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import Stimuli
+from spikevaediff.regression.split import near_copies
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "vendor" / "data" / "simulated"
@@ -203,15 +204,19 @@ def test_acquire_writes_the_same_session_images_and_captions_twice(tmp_path: Pat
         pytest.skip(f"the photographs are not here: {error}")
     acquire(DATA, tmp_path / "two", **OPTIONS)
     one, two = [sorted(p for p in (tmp_path / name).rglob("*") if p.is_file()) for name in ("one", "two")]
-    assert [p.name for p in one] == ["captions_given.csv", "images.npz", "999000118.nwb"]
+    assert [p.name for p in one] == ["captions_given.csv", "images.npz", "movies.npz", "999000118.nwb"]
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, two, strict=True))
     stimuli = Stimuli.load(tmp_path / "one" / "images.npz")
     assert stimuli.image_id.tolist() == list(range(N_SCENES))
     assert stimuli.pixels.shape[1:] == (256, 256)
     assert stimuli.pixels.reshape(N_SCENES, -1).std(1).min() > 10
-    assert one[2].stat().st_size < 100e6
-    left = summary(one[2], Limits(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95))
+    assert one[-1].stat().st_size < 100e6
+    left = summary(one[-1], Limits(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95))
     assert sum(list(area.values())[-1] for area in left.values()) == 418
     acquire(DATA, tmp_path / "other", **{**OPTIONS, "seed": 1})
-    assert (tmp_path / "other" / "sessions" / "999000118.nwb").read_bytes() != one[2].read_bytes()
+    assert (tmp_path / "other" / "sessions" / "999000118.nwb").read_bytes() != one[-1].read_bytes()
     assert (tmp_path / "other" / "images.npz").read_bytes() == one[1].read_bytes()
+    frames = Stimuli.load(tmp_path / "one/movies.npz")
+    assert frames.pixels.shape == (900, 128, 128)
+    assert not len(near_copies(frames.pixels[::10], stimuli.pixels))
+    assert np.mean(np.abs(np.diff(frames.pixels.astype(float), axis=0)), axis=(1, 2)).min() > 0  # it moves

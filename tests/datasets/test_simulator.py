@@ -17,7 +17,7 @@ from spikevaediff.records import BLANK
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "vendor" / "data" / "simulated"
 # The numbers that are shipped, so that the likeness below is that of the embedded data set.
-OPTIONS = dict(YAML(typ="safe").load(ROOT / "params.yaml")["datasets"]["simulated"])
+OPTIONS = dict(YAML(typ="safe").load(ROOT / "params.yaml")["datasets"]["simulated"]) | {"movie_repeats": 0}
 
 
 def _pixels(n: int = 6) -> np.ndarray:
@@ -118,6 +118,45 @@ def test_images_may_have_any_numbers_in_any_order() -> None:
     pixels, options = _pixels(3), {**OPTIONS, "n_repeats": 2, "spontaneous_s": 1.0}
     one = simulate(pixels, np.array([5, 40, 17]), **options)
     assert np.unique(one.image_id).tolist() == [BLANK, 5, 17, 40]
+
+
+def test_a_movie_leaves_the_spikes_of_the_images_as_they_are(small: Recording) -> None:
+    movie = _pixels(15)
+    found = _small(movie=movie, movie_repeats=4)
+    shown = found.movies["natural_movie_one"]
+    assert shown.frame.tolist() == list(range(15)) * 4
+    assert (np.diff(shown.frames, axis=1) == 2).all()
+    end_s = found.frame_s[found.spontaneous_frames[-1, 1]]
+    assert found.frame_s[shown.frames[0, 0]] == end_s
+    for field in ("image_id", "block", "frames", "spontaneous_frames", "running_cm_per_s"):
+        np.testing.assert_array_equal(getattr(found, field), getattr(small, field))
+    for name, values in small.units.items():
+        np.testing.assert_array_equal(found.units[name], values)
+    for with_movie, without in zip(found.spikes_s, small.spikes_s, strict=True):
+        np.testing.assert_array_equal(with_movie[: len(without)], without)
+        assert np.all(np.diff(with_movie) >= 0)
+        assert np.all(with_movie[len(without) :] >= end_s)
+    assert small.movies == {}
+    with pytest.raises(ValueError, match="movie_repeats is 2; 0 without a movie, and 1 or more with one, are needed"):
+        _small(movie_repeats=2)
+
+
+def test_units_answer_a_movie_as_they_answer_its_pictures() -> None:
+    """Mean counts to long still shots, against mean counts to the same pictures as images, unit by unit."""
+    quiet = {"shared_gain": 0.0, "drift": 0.0, "log_gain": 1.0, "n_repeats": 60}
+    still = np.repeat(_pixels(), 30, axis=0)  # a second each
+    found = _small(movie=still, movie_repeats=60, **quiet)
+    good = np.flatnonzero(_areas(found) == "VISp")
+    rates = []
+    for onset, window, number in (
+        (found.frame_s[found.frames[:, 0]], (0.04, 0.29), found.image_id),
+        (found.frame_s[found.movies["natural_movie_one"].frames[12::30, 0]], (0.0, 0.5), np.tile(np.arange(6), 60)),
+    ):
+        counts = [np.diff(np.searchsorted(found.spikes_s[u], onset[:, None] + window), axis=1)[:, 0] for u in good]
+        means = [[c[number == image].mean() for image in range(6)] for c in counts]
+        rates.append(np.array(means) / (window[1] - window[0]))
+    images, movie = (r - r.mean(1, keepdims=True) for r in rates)
+    assert np.corrcoef(images.ravel(), movie.ravel())[0, 1] > 0.9
 
 
 # ---- the parts of the model

@@ -148,6 +148,45 @@ def test_the_family_is_the_one_that_predicts_left_out_images_best_whatever_its_n
     close(other.left_out, one.left_out, 1e-6)
 
 
+def test_rows_of_movies_are_learnt_from_with_a_level_of_their_own_and_choose_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Scenes left out one by one, against refits to the others and to all rows, each kind with an intercept."""
+    monkeypatch.setattr(readout, "PENALTIES", (0.1,))
+    monkeypatch.setattr(readout, "N_BEST", (1,))
+    rng = np.random.default_rng(5)
+    n, m = 9, 14
+    layer = torch.from_numpy(rng.standard_normal((n + m, 3, 5, 5)).astype(np.float32))
+    z = np.einsum(
+        "wp,ncp->wnc", windows.weights(windows.grid(((0.5, 1),)), 5, 5), layer.flatten(2).numpy().astype(np.float64)
+    )[0]
+    y = z @ rng.standard_normal((3, 2)) + 0.05 * rng.standard_normal((n + m, 2))
+    kind = np.repeat([0, 1], [n, m])
+
+    def refit(rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights of the scaled channels and the intercept of scenes."""
+        level = np.stack([kind == 0, kind == 1], axis=1)[rest].astype(float)
+        own = np.eye(len(rest)) - level @ np.linalg.pinv(level)
+        a, b = own @ scaled[rest], own @ y[rest]
+        weights = np.linalg.solve(a.T @ a + alpha * np.eye(3), a.T @ b)
+        scenes = rest[rest < n]
+        return weights, (y[scenes] - scaled[scenes] @ weights).mean(0)
+
+    scale = z.std(0) + z.std(0).mean()
+    scaled = z / scale
+    alpha = 0.1 * sum(np.sum((scaled[kind == k] - scaled[kind == k].mean(0)) ** 2) for k in (0, 1)) / (n + m - 1)
+    found = readout.fit([[layer]], [[((0.5, 1),)]], y, n_scored=n)
+    for i in range(n):
+        weights, intercept = refit(np.setdiff1d(np.arange(n + m), [i]))
+        close(found.left_out[i], scaled[i] @ weights + intercept, 1e-4)
+    weights, intercept = refit(np.arange(n + m))
+    close(np.stack(found.row_weight, axis=1), weights / scale[:, None], 1e-4)
+    close(found.intercept, intercept, 1e-4)
+    higher = y + 7.0 * (kind == 1)[:, None]  # units that fire more during movies, for whatever reason
+    close(readout.fit([[layer]], [[((0.5, 1),)]], higher, n_scored=n).intercept, found.intercept, 1e-4)
+    assert len(found.left_out) == n
+
+
 def formula(model: encoder.Encoder, pixels: np.ndarray) -> np.ndarray:
     """intercept + sum of weight x channel pooled under the window, row by row, in float64."""
     maps = encoder.maps_of(pixels, model.family_name.tolist(), no_weights)

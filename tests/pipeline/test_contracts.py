@@ -146,7 +146,7 @@ def check_regression(regress: dict[str, Any], space: str) -> None:
 
 def sections() -> list[tuple[Callable[..., Any], str, tuple[str, ...], tuple[str, ...]]]:
     """Functions with the section of params.yaml that holds their options, keys of the stage, options from elsewhere."""
-    from spikevaediff.analysis import curves, known_mistakes, latency, layers, regions
+    from spikevaediff.analysis import curves, known_mistakes, latency, layers, movies, regions
     from spikevaediff.captioning import blip2
     from spikevaediff.encoding import library
     from spikevaediff.evaluation import noise_ceiling, scores
@@ -164,6 +164,7 @@ def sections() -> list[tuple[Callable[..., Any], str, tuple[str, ...], tuple[str
         (latency.rows, "curves.latency", (), ("areas", "limits", "n_resamples", "seed")),
         (curves.rows, "curves.counts", (), ("n_resamples", "seed")),
         (noise_ceiling.of_task, "noise_ceiling", (), ()),
+        (movies.rows, "movies", ("train", "frames_per_row", "start_s", "encoder_folds"), ("movie", "encoder_r")),
         (known_mistakes.rows, "known_mistakes", (), ("noise_seed",)),
         (posterior.samples, "decode.posterior", (), GIVEN),
         (layers.study, "layers", (), ("config", "weights", "n_layers", *device)),

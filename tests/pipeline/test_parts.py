@@ -22,7 +22,7 @@ SECOND_STAGE = {
     *(f"{stage}@prior_{of}_spikes" for stage in ("decode_diffusion", "evaluate") for of in ("no", "mean")),
 }
 
-ANALYSES = {"quality", "curves", "layers", "regions", "known_mistakes"}
+ANALYSES = {"quality", "curves", "layers", "movies", "regions", "known_mistakes"}
 PARTS = ("second_stage", "controls", "analyses")
 
 

@@ -105,6 +105,7 @@ def test_what_is_read_for_a_part_alone_is_said_to_be_not_read_without_it() -> No
     contexts = {f"{of}.{space}" for of in ("regress", "models.mini") for space in ("text", "vision")}
     assert without("second_stage") == {"captions", "decode.diffusion", "models.mini.diffusion"} | contexts
     analyses = {"quality", "curves.latency", "curves.n_resamples", "layers", "regions", "known_mistakes"}
+    analyses |= {"movies.n_blocks", "movies.encoder_folds", "movies.size_px", "movies.alphas"}
     assert without("analyses") == analyses
     assert without("analyses", "controls") == analyses | {"areas.control"}
 

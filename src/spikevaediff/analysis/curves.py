@@ -80,15 +80,29 @@ def pixel_scores(
         "seed": 0,
     }
     found = cross_validation.predict(x, y, split, ridge, options, deviations=True)
-    predicted = found.raw[0].astype(np.float64)
-    shown = (y[split.fold >= 0] - folds.training_mean(y, split)).astype(np.float64)
+    return likeness(y[split.fold >= 0] - folds.training_mean(y, split), found.raw[0])
+
+
+def likeness(shown: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pearson correlation over pixels of predicted and shown, and two-way identification by it among all.
+
+    Parameters
+    ----------
+    shown, predicted : float, (n_images, n_pixels)
+
+    Returns
+    -------
+    two of float64, (n_images,)
+        As from `pixel_scores`.
+    """
+    shown, predicted = shown.astype(np.float64), predicted.astype(np.float64)
     unit = []
     for values in (shown, predicted):
         centred = values - values.mean(1, keepdims=True)
         norm = np.linalg.norm(centred, axis=1, keepdims=True)
         unit.append(np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0))
-    likeness = unit[0] @ unit[1].T
-    return likeness.diagonal().copy(), two_way.projection(two_way.wins(likeness))
+    alike = unit[0] @ unit[1].T
+    return alike.diagonal().copy(), two_way.projection(two_way.wins(alike))
 
 
 def over_units(

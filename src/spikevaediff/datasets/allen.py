@@ -34,7 +34,8 @@ from spikevaediff.files.download import File, download_all
 from spikevaediff.files.manifest import manifest_of
 from spikevaediff.files.remote_file import RemoteError, RemoteFile
 from spikevaediff.images import check_size, resize
-from spikevaediff.recordings import allensdk_environment, facts, nwb_extract, session_file, unit_filter
+from spikevaediff.recordings import allen_movies, allensdk_environment, facts, nwb_extract, session_file, unit_filter
+from spikevaediff.recordings import movies as recorded_movies
 from spikevaediff.recordings.nwb import read_presentations, read_units
 from spikevaediff.recordings.session_file import Source
 from spikevaediff.records import BLANK, Captions, Stimuli, few
@@ -53,6 +54,9 @@ def acquire(
     fetch: str,
     margin_s: float,
     size_px: int,
+    movies: Sequence[str],
+    movie_rows: Sequence[float],
+    movie_columns: Sequence[float],
 ) -> None:
     """Fetch what the user's cache lacks, and write extracts of the sessions, the scenes and captions that are given.
 
@@ -61,7 +65,7 @@ def acquire(
     data_dir : Path
         Holds manifest.json and, where somebody wrote or made one, captions.csv.
     out_dir : Path
-        Gets sessions/<session_id>.nwb and sessions/sources.json, images.npz (grey) and captions_given.csv.
+        Gets sessions/<session_id>.nwb and sessions/sources.json, images.npz (grey), movies.npz and captions_given.csv.
     sessions : sequence of int, or "all"
         One session; or several, whose units are then joined as if recorded at once (a pseudo-population, see
         pseudo_population). "all" leaves out those that the manifest marks as at chance.
@@ -72,6 +76,10 @@ def acquire(
         Spikes are kept from this long before each presentation to as long after it; windows of counts must lie within.
     size_px : int
         Side of the images, by the one resize rule.
+    movies : sequence of str
+        natural_movie_one, natural_movie_three, or none: frames and responses to them, for training.
+    movie_rows, movie_columns : sequence of float
+        The part of a frame that falls where scenes are shown, see allen_movies.
 
     Raises
     ------
@@ -90,6 +98,8 @@ def acquire(
         raise ValueError(f"datasets.allen.fetch is {fetch!r}, expected {', '.join(_WAYS[:-1])} or {_WAYS[-1]}")
     nwb_extract.check_margin(margin_s)
     check_size(size_px)
+    shown = recorded_movies.chosen(movies, "datasets.allen.movies")
+    allen_movies.check_part(movie_rows, movie_columns)
     given = _given_captions(data_dir / "captions.csv", manifest)
     for session in chosen:
         if session["at_chance"]:
@@ -98,7 +108,7 @@ def acquire(
                 file=sys.stderr,
             )
     cache = cache_dir() / "allen"
-    wanted = _wanted(manifest, chosen, cache)
+    wanted = _wanted(manifest, chosen, cache, shown)
     in_parts = [item for item in wanted if fetch == "stream" and item.session_id and not item.path.is_file()]
     whole = [item for item in wanted if item not in in_parts]
     if not all(item.path.is_file() for item in whole):
@@ -112,28 +122,33 @@ def acquire(
     if known := manifest["templates"]["fingerprints"]:
         n = facts.n_in_order(stimuli.pixels, known)
         facts.check("natural scenes", {"in their places": n}, {"in their places": len(known)})
+    templates_of_movies = {item.movie: item.path for item in wanted if item.movie}
+    frames = allen_movies.frames(templates_of_movies, SOURCE, movie_rows, movie_columns)
     sources = {}
     with replacing(out_dir / "sessions", folder=True) as folder:
         for item in wanted:
             if item.session_id is not None:
                 path = folder / f"{item.session_id}.nwb"
                 if item in in_parts:
-                    sources[item.file] = _extract_in_parts(manifest, item, path, margin_s, stimuli)
+                    sources[item.file] = _extract_in_parts(manifest, item, path, margin_s, stimuli, shown)
                 else:
                     _check_session(item.path, item.session_id, stimuli)
-                    nwb_extract.extract(item.path, path, margin_s=margin_s)
-                _check_facts(path, item.session_id, manifest)
+                    nwb_extract.extract(item.path, path, margin_s=margin_s, movies=shown)
+                _check_facts(path, item.session_id, manifest, shown)
             if item not in in_parts:
                 sources[item.file] = _source(item)
         _write_sources(manifest, sources, folder / "sources.json")
     stimuli.save(out_dir / "images.npz")
+    frames.save(out_dir / "movies.npz")
     given.save(out_dir / "captions_given.csv")
 
 
-def cached(data_dir: Path, *, sessions: Sequence[int] | int | str, fetch: str, **others: Any) -> list[File]:
+def cached(
+    data_dir: Path, *, sessions: Sequence[int] | int | str, fetch: str, movies: Sequence[str], **others: Any
+) -> list[File]:
     """The files of the user's cache that `acquire` reads with these options, there or not."""
     manifest = read_manifest(Path(data_dir) / "manifest.json")
-    items = _wanted(manifest, choose(manifest, sessions), cache_dir() / "allen")
+    items = _wanted(manifest, choose(manifest, sessions), cache_dir() / "allen", movies)
     # A session that is read in parts has no file here, unless all of it is here anyway.
     items = [item for item in items if fetch != "stream" or item.session_id is None or item.path.is_file()]
     copies = [(item.copy,) if item.copy else () for item in items]
@@ -204,7 +219,7 @@ def choose(manifest: dict[str, Any], sessions: Sequence[int] | int | str) -> lis
 
 @dataclass(frozen=True)
 class _Item:
-    """One file of the data set: a session (session_id) or a scene (image_id)."""
+    """One file of the data set: a session (session_id), a scene (image_id) or a movie."""
 
     file: str
     path: Path
@@ -215,6 +230,7 @@ class _Item:
     copy: str | None = None  # the address of a copy, whose size and sha256 these are
     session_id: int | None = None
     image_id: int | None = None
+    movie: str = ""
 
     @property
     def noted(self) -> Path:
@@ -222,7 +238,7 @@ class _Item:
         return cache_dir() / "allen_sha256" / f"{self.file}.sha256"
 
 
-def _wanted(manifest: dict[str, Any], chosen: list[dict[str, Any]], cache: Path) -> list[_Item]:
+def _wanted(manifest: dict[str, Any], chosen: list[dict[str, Any]], cache: Path, movies: Sequence[str]) -> list[_Item]:
     items, base, blobs = [], manifest["base_url"].rstrip("/"), manifest["dandi"]["blobs"].rstrip("/")
     for row in chosen:
         file, blob = manifest["session_file"].format(session_id=row["session_id"]), row["dandi_blob"]
@@ -235,6 +251,10 @@ def _wanted(manifest: dict[str, Any], chosen: list[dict[str, Any]], cache: Path)
         sha256 = templates["sha256"].get(str(image_id))
         known = {"about": templates["approximate_bytes"], "n_bytes": None, "sha256": sha256}
         items.append(_Item(file, cache / file, f"{base}/{file}", **known, image_id=image_id))
+    for name in movies:
+        template = allen_movies.TEMPLATES[name]
+        known = {"about": template.about, "n_bytes": None, "sha256": None}
+        items.append(_Item(template.file, cache / template.file, f"{base}/{template.file}", **known, movie=name))
     return items
 
 
@@ -246,9 +266,10 @@ def _fetch(manifest: dict[str, Any], lacking: list[_Item], cache: Path, way: str
         return
     numbers = [item.session_id for item in lacking if item.session_id is not None]
     parts = [f"session {', '.join(map(str, numbers))}"] * bool(numbers)
-    parts += [f"{len(lacking) - len(numbers)} scenes"] * (len(numbers) < len(lacking))
+    n_scenes = sum(item.image_id is not None for item in lacking)
+    parts += [f"{n_scenes} scenes"] * bool(n_scenes) + [item.movie.replace("_", " ") for item in lacking if item.movie]
     about, free = sum(item.about for item in lacking), shutil.disk_usage(cache).free
-    what = f"{' and '.join(parts)} (about {size_text(about)})"
+    what = f"{', '.join(parts[:-1])}{' and ' * (len(parts) > 1)}{parts[-1]} (about {size_text(about)})"
     if about > free + sum(part.stat().st_size for part in cache.rglob("*.part")):
         raise OSError(
             f"{what} would not fit into {cache}, which has only {size_text(free)} free. Choose fewer sessions, or "
@@ -259,7 +280,7 @@ def _fetch(manifest: dict[str, Any], lacking: list[_Item], cache: Path, way: str
     print(f"fetching {what} into {cache}. {manifest['licence']}", file=sys.stderr, flush=True)
     try:
         if way == "allensdk":
-            _by_allensdk(manifest, numbers, cache)
+            _by_allensdk(manifest, numbers, cache, [item.movie for item in lacking if item.movie])
         else:
             download_all(
                 [
@@ -281,7 +302,7 @@ def _fetch(manifest: dict[str, Any], lacking: list[_Item], cache: Path, way: str
 
 
 def _extract_in_parts(
-    manifest: dict[str, Any], item: _Item, path: Path, margin_s: float, stimuli: Stimuli
+    manifest: dict[str, Any], item: _Item, path: Path, margin_s: float, stimuli: Stimuli, movies: Sequence[str]
 ) -> dict[str, Any]:
     """Write the extract of a session that stays on its server, the first of its addresses that can be read, and return
     what sources.json says of it."""
@@ -296,7 +317,7 @@ def _extract_in_parts(
             with RemoteFile(url, folder, n_bytes=item.n_bytes) as remote:
                 try:
                     _check_session(remote, item.session_id, stimuli)
-                    nwb_extract.extract(remote, path, margin_s=margin_s, ahead=remote.fetch)
+                    nwb_extract.extract(remote, path, margin_s=margin_s, movies=movies, ahead=remote.fetch)
                 except RemoteError as error:
                     print(f"{error}{'; its copy is tried' * (url == item.url)}", file=sys.stderr)
                     failed.append(str(error))
@@ -313,8 +334,9 @@ def _extract_in_parts(
     )
 
 
-def _by_allensdk(manifest: dict[str, Any], numbers: list[int], cache: Path) -> None:
-    words = ["fetch", str(cache), str(manifest["templates"]["n_images"]), *map(str, numbers)]
+def _by_allensdk(manifest: dict[str, Any], numbers: list[int], cache: Path, movies: Sequence[str]) -> None:
+    of_movies = ",".join(str(allen_movies.TEMPLATES[name].number) for name in movies) or "-"
+    words = ["fetch", str(cache), str(manifest["templates"]["n_images"]), of_movies, *map(str, numbers)]
     command = allensdk_environment.command(*words)
     run = subprocess.run(command, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", check=False)
     if run.returncode:
@@ -396,13 +418,14 @@ def _check_session(path: Source, session_id: int, stimuli: Stimuli) -> None:
         )
 
 
-def _check_facts(path: Path, session_id: int, manifest: dict[str, Any]) -> None:
+def _check_facts(path: Path, session_id: int, manifest: dict[str, Any], movies: Sequence[str]) -> None:
     """Compare the extract of a session with what is known of all sessions, and of this one."""
     units, criteria = read_units(path)
     passes = np.logical_and.reduce([*criteria.values(), *unit_filter.met(units, _ALLENSDK).values()])
     areas, n = np.unique(units.area[passes], return_counts=True)
     with session_file.opened(path) as file:
         image_id = session_file.whole(file, session_file.PRESENTATIONS, "frame")
+        shown = {name: session_file.whole(file, session_file.presentations_table(name), "frame") for name in movies}
     images, repeats = np.unique(image_id[image_id != BLANK], return_counts=True)
     found: dict[str, facts.Fact] = {
         "number": int(units.session_id[0]),
@@ -416,6 +439,11 @@ def _check_facts(path: Path, session_id: int, manifest: dict[str, Any]) -> None:
     }
     (row,) = (row for row in manifest["sessions"] if row["session_id"] == session_id)
     known = dict.fromkeys(found) | {"number": session_id} | manifest["facts"] | row.get("facts", {})
+    for name, frame in shown.items():
+        _, repeats = np.unique(frame, return_counts=True)
+        template = allen_movies.TEMPLATES[name]
+        found[name] = f"{len(repeats)} frames, {repeats.min()} to {repeats.max()} times each"
+        known[name] = f"{template.n_frames} frames, {template.n_repeats} to {template.n_repeats} times each"
     facts.check(f"session {session_id}", found, known)
 
 

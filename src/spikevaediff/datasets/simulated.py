@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from spikevaediff.datasets.simulation.movie import NAME, pan
 from spikevaediff.datasets.simulation.simulator import simulate
 from spikevaediff.files import assets
 from spikevaediff.images import resize
-from spikevaediff.recordings import nwb_writer
+from spikevaediff.recordings import movies, nwb_writer
 from spikevaediff.records import Captions, Stimuli, few
 
 N_SCENES = 118
@@ -51,17 +52,18 @@ def acquire(
     shared_correlation: float,
     drift: float,
     blank_rate: float,
+    movie_repeats: int,
 ) -> None:
-    """Cut the scenes, simulate a session that sees them, and write both with their captions.
+    """Cut the scenes, simulate a session that sees them and a movie, and write all with their captions.
 
     Parameters
     ----------
     data_dir : Path
         Holds scene_boxes.csv, photographs.csv and captions.csv.
     out_dir : Path
-        Gets sessions/<session_id>.nwb, images.npz (grey, 256 x 256) and captions_given.csv.
+        Gets sessions/<session_id>.nwb, images.npz (grey, 256 x 256), movies.npz and captions_given.csv.
     profile, seed, n_repeats, spontaneous_s, log_gain, log_gain_spread, private_shape, shared_gain, \
-shared_correlation, drift, blank_rate
+shared_correlation, drift, blank_rate, movie_repeats
         See `simulator.simulate`.
 
     Raises
@@ -75,6 +77,7 @@ shared_correlation, drift, blank_rate
     captions = read_captions(data_dir / "captions.csv")
     image_id, scenes = crops(data_dir, "scene")
     pixels = np.concatenate([resize(scene[None], SIZE_PX) for scene in scenes])
+    movie = pan(crops(data_dir, "train")[1], seed) if movie_repeats else None
     recording = simulate(
         pixels,
         image_id,
@@ -89,7 +92,11 @@ shared_correlation, drift, blank_rate
         shared_correlation=shared_correlation,
         drift=drift,
         blank_rate=blank_rate,
+        movie=movie,
+        movie_repeats=movie_repeats,
     )
+    shown = movies.no_frames(SOURCE) if movie is None else Stimuli(SOURCE, movies.frame_ids(NAME, len(movie)), movie)
+    shown.save(out_dir / "movies.npz")
     nwb_writer.write(recording, out_dir / "sessions" / f"{recording.session_id}.nwb")
     Stimuli(SOURCE, image_id, pixels).save(out_dir / "images.npz")
     sentences = tuple((sentence,) for sentence in captions.values())

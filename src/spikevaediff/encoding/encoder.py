@@ -117,17 +117,18 @@ def fit(
     image_id: np.ndarray,
     units: Mapping[str, np.ndarray],
 ) -> Encoder:
-    """Encoding model of training images.
+    """Encoding model of training images, and of rows of movies besides.
 
     Parameters
     ----------
     maps : per family and layer float32, (n_images, channel, row, column)
-        As from `maps_of`, of the training images alone.
+        As from `maps_of`, of the training images alone, then of rows of movies, if there are any.
     x : float64, (n_images, n_columns)
         Mean responses to them, rows as in `maps`.
     families : sequence of str
         Families in the order of `maps`.
-    image_id : int64, (n_images,)
+    image_id : int64, (n_train,)
+        Of the training images: choices and noise are theirs alone.
     units : mapping of arrays, (n_columns,)
         unit_id, session_id and area of every column, as from `preprocessing.units_of_columns`.
 
@@ -136,8 +137,9 @@ def fit(
     ValueError
         See `readout.fit` and `noise.covariance`.
     """
-    fitted = readout.fit(maps, [family(name).WINDOWS for name in families], x)
-    covariance, shrinkage = noise.covariance(x - fitted.left_out)
+    n = len(image_id)
+    fitted = readout.fit(maps, [family(name).WINDOWS for name in families], x, n_scored=n)
+    covariance, shrinkage = noise.covariance(x[:n] - fitted.left_out)
     return Encoder(
         family_name=np.array(families),
         family=fitted.family,

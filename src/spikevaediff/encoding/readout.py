@@ -63,7 +63,11 @@ class Fitted:
 
 
 def fit(
-    maps: Sequence[Sequence[Tensor]], windows: Sequence[Sequence[tuple[tuple[float, int], ...]]], y: np.ndarray
+    maps: Sequence[Sequence[Tensor]],
+    windows: Sequence[Sequence[tuple[tuple[float, int], ...]]],
+    y: np.ndarray,
+    *,
+    n_scored: int | None = None,
 ) -> Fitted:
     """Encoding models from the maps of training images.
 
@@ -75,6 +79,9 @@ def fit(
         As `windows.grid` takes them.
     y : float64, (n_images, n_units)
         Mean response of every unit to every training image, rows as in `maps`.
+    n_scored : int, optional
+        Only the first so many are left out, choose and count in the results; the fits learn from all. The others,
+        rows of movies, have a mean of their own.
 
     Raises
     ------
@@ -90,7 +97,9 @@ def fit(
         raise ValueError(f"encoding models need at least 4 training images, got {len(y)}")
     if not np.isfinite(y).all():
         raise ValueError(f"responses are not finite in {np.sum(~np.isfinite(y))} of {y.size} places")
-    study = _study(maps, windows, y)
+    n_scored = len(y) if n_scored is None else n_scored
+    y_all, y = y, y[:n_scored]
+    study = _study(maps, windows, y_all, n_scored)
     n_best, left_out = _averaged(study, y)
     mean = y.mean(0)
     total = ((y - mean) ** 2).sum(0)
@@ -101,7 +110,7 @@ def fit(
     order = np.argsort(study.error, 0)[:n_best]
     family = np.where(useless, -1, study.family[order[0]])
     pairs = [(int(window), int(unit)) for unit in np.flatnonzero(~useless) for window in order[:, unit]]
-    weights, intercept = _weights(study, maps, pairs, n_best, y)
+    weights, intercept = _weights(study, maps, pairs, n_best, y_all, n_scored)
     chosen = np.array([window for window, _ in pairs], np.int64)
     return Fitted(
         row_unit=np.array([unit for _, unit in pairs], np.int64),
@@ -139,7 +148,10 @@ class _Study:
 
 
 def _study(
-    maps: Sequence[Sequence[Tensor]], offered: Sequence[Sequence[tuple[tuple[float, int], ...]]], y: np.ndarray
+    maps: Sequence[Sequence[Tensor]],
+    offered: Sequence[Sequence[tuple[tuple[float, int], ...]]],
+    y: np.ndarray,
+    n_scored: int,
 ) -> _Study:
     layers = [
         (family, layer, places.grid(windows))
@@ -147,17 +159,17 @@ def _study(
         for layer, windows in enumerate(of_family)
     ]
     sizes = [len(grid) for _, _, grid in layers]
-    n_images, n_units = y.shape
-    shape = (sum(sizes), n_images, n_units)
-    centred = (y - y.mean(0)).astype(np.float32)
+    n_units = y.shape[1]
+    shape = (sum(sizes), n_scored, n_units)
+    centred = _centred(y, n_scored).astype(np.float32)
     penalty, error = np.zeros((shape[0], n_units), np.int64), np.full((shape[0], n_units), np.inf)
     others, residual = np.full(shape, np.inf, np.float32), np.zeros(shape, np.float32)
     index = 0
     for family, layer, grid in layers:
         for z, _ in _pooled(maps[family][layer], grid):
-            values, vectors = _eigen(z)
+            values, vectors = _eigen(z, n_scored)
             for number, alpha in enumerate(_penalties(values)):
-                maker = ((vectors * (alpha / (values + alpha))) @ vectors.T).astype(np.float32)
+                maker = ((vectors[:n_scored] * (alpha / (values + alpha))) @ vectors.T).astype(np.float32)
                 _compare(maker, centred, number, penalty[index], error[index], others[index], residual[index])
             index += 1
     return _Study(
@@ -182,6 +194,7 @@ def _compare(
 ) -> None:
     """Take over what this penalty predicts better, in place; see `_Study`."""
     rest, own = maker @ y, maker.diagonal()
+    maker = maker[:, : len(maker)]
     left_out = rest / own[:, None]
     squares = np.einsum("iu,iu->u", left_out, left_out, dtype=np.float64)
     better = squares < error
@@ -211,12 +224,22 @@ def _pooled(layer: Tensor, grid: np.ndarray) -> Iterator[tuple[np.ndarray, np.nd
         yield pooled * scale, scale
 
 
-def _eigen(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues and eigenvectors, (n, n - 1), of the kernel of centred rows, without the constant vector."""
-    z = z - z.mean(0)
+def _centred(values: np.ndarray, n_scored: int) -> np.ndarray:
+    """Rows less their mean: that of the scored ones, and that of the others."""
+    found = values - values[:n_scored].mean(0)
+    if n_scored < len(values):
+        found[n_scored:] = values[n_scored:] - values[n_scored:].mean(0)
+    return found
+
+
+def _eigen(z: np.ndarray, n_scored: int) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and eigenvectors, (n, n - 1), of the kernel of centred rows, without the vector that is constant over
+    the scored ones. (The others' constant vector has the eigenvalue 0, and no scored row.)
+    """
+    z = _centred(z, n_scored)
     # A Householder reflection that takes the constant vector to the first axis; what is left is orthogonal to it.
     n = len(z)
-    reflector = np.full(n, 1 / np.sqrt(n))
+    reflector = np.where(np.arange(n) < n_scored, 1 / np.sqrt(n_scored), 0.0)
     reflector[0] += 1
     reflector /= np.linalg.norm(reflector)
     turned = z - np.outer(2 * reflector, reflector @ z)
@@ -250,11 +273,15 @@ def _log_determinant(residual: np.ndarray) -> float:
 
 
 def _weights(
-    study: _Study, maps: Sequence[Sequence[Tensor]], pairs: list[tuple[int, int]], n_best: int, y: np.ndarray
+    study: _Study,
+    maps: Sequence[Sequence[Tensor]],
+    pairs: list[tuple[int, int]],
+    n_best: int,
+    y: np.ndarray,
+    n_scored: int,
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Weights of the chosen (window, unit) pairs, and the intercept of every unit."""
-    intercept = y.mean(0)
-    centred = y - intercept
+    intercept, centred = y[:n_scored].mean(0), _centred(y, n_scored)
     readers: dict[int, list[int]] = {}
     for window, unit in pairs:
         readers.setdefault(window, []).append(unit)
@@ -262,10 +289,11 @@ def _weights(
     for window, units in readers.items():
         of_layer = maps[study.family[window]][study.layer[window]]
         ((z, scale),) = _pooled(of_layer, study.window[window : window + 1])
-        values, vectors = _eigen(z)
+        values, vectors = _eigen(z, n_scored)
         alpha = _penalties(values)[study.penalty[window, units]]
         dual = vectors @ ((vectors.T @ centred[:, units]) / (values[:, None] + alpha))
-        of_channels = (z.T @ dual) * scale[:, None] / n_best  # dual sums to 0: centring z changes nothing
-        intercept[units] -= (z.mean(0) / scale) @ of_channels
+        # dual sums to 0, over the scored rows and over the others: centring z changes nothing
+        of_channels = (z.T @ dual) * scale[:, None] / n_best
+        intercept[units] -= (z[:n_scored].mean(0) / scale) @ of_channels
         weight |= {(window, unit): column for unit, column in zip(units, of_channels.T, strict=True)}
     return [weight[pair] for pair in pairs], intercept

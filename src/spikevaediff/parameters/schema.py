@@ -93,6 +93,7 @@ class Simulated(Section):
     shared_correlation: Annotated[Number, Field(ge=0, lt=1)] = value("of that gain from one presentation to the next")
     drift: Number = value("linear change of log rate over the session: standard deviation over units")
     blank_rate: Positive = value("rate of tuned units at a blank, relative to their mean over images")
+    movie_repeats: Annotated[int, Field(ge=0)] = value("times that a movie of 30 s is shown after the images; 0: none")
 
 
 class Allen(Section):
@@ -109,6 +110,11 @@ class Allen(Section):
         "spikes are kept this long before and after presentations; windows of responses must lie within", unit="s"
     )
     size_px: Count = value("side of the images, squashed from 918 x 1174", unit="px")
+    movies: Annotated[list[Literal["natural_movie_one", "natural_movie_three"]], AfterValidator(different)] = value(
+        "movies of the same sessions that are fetched (174 and 665 MB), with the responses to them"
+    )
+    movie_rows: Window = value("of the 304 of a frame, those that fall where scenes are shown", unit="px")
+    movie_columns: Window = value("the same of its 608 columns", unit="px")
 
 
 class CowleyV4(Section):
@@ -344,6 +350,20 @@ class Encoding(Section):
     )
 
 
+class Movies(Section):
+    """Movies that the same units saw, where the data set has them: rows for training, which are never tested."""
+
+    train: bool = value("whether encoding models and regressions learn from them; false: only the stage `movies` does")
+    frames_per_row: Count = value("consecutive frames that are averaged to one picture")
+    start_s: Number = value("of the window of the response to it, from the onset of its first frame", unit="s")
+    n_blocks: Annotated[int, Field(ge=2)] = value(
+        "contiguous parts of each movie, of which the stage `movies` leaves out one at a time"
+    )
+    encoder_folds: Count = value("folds whose encoding models that stage learns again, with movies or without")
+    size_px: Count = value("side of the images that are predicted there", unit="px")
+    alphas: Penalties = value("penalties to choose from, there")
+
+
 class Library(Section):
     """Photographs that were never shown; encoding models answer them, and the regression learns from both."""
 
@@ -573,6 +593,7 @@ class Parameters(Section):
     split: Split
     models: Models
     encoding: Encoding
+    movies: Movies
     library: Library
     regress: Regress
     quality: Quality

@@ -4,7 +4,7 @@
 # ///
 """Recordings by way of allensdk itself, in an environment of its own (allensdk_environment.py):
 
-    python src/spikevaediff/recordings/by_allensdk.py fetch CACHE N_IMAGES SESSION_ID...
+    python src/spikevaediff/recordings/by_allensdk.py fetch CACHE N_IMAGES MOVIES SESSION_ID...
     python src/spikevaediff/recordings/by_allensdk.py read SESSION.nwb OUT.npz
 
 Above is what it needs: freshly installed, allensdk brings an hdmf that it cannot work with and a setuptools without
@@ -13,9 +13,9 @@ pkg_resources, hence the other pins. by_allensdk.txt holds what that comes to, w
     uv export --script by_allensdk.py --format requirements-txt --no-header --no-annotate --output-file by_allensdk.txt
 
 `fetch` fills the folder
-CACHE with the sessions, the templates of the natural scenes and the tables of sessions, probes, channels and units,
-under the names that the project's own download uses as well. `read` writes what allensdk finds in one session file, for
-comparison.
+CACHE with the sessions, the templates of the natural scenes and of movies (numbers joined by commas: 1,3; - for none)
+and the tables of sessions, probes, channels and units, under the names that the project's own download uses as well.
+`read` writes what allensdk finds in one session file, for comparison.
 """
 
 import sys
@@ -32,7 +32,7 @@ WINDOWS_S = [(0.0, 0.25), (0.05, 0.3)]
 TRIES, TIMEOUT_S = 3, 1800
 
 
-def fetch(folder: Path, n_images: int, session_ids: list[int]) -> None:
+def fetch(folder: Path, n_images: int, movies: list[int], session_ids: list[int]) -> None:
     """Have allensdk fetch what its cache lacks, and open each file once."""
     cache = EcephysProjectCache.from_warehouse(
         manifest=str(folder / "manifest.json"), fetch_tries=TRIES, timeout=TIMEOUT_S
@@ -46,6 +46,8 @@ def fetch(folder: Path, n_images: int, session_ids: list[int]) -> None:
     )
     for image_id in range(n_images):
         cache.get_natural_scene_template(image_id)
+    for movie in movies:
+        cache.get_natural_movie_template(movie)
     for number in session_ids:
         session = cache.get_session_data(number)
         listed = units.index[units["ecephys_session_id"] == number]
@@ -84,7 +86,8 @@ def read(path: Path, out: Path) -> None:
 if __name__ == "__main__":
     verb, *words = sys.argv[1:]
     if verb == "fetch":
-        fetch(Path(words[0]), int(words[1]), [int(word) for word in words[2:]])
+        movies = [] if words[2] == "-" else [int(word) for word in words[2].split(",")]
+        fetch(Path(words[0]), int(words[1]), movies, [int(word) for word in words[3:]])
     elif verb == "read":
         read(Path(words[0]), Path(words[1]))
     else:

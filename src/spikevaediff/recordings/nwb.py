@@ -17,7 +17,7 @@ from spikevaediff.recordings import unit_filter
 from spikevaediff.recordings.session_file import (
     ELECTRODES,
     LARGEST,
-    PRESENTATIONS,
+    SCENES,
     Source,
     ends,
     finite,
@@ -26,6 +26,7 @@ from spikevaediff.recordings.session_file import (
     ids,
     numbers,
     opened,
+    presentations_table,
     same_length,
     texts,
     whole,
@@ -135,10 +136,10 @@ def read_units(path: Source) -> tuple[UnitTable, dict[str, np.ndarray]]:
 
 
 class Presentations(NamedTuple):
-    """The presentations of the natural scenes outside the times that are invalid for the stimulus.
+    """The presentations of a stimulus outside the times that are invalid for it.
 
     presentation_id : int64, (n_presentations,); the `id` column of the table.
-    image_id : int64, (n_presentations,); -1 is the grey screen.
+    image_id : int64, (n_presentations,); -1 is the grey screen. Of a movie, the number of the frame.
     start_s, stop_s : float64, (n_presentations,).
     """
 
@@ -148,47 +149,58 @@ class Presentations(NamedTuple):
     stop_s: np.ndarray
 
 
-def read_presentations(path: Source) -> Presentations:
+def read_presentations(path: Source, stimulus: str = SCENES) -> Presentations:
     """When which natural scene was shown, in the order of the file; the rows are those of spike_counts.read_responses.
+
+    Parameters
+    ----------
+    path : str, Path or RemoteFile
+    stimulus : str
+        Or which frame of a movie: natural_movie_one, natural_movie_three.
 
     Raises
     ------
     FileNotFoundError, ValueError
         As spike_counts.read_responses.
     """
+    table, least = presentations_table(stimulus), BLANK if stimulus == SCENES else 0
     with opened(path) as file:
-        presentation_id = ids(file, PRESENTATIONS)
-        onset = finite(file, PRESENTATIONS, "start_time")
-        offset = finite(file, PRESENTATIONS, "stop_time")
-        frame = numbers(file, PRESENTATIONS, "frame")
-        same_length(file, PRESENTATIONS, id=presentation_id, start_time=onset, stop_time=offset, frame=frame)
-        bad = np.flatnonzero((frame != np.round(frame)) | ~((frame >= BLANK) & (frame < LARGEST)))
+        presentation_id = ids(file, table)
+        onset = finite(file, table, "start_time")
+        offset = finite(file, table, "stop_time")
+        frame = numbers(file, table, "frame")
+        same_length(file, table, id=presentation_id, start_time=onset, stop_time=offset, frame=frame)
+        bad = np.flatnonzero((frame != np.round(frame)) | ~((frame >= least) & (frame < LARGEST)))
         if len(bad):
             raise ValueError(
-                f"{file.filename}: /{PRESENTATIONS}/frame is {frame[bad[0]]} in row {bad[0]} ({len(bad)} such rows), "
-                f"expected the number of an image, or {BLANK} for the grey screen"
+                f"{file.filename}: /{table}/frame is {frame[bad[0]]} in row {bad[0]} ({len(bad)} such rows), "
+                + (
+                    f"expected the number of an image, or {BLANK} for the grey screen"
+                    if least
+                    else "expected its number"
+                )
             )
-        _check_times(file, onset, offset)
+        _check_times(file, table, onset, offset)
         valid = np.ones(len(onset), bool)
         for start, stop in _invalid_times(file):
             valid &= np.maximum(onset, start) > np.minimum(offset, stop)  # intervals that touch overlap
     return Presentations(presentation_id[valid], frame[valid].astype(np.int64), onset[valid], offset[valid])
 
 
-def _check_times(file: h5py.File, start_s: np.ndarray, stop_s: np.ndarray) -> None:
+def _check_times(file: h5py.File, table: str, start_s: np.ndarray, stop_s: np.ndarray) -> None:
     """Refuse presentations that end before they begin, or begin together: such columns are not what their names say."""
     early = np.flatnonzero(stop_s <= start_s)
     if len(early):
         row = early[0]
         length = " or holds durations" * bool(np.all(stop_s > 0) and np.ptp(stop_s) < 0.1 * np.ptp(start_s))
         raise ValueError(
-            f"{file.filename}: /{PRESENTATIONS}/stop_time is {stop_s[row]:g} s where start_time is {start_s[row]:g} s "
+            f"{file.filename}: /{table}/stop_time is {stop_s[row]:g} s where start_time is {start_s[row]:g} s "
             f"(row {row}, {len(early)} such rows), which is too early{length}. Expected seconds on the same clock"
         )
     distinct, n = np.unique(start_s, return_counts=True)
     if len(distinct) < len(start_s):
         raise ValueError(
-            f"{file.filename}: /{PRESENTATIONS}/start_time is {distinct[n.argmax()]:g} s in {n.max()} of "
+            f"{file.filename}: /{table}/start_time is {distinct[n.argmax()]:g} s in {n.max()} of "
             f"{len(start_s)} rows. Expected the onset of each presentation"
         )
     order = np.argsort(start_s)
@@ -196,7 +208,7 @@ def _check_times(file: h5py.File, start_s: np.ndarray, stop_s: np.ndarray) -> No
     if 2 * n_over > len(order):
         raise ValueError(
             f"{file.filename}: {n_over} of {len(order)} presentations last until the next but one begins. Is "
-            f"/{PRESENTATIONS}/stop_time in seconds, as start_time is?"
+            f"/{table}/stop_time in seconds, as start_time is?"
         )
 
 

@@ -1,9 +1,10 @@
 """The part of a session file that reconstruction needs, in the same layout: 2 to 3 GB become about a hundred MB.
 
-Kept are the tables of units and electrodes, the spikes around the natural scenes, their presentations and the grey
-screens in between, invalid times, running speed and pupil area, probes and subject. Left out are waveforms, amplitudes,
-spikes at other times, other stimuli and optotagging. Spikes are kept of the units that some choice of limits could let
-pass; the others keep their row, so that the numbers of units before and after a filter stay those of the recording.
+Kept are the tables of units and electrodes, the spikes around the natural scenes and the movies that are asked for,
+their presentations and the grey screens in between, invalid times, running speed and pupil area, probes and subject.
+Left out are waveforms, amplitudes, spikes at other times, other stimuli and optotagging. Spikes are kept of the units
+that some choice of limits could let pass; the others keep their row, so that the numbers of units before and after a
+filter stay those of the recording.
 
 Every value that is kept is copied, not converted. pynwb and allensdk open the extract as they open the original, and
 find its columns of waveforms and amplitudes empty; a dataset of its own says of which times the spikes are there (NWB
@@ -14,7 +15,7 @@ DVC knows a result.
 import os
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
@@ -80,7 +81,9 @@ def check_margin(margin_s: float) -> None:
         raise ValueError(f"margin_s is {margin_s}, expected seconds, 0 or more")
 
 
-def extract(source: Source, path: str | Path, *, margin_s: float, ahead: Ahead | None = None) -> float:
+def extract(
+    source: Source, path: str | Path, *, margin_s: float, movies: Sequence[str] = (), ahead: Ahead | None = None
+) -> float:
     """Write the extract of a session file, once its tables agree with each other (spike_trains.Clock).
 
     Parameters
@@ -92,6 +95,8 @@ def extract(source: Source, path: str | Path, *, margin_s: float, ahead: Ahead |
         Appears whole or not at all.
     margin_s : float
         Spikes, running speed and pupil are kept from this many seconds before each presentation to as many after it.
+    movies : sequence of str
+        Whose presentations are kept as well: natural_movie_one, natural_movie_three.
     ahead : function of list of (start, stop), or None
         Told which bytes of the source, most of what is read, will be read, before they are: RemoteFile.fetch.
 
@@ -110,7 +115,7 @@ def extract(source: Source, path: str | Path, *, margin_s: float, ahead: Ahead |
     """
     check_margin(margin_s)
     try:
-        return _extract(source, Path(path), margin_s, ahead)
+        return _extract(source, Path(path), margin_s, movies, ahead)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         # On a full disk HDF5 can neither write nor close the file, and says so as an error of its own.
         number = re.search(r"errno = (\d+)", str(error))
@@ -124,7 +129,7 @@ def extract(source: Source, path: str | Path, *, margin_s: float, ahead: Ahead |
         ) from error
 
 
-def _extract(source: Source, path: Path, margin_s: float, ahead: Ahead | None) -> float:
+def _extract(source: Source, path: Path, margin_s: float, movies: Sequence[str], ahead: Ahead | None) -> float:
     units, criteria = read_units(source)
     usable = np.logical_and.reduce(list(criteria.values()))
     if not usable.any():
@@ -136,7 +141,12 @@ def _extract(source: Source, path: Path, margin_s: float, ahead: Ahead | None) -
     if behaviour.has_running_speed(source):
         behaviour.read_running_speed(source)
     behaviour.read_pupil(source)
-    intervals = kept_intervals(presentations.start_s, presentations.stop_s, margin_s)
+    of_movies = [read_presentations(source, name) for name in movies]
+    start_s, stop_s = (
+        np.concatenate([getattr(shown, name) for shown in (presentations, *of_movies)])
+        for name in ("start_s", "stop_s")
+    )
+    intervals = kept_intervals(start_s, stop_s, margin_s)
     clock = Clock(presentations)
     with replacing(path) as temporary, opened(source) as old, h5py.File(temporary, "w") as new:
         _copy_attributes(old, new)
@@ -145,7 +155,7 @@ def _extract(source: Source, path: Path, margin_s: float, ahead: Ahead | None) -
                 old.copy(old[name], new.require_group(str(Path(name).parent)), name=Path(name).name)
         for name in _EMPTY:
             new.require_group(name)
-        for name in _TABLES:
+        for name in (*_TABLES, *(f"{movie}_presentations" for movie in movies)):
             if f"intervals/{name}" in old:
                 old.copy(old[f"intervals/{name}"], new.require_group("intervals"), name=name)
         for name in ("processing/running", "processing/filtered_gaze_mapping"):

@@ -11,7 +11,7 @@ import json
 import os
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,18 @@ _ALLEN = "ndx-aibs-ecephys"
 _ELECTRODES = "general/extracellular_ephys/electrodes"
 _FLIPS = "processing/stimulus/timestamps"
 _SAMPLE_HZ, _LFP_HZ = 29999.95, 1249.998
+
+
+class MoviePresentations(NamedTuple):
+    """Which frame of a movie was shown when.
+
+    frame, block : int64, (n_presentations,).
+    frames : int64, (n_presentations, 2); first and last-plus-one monitor frame.
+    """
+
+    frame: np.ndarray
+    block: np.ndarray
+    frames: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,7 @@ class Recording:
     units : columns, each (n_units,); at least "id" and "peak_channel_id" (the id of an electrode).
     spikes_s : one float64 (n_spikes,) per unit, sorted, seconds.
     running_s, running_cm_per_s : float64, (n_samples,).
+    movies : MoviePresentations by the name of the movie.
     """
 
     session_id: int
@@ -58,6 +71,7 @@ class Recording:
     spikes_s: Sequence[np.ndarray]
     running_s: np.ndarray
     running_cm_per_s: np.ndarray
+    movies: Mapping[str, MoviePresentations] = field(default_factory=dict)
 
 
 class _Ragged(NamedTuple):
@@ -262,6 +276,9 @@ def _write_stimuli(file: h5py.File, r: Recording) -> None:
     }
     _write_presentations(file, "natural_scenes", r.frames, r.frame_s, scenes)
     _write_presentations(file, "spontaneous", r.spontaneous_frames, r.frame_s, {})
+    for name, shown in r.movies.items():
+        told = {"stimulus_block": shown.block.astype(np.float64), "frame": shown.frame.astype(np.float64)}
+        _write_presentations(file, name, shown.frames, r.frame_s, told)
     if r.invalid:
         start_s, stop_s, tags = zip(*r.invalid, strict=True)
         columns: dict[str, tuple[np.ndarray | _Ragged, str]] = {

@@ -15,7 +15,15 @@ import h5py
 import numpy as np
 
 ELECTRODES = "general/extracellular_ephys/electrodes"
-PRESENTATIONS = "intervals/natural_scenes_presentations"
+SCENES = "natural_scenes"
+
+
+def presentations_table(stimulus: str) -> str:
+    """The table of the presentations of a stimulus: natural_scenes, natural_movie_one, ..."""
+    return f"intervals/{stimulus}_presentations"
+
+
+PRESENTATIONS = presentations_table(SCENES)
 _LAYOUT = (
     f"Expected the layout of an Allen Visual Coding Neuropixels session (NWB 2 with /units, /{ELECTRODES} and "
     f"/{PRESENTATIONS}); files of another layout must be converted"

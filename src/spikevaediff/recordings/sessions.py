@@ -5,7 +5,7 @@ were chosen by whoever counted; those of params.yaml apply to recordings. Qualit
 for all units of a table, and then limit nothing: its units were chosen by whoever made it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from spikevaediff.recordings import nwb, spike_counts, unit_filter
 from spikevaediff.recordings.pseudo_population import concatenate
 from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import BLANK, Responses, UnitTable
+
+Shown = Callable[[Path], nwb.Presentations]
 
 
 def paths(folder: Path) -> list[Path]:
@@ -83,6 +85,16 @@ def shuffled(responses: Responses) -> Responses:
     image_id = responses.image_id.copy()
     image_id[shown] = other[np.searchsorted(images, image_id[shown])]
     return replace(responses, image_id=image_id)
+
+
+def without_presentations(responses: Responses) -> Responses:
+    """The same units and windows, and no presentation: what a session without movies answers to them."""
+    return replace(
+        responses,
+        counts=responses.counts[:0],
+        image_id=responses.image_id[:0],
+        presentation_id=responses.presentation_id[:0],
+    )
 
 
 def has_spike_times(path: Path) -> bool:
@@ -173,14 +185,35 @@ def _check_duration(path: Path, duration_s: float) -> None:
 
 
 def read_responses(
-    path: Path, *, areas: Sequence[str], windows_s: np.ndarray, limits: Limits, min_units: int
+    path: Path,
+    *,
+    areas: Sequence[str],
+    windows_s: np.ndarray,
+    limits: Limits,
+    min_units: int,
+    shown: Shown | None = None,
 ) -> Responses:
     """Responses of the chosen units of one session; parameters and errors as spike_counts.read_responses.
 
     A table keeps its own windows, whatever windows_s says, and its own presentations.
+
+    Parameters
+    ----------
+    shown : function of a path, optional
+        What is presented in a session file, if not the scenes: movie_presentations.read.
+
+    Raises
+    ------
+    ValueError
+        Besides: a table, when `shown` is given; it has no other presentations than its own.
     """
     if has_spike_times(path):
-        return spike_counts.read_responses(path, areas=areas, windows_s=windows_s, limits=limits, min_units=min_units)
+        presented = None if shown is None else shown(path)
+        return spike_counts.read_responses(
+            path, areas=areas, windows_s=windows_s, limits=limits, min_units=min_units, shown=presented
+        )
+    if shown is not None:
+        raise ValueError(f"{path} is a table of responses to images, which holds none to movies")
     table = Responses.load(path)
     criteria = _criteria_of_table(table.units, limits)
     chosen = unit_filter.choose(path, table.units, criteria, areas=areas, min_units=min_units)
@@ -195,7 +228,13 @@ def read_responses(
 
 
 def read_population(
-    paths: Sequence[Path], *, areas: Sequence[str], windows_s: np.ndarray, limits: Limits, min_units: int
+    paths: Sequence[Path],
+    *,
+    areas: Sequence[str],
+    windows_s: np.ndarray,
+    limits: Limits,
+    min_units: int,
+    shown: Shown | None = None,
 ) -> Responses:
     """Responses of one session, or of several joined as a pseudo-population (see pseudo_population).
 
@@ -220,7 +259,7 @@ def read_population(
             raise ValueError(f"no unit in {', '.join(areas)} passes in {', '.join(map(str, empty))}. Leave it out")
     return concatenate(
         [
-            read_responses(path, areas=present, windows_s=windows_s, limits=limits, min_units=min_units)
+            read_responses(path, areas=present, windows_s=windows_s, limits=limits, min_units=min_units, shown=shown)
             for path, present in zip(paths, of_session, strict=True)
         ]
     )

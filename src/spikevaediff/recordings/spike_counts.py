@@ -45,7 +45,13 @@ def _check_kept(file: h5py.File, edges: np.ndarray) -> None:
 
 
 def read_responses(
-    path: str | Path, *, areas: Sequence[str], windows_s: np.ndarray, limits: Limits, min_units: int
+    path: str | Path,
+    *,
+    areas: Sequence[str],
+    windows_s: np.ndarray,
+    limits: Limits,
+    min_units: int,
+    shown: nwb.Presentations | None = None,
 ) -> Responses:
     """Spike counts of one session to every presentation of the natural scenes.
 
@@ -68,6 +74,8 @@ def read_responses(
     limits : Limits
     min_units : int
         Fewest units of a session worth decoding.
+    shown : Presentations, optional
+        Others than those of the natural scenes: movies.presentations.
 
     Returns
     -------
@@ -90,7 +98,7 @@ def read_responses(
     units, criteria = nwb.read_units(path)
     criteria |= unit_filter.met(units, limits)
     chosen = unit_filter.choose(path, units, criteria, areas=areas, min_units=min_units)
-    shown = nwb.read_presentations(path)
+    shown = nwb.read_presentations(path) if shown is None else shown
     edges = shown.start_s[:, None, None] + windows[None]
     counts = np.empty((len(edges), len(chosen), len(windows)), np.uint16)
     with opened(path) as file:

@@ -91,7 +91,7 @@ class Task:
         )
         factors = np.stack([chosen["renormalise_factor"] for chosen in found.choices])
         spread = unusual_factors(factors, self.features.group_name) if self.renormalise == "train" else ""
-        and_library = f" and {len(self.library[1].image_id)} library images" if self.library else ""
+        and_library = f" and {len(self.library[1].image_id)} images of library and movies" if self.library else ""
         return (
             f"responses {self.presentations.shape} of {self.population} units{constant}{and_library} predict "
             f"{found.raw[0].shape} of {self.space}, small matrices in {fit.precision}; {edges}{nothing}{spread}"

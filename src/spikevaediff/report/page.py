@@ -122,6 +122,7 @@ def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
         pairs=differing(pairs),
         n_areas=len({row["area"] for row in pairs} | {row["other"] for row in pairs}),
         mistakes=mistakes() if wanted.analyses else None,
+        movies=movies() if wanted.analyses else None,
         figures={
             one: sheet.lossless(Path(f"plots/{one}.png").read_bytes())
             for one in FIGURES
@@ -323,6 +324,28 @@ def differing(pairs: Iterable[Mapping[str, str]]) -> Table:
     ]
     columns = ["area", "compared with", "difference in two-way identification", "p (Holm)"]
     return table("Pairs of areas that differ", columns, rows)
+
+
+def movies() -> Table:
+    """What rows of movies add to the training images."""
+    rows: list[list[Cell | str]] = [
+        [
+            cell(row["tested"], f"{row['n_tested']} of them"),
+            row["learnt_from"],
+            f"{float(row['correlation']):.3f}",
+            f"{float(row['two_way']):.3f}",
+            f"{float(row['encoder_r']):.3f}" if row["encoder_r"] else cell("", "not asked"),
+        ]
+        for row in tables.read("artifacts/movies/gain.csv")
+    ]
+    columns = [
+        "tested",
+        "learnt from",
+        "correlation of pixels",
+        "two-way identification",
+        "encoding models: r of units",
+    ]
+    return table("What movies add to the training images", columns, rows)
 
 
 def mistakes() -> Table:

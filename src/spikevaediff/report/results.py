@@ -224,6 +224,7 @@ def of_recordings(source: str) -> Files:
     return {
         "plots/regions.csv": csv_text(areas),
         "plots/regions.png": area_plots.draw(areas, pairs, bands, title=f"Areas compared fairly: {source}"),
+        "plots/movies.csv": Path("artifacts/movies/gain.csv").read_text(encoding="utf-8"),
         "plots/known_mistakes.csv": csv_text([{k: v for k, v in row.items() if k != "what"} for row in wrong]),
         "plots/quality.csv": csv_text(recording_plots.quality_rows(judged)),
         "plots/quality_filters.csv": csv_text(recording_plots.filter_rows(judged)),

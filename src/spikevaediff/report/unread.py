@@ -13,7 +13,10 @@ SPLIT = {"k_fold": "n_test", "hold_out": "n_folds"}  # what each method does not
 # What is read for a part alone, and not by the others.
 OF_PARTS = {
     "second_stage": ("captions", "regress.text", "regress.vision", "decode.diffusion"),
-    "analyses": ("quality", "curves.latency", "curves.n_resamples", "layers", "regions", "known_mistakes"),
+    "analyses": (
+        *("quality", "curves.latency", "curves.n_resamples", "layers", "regions", "known_mistakes"),
+        *("movies.n_blocks", "movies.encoder_folds", "movies.size_px", "movies.alphas"),
+    ),
 }
 OWN_SIZE = ("mindeye", "brain_diffuser_2023")  # protocols that compare pixels at a size of their own
 

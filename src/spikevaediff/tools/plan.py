@@ -53,6 +53,7 @@ RECORDED: dict[str, tuple[float, int, str]] = {
     "checks_posterior": (0.0, 400, "images"),
     "checks": (0.8, 400, "images"),
     "regions": (16.0, 500, "images"),
+    "movies": (10.0, 900, "nothing"),
     "report": (8.7, 390, "images"),  # with the page
 }
 BASE_MB = 370  # of a process that has imported torch or JAX

@@ -22,6 +22,7 @@ from spikevaediff.images import resize
 from spikevaediff.networks.small import efficientnet_lite0
 
 ASSET = "efficientnet_lite0"
+_AT_ONCE = 200  # images, more than a data set of scenes has
 _FIELD_PX, _SEEN_PX = 64, 128  # the detail that units see is that of the Gabor units; the network wants larger images
 _LAST_BLOCK = (2, 4, 7)  # of three stages: 24 channels of 32 x 32 places, 40 of 16 x 16, 80 of 8 x 8
 _N_CHANNELS = 4  # that a unit reads
@@ -32,8 +33,10 @@ _MOST_SUPPRESSION = 2.0  # k is uniform from 0 to this
 _EXPONENT = 0.55
 
 
-def tuning(pixels: np.ndarray, rng: np.random.Generator, *, field: np.ndarray) -> np.ndarray:
-    """How much each unit likes each image, see above.
+def tuning(
+    pixels: np.ndarray, rng: np.random.Generator, *, field: np.ndarray, movie: np.ndarray | None = None
+) -> np.ndarray:
+    """How much each unit likes each image, and each frame of a movie, see above.
 
     Parameters
     ----------
@@ -41,29 +44,32 @@ def tuning(pixels: np.ndarray, rng: np.random.Generator, *, field: np.ndarray) -
     rng : np.random.Generator
     field : float64, (n_units,)
         Size of the receptive fields relative to those of VISp.
+    movie : uint8, (n_frames, height, width), optional
 
     Returns
     -------
-    float64, (n_units, n_images)
-        Mean 0 and variance 1 over the images.
+    float64, (n_units, n_images + n_frames)
+        Mean 0 and variance 1 over the images; frames by the mean and deviation of the images.
 
     Raises
     ------
     OSError, ValueError
         The weights of EfficientNet-lite0 cannot be had, see `assets.fetch`.
     """
-    stages = activations(pixels)
+    sets = [activations(pixels)] + ([] if movie is None else [activations(movie, like=pixels)])
     n_units = len(field)
     sigma = field * 0.04 * 3.0 ** rng.random(n_units)
     centre, suppression = rng.uniform(0.1, 0.9, (n_units, 2)), rng.uniform(0, _MOST_SUPPRESSION, n_units)
-    drive = np.empty((n_units, len(pixels)))
+    drive = np.empty((n_units, sum(len(stages[0]) for stages in sets)))
     for unit in range(n_units):
-        x = stages[rng.integers(len(stages))]
-        weight = np.zeros(x.shape[1])
+        stage = rng.integers(len(sets[0]))
+        weight = np.zeros(sets[0][stage].shape[1])
         weight[rng.choice(len(weight), _N_CHANNELS, replace=False)] = rng.standard_normal(_N_CHANNELS)
         weight /= np.linalg.norm(weight)
-        drive[unit] = response(x, weight, centre[unit], sigma[unit], suppression[unit]) ** _EXPONENT
-    return (drive - drive.mean(1, keepdims=True)) / drive.std(1, keepdims=True)
+        found = [response(stages[stage], weight, centre[unit], sigma[unit], suppression[unit]) for stages in sets]
+        drive[unit] = np.concatenate(found) ** _EXPONENT
+    of_images = drive[:, : len(pixels)]
+    return (drive - of_images.mean(1, keepdims=True)) / of_images.std(1, keepdims=True)
 
 
 def response(x: np.ndarray, weight: np.ndarray, centre: np.ndarray, sigma: float, suppression: float) -> np.ndarray:
@@ -91,12 +97,23 @@ def response(x: np.ndarray, weight: np.ndarray, centre: np.ndarray, sigma: float
     return np.einsum("yx,nyx->n", within, excited) / (1 + np.einsum("yx,nyx->n", within + suppression * around, energy))
 
 
-@torch.no_grad()
-def activations(pixels: np.ndarray) -> list[np.ndarray]:
+def activations(pixels: np.ndarray, *, like: np.ndarray | None = None) -> list[np.ndarray]:
     """Three stages of the network, each float64 (n_images, channel, row, column).
 
-    Channels have mean 0 and variance 1 over images and places.
+    Channels have mean 0 and variance 1 over places and images, or over those of `like`, where it is given.
     """
+    stages = _stages(pixels)
+    moments = [
+        torch.std_mean(x, (0, 2, 3), correction=0, keepdim=True) for x in (stages if like is None else _stages(like))
+    ]
+    return [((x - mean) / deviation).numpy() for x, (deviation, mean) in zip(stages, moments, strict=True)]
+
+
+@torch.no_grad()
+def _stages(pixels: np.ndarray) -> list[torch.Tensor]:
+    if len(pixels) > _AT_ONCE:
+        parts = [_stages(pixels[i : i + _AT_ONCE]) for i in range(0, len(pixels), _AT_ONCE)]
+        return [torch.cat(of_stage) for of_stage in zip(*parts, strict=True)]
     # In float64, since the last bits of float32 differ between processors.
     network = efficientnet_lite0(assets.fetch(ASSET)).double()
     images = torch.from_numpy(resize(pixels, _FIELD_PX).astype(np.float64))[:, None]
@@ -106,8 +123,7 @@ def activations(pixels: np.ndarray) -> list[np.ndarray]:
     for number, block in enumerate(network.blocks[: _LAST_BLOCK[-1] + 1]):
         x = block(x)
         if number in _LAST_BLOCK:
-            deviation, mean = torch.std_mean(x, (0, 2, 3), correction=0, keepdim=True)
-            found.append(((x - mean) / deviation).numpy())
+            found.append(x)
     return found
 
 

@@ -23,6 +23,7 @@ from importlib import import_module
 import numpy as np
 from rich.progress import track
 
+from spikevaediff.datasets.simulation.movie import NAME, screening
 from spikevaediff.datasets.simulation.probes import OUTSIDE, PROBES, electrodes, quality, recorded_units
 from spikevaediff.recordings.nwb_writer import Recording
 from spikevaediff.records import BLANK, rows_of
@@ -110,8 +111,10 @@ def simulate(
     shared_correlation: float,
     drift: float,
     blank_rate: float,
+    movie: np.ndarray | None = None,
+    movie_repeats: int = 0,
 ) -> Recording:
-    """One session: every image and a blank n_repeats times, in random order, back to back in three blocks.
+    """One session: every image and a blank n_repeats times, in random order, back to back, in three blocks; a movie.
 
     The number of spikes of unit u that slot t causes (an image, a blank, or as much of a grey screen) is Poisson with
     mean
@@ -123,6 +126,10 @@ def simulate(
     w_u = |normal(1, 0.5)|; d_u normal and t from -1 to 1 over the session. Every factor has mean 1. A spike follows the
     onset by the latency of its unit and a delay: half of those of an image come in a burst, most at 40 ms, the others
     evenly over 1.25 slots. So a response peaks near 90 ms and outlasts its image, as it does in the recordings.
+
+    The movie is shown movie_repeats times after the last grey screen, a frame for two of the monitor. Each frame causes
+    its share of the spikes of a slot, after the same delays. What is drawn for it has seeds of its own: the spikes of
+    the images are the same with any movie or none.
 
     Parameters
     ----------
@@ -141,6 +148,9 @@ def simulate(
         Of g in neighbouring slots, in [0, 1).
     blank_rate : float
         Rate of a tuned unit in a blank, relative to its mean over the images.
+    movie : uint8, (n_frames, height, width), optional
+    movie_repeats : int
+        0: no movie is shown.
 
     Returns
     -------
@@ -155,6 +165,8 @@ def simulate(
         raise ValueError(f"profile is {profile!r}, expected {' or '.join(PROFILES)}")
     if len(pixels) < 2:
         raise ValueError(f"{len(pixels)} images: tuning is a difference between images, so at least 2 are needed")
+    if movie_repeats < 0 or (movie_repeats > 0) != (movie is not None):
+        raise ValueError(f"movie_repeats is {movie_repeats}; 0 without a movie, and 1 or more with one, are needed")
     if n_repeats < 1 or spontaneous_s < SLOT_S:
         raise ValueError(
             f"n_repeats is {n_repeats} and spontaneous_s {spontaneous_s}; at least 1 and {SLOT_S} (one slot) are needed"
@@ -177,7 +189,8 @@ def simulate(
     group = np.char.add(units["area"], units["flaw"])  # the good ones alone make the distribution
     n_units = len(areas)
     tuning = import_module(f"spikevaediff.datasets.simulation.{profile}").tuning
-    like = tuning(pixels, rng, field=np.array([area.field for area in areas]))
+    like = tuning(pixels, rng, field=np.array([area.field for area in areas]), movie=movie)
+    like, like_movie = like[:, : len(pixels)], like[:, len(pixels) :]
     strength = log_gain * np.array([area.gain for area in areas])
     strength *= np.exp(log_gain_spread * stratified(rng, group, scipy.stats.norm.ppf))
     shape = np.array([area.rate_shape for area in areas])
@@ -193,10 +206,24 @@ def simulate(
     shared = scipy.signal.lfilter([1], [1, -shared_correlation], innovation)
     course = np.linspace(-1, 1, n_slots)
 
-    n_frames = 2 * _QUIET_FRAMES + n_slots * FRAMES_PER_SLOT
+    film = screening(
+        like_movie.shape[1],
+        movie_repeats,
+        first=_QUIET_FRAMES + n_slots * FRAMES_PER_SLOT,
+        frames_per_slot=FRAMES_PER_SLOT,
+    )
+    n_frames = 2 * _QUIET_FRAMES + (n_slots + film.n_slots) * FRAMES_PER_SLOT
     frame_s = np.arange(n_frames) * (SLOT_S / FRAMES_PER_SLOT)
     frames = _QUIET_FRAMES + FRAMES_PER_SLOT * np.column_stack([np.arange(n_slots), np.arange(1, n_slots + 1)])
     onset_s, end_s = frame_s[frames[:, 0]], frame_s[frames[-1, 1]]
+    onset_of_movie_s, fade_s = frame_s[film.presentations.frames].T
+    shared_later = scipy.signal.lfilter(
+        [np.sqrt(1 - shared_correlation**2)],
+        [1, -shared_correlation],
+        np.random.default_rng([seed, 1]).standard_normal(film.n_slots),
+        zi=[shared_correlation * shared[-1]],
+    )[0]
+    course_later = 1 + (course[1] - course[0]) * np.arange(1, film.n_slots + 1)
 
     spikes_s = []
     for unit in track(range(n_units), description="simulating units"):
@@ -204,19 +231,26 @@ def simulate(
         factor = np.exp(strength[unit] * like[unit])
         mean = np.full(n_slots, blank_rate if strength[unit] else 1.0)
         mean[is_image] = (factor / factor.mean())[column]
-        mean *= _of_mean_one(np.exp(shared_gain * weight[unit] * shared + drift * slope[unit] * course))
+        slow = np.exp(shared_gain * weight[unit] * shared + drift * slope[unit] * course)
+        mean *= slow / slow.mean()
         mean *= own.gamma(private_shape, 1 / private_shape, n_slots)
-        counts = own.poisson(SLOT_S * rate_hz[unit] * mean)
-        delay_s = _SUSTAINED_SLOTS * SLOT_S * own.random(counts.sum())
-        burst = (own.random(counts.sum()) < _BURST_SHARE) & np.repeat(is_image, counts)
-        delay_s[burst] = own.gamma(_BURST_SHAPE, _BURST_SCALE_S, burst.sum())
-        # Whole microseconds: the last bit of exp() differs between processors, and the file should not.
-        times_s = np.sort(np.round(np.repeat(onset_s, counts) + latency_s[unit] + delay_s, 6))
+        times_s = _spikes(own, SLOT_S * rate_hz[unit] * mean, onset_s, latency_s[unit], bursts=is_image)
         spikes_s.append(times_s[times_s < end_s])
+        if film.n_slots:
+            own = np.random.default_rng([seed, int(units["id"][unit]), 1])
+            gain = np.exp(shared_gain * weight[unit] * shared_later + drift * slope[unit] * course_later) / slow.mean()
+            gain *= own.gamma(private_shape, 1 / private_shape, film.n_slots)
+            mean = (np.exp(strength[unit] * like_movie[unit]) / factor.mean())[film.presentations.frame]
+            mean *= rate_hz[unit] * (fade_s - onset_of_movie_s) * gain[film.slot]
+            bursts = np.ones(len(mean), bool)
+            times_s = _spikes(own, mean, onset_of_movie_s, latency_s[unit], bursts=bursts)
+            # After those of the images, so that a unit's spikes stay sorted.
+            spikes_s[-1] = np.concatenate([spikes_s[-1], times_s[times_s < fade_s[-1]]])
 
     running_s = np.arange(onset_s[0], end_s, 1 / 60)
     running = 8 * np.maximum(0, np.interp(running_s, onset_s, shared)) + 0.1 * rng.standard_normal(len(running_s))
-    hertz = np.array([len(times) for times in spikes_s]) / (end_s - onset_s[0])
+    # Without the movie, like all that is known of a unit: it is the same whether one is shown.
+    hertz = np.array([np.sum(times < end_s) for times in spikes_s]) / (end_s - onset_s[0])
     flaw = units.pop("flaw")
     units.pop("area")  # a recording knows it from the channel alone
     return Recording(
@@ -233,11 +267,23 @@ def simulate(
         spikes_s=spikes_s,
         running_s=running_s,
         running_cm_per_s=np.round(running, 3),
+        movies={NAME: film.presentations} if film.n_slots else {},
     )
 
 
-def _of_mean_one(values: np.ndarray) -> np.ndarray:
-    return values / values.mean()
+def _spikes(
+    rng: np.random.Generator, mean: np.ndarray, onset_s: np.ndarray, latency_s: float, *, bursts: np.ndarray
+) -> np.ndarray:
+    """When a unit fires that is expected to fire `mean` times, (n,), after each onset; see `simulate`. float64, sorted.
+
+    bursts : bool, (n,); where half of the spikes come in a burst.
+    """
+    counts = rng.poisson(mean)
+    delay_s = _SUSTAINED_SLOTS * SLOT_S * rng.random(counts.sum())
+    burst = (rng.random(counts.sum()) < _BURST_SHARE) & np.repeat(bursts, counts)
+    delay_s[burst] = rng.gamma(_BURST_SHAPE, _BURST_SCALE_S, burst.sum())
+    # Whole microseconds: the last bit of exp() differs between processors, and the file should not.
+    return np.sort(np.round(np.repeat(onset_s, counts) + latency_s + delay_s, 6))
 
 
 def _slots(
