@@ -4,16 +4,20 @@ import hashlib
 from pathlib import Path
 
 import cowley_files
+import nsd_files
 import numpy as np
 import pytest
+import tvsd_files
+from bucket import serving
 from conftest import ROOT
 from ruamel.yaml import YAML
 from small_profile import copied
 
 from spikevaediff.__main__ import main
-from spikevaediff.datasets import cowley_v4
+from spikevaediff.datasets import cowley_v4, nsd, tvsd
+from spikevaediff.files import tables
 from spikevaediff.files.left_out import mark
-from spikevaediff.records import ImageSplit, Responses
+from spikevaediff.records import ImageSplit, Responses, Stimuli
 from spikevaediff.report.cards import cards
 
 
@@ -50,6 +54,44 @@ def test_the_data_card_of_recordings_of_others_has_licence_citation_and_what_nob
     assert "| control | V4 |" in text
     mark(tmp_path / "artifacts/responses/control.npz", "parts.controls")
     assert "| control |" not in cards(tmp_path, params)
+
+
+@pytest.mark.parametrize("name", ["nsd", "tvsd"])
+def test_of_voxels_and_multi_unit_activity_no_card_says_hertz(name: str, tmp_path: Path) -> None:
+    params = YAML(typ="safe").load(ROOT / "params.yaml") | {"dataset": name}
+    with pytest.MonkeyPatch.context() as patch, serving(tmp_path) as nowhere:
+        patch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path / "cache"))
+        patch.setenv("SPIKEVAEDIFF_ACCEPT_TERMS", "nsd")
+        patch.setenv("SPIKEVAEDIFF_THINGS", str(tmp_path / "things"))
+        patch.setenv(f"SPIKEVAEDIFF_SOURCE_{name.upper()}", str(tmp_path / "published"))
+        if name == "nsd":
+            nsd_files.write(tmp_path / "published")
+            changed = {"subject": nsd_files.SUBJECT}
+            folder = nsd_files.write_manifest(tmp_path / "data", nowhere.url)
+            nsd.acquire(folder, tmp_path / "artifacts", **params["datasets"][name] | changed)
+        else:
+            tvsd_files.write(tmp_path / "published", tmp_path / "things")
+            folder = tvsd_files.write_manifest(tmp_path / "data", nowhere.url)
+            tvsd.acquire(folder, tmp_path / "artifacts", **params["datasets"][name])
+    (session,) = (tmp_path / "artifacts/sessions").glob("*.npz")
+    (tmp_path / "artifacts/responses").mkdir()
+    responses = Responses.load(session)
+    for population in ("visual", "control"):
+        responses.save(tmp_path / f"artifacts/responses/{population}.npz")
+    given = [row["fold"] == "0" for row in tables.read(tmp_path / "artifacts/split_given.csv")]
+    shown = Stimuli.load(tmp_path / "artifacts/images.npz").image_id
+    ImageSplit(shown, np.where(given, 0, -1)).save(tmp_path / "artifacts/split.npz")
+    text = cards(tmp_path, params)
+    assert "Hz" not in text
+    assert "spike" not in text.split("# Model cards")[0]
+    assert "- Responses: real numbers in" in text
+    assert "| population | area | units | mean response to an image |\n|---|---|---|---|\n" in text
+    area = responses.unit_area[0]
+    n = int((responses.unit_area == area).sum())
+    mean = responses.counts[:, responses.unit_area == area].astype(np.float64).mean()
+    assert f"| visual | {area} | {n} | {mean:.2f} |" in text
+    assert "- Cite: " in text
+    assert {"nsd": "which forbid to pass it on", "tvsd": "CC BY 4.0"}[name] in text
 
 
 @pytest.mark.slow

@@ -216,8 +216,18 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error})") from error
     keys = {
-        "": {"base_url", "captions_url", "terms", "citation", "files", "about", "scale", "trials_per_session"}
-        | {"images", "brain_diffuser_2023", "subjects"},
+        "": {
+            "base_url",
+            "captions_url",
+            "licence",
+            "terms",
+            "citation",
+            "files",
+            "about",
+            "scale",
+            "trials_per_session",
+        }
+        | {"trials_per_session", "images", "brain_diffuser_2023", "subjects"},
         "terms": {"address", "points"},
         "files": {"design", "table", "stimuli", "betas", "roi", "labels"},
         "images": {"n", "size_px"},
@@ -365,6 +375,7 @@ def _write_sources(manifest: dict[str, Any], source: Source, sums: dict[str, str
     """Where every byte came from, beside the responses."""
     content = {
         "address": source.url or "a folder",
+        "licence": manifest["licence"],
         "terms": manifest["terms"],
         "citation": manifest["citation"],
         "sha256": sums,

@@ -50,6 +50,8 @@ def _data_card(root: Path, params: Mapping[str, Any]) -> str:
     visual = populations["visual"]
     repeats = np.unique(visual.image_id[visual.image_id != BLANK], return_counts=True)[1]
     windows = ", ".join(f"{start:g} to {stop:g} s" for start, stop in visual.window_s.tolist())
+    counted = np.issubdtype(visual.counts.dtype, np.integer)
+    rate_of = " median rate, Hz |" if counted else ""
     lines = [
         f"# Data card: {params['dataset']}",
         "",
@@ -57,22 +59,22 @@ def _data_card(root: Path, params: Mapping[str, Any]) -> str:
         f"- Sessions: {', '.join(map(str, visual.session_id.tolist()))}.",
         f"- Presentations: {len(visual.image_id)}, of which {int((visual.image_id == BLANK).sum())} are blanks; "
         f"{_span(repeats)} of each image.",
-        f"- Responses: {'spike counts' if np.issubdtype(visual.counts.dtype, np.integer) else 'real numbers'} "
-        f"in {windows} after onset.",
+        f"- Responses: {'spike counts' if counted else 'real numbers'} in {windows} after onset.",
         f"- Split: {split.n_folds} folds by image; {len(split.test_ids)} images are tested.",
         f"- Quality of units: {_limits(visual.units, params['responses'])}.",
         *_origin(root / "artifacts/sessions/sources.json"),
         "",
-        "| population | area | units | median rate, Hz | mean response to an image |",
-        "|---|---|---|---|---|",
+        f"| population | area | units |{rate_of} mean response to an image |",
+        f"|---|---|---|{'---|' * counted}---|",
     ]
     for name, responses in populations.items():
-        counts = responses.counts[responses.image_id != BLANK].mean((0, 2))
+        counts = responses.counts[responses.image_id != BLANK].mean((0, 2), dtype=np.float64)
         for area in dict.fromkeys(responses.unit_area.tolist()):
             here = responses.unit_area == area
             known = responses.unit_firing_rate[here & np.isfinite(responses.unit_firing_rate)]
-            rate = f"{np.median(known):.2f}" if len(known) else "not known"
-            lines.append(f"| {name} | {area} | {int(here.sum())} | {rate} | {counts[here].mean():.2f} |")
+            rate = f" {np.median(known):.2f} |" if len(known) else " not known |"
+            line = f"| {name} | {area} | {int(here.sum())} |{rate * counted} {counts[here].mean():.2f} |"
+            lines.append(line)
     if params["dataset"] == "simulated":
         lines += [
             "",

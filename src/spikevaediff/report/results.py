@@ -10,7 +10,7 @@ from rich.table import Table
 from spikevaediff.evaluation import feature_r2
 from spikevaediff.files import tables
 from spikevaediff.parameters.runs import Runs
-from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Stimuli, read_npz
+from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Responses, Stimuli, read_npz
 from spikevaediff.report import numbers
 from spikevaediff.report.figures import area_plots, encoding_plots, fit_plots, gallery, layer_plots, recording_plots
 from spikevaediff.report.read import ranked_groups, read_json
@@ -157,11 +157,13 @@ def of_latents(correlation: dict[str, np.ndarray], source: str, title: str) -> F
         {"layer": layer} | {name: float(values[k]) for name, values in columns.items()}
         for k, layer in enumerate(layers)
     ]
+    counted = np.issubdtype(Responses.load("artifacts/responses/visual.npz").counts.dtype, np.integer)
+    predicted = f"Latents predicted from {'spikes' if counted else 'responses'}"
     return {
         "plots/latents.csv": csv_text(rows),
-        "plots/latents.png": numbers.draw_latents(layers, correlation, f"Latents predicted from spikes: {title}"),
+        "plots/latents.png": numbers.draw_latents(layers, correlation, f"{predicted}: {title}"),
         "plots/noise_ceiling.csv": csv_text(recording_plots.ceiling_rows(ceiling)),
-        "plots/noise_ceiling.png": recording_plots.draw_ceiling(ceiling, f"Latents predicted from spikes: {source}"),
+        "plots/noise_ceiling.png": recording_plots.draw_ceiling(ceiling, f"{predicted}: {source}"),
     }
 
 
