@@ -63,7 +63,7 @@ def test_voxels_predict_the_latents_of_photographs_that_were_never_trained_on(
     own = np.diagonal(table)[:, None]
     share = np.mean((own > table).sum(1) / (len(shown) - 1))
     print("two-way identification", share)
-    assert share > 0.7
+    assert share > 0.9  # 0.98 of seed 0
     # What is pushed: nothing of the recordings, everything else that there is.
     succeeded(clone, "remote", "add", "--local", "--default", "lab", str(tmp_path / "lab"))
     succeeded(clone, "push", "--run-cache", "-r", "lab")
