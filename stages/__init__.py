@@ -10,6 +10,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -45,9 +47,21 @@ sys.excepthook = _one_clear_error  # before what takes a second to import
 from spikevaediff import threads  # found by the path above
 from spikevaediff.parameters import check
 from spikevaediff.parameters.declared import of_stage
-from spikevaediff.parameters.options import check_options, module, modules
+from spikevaediff.parameters.options import asked, check_options, module, modules
 
-__all__ = ["check_options", "compute", "declared", "done", "module", "modules", "section", "weights_path"]
+__all__ = [
+    "asked",
+    "check_options",
+    "compute",
+    "declared",
+    "decoder",
+    "done",
+    "module",
+    "modules",
+    "section",
+    "weights_path",
+    "with_weights",
+]
 
 threads.set_once()
 for _stream in (sys.stdout, sys.stderr):
@@ -152,6 +166,35 @@ def weights_path(value: str) -> Path:
     from spikevaediff.files import assets
 
     return assets.weights(value, ROOT)
+
+
+def with_weights(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with files for the values of `weights` and `..._weights`, as `weights_path` finds them."""
+    return {n: weights_path(value) if n.split("_")[-1] == "weights" else value for n, value in options.items()}
+
+
+def decoder(params: dict[str, Any], name: str) -> Callable[..., Any]:
+    """The decoder of a section of `decode`, with its options: those of the section, and what else it asks for.
+
+    Parameters
+    ----------
+    params : dict
+        As a stage declares them: model, models.<model>.vdvae, decode.<name> and seed.
+    name : str
+        Of the section, whose `module` is one of spikevaediff.decoders.
+
+    Raises
+    ------
+    KeyError, ValueError, FileNotFoundError
+        There is no such section or module, an option does not exist or is missing, or a weight file is not there.
+    """
+    own, model = section(params, "decode", name), section(params, "model")
+    decode = module("decoders", own["module"]).decode
+    options = asked(decode, section(params, "models", model, "vdvae")) | own
+    given = {"seed": section(params, "seed")} | compute()
+    check_options(decode, options, f"decode.{name} with models.{model}.vdvae", stage=("module",), passed=given)
+    del options["module"]
+    return partial(decode, **with_weights(options), **asked(decode, given))
 
 
 def done(text: str) -> None:

@@ -16,7 +16,7 @@ def main(space: str) -> None:
     elsewhere = ("batch_size", "device")
     stages.check_options(extract, options, f"models.{model}.{space}", stage=("module",), passed=elsewhere)
     del options["module"]
-    options |= {"weights": stages.weights_path(options["weights"])} | stages.compute()
+    options = stages.with_weights(options) | stages.asked(extract, stages.compute())
     stimuli, captions = Stimuli.load("artifacts/images.npz"), None
     if repeatable.reads_captions(extract):
         captions = Captions.load("artifacts/captions.csv").of(stimuli.image_id)

@@ -25,7 +25,7 @@ def main(space: str) -> None:
         images = library_rows.joined(images, movies.pictures(frames, of_movies["frames_per_row"]))
     features = library_rows.no_features(space)
     if n:
-        options |= {"weights": stages.weights_path(options["weights"])} | stages.compute()
+        options = stages.with_weights(options) | stages.asked(extract, stages.compute())
         given: Captions | Stimuli = images
         if repeatable.reads_captions(extract):
             vision = Features.load("artifacts/library/vision.npz")

@@ -154,13 +154,29 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
         (
             "models.mini.diffusion",
             {"module": "vd"},
-            "models.mini.diffusion.module is 'vd', expected a module of src/spikevaediff/decoders: vdvae or versatile",
+            "models.mini.diffusion.module is 'vd', expected a module of src/spikevaediff/decoders: versatile_diffusion",
         ),
         (
             "regress.text",
             PARAMS["regress"]["text"] | {"method": "banded", "alpha_scope": "component"},
             "regress.text.alpha_scope is component, which banded does not know: target, group or global",
         ),
+        (
+            "models.mini.diffusion.module",
+            "vdvae",
+            "models.mini.diffusion.module is 'vdvae', expected a module of src/spikevaediff/decoders: versatile_",
+        ),
+        (
+            "decode.vdvae.module",
+            "vdave",
+            "decode.vdvae.module is 'vdave', expected a module of src/spikevaediff/decoders: vdvae; did you mean ",
+        ),
+        ("decode.mine", {"module": "versatile_diffusion"}, "decode.mine.module is 'versatile_diffusion', expected a"),
+        ("decode.vdvae", {"module": "vdvae"}, "section decode.vdvae lacks temperature"),
+        ("decode.posteriors", {"steps": 8}, "section decode.posteriors lacks module"),
+        ("decode.posteriors", 8, "section decode.posteriors is 8, expected keys with values"),
+        ("decode", {"vdvae": PARAMS["decode"]["vdvae"]}, "section decode lacks posterior, diffusion"),
+        ("regress", {"vdvae": PARAMS["regress"]["vdvae"]}, "section regress lacks common"),
         (
             "regress.vdvae.method",
             "rigde",

@@ -12,6 +12,7 @@ from test_contracts import sections
 
 from spikevaediff.parameters import schema
 from spikevaediff.parameters.options import module, modules
+from spikevaediff.parameters.reference import sections_of
 from spikevaediff.recordings.unit_filter import LIMITS, Limits
 
 
@@ -43,34 +44,34 @@ def section(*of: Any, without: tuple[str, ...] = ()) -> dict[str, set[str]]:
     }
 
 
+OF_METHODS = {"kernel_ridge": schema.KernelRidge, "banded": schema.Banded}
 DEVICE = ("batch_size", "device")
 
 
-@pytest.mark.parametrize("name", modules("datasets"))
+@pytest.mark.parametrize("name", schema.DATASETS)  # modules of your own need no entry
 def test_data_sets(name: str) -> None:
     assert section(schema.DATASETS[name]) == options(module("datasets", name).acquire)
 
 
-@pytest.mark.parametrize("name", modules("features"))
+@pytest.mark.parametrize("name", schema.FEATURES)
 def test_feature_spaces(name: str) -> None:
     assert section(schema.FEATURES[name]) == options(module("features", name).extract, *DEVICE)
 
 
 def test_decoders() -> None:
-    first, second = module("decoders", "vdvae").decode, module("decoders", "versatile_diffusion").samples
+    first, second = module("decoders", "vdvae").decode, module("decoders", "versatile_diffusion").decode
     assert section(schema.Vdvae, schema.DecodeVdvae) == options(first, "seed", *DEVICE)
-    assert set(schema.DECODERS) | {"vdvae"} == set(modules("decoders"))
+    assert {*schema.DECODERS, *schema.GENERATORS} <= set(modules("decoders"))
     passed = ("seed", "kept", "unconditional", *DEVICE)
     assert section(schema.VersatileDiffusion, schema.DecodeDiffusion) == options(second, *passed)
 
 
-@pytest.mark.parametrize("name", modules("regression/methods"))
+@pytest.mark.parametrize("name", ["ridge", *OF_METHODS])
 def test_regressions(name: str) -> None:
     passed = ("y_row", "group_size", "sample_weight", "n_scored", "block_mb", "devices")
-    own = {"kernel_ridge": schema.KernelRidge, "banded": schema.Banded}
-    found = section(schema.Common, without=("transform", "renormalise", *own))
-    if name in own:
-        found |= section(own[name])
+    found = section(schema.Common, without=("transform", "renormalise", *OF_METHODS))
+    if name in OF_METHODS:
+        found |= section(OF_METHODS[name])
     expected = options(module("regression/methods", name).fit, *passed)
     if name == "banded":
         expected["bands"] = {"str"}  # params.yaml has their kind, the stage makes the band of every column of it
@@ -127,8 +128,8 @@ def test_every_parameter_says_what_it_is_for_and_one_with_a_unit_which() -> None
     for kind in todo:
         assert kind.__doc__
         for name, field in kind.model_fields.items():
-            if isinstance(field.annotation, type) and issubclass(field.annotation, schema.BaseModel):
-                todo.append(field.annotation)
+            if inner := sections_of(field.annotation):
+                todo += inner
                 continue
             assert field.description, f"{kind.__name__}.{name}"
             (unit,) = [units[end] for end in ("cm_per_s", "px", "s") if name.endswith(f"_{end}")][:1] or [None]

@@ -26,7 +26,7 @@ OLDER = {
 FIRST_STAGE = (
     "features vdvae",
     "regress vdvae vdvae visual",
-    "decode vdvae artifacts/predicted/vdvae.npz",
+    "decode vdvae vdvae artifacts/predicted/vdvae.npz",
     "evaluate vdvae",
     "report",
 )

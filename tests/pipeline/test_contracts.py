@@ -133,8 +133,9 @@ def test_params_name_modules_and_their_options() -> None:
             if name == "posterior":
                 stages.check_options(posterior.samples, options, f"decode.{name}", passed=GIVEN)
                 continue
-            both = {"module": name} | options | spaces[name]
-            decode = stages.module("decoders", both["module"]).decode
+            own = options | spaces[name] if name == "diffusion" else options
+            decode = stages.module("decoders", own["module"]).decode
+            both = own | stages.asked(decode, spaces["vdvae"])
             passed = ("seed", "batch_size", "device", "kept", "unconditional")
             stages.check_options(decode, both, f"decode.{name}", stage=("module",), passed=passed)
 

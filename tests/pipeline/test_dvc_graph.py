@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from spikevaediff.parameters.of_space import spaces
 
 ROOT = Path(__file__).resolve().parents[2]
+PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
 PLACES = {
     "spikevaediff": ROOT / "src",
     "loading": ROOT / "vendor",
@@ -117,13 +118,18 @@ def modules_of(stage: str, command: str) -> set[str]:
     scripts = [p for p in sorted(files) if (p.parent == ROOT / "stages" and p.stem != "__init__") or p == given]
     text = "".join(path.read_text() for path in scripts)
     if 'module("features"' in text:
-        models = YAML(typ="safe").load(ROOT / "params.yaml")["models"].values()
+        models = PARAMS["models"].values()
         needed = ["vision", "text"] if words[2] == "stages.decode_diffusion" else [words[3]]
         chosen = {spaces[name].get("module", name) for spaces in models for name in needed if name in spaces}
         for module in chosen:
             reached(ROOT / "src" / "spikevaediff" / "features" / f"{module}.py", files)
-    if 'module("decoders"' in text:
-        reached(ROOT / "src" / "spikevaediff" / "decoders" / "vdvae.py", files)
+    if 'module("decoders"' in text or "stages.decoder(" in text:
+        if words[2] == "stages.decode_diffusion":
+            chosen = {model["diffusion"]["module"] for model in PARAMS["models"].values()}
+        else:
+            chosen = {PARAMS["decode"][words[4] if words[2] == "stages.decode" else "vdvae"]["module"]}
+        for module in chosen:
+            reached(ROOT / "src" / "spikevaediff" / "decoders" / f"{module}.py", files)
     if 'module("datasets"' in text:
         for folder in ("datasets", "datasets/simulation"):  # units of a profile are found by its name
             for path in (ROOT / "src" / "spikevaediff" / folder).glob("[!_]*.py"):
@@ -140,7 +146,7 @@ def modules_of(stage: str, command: str) -> set[str]:
     if ROOT / "src" / "spikevaediff" / "evaluation" / "registry.py" in files:  # finds metrics in their folder
         for path in (ROOT / "src" / "spikevaediff" / "evaluation" / "metrics").glob("[!_]*.py"):
             reached(path, files)
-    if "weights_path" in text:
+    if any(name in text for name in ("weights_path", "with_weights", "stages.decoder(")):
         files.add(ROOT / ASSETS)
     if ROOT / ASSETS in files:
         files.add(ROOT / ASSET_TABLE)
@@ -274,8 +280,22 @@ def test_what_data_dvc_imports_is_the_folder_that_git_keeps() -> None:
     assert imported["outs"][0]["md5"] == expected, "renew the copy: dvc repro -f data.dvc"
 
 
-def test_the_chosen_regression_is_a_dependency() -> None:
+def test_the_chosen_modules_are_dependencies() -> None:
+    """Each named once, in params.yaml: another module is found, and an edit of it seen."""
     text = (ROOT / "dvc.yaml").read_text()
+    written = YAML(typ="safe").load(text)["stages"]
+    for run, entry in written["decode"]["foreach"].items():
+        named = f"${{decode.{entry['decoder']}.module}}"
+        assert entry == {"run": f"${{decoded.{run}}}", "decoder": entry["decoder"], "module": named}
+    assert "src/spikevaediff/decoders/${item.module}.py" in str(written["decode"]["do"]["deps"])
+    for stage, runs in (("decode", "decoded"), ("regress", "regressions")):
+        assert set(written[stage]["foreach"]) == set(YAML(typ="safe").load(ROOT / "runs.yaml")[runs])
+    for model in PARAMS["models"]:
+        assert f"src/spikevaediff/decoders/${{models.{model}.diffusion.module}}.py" in text
+        for space in ("text", "vision"):
+            for stage in ("features", "library_features"):
+                assert written[stage]["foreach"][space][model] == f"${{models.{model}.{space}.module}}"
+            assert f"src/spikevaediff/features/${{models.{model}.{space}.module}}.py" in text
     regressions = YAML(typ="safe").load(ROOT / "runs.yaml")["regressions"]
     expected = {
         name: {"run": f"${{regressions.{name}}}", "method": f"${{regress.{run['space']}.method}}"}

@@ -118,7 +118,7 @@ def test_no_stage_depends_on_how_it_is_computed(pristine: Path, tmp_path: Path) 
 def test_results_do_not_depend_on_the_batch_size(pristine: Path, tmp_path: Path) -> None:
     copy = copied(pristine, tmp_path / "clone")
     edit(copy / "params.yaml", {"compute.batch_size": 5})
-    for command in ("features vdvae", "decode vdvae artifacts/predicted/vdvae.npz", "evaluate vdvae"):
+    for command in ("features vdvae", "decode vdvae vdvae artifacts/predicted/vdvae.npz", "evaluate vdvae"):
         done = stage(copy, command)
         assert done.returncode == 0, done.stderr
     before, after = (Features.load(folder / "artifacts/features/vdvae.npz").values for folder in (pristine, copy))
@@ -279,7 +279,11 @@ def renamed(old: str, new: str) -> Callable[[Path], None]:
 
 
 WEIGHTS = "vendor/data/weights/vdvae_mini.safetensors"
-VISUAL, REGRESS, DECODE = "responses visual", "regress vdvae vdvae visual", "decode vdvae artifacts/predicted/vdvae.npz"
+VISUAL, REGRESS, DECODE = (
+    "responses visual",
+    "regress vdvae vdvae visual",
+    "decode vdvae vdvae artifacts/predicted/vdvae.npz",
+)
 BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "a truncated session": (
         VISUAL,

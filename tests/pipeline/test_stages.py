@@ -272,7 +272,7 @@ def test_where_images_were_shown_once_no_half_is_decoded_or_scored(
     Stimuli("pictures", ids, np.zeros((4, 8, 8), np.uint8)).save("artifacts/images.npz")
     no_image = Features("vdvae", ids[:0], np.empty((0, 3), np.float32), np.array(["0"]), np.array([3]))
     no_image.save("artifacts/predicted/vdvae_half_a.npz")
-    decode.main("half_a", "artifacts/predicted/vdvae_half_a.npz")
+    decode.main("half_a", "vdvae", "artifacts/predicted/vdvae_half_a.npz")
     assert [path.name for path in Path("artifacts/decoded/half_a").iterdir()] == ["absent.txt"]
     Path("artifacts/noise_ceiling").mkdir()
     Path("artifacts/noise_ceiling/vdvae.json").write_text('{"absent": "images were shown once"}')

@@ -15,8 +15,8 @@ from test_encoding import fitted, no_weights, photographs, tuned
 from test_versatile_diffusion_decoder import IDS, ROUNDING, grey_levels, guides
 
 from spikevaediff.decoders.second_stage import explained as module
-from spikevaediff.decoders.second_stage import given
 from spikevaediff.decoders.second_stage.explained import Explained, Guide
+from spikevaediff.decoders.versatile_diffusion import best as likeliest
 from spikevaediff.encoding import encoder
 from spikevaediff.encoding.encoder import Encoder
 from versatile_diffusion import memory
@@ -68,9 +68,9 @@ def test_the_likeliest_sample_is_that_of_the_normal_density_under_the_model_of_t
         density = stats.multivariate_normal(ask.response[row], model.covariance)
         expected[row] = density.logpdf(predicted) - density.logpdf(ask.response[row])
     close(ask.likelihoods(colours), expected, 1e-6)
-    best = given.best(guides(), colours, ask)
+    best = likeliest(guides(), colours, ask)
     np.testing.assert_array_equal(best.pixels, colours[np.arange(5), expected.argmax(1)])
-    np.testing.assert_array_equal(given.best(guides(), colours, None).pixels, colours[:, 0])
+    np.testing.assert_array_equal(likeliest(guides(), colours, None).pixels, colours[:, 0])
     np.testing.assert_array_equal(ask.likeliest(colours[:, :1]), np.zeros(5))
 
 

@@ -7,7 +7,7 @@ them destroy the result, some flatter it, and none can be seen in a single score
 honest run here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -16,11 +16,10 @@ import numpy as np
 from rich.progress import track
 
 from spikevaediff import images
-from spikevaediff.decoders import vdvae
 from spikevaediff.evaluation import statistics
 from spikevaediff.evaluation.metrics import pixcorr, two_way
 from spikevaediff.recordings import preprocessing
-from spikevaediff.records import BLANK, Features, ImageSplit, Responses, Stimuli
+from spikevaediff.records import BLANK, Features, ImageSplit, Reconstructions, Responses, Stimuli
 from spikevaediff.regression import cross_validation
 from spikevaediff.regression.renormalise import LEGACY, renormalise
 from spikevaediff.regression.task import Task
@@ -149,7 +148,14 @@ def fitted_to_themselves(
 
 
 def rows(
-    task: Task, shown: Stimuli, decoding: Mapping[str, Any], *, noise_seed: int, size_px: int, n_draws: int, seed: int
+    task: Task,
+    shown: Stimuli,
+    decode: Callable[[Features], Reconstructions],
+    *,
+    noise_seed: int,
+    size_px: int,
+    n_draws: int,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Predict, decode and score once for every mistake that can be made.
 
@@ -158,8 +164,8 @@ def rows(
     task : Task
         Without a library.
     shown : Stimuli
-    decoding : mapping
-        Options of decoders.vdvae.decode.
+    decode : callable
+        That of a module of decoders, with its options.
     noise_seed : int
         Of `noise_targets`.
     size_px : int
@@ -184,7 +190,7 @@ def rows(
     truth = images.resize(images.rgb(shown.rows(split.test_ids)), size_px)
     found = []
     for name in track(possible(split, task.responses.image_id), "mistakes"):
-        decoded = vdvae.decode(task.record(predicted(task, name, seed=noise_seed)), **decoding)
+        decoded = decode(task.record(predicted(task, name, seed=noise_seed)))
         pixels = images.resize(decoded.pixels, size_px)
         matrix = pixcorr.of_images(truth, pixels)
         found.append(

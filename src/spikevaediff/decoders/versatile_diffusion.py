@@ -144,7 +144,7 @@ def decode(
     guidance_likelihood: float = 0.0,
     explained: Explained | None = None,
 ) -> Reconstructions:
-    """The first sample of every image; see `samples`.
+    """Of every image the sample that explains the responses best; see `samples` and `best`.
 
     Parameters
     ----------
@@ -165,7 +165,23 @@ eta, n_samples, seed, kept, batch_size, device, guidance_likelihood, explained
         As samples.
     """
     options: dict[str, Any] = {name: value for name, value in locals().items() if name != "guides"}
-    return Reconstructions(guides.image_id, samples(guides, **options)[:, 0])
+    found = samples(guides, **options)
+    if n_samples > 1:
+        print(f"{np.mean(spread(found)):.1f} grey levels between {n_samples} samples of an image")
+    return best(guides, found, explained)
+
+
+def best(guides: Guides, pixels: np.ndarray, explained: Explained | None) -> Reconstructions:
+    """Of each image the sample that explains the responses best; the first, where there are no responses.
+
+    Parameters
+    ----------
+    guides : Guides
+    pixels : uint8, (n_images, n_samples, row, column, 3)
+    explained : Explained or None
+    """
+    chosen = 0 if explained is None else explained.likeliest(pixels)
+    return Reconstructions(guides.image_id, pixels[np.arange(len(pixels)), chosen])
 
 
 def samples(

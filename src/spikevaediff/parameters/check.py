@@ -20,7 +20,9 @@ from spikevaediff.parameters import schema
 from spikevaediff.parameters.of_space import COMMON, of_space, spaces
 from spikevaediff.parameters.options import modules
 
-CHOSEN = ("datasets", "models", "regress")  # sections whose keys depend on names of modules
+CHOSEN = ("datasets", "models", "regress", "decode")  # sections whose keys depend on names of modules
+# Sections of `decode` that are no decoders of features.
+NO_DECODER: dict[str, type[BaseModel]] = {"posterior": schema.Posterior, "diffusion": schema.DecodeDiffusion}
 
 
 def refuse(problems: Iterable[str]) -> None:
@@ -86,10 +88,17 @@ def _chosen(params: Mapping[str, Any]) -> Iterator[tuple[str, Any, type[BaseMode
         if not isinstance(of_model, Mapping):
             yield f"models.{model}", of_model, schema.Model
         for space, options in _items(of_model):
-            known = schema.DECODERS if space == "diffusion" else schema.FEATURES
+            known = schema.GENERATORS if space == "diffusion" else schema.FEATURES
             yield f"models.{model}.{space}", options, known.get(_module(options, space))
     for name, options in _items(params.get("regress")):
         yield f"regress.{name}", options, schema.Common if name == COMMON else schema.Space
+    for name, options in _items(params.get("decode")):
+        if name in NO_DECODER:
+            yield f"decode.{name}", options, NO_DECODER[name]
+        elif isinstance(options, Mapping) and "module" in options:
+            yield f"decode.{name}", options, schema.DECODERS.get(options["module"])
+        else:  # which lacks it
+            yield f"decode.{name}", {} if isinstance(options, Mapping) else options, schema.OwnModule
 
 
 def _section(path: str, given: Any, kind: type[BaseModel], whole: bool) -> Iterator[str]:
@@ -103,13 +112,16 @@ def _section(path: str, given: Any, kind: type[BaseModel], whole: bool) -> Itera
     for key in given:
         if key not in fields and key not in own:
             yield f"{name} has {key}, which does not exist. Its keys are {', '.join(fields)}{_meant(key, fields)}"
-    lacking = [key for key, field in fields.items() if field.is_required() and key not in given]
-    if lacking and whole:
+    if whole and (lacking := _lacking(given, fields)):
         yield f"{name} lacks {', '.join(lacking)}"
     for key, field in fields.items():
         inner: Any = field.annotation
-        if key not in given or (not path and key in CHOSEN and isinstance(given[key], Mapping)):
-            continue  # the latter is looked at by `_chosen`
+        if key not in given:
+            continue
+        if not path and key in CHOSEN and isinstance(given[key], Mapping):  # what is in it is looked at by `_chosen`
+            if whole and key in ("regress", "decode") and (lacking := _lacking(given[key], inner.model_fields)):
+                yield f"section {key} lacks {', '.join(lacking)}"
+            continue
         below = f"{path}.{key}".removeprefix(".")
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from _section(below, given[key], inner, whole)
@@ -118,6 +130,10 @@ def _section(path: str, given: Any, kind: type[BaseModel], whole: bool) -> Itera
             unknown = [word for word in words if isinstance(word, str) and word not in _names(inner)]
             meant = _meant(unknown[0], _names(inner)) if unknown else ""
             yield f"{below} is {given[key]!r}, expected {expected(field)}{meant}"
+
+
+def _lacking(given: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> list[str]:
+    return [key for key, field in fields.items() if field.is_required() and key not in given]
 
 
 def _fits(value: Any, field: FieldInfo) -> bool:
@@ -142,7 +158,12 @@ def of_choices(params: Mapping[str, Any]) -> Iterator[str]:
     for model, of_model in _items(params.get("models")):
         for space, options in _items(of_model):
             folder = "decoders" if space == "diffusion" else "features"
-            yield from _one_of(f"models.{model}.{space}.module", _module(options, space), modules(folder), _in(folder))
+            there = [name for name in modules(folder) if folder == "features" or name not in schema.DECODERS]
+            yield from _one_of(f"models.{model}.{space}.module", _module(options, space), there, _in(folder))
+    there = [name for name in modules("decoders") if name not in schema.GENERATORS]
+    for name, options in _items(params.get("decode")):
+        if name not in NO_DECODER:
+            yield from _one_of(f"decode.{name}.module", _at(options, "module"), there, _in("decoders"))
     folder = "encoding/families"
     for family in _list(params, "encoding", "families"):
         yield from _one_of("encoding.families", family, modules(folder), _in(folder))

@@ -5,7 +5,7 @@ The folder is the registry, and the signature of a function says what its sectio
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -83,6 +83,12 @@ def check_options(
     for name in own:
         if name in options and not _is_a(options[name], hints.get(name, Any)):
             raise ValueError(f"params.yaml: {section}.{name} is {options[name]!r}, expected {_said(hints[name])}")
+
+
+def asked(function: Callable[..., object], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some options that the function has, as keyword-only parameters."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: given[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in given}
 
 
 _KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "null"}

@@ -48,7 +48,7 @@ def page() -> str:
         shared = schema.Common.model_fields if kind is schema.Space else ()
         rows = []
         for name, field in kind.model_fields.items():
-            if name in shared or _is_section(field.annotation):
+            if name in shared or sections_of(field.annotation):
                 continue
             extra = field.json_schema_extra
             unit = extra.get("unit", "") if isinstance(extra, dict) else ""
@@ -69,25 +69,25 @@ def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
                 yield f"datasets.{'<name>' if kind is schema.Plain else dataset}", kind
         elif name == "models":
             for space, of_space in schema.Model.model_fields.items():
-                choices: Any = get_args(of_space.annotation) or (of_space.annotation,)
-                yield from ((f"models.<name>.{space}", kind) for kind in choices if kind is not schema.OwnModule)
+                yield from ((f"models.<name>.{space}", kind) for kind in sections_of(of_space.annotation))
         elif name == "regress":
             yield from _below("regress.common", schema.Common)
             yield "regress.<space>", schema.Space
-        elif _is_section(inner):
+        elif sections_of(inner):
             yield from _below(name, inner)
 
 
 def _below(path: str, kind: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
     yield path, kind
     for name, field in kind.model_fields.items():
-        inner: Any = field.annotation
-        if _is_section(inner):
+        for inner in sections_of(field.annotation):
             yield from _below(f"{path}.{name}", inner)
 
 
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
+    """What a section may be, a module of your own aside; empty for a value."""
+    kinds = [kind for kind in get_args(annotation) or (annotation,) if kind is not schema.OwnModule]
+    return kinds if all(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds) else []
 
 
 if __name__ == "__main__":

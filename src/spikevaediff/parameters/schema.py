@@ -4,8 +4,9 @@ What is refused before a run (check.py), docs/parameters.md and the completion o
 The declarations are models of pydantic, which DVC brings along: a kind is written as in a signature, so that tests can
 compare the options of every module with those of its function, and the JSON schema that editors read comes with it.
 
-Sections of modules that are chosen by name (data sets, feature spaces, decoders) are found by the names in DATASETS,
-FEATURES and DECODERS. A module that is not listed there, one of your own, is checked by the signature of its function.
+Sections of modules that are chosen by name are found by the names in DATASETS, FEATURES, DECODERS (of features) and
+GENERATORS (second stages). A module that is not listed there, one of your own, is checked by the signature of its
+function.
 """
 
 from typing import Annotated, Any, Literal
@@ -291,7 +292,7 @@ FEATURES: dict[str, type[Section]] = {
     "clip_vision": ClipVision,
     "clip_text": ClipText,
 }
-DECODERS: dict[str, type[Section]] = {"versatile_diffusion": VersatileDiffusion}
+GENERATORS: dict[str, type[Section]] = {"versatile_diffusion": VersatileDiffusion}
 
 
 # ---- what is done with them
@@ -487,6 +488,7 @@ class Posterior(Section):
 class DecodeVdvae(Section):
     """The first stage by regression."""
 
+    module: Literal["vdvae"] = value("of src/spikevaediff/decoders")
     temperature: Annotated[Number, Field(ge=0)] = value("0: finer latents are the prior's means; 1: drawn from it")
 
 
@@ -497,11 +499,16 @@ class DecodeDiffusion(Section):
 
 
 class Decode(Section):
-    """Images from responses and predicted features."""
+    """Images from responses and predicted features. A section with `module` is a decoder of features."""
 
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, OwnModule]
     posterior: Posterior
-    vdvae: DecodeVdvae
+    vdvae: DecodeVdvae | OwnModule
     diffusion: DecodeDiffusion
+
+
+DECODERS: dict[str, type[Section]] = {"vdvae": DecodeVdvae}
 
 
 class Layers(Section):

@@ -60,7 +60,8 @@ def extract_twice(
     bare = np.setdiff1d(stimuli.image_id, described)
     few = np.sort([*np.sort(described)[:: max(1, len(described) // 8)], *bare[:1]])
     first = Features(features.space, few, features.rows(few), features.group_name, features.group_size)
-    found = check_repeatable(first, extracted(few, batch_size=3), tolerance=TOLERANCE)
+    another = {"batch_size": 3} if "batch_size" in options else {}
+    found = check_repeatable(first, extracted(few, **another), tolerance=TOLERANCE)
     return features, f"extracted again, largest difference {found.difference:.1e}, {found.n_constant} constant dims"
 
 

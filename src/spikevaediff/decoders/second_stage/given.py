@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from spikevaediff.decoders.second_stage.explained import Explained
-from spikevaediff.decoders.versatile_diffusion import Guides, spread
+from spikevaediff.decoders.versatile_diffusion import Guides
 from spikevaediff.encoding import of_folds
 from spikevaediff.parameters.options import module
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Responses
@@ -17,7 +17,7 @@ from spikevaediff.regression.folds import training_mean
 # training images' contexts. What these show does not come from responses.
 NO_SPIKES, MEAN_SPIKES = PRIORS = ("prior_no_spikes", "prior_mean_spikes")
 
-# Options of versatile_diffusion.samples that do not come from params.yaml.
+# Options of a second stage that do not come from params.yaml.
 GIVEN = ("seed", "batch_size", "device", "kept", "unconditional", "explained")
 
 
@@ -41,7 +41,7 @@ def explained(
         Of encoders and responses.
     split : ImageSplit
     options : mapping
-        Of versatile_diffusion.samples: with one sample and no guidance by likelihood there is nothing to ask.
+        Of the second stage: with one sample and no guidance by likelihood there is nothing to ask.
     weights_of : callable
         The weight file of an asset.
 
@@ -50,7 +50,7 @@ def explained(
     FileNotFoundError, KeyError, ValueError
         As of_folds.load, Responses.load and Explained.of raise.
     """
-    if population == NOBODY or (options["n_samples"] == 1 and not options["guidance_likelihood"]):
+    if population == NOBODY or (options.get("n_samples") == 1 and not options.get("guidance_likelihood")):
         return None
     models = of_folds.load(Path(folder) / "encoders" / population, split.n_folds)
     responses = Responses.load(Path(folder) / "responses" / f"{population}.npz")
@@ -117,22 +117,3 @@ def unconditional(spaces: Mapping[str, Any], weights_of: Callable[[str], Path], 
         options["weights"] = weights_of(options["weights"])
         contexts[space] = extractor.unconditional(device=device, **options)[None]
     return Guides(np.array([0]), None, **contexts)
-
-
-def best(guides: Guides, pixels: np.ndarray, explained: Explained | None) -> Reconstructions:
-    """Of each image the sample that explains the responses best; the first, where there are no responses.
-
-    Parameters
-    ----------
-    guides : Guides
-    pixels : uint8, (n_images, n_samples, row, column, 3)
-    explained : Explained or None
-    """
-    chosen = 0 if explained is None else explained.likeliest(pixels)
-    return Reconstructions(guides.image_id, pixels[np.arange(len(pixels)), chosen])
-
-
-def report_line(pixels: np.ndarray) -> str:
-    """A line about samples, uint8 (n_images, n_samples, row, column, colour), for those who run it."""
-    between = f", {np.mean(spread(pixels)):.1f} grey levels between samples" if pixels.shape[1] > 1 else ""
-    return f"images {pixels.shape} (image, sample, row, column, colour){between}"
