@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 import stages
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.vendored import check_data, older_copy
-from spikevaediff.parameters import check, runs
+from spikevaediff.parameters import check, own, runs
 from spikevaediff.report.unread import unread
 from spikevaediff.report.withdraw import withdraw
 
@@ -17,8 +17,11 @@ def main() -> None:
     check.refuse_aliases(Path("params.yaml"))
     params, reader = stages.params_yaml(), YAML(typ="safe")
     check.refuse([*check.of_sections(params), *check.of_choices(params)])
+    check.refuse(own.problems(params))
+    pipeline = reader.load(Path("dvc.yaml"))
+    check.refuse(runs.problems(reader.load(Path("runs.yaml")), pipeline), "runs.yaml")
     check_data(Path("vendor/data"), params["dataset"])
-    if n := withdraw(reader.load(Path("dvc.yaml"))):
+    if n := withdraw(pipeline):
         print(f"{n} files of the last run in metrics/ and plots/ are withdrawn until `report` is reached")
     if ignored := unread(params):
         print(f"not read, given the other parameters: {', '.join(ignored)}")

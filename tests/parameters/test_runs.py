@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from spikevaediff.parameters.runs import population_labels, read_runs, wanted
+from spikevaediff.parameters.runs import population_labels, problems, read_runs, wanted
 
 WRITTEN: dict[str, Any] = YAML(typ="safe").load(ROOT / "runs.yaml")
 ALL = {"second_stage": True, "controls": True, "analyses": True}
@@ -115,3 +115,23 @@ def test_texts_name_the_units_that_were_asked_for() -> None:
         assert fields <= {"visual", "control"}
         assert "{" not in run["says"].format(**words)
         assert not [word for word in ("hippocamp", "CA1", "mouse") if word in run["says"]]
+
+
+def test_a_run_that_nothing_makes_is_said_before_anything_runs() -> None:
+    pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")
+    assert list(problems(WRITTEN, pipeline)) == []
+    more = {"decoded": WRITTEN["decoded"] | {"mine": {}}, "scored": WRITTEN["scored"] | {"mine": {}, "mien": {}}}
+    line = "decoded has mine, which stage decode of dvc.yaml has not: give it a line there, as vdvae has"
+    nothing, *others = problems(WRITTEN | more, pipeline)
+    assert nothing == line
+    assert [one.split(".")[0] for one in others] == ["scored has mien, which nothing makes"]
+    fewer = {name: run for name, run in WRITTEN["regressions"].items() if name != "text"}
+    assert list(problems(WRITTEN | {"regressions": fewer}, pipeline)) == [
+        "stage regress of dvc.yaml has text, which regressions has not"
+    ]
+    mean = WRITTEN["scored"]["vdvae"] | {"compared_with": ["meen"]}
+    changed = {"scored": WRITTEN["scored"] | {"vdvae": mean}, "gallery": {"vdave": "x"}}
+    assert list(problems(WRITTEN | changed, pipeline)) == [
+        "gallery has vdave, which is not scored",
+        "scored.vdvae is compared with meen, which is not scored",
+    ]

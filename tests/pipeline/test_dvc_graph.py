@@ -42,6 +42,7 @@ PLUMBING = {
     "src/spikevaediff/parameters/declared.py",
     "src/spikevaediff/parameters/of_space.py",
     "src/spikevaediff/parameters/options.py",
+    "src/spikevaediff/parameters/own.py",
     "src/spikevaediff/parameters/schema.py",
     "vendor/loading/machine.py",
 }

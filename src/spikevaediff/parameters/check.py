@@ -25,8 +25,8 @@ CHOSEN = ("datasets", "models", "regress", "decode")  # sections whose keys depe
 NO_DECODER: dict[str, type[BaseModel]] = {"posterior": schema.Posterior, "diffusion": schema.DecodeDiffusion}
 
 
-def refuse(problems: Iterable[str]) -> None:
-    """Raise what `of_sections` and `of_choices` found, if anything.
+def refuse(problems: Iterable[str], file: str = "params.yaml") -> None:
+    """Raise what `of_sections` and `of_choices` found in a file, if anything.
 
     Raises
     ------
@@ -35,9 +35,9 @@ def refuse(problems: Iterable[str]) -> None:
     """
     found = list(problems)
     if len(found) == 1:
-        raise ValueError(f"params.yaml: {found[0]}")
+        raise ValueError(f"{file}: {found[0]}")
     if found:
-        raise ValueError("\n  ".join([f"params.yaml has {len(found)} problems:", *found]))
+        raise ValueError("\n  ".join([f"{file} has {len(found)} problems:", *found]))
 
 
 def refuse_aliases(path: Path) -> None:

@@ -1,6 +1,6 @@
 """Which runs there are: runs.yaml, over which dvc.yaml iterates and which everything that shows results reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from spikevaediff.files.atomic import replacing
 
 CORE = "core"  # the part that nothing leaves out
 _WANTED, _NOT_WANTED = "wanted\n", "left out\n"
+LISTED = {"regressions": "regress", "decoded": "decode"}  # sections whose runs dvc.yaml lists, and the stage that does
 TESTED = ("result", "control")  # roles of the runs whose scores are tested
 
 
@@ -93,6 +94,38 @@ def read_runs(path: Path | str = "runs.yaml", parts: Mapping[str, bool] | None =
         analyses=parts is None or wanted("analyses", parts),
         **named,
     )
+
+
+def problems(written: Mapping[str, Any], pipeline: Mapping[str, Any]) -> Iterator[str]:
+    """Runs that nothing makes, of which DVC would only miss a file, after everything else has run.
+
+    Parameters
+    ----------
+    written : mapping
+        What runs.yaml holds.
+    pipeline : mapping
+        What dvc.yaml holds.
+    """
+    for section, stage in LISTED.items():
+        entries = pipeline["stages"][stage]["foreach"]
+        for run in written[section]:
+            if run not in entries:
+                there = f"stage {stage} of dvc.yaml has not: give it a line there, as {next(iter(entries))} has"
+                yield f"{section} has {run}, which {there}"
+        for run in entries:
+            if run not in written[section]:
+                yield f"stage {stage} of dvc.yaml has {run}, which {section} has not"
+    samples = {f"{run}_sample" for run in written["posteriors"]}
+    made = {*written["decoded"], *written["posteriors"], *samples, *written["generated"]}
+    for run in written["scored"]:
+        if run not in made:
+            yield f"scored has {run}, which nothing makes. Images are made of {', '.join(sorted(made))}"
+    scored = {*written["scored"], *written["baselines"]}
+    for section in ("gallery", "sheet", "checked", "checked_posteriors"):
+        yield from (f"{section} has {run}, which is not scored" for run in written[section] if run not in scored)
+    for run, about in written["scored"].items():
+        others = [name for name in about.get("compared_with", []) if name not in scored]
+        yield from (f"scored.{run} is compared with {name}, which is not scored" for name in others)
 
 
 def wanted(part: str, parts: Mapping[str, bool]) -> bool:
