@@ -221,6 +221,19 @@ def test_methods_speak_of_the_animal_and_areas_of_the_data() -> None:
     assert not [word for word in ("mouse", "mice", "hippocamp", "CA1", "VISp") if word in text]
 
 
+def test_methods_say_which_decoders_are_ones_own() -> None:
+    given = values()
+    usual = " ".join(html.unescape(page.render("methods.html", **given)).split())
+    assert "as in the published method [ozcelik2023natural, li2026spikevaediff]. The second stage is a latent" in usual
+    given["decode"] = given["decode"] | {"vdvae": {"module": "mine"}}
+    given["models"] = given["models"] | {"diffusion": {"module": "sharper", "amount": 2}}
+    own = " ".join(html.unescape(page.render("methods.html", **given)).split())
+    assert (
+        "li2026spikevaediff], but decoded by the module mine. The second stage is the module sharper, given the" in own
+    )
+    assert "xu2023versatile" not in own
+
+
 def test_identification_stands_with_interval_chance_and_p() -> None:
     one = {"top1": 0.975, "top1_interval": [0.9, 1.0], "chance": 1 / 118, "p_value": 0.0}
     sets = dict.fromkeys(("fold", "all", "library"), one)

@@ -238,3 +238,15 @@ def test_the_command_probes_and_prints(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "in all, when nothing comes from the cache" in said
     assert main(["plan", "-S", "model=maxi"]) == 1
     assert "model is 'maxi'; there are mini, published" in capsys.readouterr().err
+
+
+def test_modules_of_ones_own_are_a_guess_and_said_to_be_one() -> None:
+    params = needs.parameters(ROOT, ())
+    model = params["models"]["mini"]
+    own = {"vision": {"module": "mine"}, "diffusion": {"module": "mine"}}
+    changed = params | {"models": {"mini": model | own}, "decode": params["decode"] | {"vdvae": {"module": "mine"}}}
+    found = plan.plan(changed, ROOT, speed=RECORDED, device="cpu", memory=64 * GB)
+    guessed = {one.name for one in found.stages if one.how.startswith("a guess")}
+    assert {"features@vision", "library_features@vision", "regress@vision", "regress@control_vision"} <= guessed
+    assert {"decode@vdvae", "decode_diffusion@diffusion", "known_mistakes"} <= guessed
+    assert not guessed & {"features@text", "regress@text", "regress@vdvae", "decode_posterior@posterior"}

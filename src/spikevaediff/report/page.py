@@ -92,6 +92,7 @@ def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
     pictures |= {label: Reconstructions.load(f"artifacts/decoded/{run}").rows(ids) for label, run in rows.items()}
     ignored = list(dict.fromkeys([*unread(params), *about.without_effect]))
     families, model = params["encoding"]["families"], params["model"]
+    second = params["parts"]["second_stage"] and params["models"][model]["diffusion"]["module"]
     there = [metric for metric, of in evidence["metrics"].items() if of["absent"] is None]
     keys = metric_keys(evidence, there)
     sources = Path("artifacts/sessions/sources.json")
@@ -140,7 +141,7 @@ def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
         split_seed=params["split"]["seed"],
         version=__version__,
         sources=read_json(str(sources)) if sources.is_file() else None,
-        bibtex=bibtex([*(key for key in CITED if params["parts"]["second_stage"] or key != SECOND_STAGE), *keys]),
+        bibtex=bibtex([*(key for key in CITED if second == "versatile_diffusion" or key != SECOND_STAGE), *keys]),
         parameters=as_yaml(without(params, ignored)),
         not_read=ignored,
     )

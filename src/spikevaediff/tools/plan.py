@@ -114,16 +114,24 @@ def measured(params: Mapping[str, Any], device: str) -> Speed:
     model = params["models"][params["model"]]
     vdvae, diffusion = model["vdvae"], model["diffusion"]
     of_images = probe.vdvae_s(vdvae["config"], vdvae["n_layers"], device)
-    tokens = [TARGETS[model[space]["module"]][0] for space in ("vision", "text")]
     matrix = probe.matrix_s()
     slower = matrix / MATRIX_S
     contexts = {space: FEATURE_S.get(model[space]["module"], 0.0) * slower for space in ("vision", "text")}
-    if any(model[space]["module"].startswith("clip_") for space in contexts):
-        contexts = probe.clip_s(model["vision"]["config"], device)
-    step = probe.unet_s(diffusion["unet"], *tokens, guided=diffusion["guidance"] != 1, device=device)
-    alone = step / 2 if diffusion["guidance"] != 1 else step
-    coder = probe.autoencoder_s(diffusion["autoencoder"], device)
+    if clip := [model[space] for space in contexts if model[space]["module"].startswith("clip_")]:
+        contexts = probe.clip_s(clip[0]["config"], device)
+    step = alone = coder = 0.0
+    if _is_known(model):
+        tokens = [TARGETS[model[space]["module"]][0] for space in ("vision", "text")]
+        step = probe.unet_s(diffusion["unet"], *tokens, guided=diffusion["guidance"] != 1, device=device)
+        alone = step / 2 if diffusion["guidance"] != 1 else step
+        coder = probe.autoencoder_s(diffusion["autoencoder"], device)
     return Speed(matrix, **of_images, **contexts, denoise=step, unguided=alone, coder=coder)
+
+
+def _is_known(model: Mapping[str, Any]) -> bool:
+    """Whether the second stage and its contexts are made by modules of this project, which can be timed."""
+    known = model["diffusion"]["module"] == "versatile_diffusion"
+    return known and all(model[space]["module"] in TARGETS for space in ("vision", "text"))
 
 
 def stage_parts(root: Path) -> dict[str, str]:
@@ -231,7 +239,8 @@ def _counts(params: Mapping[str, Any], root: Path) -> _Counts:
     config = CONFIGS[model["vdvae"]["config"]]
     shapes = config.latent_shapes()[: model["vdvae"]["n_layers"]]
     targets = {"vdvae": sum(math.prod(shape) for shape in shapes)}
-    targets |= {space: math.prod(TARGETS[model[space]["module"]]) for space in ("vision", "text")}
+    contexts = {space: model[space]["module"] for space in ("vision", "text")}
+    targets |= {space: math.prod(TARGETS[module]) for space, module in contexts.items() if module in TARGETS}
     images, folded = n_images_of(params, root), split["method"] == "k_fold"
     library = {"images": params["library"]["n_images"]}
     library |= {space: of_space(params["regress"], space)["library"] for space in spaces(params["regress"])}
@@ -259,8 +268,8 @@ def _stage(whole: str, params: Mapping[str, Any], counts: _Counts, speed: Speed,
         # Two threads do 1.5 times the work of one, measured; a GPU is timed by the clock.
         threads = processors() ** 0.6 if device == "cpu" else 1.0
         return Stage(whole, start + seconds / threads, n_bytes + BASE_MB * 10**6, "probe", cure)
-    if name in ("regress", "noise_ceiling"):
-        space = {"control": "vdvae"}.get(run, run.removeprefix("control_"))
+    space = {"control": "vdvae"}.get(run, run.removeprefix("control_"))
+    if name in ("regress", "noise_ceiling") and space in counts.targets:
         rows = counts.images + counts.library[space]
         numbers = rows * counts.targets[space] / 1e6
         folds = counts.folds / N_FOLDS
@@ -288,20 +297,22 @@ def _network(
     held = 4 * (counts.images + counts.library["vdvae"]) * counts.targets["vdvae"]
     known = {
         "encode": ("features", "vdvae", speed.encode, passing + held),
-        "vision": ("features", "vision", speed.vision, _contexts_bytes(params, counts, "vision")),
-        "text": ("features", "text", speed.text, _contexts_bytes(params, counts, "text")),
     }
+    for space, seconds in (("vision", speed.vision), ("text", speed.text)):
+        if space in counts.targets:
+            known[space] = ("features", space, seconds, _contexts_bytes(params, counts, space))
     for stage, space, seconds, n_bytes in known.values():
         if name == stage and run == space:
             return seconds * (counts.images + 10), n_bytes, ""
         if name == f"library_{stage}" and run == space:
             return seconds * counts.library[space], n_bytes, f"-S regress.{space}.library=0"
-    if name == "decode":
+    own = params["decode"]["vdvae"]["module"] != "vdvae"  # which nobody has timed
+    if name == "decode" and not own:
         return speed.decode * counts.tested, passing + held, ""
     if name == "layers":
         n = len(config.latent_shapes())
         return speed.decode * params["layers"]["n_images"] * n, passing, ""
-    if name == "known_mistakes":
+    if name == "known_mistakes" and not own:
         return 7 * speed.decode * counts.tested + 11 * speed.matrix / MATRIX_S, passing + 3 * held, ""
     if name == "decode_posterior":
         # A step also looks through the encoding models: 8 ms and 60 microseconds per unit, measured.
@@ -313,7 +324,7 @@ def _network(
         fits = int((free - kept) // each)
         cure = f"Set -S compute.batch_size={fits}" if fits >= 1 else "The mini model needs less: -S model=mini"
         return passes * (speed.descend + look) + speed.decode * counts.library["vdvae"], kept + n * each, cure
-    if name == "decode_diffusion":
+    if name == "decode_diffusion" and _is_known(model):
         taken = diffusion["steps"] if run in PRIORS else int(diffusion["steps"] * diffusion["strength"])
         step = speed.unguided if run == NO_SPIKES else speed.denoise
         n = counts.tested * params["decode"]["diffusion"]["n_samples"]
@@ -367,7 +378,8 @@ def _disk(
         results += (
             4 * n * (counts.images + counts.library[space] + 2 * rows + (4 + 2 * (space == "vdvae")) * counts.tested)
         )
-    side = UNETS[params["models"][params["model"]]["diffusion"]["unet"]].latent_size * 8
+    diffusion = params["models"][params["model"]]["diffusion"]
+    side = UNETS[diffusion["unet"]].latent_size * 8 if diffusion["module"] == "versatile_diffusion" else 512
     results += counts.tested * 5 * side**2 * 1.2
     return {
         "downloads": (assets.cache_dir(), fetched, shutil.disk_usage(_existing(assets.cache_dir())).free),
