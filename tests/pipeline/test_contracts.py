@@ -136,7 +136,7 @@ def test_params_name_modules_and_their_options() -> None:
             own = options | spaces[name] if name == "diffusion" else options
             decode = stages.module("decoders", own["module"]).decode
             both = own | stages.asked(decode, spaces["vdvae"])
-            passed = ("seed", "batch_size", "device", "kept", "unconditional")
+            passed = ("seed", "batch_size", "device", "kept", "unconditional", "explained")
             stages.check_options(decode, both, f"decode.{name}", stage=("module",), passed=passed)
 
 

@@ -62,7 +62,7 @@ def sections(params: Mapping[str, Any]) -> Iterator[Section]:
         for space, options in of_model.items():
             path, chosen = f"models.{model}.{space}", options.get("module", space)
             if space == "diffusion" and chosen not in schema.GENERATORS:
-                also, given = params["decode"]["diffusion"], ("seed", "kept", "unconditional", *DEVICE)
+                also, given = params["decode"]["diffusion"], ("seed", "kept", "unconditional", "explained", *DEVICE)
                 yield Section(path, "decoders", chosen, "decode", _rest(options), also, given)
             elif space != "diffusion" and chosen not in schema.FEATURES:
                 yield Section(path, "features", chosen, "extract", _rest(options), {}, DEVICE)
