@@ -62,7 +62,7 @@ def test_decoders() -> None:
     first, second = module("decoders", "vdvae").decode, module("decoders", "versatile_diffusion").decode
     assert section(schema.Vdvae, schema.DecodeVdvae) == options(first, "seed", *DEVICE)
     assert {*schema.DECODERS, *schema.GENERATORS} <= set(modules("decoders"))
-    passed = ("seed", "kept", "unconditional", *DEVICE)
+    passed = ("seed", "kept", "unconditional", "explained", *DEVICE)
     assert section(schema.VersatileDiffusion, schema.DecodeDiffusion) == options(second, *passed)
 
 
