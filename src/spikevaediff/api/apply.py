@@ -10,7 +10,6 @@ import numpy as np
 
 from spikevaediff.api.named import Named
 from spikevaediff.api.run import Run, load, named_images, unit_ids
-from spikevaediff.decoders import vdvae
 from spikevaediff.decoders import versatile_diffusion as diffusion
 from spikevaediff.decoders.second_stage import given
 from spikevaediff.decoders.second_stage.explained import Explained
@@ -19,6 +18,7 @@ from spikevaediff.encoding import posterior, posterior_folds
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets
 from spikevaediff.images import rgb
+from spikevaediff.parameters.options import asked, module
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import Captions, Features, LibraryResponses, Reconstructions, Responses, few, rows_of
 from spikevaediff.regression import fits, new_responses
@@ -74,10 +74,14 @@ def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = 
 
 
 def decode_latents(latents: Features, run: Run) -> Reconstructions:
-    """Images of predicted latents by the VDVAE that params.yaml names, as the stage `decode` makes them."""
-    options = _model(run)["vdvae"] | run.params["decode"]["vdvae"] | _compute(run)
-    options["weights"] = assets.weights(options["weights"], run.root)
-    return vdvae.decode(latents, seed=run.params["seed"], **options)
+    """Images of predicted latents by the decoder that params.yaml names, as the stage `decode` makes them."""
+    own = dict(run.params["decode"]["vdvae"])
+    decode = module("decoders", own.pop("module")).decode
+    given = {"seed": run.params["seed"]} | _compute(run)
+    options = asked(decode, _model(run)["vdvae"]) | own | asked(decode, given)
+    if "weights" in options:
+        options["weights"] = assets.weights(options["weights"], run.root)
+    return decode(latents, **options)
 
 
 def encode(
@@ -155,12 +159,12 @@ def _second_stage(responses: Responses, start: Reconstructions, run: Run) -> Rec
         for space in ("vision", "text")
     }
     guides = diffusion.Guides.predicted(start.image_id, start=start, **contexts)
-    options = {name: value for name, value in model["diffusion"].items() if name != "module"}
-    options |= run.params["decode"]["diffusion"]
+    decode = module("decoders", model["diffusion"]["module"]).decode
+    options = model["diffusion"] | run.params["decode"]["diffusion"]
     if not len(Captions.load(run.artifacts / "captions.csv").described):
         guides, options["mixing"] = replace(guides, text=None), 1.0
     weights_of = partial(assets.weights, root=run.root)
-    options |= {name: weights_of(options[name]) for name in ("unet_weights", "autoencoder_weights")}
+    options |= {name: weights_of(value) for name, value in options.items() if name.split("_")[-1] == "weights"}
     empty = given.unconditional(model, weights_of, compute["device"])
     x = preprocessing.response_matrix(responses, transform="none")
     explained = Explained(
@@ -171,8 +175,7 @@ def _second_stage(responses: Responses, start: Reconstructions, run: Run) -> Rec
         weights_of,
     )
     options |= {"unconditional": empty, "seed": run.params["seed"], "kept": None, "explained": explained}
-    pixels = diffusion.samples(guides, **options, **compute)
-    return Reconstructions(start.image_id, pixels[np.arange(len(pixels)), explained.likeliest(pixels)])
+    return decode(guides, **asked(decode, options | compute))
 
 
 def _model(run: Run) -> dict[str, Any]:

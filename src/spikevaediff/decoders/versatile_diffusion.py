@@ -141,8 +141,8 @@ def decode(
     kept: Path | None,
     batch_size: int | str,
     device: str,
-    guidance_likelihood: float = 0.0,
-    explained: Explained | None = None,
+    guidance_likelihood: float,
+    explained: Explained | None,
 ) -> Reconstructions:
     """Of every image the sample that explains the responses best; see `samples` and `best`.
 
