@@ -1,4 +1,7 @@
-"""Pages link to files of the repository beside docs/: the site brings a copy of each, so that no link leads nowhere."""
+"""What mkdocs.yml cannot say: pages that no menu names come last, and files of the repository are copied into the site.
+
+Pages link to files beside docs/; the site brings a copy of each, so that no link leads nowhere.
+"""
 
 import re
 from pathlib import Path
@@ -7,6 +10,21 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 _OUTSIDE = re.compile(r"\]\(\.\./([^)#\s]+)((?:#[^)]*)?)\)")
+
+
+def named(menu: Any) -> list[str]:
+    """All pages of a menu, at whatever depth."""
+    if isinstance(menu, str):
+        return [menu]
+    return [page for entry in (menu.values() if isinstance(menu, dict) else menu) for page in named(entry)]
+
+
+def on_config(config: Any) -> Any:
+    """Put pages that the menu does not name under More."""
+    there = sorted(path.name for path in Path(config["docs_dir"]).glob("*.md"))
+    if more := [page for page in there if page not in named(config["nav"])]:
+        config["nav"].append({"More": more})
+    return config
 
 
 def on_files(files: Files, config: Any) -> Files:

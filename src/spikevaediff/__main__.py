@@ -193,6 +193,14 @@ def _parser() -> argparse.ArgumentParser:
     carding = commands.add_parser("cards", help="a data card and model cards of the run in artifacts/")
     carding.add_argument("--out", metavar="FILE", default="artifacts/cards.md", help="default: artifacts/cards.md")
     carding.set_defaults(run=_cards)
+    crating = commands.add_parser(
+        "crate",
+        help="a committed run as a research object (RO-Crate): data, commit, parameters, results, licences",
+        description="Writes a folder with ro-crate-metadata.json for a repository of data.",
+    )
+    crating.add_argument("out", metavar="OUT", type=Path, help="folder to write")
+    crating.add_argument("--data-licence", metavar="TEXT", help="of your own data, such as: CC BY 4.0")
+    crating.set_defaults(run=_crate)
     drawing = commands.add_parser(
         "figure",
         help="a figure of the run in artifacts/ for a paper: PDF, SVG or EPS with text that stays text, or PNG",
@@ -369,6 +377,14 @@ def _ids(text: str) -> list[int]:
         return [int(one) for one in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of image ids, such as 3,17") from None
+
+
+def _crate(chosen: argparse.Namespace) -> int:
+    from spikevaediff.tools import crate
+
+    n_files = crate.write(Path.cwd(), chosen.out, data_licence=chosen.data_licence)
+    print(f"{chosen.out}: {n_files} files")
+    return 0
 
 
 def _figure(chosen: argparse.Namespace) -> int:

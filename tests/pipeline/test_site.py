@@ -1,21 +1,35 @@
 """The documentation as pages: every page has a place in the menu, and the build of it is part of what must hold."""
 
 import re
+from runpy import run_path
 
+import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
 CONFIG = YAML(typ="safe").load(ROOT / "mkdocs.yml")
 
 
-def pages(menu: object) -> list[str]:
-    if isinstance(menu, str):
-        return [menu]
-    return [page for entry in (menu.values() if isinstance(menu, dict) else menu) for page in pages(entry)]
+def test_the_menu_names_pages_that_are_there_once() -> None:
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed: make docs")
+    named = run_path(str(ROOT / "docs/site.py"))["named"](CONFIG["nav"])
+    assert len(named) == len(set(named))
+    assert not set(named) - {path.name for path in (ROOT / "docs").glob("*.md")}
 
 
-def test_every_page_is_in_the_menu_once() -> None:
-    assert sorted(pages(CONFIG["nav"])) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+def test_a_page_that_no_menu_names_comes_last_and_links_lead_to_copies() -> None:
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed: make docs")
+    site = run_path(str(ROOT / "docs/site.py"))
+    menu = [{"Start": "index.md"}, {"Rest": ["limits.md", {"Deeper": ["api.md"]}]}]
+    config = site["on_config"]({"docs_dir": str(ROOT / "docs"), "nav": menu})
+    more = config["nav"][-1]["More"]
+    assert "glossary.md" in more
+    assert not {"index.md", "limits.md", "api.md"} & set(more)
+    markdown = "[a](../params.yaml) [b](api.md) [c](../stages/pretrain/README.md#x) [d](../.github/a.yaml)"
+    assert site["on_page_markdown"](markdown) == (
+        "[a](repository/params.yaml) [b](api.md) [c](repository/stages/pretrain/README.md.txt) "
+        "[d](repository/github/a.yaml)"
+    )
 
 
 def test_a_reader_fetches_nothing() -> None:
