@@ -212,6 +212,22 @@ def rgb(grey: np.ndarray) -> np.ndarray:
     return np.repeat(grey[..., None], 3, axis=3)
 
 
+def read_image(path: Path) -> np.ndarray:
+    """A picture as the data sets show theirs, grey: uint8 (1, height, width, 3).
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no such file, or it is not an image.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        return rgb(read_grey(path)[None])
+    except ValueError as error:
+        raise ValueError(f"{path} is not an image that can be read: {error}") from error
+
+
 def grey(pixels: np.ndarray) -> np.ndarray:
     """The luma 0.299 R + 0.587 G + 0.114 B of colour images: Pillow's mode "L" (by which the embedded photographs
     became grey) without its rounding to 8 bits.

@@ -112,8 +112,8 @@ def test_a_template_that_was_altered_or_is_another_is_refused(data: Path, publis
         allen.acquire(data, tmp_path / "out", **OPTIONS)
     noted = tmp_path / "cache/allen_sha256" / f"{FILE}.sha256"
     for wrong, message in (
-        (content[:-100], r"natural_movie_1\.h5 is no NumPy file or damaged"),
-        (b"x" * 50, r"natural_movie_1\.h5 is no NumPy file or damaged"),
+        (content[:-100], r"natural_movie_1\.h5 is not a NumPy file or damaged"),
+        (b"x" * 50, r"natural_movie_1\.h5 is not a NumPy file or damaged"),
     ):
         noted.unlink()
         path.write_bytes(wrong)

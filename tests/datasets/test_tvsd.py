@@ -92,7 +92,7 @@ def test_photographs_that_are_not_there_are_counted_and_named(
         tvsd.acquire(data, tmp_path / "out", **OPTIONS)
     asked = len(bucket.asked)
     monkeypatch.setenv(tvsd.THINGS, str(tmp_path / "nowhere"))
-    with pytest.raises(FileNotFoundError, match="nowhere, which is no folder"):
+    with pytest.raises(FileNotFoundError, match="nowhere, which is not a folder"):
         tvsd.acquire(data, tmp_path / "out", **OPTIONS)
     monkeypatch.delenv(tvsd.THINGS)
     with pytest.raises(

@@ -22,7 +22,6 @@ from spikevaediff.parameters.options import asked, module
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import Captions, Features, LibraryResponses, Reconstructions, Responses, few, rows_of
 from spikevaediff.regression import fits, new_responses
-from spikevaediff.tools.generate import read_image
 from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
 

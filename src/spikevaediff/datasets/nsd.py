@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from spikevaediff.datasets.nsd_parts import betas, clusters, coco, design, stimuli, voxels
+from spikevaediff.files import manifest as manifests
 from spikevaediff.files import terms
 from spikevaediff.files.assets import cache_dir
 from spikevaediff.files.atomic import replacing
@@ -209,12 +210,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     FileNotFoundError, ValueError
         It is absent or not JSON, or lacks a key.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist. Bring the data back with: dvc repro data.dvc")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error})") from error
+    manifest = manifests.read(path)
     keys = {
         "": {
             "base_url",

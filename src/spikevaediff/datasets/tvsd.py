@@ -21,6 +21,7 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
+from spikevaediff.files import manifest as manifests
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.download import File
 from spikevaediff.files.source import Source
@@ -129,12 +130,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     FileNotFoundError, ValueError
         It is absent or no JSON, or lacks a key.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist. Bring the data back with: dvc repro data.dvc")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error})") from error
+    manifest = manifests.read(path)
     keys = {"base_url", "licence", "citation", "files", "about", "n_train", "n_test", "n_repeats", "n_electrodes"}
     if lacking := sorted((keys | {"windows_s", "areas"}) - set(manifest)):
         raise ValueError(f"{path} lacks {', '.join(lacking)}")
@@ -160,7 +156,7 @@ def _things() -> Path:
     folder = Path(named).expanduser()
     inside = next((path for path in (folder / "object_images", folder) if path.is_dir()), None)
     if inside is None:
-        raise FileNotFoundError(f"{THINGS} is {named}, which is no folder")
+        raise FileNotFoundError(f"{THINGS} is {named}, which is not a folder")
     return inside
 
 

@@ -6,6 +6,23 @@ from pathlib import Path
 from typing import Any
 
 
+def read(path: Path) -> dict[str, Any]:
+    """What a manifest holds.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no such file, or it is not JSON.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist. Bring the data back with: dvc repro data.dvc")
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error})") from error
+    return content
+
+
 def manifest_of(path: Path, keys: Mapping[str, set[str]]) -> dict[str, Any]:
     """A manifest with all keys that a data set reads.
 
@@ -23,12 +40,7 @@ def manifest_of(path: Path, keys: Mapping[str, set[str]]) -> dict[str, Any]:
     ValueError
         It is not JSON, lacks a key, or lists a session twice; the message names the keys or sessions.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist. Bring the data back with: dvc repro data.dvc")
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error})") from error
+    manifest = read(path)
     tables = [("", manifest), *((name, manifest.get(name, {})) for name in keys if name not in ("", "sessions"))]
     for where, table in tables + [("sessions", row) for row in manifest.get("sessions", [])]:
         if lacking := sorted(keys[where] - set(table)):

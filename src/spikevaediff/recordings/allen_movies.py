@@ -86,7 +86,7 @@ def read(name: str, path: Path, rows: Sequence[float], columns: Sequence[float])
         raise  # it is not damaged
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(
-            f"{path} is no NumPy file or damaged ({error}). Delete it, and it is fetched again by the same command"
+            f"{path} is not a NumPy file or damaged ({error}). Delete it, and it is fetched again by the same command"
         ) from error
     if frames.shape != expected or frames.dtype != np.uint8:
         raise ValueError(f"{path} holds {frames.dtype} {frames.shape}, expected uint8 {expected} (frame, row, column)")

@@ -69,7 +69,7 @@ def judged(
         decoding; running; identity, the decoder, its chance and the published anchor.
     list of dict
         One row for each unit: session_id, unit_id, area, mean_response, rate_hz, fano, drift, reliability,
-        running_ratio, and ceiling where responses are no counts; None where a number is not known.
+        running_ratio, and ceiling where responses are not counts; None where a number is not known.
 
     Raises
     ------

@@ -8,7 +8,7 @@ import numpy as np
 from spikevaediff.encoding import encoder as encoders
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets, tables
-from spikevaediff.tools.generate import read_image
+from spikevaediff.images import read_image
 
 
 def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path, root: Path) -> str:

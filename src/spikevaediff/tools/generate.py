@@ -75,8 +75,8 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     models = params["models"][params["model"]]
     if wish.mean and (wish.image is not None or wish.text is not None):
         raise ValueError("--mean is a context of its own: leave out --image and --text, or --mean")
-    start = None if wish.start is None else read_image(wish.start)
-    shown = None if wish.image is None else read_image(wish.image)
+    start = None if wish.start is None else images.read_image(wish.start)
+    shown = None if wish.image is None else images.read_image(wish.image)
     modules = {s: importlib.import_module(f"spikevaediff.features.{models[s]['module']}") for s in ("vision", "text")}
     options = {s: {k: v for k, v in models[s].items() if k != "module"} for s in modules}
     for one in options.values():
@@ -136,22 +136,6 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
         # Four times, since samples rarely differ by more than 64 levels.
         Image.fromarray(np.clip(deviation * 4, 0, 255).astype(np.uint8)).save(folder / "spread.png")
     return "\n".join(told)
-
-
-def read_image(path: Path) -> np.ndarray:
-    """A picture as the data sets show theirs, grey: uint8 (1, height, width, 3).
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        There is no such file, or it is not an image.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    try:
-        return images.rgb(images.read_grey(path)[None])
-    except ValueError as error:
-        raise ValueError(f"{path} is not an image that can be read: {error}") from error
 
 
 def training_crops(root: Path) -> np.ndarray:

@@ -29,7 +29,7 @@ def preferred(encoder: str | Path, images: str | Path, out: str | Path, n_each: 
     images : path
         Stimuli to choose from, such as artifacts/library/images.npz: photographs that were never shown.
     out : path
-        A row per unit and image, the columns of `rows`. The picture has the same name and ends in .png.
+        One row per unit and image, the columns of `rows`. The picture has the same name and ends in .png.
     n_each : int
         Images per unit.
     root : Path

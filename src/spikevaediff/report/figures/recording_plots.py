@@ -32,7 +32,7 @@ def quality_rows(judged: dict[str, Any]) -> list[dict[str, Any]]:
             for value in ("signal", "noise", "signal_noise"):
                 row[f"{value}_correlation"] = "" if of["correlations"][value] is None else of["correlations"][value]
             row["chance"] = session["identity"]["chance"]
-            if "ceiling" in of:  # of responses that are no counts
+            if "ceiling" in of:  # of responses that are not counts
                 row["noise_ceiling_median"] = "" if of["ceiling"] is None else of["ceiling"]["p50"]
             median, share = quality.PUBLISHED_RELIABILITY.get(area, ("", ""))
             rows.append(row | {"published_reliability_median": median, "published_reliable_share": share})
