@@ -17,7 +17,7 @@ from spikevaediff.encoding import encoder as encoders
 from spikevaediff.encoding import posterior, posterior_folds
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets
-from spikevaediff.images import rgb
+from spikevaediff.images import read_image, rgb
 from spikevaediff.parameters.options import asked, module
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import Captions, Features, LibraryResponses, Reconstructions, Responses, few, rows_of
