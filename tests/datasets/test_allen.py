@@ -124,7 +124,7 @@ def test_a_second_run_asks_the_server_for_nothing_and_gives_the_same_bytes(
         asked = len(bucket.asked)
     assert asked == 1 + N_IMAGES
     assert results[0] == results[1]
-    assert len(results[0]) == 4
+    assert len(results[0]) == 5
 
 
 def test_what_arrived_before_a_break_is_not_fetched_again(
@@ -413,7 +413,7 @@ def test_a_session_that_stays_on_its_server_gives_the_same_extract(
         for name in ("parts", "again", "whole")
     ]
     assert made[0] == made[1] == made[2]
-    assert set(made[0]) == {"700000001.nwb", "700000002.nwb", "images.npz", "captions_given.csv"}
+    assert set(made[0]) == {"700000001.nwb", "700000002.nwb", "images.npz", "movies.npz", "captions_given.csv"}
     source = json.loads((tmp_path / "parts/sessions/sources.json").read_text())["files"][NWB]
     assert source["url"] == bucket.url + NWB
     assert (source["bytes"], source["sha256"], source["read"]) == (whole, None, "in parts")

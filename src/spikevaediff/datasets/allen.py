@@ -238,7 +238,9 @@ class _Item:
         return cache_dir() / "allen_sha256" / f"{self.file}.sha256"
 
 
-def _wanted(manifest: dict[str, Any], chosen: list[dict[str, Any]], cache: Path, movies: Sequence[str]) -> list[_Item]:
+def _wanted(
+    manifest: dict[str, Any], chosen: list[dict[str, Any]], cache: Path, movies: Sequence[str] = ()
+) -> list[_Item]:
     items, base, blobs = [], manifest["base_url"].rstrip("/"), manifest["dandi"]["blobs"].rstrip("/")
     for row in chosen:
         file, blob = manifest["session_file"].format(session_id=row["session_id"]), row["dandi_blob"]
