@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     crating.set_defaults(run=_crate)
     drawing = commands.add_parser(
         "figure",
-        help="a figure of the run in artifacts/ for a paper: PDF, SVG or EPS with text that stays text, or PNG",
+        help="a figure of the run in artifacts/ for a paper: PDF or SVG with text that stays text, or PNG",
         description="NAME: gallery, scores, latents, noise_ceiling, encoding, identification, layers, quality, curves "
         "or regions. The same figures as matplotlib axes: docs/api.md.",
     )

@@ -89,7 +89,8 @@ def test_new_responses_are_reconstructed_as_the_stages_reconstruct_a_fold(clone:
     new = spikevaediff.make_responses(known.counts[chosen], known.image_id[chosen], like=known)
     for by in ("posterior", "posterior_sample"):
         made = spikevaediff.reconstruct(new, run, by=by)
-        np.testing.assert_array_equal(made, run.reconstructions[by].sel(image_id=tested))
+        of_stage = run.reconstructions[by].sel(image_id=tested).values
+        assert np.abs(made.values.astype(int) - of_stage).max() <= 1, by  # threads and batches may differ
     # The second stage begins at these images: with strength 0 only the autoencoder lies between.
     run.params["models"]["mini"]["diffusion"]["strength"] = 0.0
     start, second = spikevaediff.reconstruct(new, run), spikevaediff.reconstruct(new, run, by="diffusion")
@@ -123,15 +124,17 @@ def test_new_pictures_are_encoded_as_the_command_does(
 
 
 @pytest.mark.parametrize("name", figures.FIGURES)
-def test_every_figure_is_written_with_letters_the_same_bytes_each_time(
-    name: str, pristine: Path, tmp_path: Path
-) -> None:
-    run = spikevaediff.load(pristine)
-    axes = spikevaediff.figure(run, name)
-    figures.save(axes, tmp_path / "a.svg")
-    figures.save(spikevaediff.figure(run, name), tmp_path / "b.svg")
+def test_every_figure_is_written_with_letters(name: str, pristine: Path, tmp_path: Path) -> None:
+    figures.save(spikevaediff.figure(spikevaediff.load(pristine), name), tmp_path / "a.svg")
     assert "<text" in (tmp_path / "a.svg").read_text()
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_a_figure_has_the_same_bytes_each_time(pristine: Path, tmp_path: Path) -> None:
+    run = spikevaediff.load(pristine)
+    for kind in ("svg", "pdf", "png"):
+        for name in ("a", "b"):
+            figures.save(spikevaediff.figure(run, "latents"), tmp_path / f"{name}.{kind}")
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes(), kind
 
 
 def test_the_gallery_shows_the_images_that_were_chosen(

@@ -24,8 +24,8 @@ from spikevaediff.report.facts import short
 from spikevaediff.report.figures import area_plots, encoding_plots, gallery, layer_plots, recording_plots
 from spikevaediff.report.read import ranked_groups, read_json
 
-FORMATS = (".pdf", ".svg", ".eps", ".png")
-_FONTS: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "spikevaediff"}
+FORMATS = (".pdf", ".svg", ".png")
+_FONTS: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "spikevaediff"}
 _CELL_INCHES = 0.8
 
 
@@ -65,7 +65,7 @@ def figure(
 
 
 def save(axes: Sequence[Axes], path: str | Path) -> None:
-    """Write the figure of some axes; in PDF, SVG and EPS letters stay letters. The same bytes for the same figure.
+    """Write the figure of some axes; in PDF and SVG letters stay letters. The same bytes for the same figure.
 
     Raises
     ------
