@@ -15,7 +15,7 @@ from PIL import Image
 from tvsd_files import AREAS, N_REPEATS, N_TEST, N_TRAIN, SILENT
 
 from spikevaediff.datasets import tvsd
-from spikevaediff.files import download, tables
+from spikevaediff.files import one_request, tables
 from spikevaediff.images import resize
 from spikevaediff.records import Captions, Responses, Stimuli
 
@@ -24,7 +24,7 @@ OPTIONS: dict[str, Any] = {"monkey": "F", "n_train": 0, "seed": 0, "size_px": 32
 
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    monkeypatch.setattr(download, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(one_request, "_PAUSE_S", 0.01)
     monkeypatch.delenv("SPIKEVAEDIFF_SOURCE_TVSD", raising=False)
     monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv(tvsd.THINGS, str(tmp_path / "things"))
