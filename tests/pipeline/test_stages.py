@@ -162,7 +162,7 @@ def test_how_to_compute_is_checked(params_yaml: Path, text: str, message: str) -
 
 def test_declared_parameters_are_those_of_dvc_yaml_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(stages.ROOT)
-    assert set(stages.declared("split")) == {"split"}
+    assert set(stages.declared("split")) == {"split", "movies"}
     assert set(stages.declared("decode@control")) == {"model", "models", "decode", "seed"}
 
 

@@ -68,7 +68,7 @@ def values(text: str = "text") -> dict[str, Any]:
         "n_ranked": 5,
         "rank_by": "pixcorr",
         "gallery": sheet.gallery(groups, three) | {"scores": SCORES},
-        **dict.fromkeys(("identified", "scores", "differences", "metrics", "checks", "mistakes"), wide),
+        **dict.fromkeys(("identified", "scores", "differences", "metrics", "checks", "movies", "mistakes"), wide),
         "absences": wide,
         "pairs": empty,
         "n_areas": 1,
@@ -407,3 +407,27 @@ def test_what_is_left_out_has_no_section_no_figure_and_no_sentence() -> None:
         assert word not in text
     for anchor in re.findall(r'<a href="#([^"]+)">', text):
         assert f'id="{anchor}"' in text
+
+
+def test_what_movies_add_is_a_table_and_a_block_of_a_movie_has_no_encoding_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {
+        "tested": "scenes",
+        "learnt_from": "scenes and movies",
+        "n_tested": 118,
+        "correlation": 0.25,
+        "two_way": 0.75,
+    }
+    block = row | {"tested": "blocks of movies", "n_tested": 112}
+    path = tmp_path / "artifacts/movies/gain.csv"
+    tables.write(path, [row | {"encoder_r": 0.5}, block | {"encoder_r": None}])
+    monkeypatch.chdir(tmp_path)
+    first, second = page.movies()["rows"]
+    assert [one if isinstance(one, str) else one["text"] for one in first] == [
+        *("scenes", "scenes and movies", "0.250", "0.750", "0.500")
+    ]
+    assert second[0]["small"] == ["112 of them"]
+    assert second[4]["small"] == ["not asked"]
+    tables.write(path, [])  # no movie is shown
+    assert page.movies()["rows"] == []
