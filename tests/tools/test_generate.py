@@ -108,3 +108,13 @@ def test_bad_wishes_are_answered_in_one_line(
     assert message in said
     assert said.count("\n") == 1
     assert not (root / "out").exists()
+
+
+def test_a_second_stage_of_ones_own_draws_no_pictures(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = (root / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params.replace("module: versatile_diffusion", "module: mine"))
+    assert run(tmp_path, monkeypatch) == 1
+    said = "models.mini.diffusion names the module mine, but pictures are drawn by versatile_diffusion alone\n"
+    assert capsys.readouterr().err == said

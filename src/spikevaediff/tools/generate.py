@@ -73,6 +73,11 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     """
     params: dict[str, Any] = YAML(typ="safe").load(root / "params.yaml")
     models = params["models"][params["model"]]
+    if (second := models["diffusion"]["module"]) != "versatile_diffusion":
+        raise ValueError(
+            f"models.{params['model']}.diffusion names the module {second}, but pictures are drawn by "
+            "versatile_diffusion alone"
+        )
     if wish.mean and (wish.image is not None or wish.text is not None):
         raise ValueError("--mean is a context of its own: leave out --image and --text, or --mean")
     start = None if wish.start is None else images.read_image(wish.start)
