@@ -37,7 +37,7 @@ def describe(images: Stimuli, vision: Features, **compute: Any) -> list[str]:
     ----------
     images : Stimuli
     vision : Features
-        Vision contexts of the first of them, taken where they are of the same network.
+        Vision contexts of the first of them, taken where they are of the same network; rows of movies may follow.
     **compute
         device and batch_size of features.efficientnet.contexts, for the other images.
 
@@ -47,8 +47,8 @@ def describe(images: Stimuli, vision: Features, **compute: Any) -> list[str]:
         The weights of the network, or the names of its classes, cannot be had.
     """
     same = vision.group_size.tolist() == [efficientnet.WIDTH] * efficientnet.N_TOKENS
-    n = min(len(vision.image_id) if same else 0, len(images.image_id))
-    grids = [vision.tokens(vision.image_id[:n])] if n else []
+    n = int(np.isin(images.image_id, vision.image_id).sum()) if same else 0
+    grids = [vision.tokens(images.image_id[:n])] if n else []
     if n < len(images.image_id):
         weights = assets.fetch("efficientnet_lite0")
         grids.append(efficientnet.contexts(rgb(images.pixels[n:]), weights=weights, **compute))
