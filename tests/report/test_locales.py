@@ -35,7 +35,11 @@ def without_encoding(path: Path) -> list[str]:
         name, keywords = ast.unparse(call.func), {word.arg for word in call.keywords}
         last = name.rsplit(".", 1)[-1]
         # A method of a path, not Image.open, urlopen and the like.
-        of_path = last == "open" and name[0].islower() and not name.startswith(("os.", "tarfile.", "urllib.", "whole."))
+        of_path = (
+            last == "open"
+            and name[0].islower()
+            and not name.startswith(("os.", "tarfile.", "urllib.", "whole.", "archive."))
+        )
         text = (
             last in ("read_text", "write_text")
             or (name in ("open", "os.fdopen") and not binary(call, 1))

@@ -93,7 +93,8 @@ def acquire(
     with replacing(out_dir / "sessions", folder=True) as temporary:
         record.save(temporary / f"{record.session_id[0]}.npz")
         content = {"address": source.url or "a folder"} | {key: manifest[key] for key in ("licence", "citation")}
-        (temporary / "sources.json").write_text(json.dumps(content | {"sha256": sums}, indent=2) + "\n", "utf-8")
+        text = json.dumps(content | {"sha256": sums}, indent=2) + "\n"
+        (temporary / "sources.json").write_text(text, encoding="utf-8")
     Stimuli(f"macaque {monkey}, multi-unit activity, THINGS", image_id, pixels).save(out_dir / "images.npz")
     sentences = tuple((_concept(name),) if captions == "concepts" else () for name in shown)
     described = image_id[:0] if captions == "automatic" else image_id
