@@ -112,6 +112,8 @@ def test_what_does_not_exist_is_refused() -> None:
 
 # ---- Time, memory and disk
 
+UNMOVED = "models.mini.diffusion.guidance_likelihood=0.0"
+
 
 def test_the_recorded_run_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds that stages of the embedded run said they took on two processors, and their peak memory in MB."""
@@ -129,7 +131,7 @@ def test_the_recorded_run_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
         "decode@vdvae": (2.7, 419),
         "layers": (6.1, 518),
     }
-    found = planned("decode.posterior.steps=8")  # as many as there were then
+    found = planned("decode.posterior.steps=8", UNMOVED)  # as it was then
     for name, (seconds, megabytes) in took.items():
         said = stage(found, name)
         assert said.seconds - plan.OVERHEAD_S == pytest.approx(seconds, rel=0.35, abs=1.5), name
@@ -142,12 +144,15 @@ def test_the_recorded_run_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_time_follows_the_probe_and_the_numbers_of_images_and_steps() -> None:
     def seconds(name: str, *settings: str, **changes: float) -> float:
         speed = plan.Speed(**vars(RECORDED) | changes)
-        return stage(planned(*settings, speed=speed), name).seconds - plan.OVERHEAD_S - plan.START_S
+        return stage(planned(UNMOVED, *settings, speed=speed), name).seconds - plan.OVERHEAD_S - plan.START_S
 
     name = "decode_diffusion@diffusion"
     assert seconds(name, coder=0.0, denoise=0.3) == pytest.approx(10 * seconds(name, coder=0.0))
     assert seconds(name, "models.mini.diffusion.steps=20", coder=0.0) == pytest.approx(2 * seconds(name, coder=0.0))
     assert seconds(name, "decode.diffusion.n_samples=3") == pytest.approx(3 * seconds(name))
+    guided = "models.mini.diffusion.guidance_likelihood=1.0"
+    assert 2 * seconds(name) < seconds(name, guided) < 10 * seconds(name)
+    assert seconds("decode_diffusion@diffusion_ceiling", guided) == seconds("decode_diffusion@diffusion_ceiling")
     few = ("split.method=hold_out", "split.n_test=59")
     assert seconds("decode@vdvae", *few) == pytest.approx(seconds("decode@vdvae") / 2)
     assert seconds("decode_diffusion@prior_no_spikes") < seconds("decode_diffusion@prior_mean_spikes")

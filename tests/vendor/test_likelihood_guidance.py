@@ -85,7 +85,6 @@ def test_a_step_goes_down_the_gradient_as_far_as_the_line_asks(
     units: Encoder, coder: Autoencoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One step of w = 1 in float64: direction and J g by central differences, the length by its formula."""
-    monkeypatch.setattr(module, "N_DESCENTS", 1)
     monkeypatch.setattr(module, "REACH", 1e-5)
     guide = Guide(units, coder.double(), 1.0, no_weights)
     guide.predictor.double()
@@ -137,7 +136,7 @@ def test_guided_pixels_depend_on_the_image_alone_and_explain_its_response(genera
         (generate(guides(), explained=ask, guidance_likelihood=1.0, batch_size=1), whole),
         (generate(guides(IDS[some]), explained=asked(units, IDS[some]), guidance_likelihood=1.0), whole[some]),
     ):
-        # Random weights pass rounding on enlarged, through every descent.
+        # Random weights pass rounding on enlarged, through every step.
         apart = np.abs(found.astype(int) - expected)
         assert np.mean(apart) < 1
         assert apart.max() <= 15

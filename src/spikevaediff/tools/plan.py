@@ -315,9 +315,7 @@ def _network(
     if name == "known_mistakes" and not own:
         return 7 * speed.decode * counts.tested + 11 * speed.matrix / MATRIX_S, passing + 3 * held, ""
     if name == "decode_posterior":
-        # A step also looks through the encoding models: 8 ms and 60 microseconds per unit, measured.
-        units = counts.sessions * (333 if run == "posterior" else 85)
-        look = (0.008 + 6e-5 * units) * speed.matrix / MATRIX_S
+        look = _look_s(run, counts, speed)
         passes = counts.tested * posterior["n_samples"] * posterior["steps"]
         n = of_vdvae.images_to_descend(size, config, n_layers, device, most=48)
         each, kept = of_vdvae.bytes_of_descent(config, n_layers), 2 * weights + 2 * held + 400 * 10**6
@@ -329,9 +327,18 @@ def _network(
         step = speed.unguided if run == NO_SPIKES else speed.denoise
         n = counts.tested * params["decode"]["diffusion"]["n_samples"]
         n_bytes, cure = _diffusion_bytes(diffusion, model, device, size, free)
+        if diffusion["guidance_likelihood"] and run in ("diffusion", "diffusion_control"):
+            # A gradient through the decoder, a part of it computed twice, and a picture beside.
+            step += 3 * speed.coder + 2 * _look_s(run, counts, speed)
         # The networks of the contexts without content, loaded before, leave a part of their memory.
         return n * (taken * step + speed.coder), n_bytes + 200 * 10**6, cure
     return None
+
+
+def _look_s(run: str, counts: _Counts, speed: Speed) -> float:
+    """Seconds of a look through the encoding models and back: measured, 8 ms and 60 microseconds per unit."""
+    units = counts.sessions * (85 if run.endswith("control") else 333)
+    return (0.008 + 6e-5 * units) * speed.matrix / MATRIX_S
 
 
 def _contexts_bytes(params: Mapping[str, Any], counts: _Counts, space: str) -> int:
@@ -352,6 +359,7 @@ def _diffusion_bytes(
         "guided": diffusion["guidance"] != 1,
         "dtype": torch.float32,
         "device": device,
+        "descends": diffusion["guidance_likelihood"] > 0,
     }
     plenty = of_diffusion.plan(unet, autoencoder, **given, batch_size=1, free=10**15)
     try:

@@ -8,10 +8,10 @@ by v = (1 - alpha) / alpha in each direction, so that x0 and the response togeth
 
     L(z) = 1/2 |C^-1/2 (r - f(D(z)))|^2 + 1/2 |z - x0|^2 / v,
 
-D the autoencoder's decoder, its picture grey and as small as encoding models see it. Each of N_DESCENTS steps goes
-down the gradient g of L as far as L falls where f(D(z)) is taken as linear along g,
+D the autoencoder's decoder, its picture grey and as small as encoding models see it. x0 goes down the gradient g of L
+as far as L falls where f(D(z)) is taken as linear along g,
 
-    z <- z - w t g,    t = |g|^2 / (|C^-1/2 J g|^2 + |g|^2 / v),
+    z = x0 - w t g,    t = |g|^2 / (|C^-1/2 J g|^2 + |g|^2 / v),
 
 J g a difference of two predictions. The length is that of each image alone: it depends neither on the batch nor on the
 number of units, and where responses say nothing g is 0 and nothing moves. The gradient does not pass the UNet.
@@ -35,7 +35,6 @@ from spikevaediff.recordings import preprocessing
 from spikevaediff.records import ImageSplit, Responses
 from versatile_diffusion.autoencoder import Autoencoder
 
-N_DESCENTS = 3
 REACH = 0.05  # of the standard deviation sqrt(v), per number of a latent: the difference that stands for J g
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as in the greys that units were shown
 
@@ -181,23 +180,20 @@ class Guide:
         -------
         float32, as x0
         """
-        z = x0
-        for _ in range(N_DESCENTS):
-            with torch.enable_grad():
-                z = z.detach().requires_grad_(True)
-                missed = self.missed(z, response)
-                loss = 0.5 * (missed**2).sum() + 0.5 * ((z - x0) ** 2).sum() / variance
-                (g,) = torch.autograd.grad(loss, z)
-            with torch.no_grad():
-                squares = (g**2).flatten(1).sum(1)
-                moves = squares > 0
-                # As far as the whole latent by REACH of what is open.
-                reach = REACH * math.sqrt(variance * z[0].numel()) / squares.clamp(min=1e-30).sqrt()
-                beside = self.missed(z - reach[:, None, None, None] * g, response)
-                along = ((beside - missed) / reach[:, None]) ** 2
-                length = torch.where(moves, squares / (along.sum(1) + squares / variance).clamp(min=1e-30), 0.0)
-                z = z - self.weight * length[:, None, None, None] * g
-        return z.detach()
+        with torch.enable_grad():
+            z = x0.detach().requires_grad_(True)
+            missed = self.missed(z, response)
+            if not missed.requires_grad:  # no unit reads anything of an image
+                return x0
+            (g,) = torch.autograd.grad(0.5 * (missed**2).sum(), z)
+        with torch.no_grad():
+            squares = (g**2).flatten(1).sum(1)
+            # As far as the whole latent by REACH of what is open.
+            reach = REACH * math.sqrt(variance * x0[0].numel()) / squares.clamp(min=1e-30).sqrt()
+            beside = self.missed(x0 - reach[:, None, None, None] * g, response)
+            along = (((beside - missed) / reach[:, None]) ** 2).sum(1)
+            length = torch.where(squares > 0, squares / (along + squares / variance).clamp(min=1e-30), 0.0)
+            return x0 - self.weight * length[:, None, None, None] * g
 
 
 def grey(pixels: np.ndarray) -> np.ndarray:
