@@ -6,6 +6,7 @@ from spikevaediff.encoding import of_folds
 from spikevaediff.files import tables
 from spikevaediff.recordings import movies
 from spikevaediff.records import ImageSplit, Responses, Stimuli
+from spikevaediff.regression import jax_cache
 
 
 def main() -> None:
@@ -31,4 +32,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    jax_cache.keep()
     main()

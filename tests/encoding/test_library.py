@@ -71,7 +71,7 @@ def test_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
     own = folder_of(tmp_path / "own", {"a.png": photograph(1)})
     (own / "notes.txt").write_text("words")
     (own / "torn.png").write_bytes((own / "a.png").read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"no pictures that can be read: notes.txt \(.*\); torn.png \("):
+    with pytest.raises(ValueError, match=r"not pictures that can be read: notes.txt \(.*\); torn.png \("):
         library.make(own, SHOWN, n_images=5, seed=0)
     with pytest.raises(FileNotFoundError, match=r"library.folder is .*nowhere, which is not a folder"):
         library.make(tmp_path / "nowhere", SHOWN, n_images=5, seed=0)

@@ -55,6 +55,6 @@ def test_every_stage_that_compiles_programs_keeps_them():
         files = {file for file in reached(path, set()) if file.name != "jax_cache.py"}
         if any(line.startswith("import jax") for file in files for line in file.read_text().splitlines()):
             compiling.add(path.stem)
-    assert compiling == {"regress", "noise_ceiling", "curves", "regions", "known_mistakes"}
+    assert compiling == {"regress", "noise_ceiling", "curves", "regions", "known_mistakes", "movies"}
     for name in compiling:
         assert "jax_cache.keep()" in (ROOT / f"stages/{name}.py").read_text(), name

@@ -131,15 +131,14 @@ def test_guided_pixels_depend_on_the_image_alone_and_explain_its_response(genera
     whole = generate(guides(), explained=ask, guidance_likelihood=1.0)
     assert grey_levels(whole, plain) > 20
     assert ask.likelihoods(whole).mean() > ask.likelihoods(plain).mean()
-    some = np.array([3, 1])
-    for found, expected in (
-        (generate(guides(), explained=ask, guidance_likelihood=1.0, batch_size=1), whole),
-        (generate(guides(IDS[some]), explained=asked(units, IDS[some]), guidance_likelihood=1.0), whole[some]),
-    ):
-        # Random weights pass rounding on enlarged, through every step.
-        apart = np.abs(found.astype(int) - expected)
-        assert np.mean(apart) < 1
-        assert apart.max() <= 15
+    # With noise that leaves the search steps of a usual size: else random weights pass rounding on enlarged.
+    some, noisy = np.array([3, 1]), replace(units, covariance=10 * units.covariance)
+    whole = generate(guides(), explained=asked(noisy), guidance_likelihood=1.0)
+    assert grey_levels(whole, plain) > 5
+    one_by_one = generate(guides(), explained=asked(noisy), guidance_likelihood=1.0, batch_size=1)
+    assert grey_levels(one_by_one, whole) <= ROUNDING
+    of_some = generate(guides(IDS[some]), explained=asked(noisy, IDS[some]), guidance_likelihood=1.0)
+    assert grey_levels(of_some, whole[some]) <= ROUNDING
     quiet = replace(ask, models=[silent(units)] * 2)
     assert grey_levels(generate(guides(), explained=quiet, guidance_likelihood=1.0), plain) <= ROUNDING
 

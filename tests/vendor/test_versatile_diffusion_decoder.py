@@ -103,7 +103,7 @@ def test_the_seed_the_image_and_the_sample_decide_what_is_drawn(generate: Genera
 def test_decode_gives_the_first_sample_by_id(files: dict[str, Path], generate: Generate) -> None:
     options = {"unet": "tiny", "autoencoder": "tiny", "unconditional": EMPTY, "strength": 0.6, "mixing": 0.6}
     options |= {"guidance": 2.0, "steps": 5, "eta": 0.0, "n_samples": 2, "seed": 0, "kept": None, "batch_size": 2}
-    options["protocol"] = "strict"
+    options |= {"protocol": "strict", "guidance_likelihood": 0.0, "explained": None}
     found = decoder.decode(guides(), device="cpu", **options | files)
     np.testing.assert_array_equal(found.image_id, IDS)
     assert grey_levels(found.pixels, generate(guides())[:, 0]) <= ROUNDING

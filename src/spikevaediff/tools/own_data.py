@@ -51,9 +51,9 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
             f"stages read vendor/data/NAME, with letters, digits and _ in NAME; {folder} is not there. Move or link it"
         )
     windows = _windows(found, window_s)
-    yaml = YAML()
-    yaml.width, yaml.preserve_quotes = 4096, True  # lines that are not ours stay as they are
-    params: dict[str, Any] = yaml.load(path)
+    round_trip = YAML()  # builds plain values and keeps comments; never objects
+    round_trip.width, round_trip.preserve_quotes = 4096, True  # lines that are not ours stay as they are
+    params: dict[str, Any] = round_trip.load(path)
     if name in ("simulated", "allen", "cowley_v4"):
         raise ValueError(f"{name} is a data set of the project. Call the folder otherwise")
     whole = [0.0, 0.25] if windows is None else [float(windows[0, 0]), float(windows[-1, 1])]
@@ -75,7 +75,7 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
         for key, value in zip(("start_s", "duration_s", "n_bins"), counted, strict=True):
             params["responses"][key] = value
     with replacing(path) as temporary:
-        yaml.dump(params, temporary)
+        round_trip.dump(params, temporary)
     lines = [
         f"{path.name}: dataset {name}, datasets.{name}, areas {', '.join(areas) or 'as they were'}, control shuffled"
         + (f", responses between {whole[0]:g} and {whole[1]:g} s" if windows is not None else ""),
