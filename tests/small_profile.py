@@ -18,6 +18,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from spikevaediff.files import assets
+
 ROOT = Path(__file__).resolve().parents[1]
 
 SMALL: dict[str, Any] = {
@@ -228,3 +230,11 @@ def stage(clone: Path, command: str, under: tuple[str, ...] = (), **options: Any
         check=False,
         **options,
     )
+
+
+def cache_with_networks(folder: Path) -> Path:
+    """A user's cache that has the networks of this machine's and nothing else: no recordings, terms or noted hashes."""
+    for name in assets.ASSETS:
+        if assets.state(name) == "yes":
+            (folder / assets.location(name).parent.name).symlink_to(assets.location(name).parent)
+    return folder

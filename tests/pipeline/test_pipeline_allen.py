@@ -10,10 +10,9 @@ import h5py
 import pytest
 from bucket import Bucket, serving
 from conftest import ROOT
-from small_profile import Run, cloned, commit, dvc
+from small_profile import Run, cache_with_networks, cloned, commit, dvc
 from test_blip2 import WORDS, build
 
-from spikevaediff.files import assets
 from spikevaediff.records import Captions, Responses, Stimuli
 
 pytestmark = pytest.mark.slow
@@ -54,11 +53,7 @@ def with_manifest(clone: Path, base_url: str, folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's cache that has the networks and lacks the recordings."""
-    folder = tmp_path_factory.mktemp("cache")
-    for name in assets.ASSETS:
-        if assets.state(name) == "yes":
-            (folder / assets.location(name).parent.name).symlink_to(assets.location(name).parent)
-    return folder
+    return cache_with_networks(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")

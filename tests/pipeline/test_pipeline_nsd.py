@@ -7,7 +7,7 @@ import nsd_files
 import numpy as np
 import pytest
 from bucket import serving
-from small_profile import checkout, edit, stage, succeeded
+from small_profile import cache_with_networks, checkout, edit, stage, succeeded
 
 from spikevaediff.files import terms
 from spikevaediff.records import Features, ImageSplit, Responses
@@ -40,6 +40,8 @@ def test_voxels_predict_the_latents_of_photographs_that_were_never_trained_on(
     nsd_files.write(tmp_path / "published")
     clone = checkout(tmp_path / "clone")
     edit(clone / "params.yaml", CHANGES)
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(cache_with_networks(tmp_path / "cache")))
     monkeypatch.setenv(terms.ACCEPT, "nsd")
     monkeypatch.setenv("SPIKEVAEDIFF_SOURCE_NSD", str(tmp_path / "published"))
     with serving(tmp_path / "published") as bucket:
