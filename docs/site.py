@@ -1,15 +1,20 @@
-"""What mkdocs.yml cannot say: pages that no menu names come last, and files of the repository are copied into the site.
+"""What mkdocs.yml cannot say: the last entry of the menu, files from outside docs/, and formulas.
 
-Pages link to files beside docs/; the site brings a copy of each, so that no link leads nowhere.
+Pages link to files of the repository; the site brings a copy of each, so that no link leads nowhere. Formulas are LaTeX
+between dollars, as GitHub reads them, and become MathML, which browsers draw without a script or a font of ours.
 """
 
+import html
 import re
 from pathlib import Path
 from typing import Any
 
+from math_core import LatexToMathML
 from mkdocs.structure.files import File, Files
 
 _OUTSIDE = re.compile(r"\]\(\.\./([^)#\s]+)((?:#[^)]*)?)\)")
+_FORMULA = re.compile(r'<(div|span) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+_MATHML = LatexToMathML(annotation=True, fancy_error=False)  # the LaTeX stays inside, to be copied
 
 
 def named(menu: Any) -> list[str]:
@@ -42,6 +47,17 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Lead links out of docs/ to these copies."""
     return _OUTSIDE.sub(lambda found: f"]({_place(found[1])})", markdown)
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Formulas as MathML; LaTeX that cannot be read ends the build."""
+
+    def drawn(found: re.Match[str]) -> str:
+        block = found[1] == "div"
+        formula = _MATHML.convert_with_local_state(html.unescape(found[2]), displaystyle=block)
+        return f'<div style="overflow-x: auto">{formula}</div>' if block else formula
+
+    return _FORMULA.sub(drawn, content)
 
 
 def _place(target: str) -> str:

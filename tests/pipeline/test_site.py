@@ -32,6 +32,16 @@ def test_a_page_that_no_menu_names_comes_last_and_links_lead_to_copies() -> None
     )
 
 
+def test_formulas_are_drawn_by_the_browser_alone() -> None:
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed: make docs")
+    drawn = run_path(str(ROOT / "docs/site.py"))["on_page_content"]
+    inline = drawn('<p>A <span class="arithmatex">\\(z_{&lt;l}\\)</span> b</p>')
+    assert re.fullmatch(r"<p>A <math>.*<msub>.*&lt;.*</math> b</p>", inline)
+    assert '<math display="block">' in drawn('<div class="arithmatex">\\[\n\\hat y\n\\]</div>')
+    with pytest.raises(Exception, match=r"\\wrong"):
+        drawn('<span class="arithmatex">\\(\\wrong\\)</span>')
+
+
 def test_a_reader_fetches_nothing() -> None:
     assert CONFIG["theme"]["font"] is False
     assert "extra_javascript" not in CONFIG
