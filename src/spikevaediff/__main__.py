@@ -328,6 +328,9 @@ def _plan(chosen: argparse.Namespace) -> int:
         some = [need for need in wanted if need.required and need.state == state]
         if some or state != "damaged":
             print(f"{state} {len(some)} files, {size_text(sum(need.n_bytes for need in some))}")
+    if found.parts:
+        about = size_text(sum(file.about or 0 for file in found.parts))
+        print(f"parts of {len(found.parts)} files that stay on their server, about {about} still to come, an estimate")
     for what, (folder, n_bytes, left) in found.disk.items():
         print(f"{what}: {size_text(n_bytes)} to {folder}, {size_text(left)} free")
     table = Table(title=f"stages on {device}, {processors()} processors", title_justify="left")

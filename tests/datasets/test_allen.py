@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import allen_files
 import numpy as np
@@ -453,7 +453,7 @@ def test_parts_that_nobody_gives_end_in_one_line(data: Path, bucket: Bucket, cac
 
 
 def test_files_that_a_run_needs_are_those_that_it_reads_as_a_whole(
-    data: Path, bucket: Bucket, cache: Path, published: Path
+    data: Path, bucket: Bucket, cache: Path, published: Path, tmp_path: Path
 ) -> None:
     scenes = {cache / f"natural_scene_templates/natural_scene_{image_id}.tiff" for image_id in range(N_IMAGES)}
     of_https, of_stream = (allen.cached(data, **options) for options in (OPTIONS, STREAM))
@@ -461,8 +461,16 @@ def test_files_that_a_run_needs_are_those_that_it_reads_as_a_whole(
     (session,) = (file for file in of_https if file.path == cache / NWB)
     assert (session.url, session.others) == (bucket.url + NWB, (bucket.url + BLOB,))
     assert {file.path for file in of_stream} == scenes
+    (part,) = allen.in_parts(data, **STREAM)
+    assert (part.path, part.about) == (cache / NWB, int(allen.PARTS * (bucket.folder / NWB).stat().st_size))
+    assert allen.in_parts(data, **OPTIONS) == []
+    allen.acquire(data, tmp_path / "out", **STREAM)
+    (read,) = allen.in_parts(data, **STREAM)
+    assert 0 <= cast(int, read.about) < cast(int, part.about), "parts that have arrived are not to come"
+    shutil.rmtree(cache)
     shutil.copytree(published, cache)
     assert {file.path for file in allen.cached(data, **STREAM)} == scenes | {cache / NWB}
+    assert allen.in_parts(data, **STREAM) == []
 
 
 def test_a_session_replaced_while_it_is_read_is_read_from_dandi(

@@ -98,6 +98,23 @@ def test_recordings_and_captions_count(tmp_path: Path, monkeypatch: pytest.Monke
     assert sum(need.name.startswith("blip2") for need in described) == 5
 
 
+def test_of_a_session_that_stays_on_its_server_parts_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path))
+    whole, stream = ("dataset=allen",), ("dataset=allen", "datasets.allen.fetch=stream")
+    of_whole, of_stream = planned(*whole), planned(*stream)
+    assert of_whole.parts == []
+    (part,) = of_stream.parts
+    assert part.about == pytest.approx(0.367 * 2_317_463_664, rel=1e-3)  # spike times of 715093703 are 36.7 % of it
+    spared = of_whole.disk["downloads"][1] - of_stream.disk["downloads"][1]
+    assert spared == 2_317_463_664 - part.about
+    assert not any(tmp_path.rglob("*")), "a plan writes nothing"
+    every = planned(*stream, "datasets.allen.sessions=all")
+    assert len(every.parts) == 31
+    assert stage(every, "quality").seconds == stage(planned(*whole, "datasets.allen.sessions=all"), "quality").seconds
+
+
 def test_what_does_not_exist_is_refused() -> None:
     for setting, says in (
         ("model=maxi", "model is 'maxi'; there are mini, published"),

@@ -142,6 +142,12 @@ def needs(params: Mapping[str, Any], root: Path) -> list[Need]:
     return sorted([*of_data, *found.values()], key=lambda need: not need.required)
 
 
+def in_parts(params: Mapping[str, Any], root: Path) -> list[File]:
+    """Files that stay on their server, of which a run reads parts; `about` estimates how many bytes are to come."""
+    name, module, options = dataset(params)
+    return list(module.in_parts(root / "vendor/data" / name, **options)) if hasattr(module, "in_parts") else []
+
+
 def fetch(some: Iterable[Need]) -> None:
     """Fetch those that are not there; each is checked as by the run.
 

@@ -20,10 +20,11 @@ from loading.machine import free_memory, processors
 from spikevaediff.decoders.second_stage.given import NO_SPIKES, PRIORS
 from spikevaediff.files import assets
 from spikevaediff.files.checksums import size_text
+from spikevaediff.files.download import File
 from spikevaediff.parameters.of_space import of_space, spaces
 from spikevaediff.parameters.runs import CORE, wanted
 from spikevaediff.tools import probe
-from spikevaediff.tools.needs import Need, dataset, needs
+from spikevaediff.tools.needs import Need, dataset, in_parts, needs
 from vdvae import memory as of_vdvae
 from vdvae.config import CONFIGS
 from versatile_diffusion import memory as of_diffusion
@@ -96,9 +97,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """Files, disk, stages, and what does not fit with what would."""
+    """Files, disk, stages, and what does not fit with what would.
+
+    parts : list of File; those that stay on their server, of which `about` estimates what is read.
+    """
 
     files: list[Need]
+    parts: list[File]
     disk: dict[str, tuple[Path, int, int]]  # what: (folder, bytes that will be written, bytes free)
     stages: list[Stage]
     memory_free: int
@@ -181,8 +186,8 @@ def plan(params: Mapping[str, Any], root: Path, *, speed: Speed, device: str, me
         else Stage(name, (OVERHEAD_S + START_S) * speed.matrix / MATRIX_S, BASE_MB * 10**6, "left out")
         for name, part in stage_parts(root).items()
     ]
-    files = needs(params, root)
-    disk = _disk(params, root, counts, files)
+    files, parts = needs(params, root), in_parts(params, root)
+    disk = _disk(params, root, counts, files, parts)
     problems = [
         f"{stage.name} takes {size_text(stage.memory)} of memory, {size_text(free)} are free. {stage.cure}".strip()
         for stage in stages
@@ -198,7 +203,7 @@ def plan(params: Mapping[str, Any], root: Path, *, speed: Speed, device: str, me
             problems.append(
                 f"{' and '.join(names)} take {size_text(total)}, {size_text(left)} are free. {_smaller(params)}"
             )
-    return Plan(files, disk, stages, free, problems)
+    return Plan(files, parts, disk, stages, free, problems)
 
 
 def _smaller(params: Mapping[str, Any]) -> str:
@@ -247,7 +252,8 @@ def _counts(params: Mapping[str, Any], root: Path) -> _Counts:
     sessions = dataset(params)[2].get("sessions", 1)
     n_sessions = len(sessions) if isinstance(sessions, Sequence) and not isinstance(sessions, str) else 1
     if sessions == "all":
-        n_sessions = sum(1 for need in needs(params, root) if need.path.suffix == ".nwb") or 1
+        files = [*needs(params, root), *in_parts(params, root)]
+        n_sessions = sum(1 for file in files if file.path.suffix == ".nwb") or 1
     return _Counts(
         images=images,
         tested=images if folded else split["n_test"],
@@ -373,11 +379,12 @@ def _diffusion_bytes(
 
 
 def _disk(
-    params: Mapping[str, Any], root: Path, counts: _Counts, files: Sequence[Need]
+    params: Mapping[str, Any], root: Path, counts: _Counts, files: Sequence[Need], parts: Sequence[File]
 ) -> dict[str, tuple[Path, int, int]]:
     """Where how much will be written. Results are counted once: DVC's cache holds the same bytes, as links where the
     file system has them."""
     fetched = sum(need.n_bytes for need in files if need.required and need.state != "have")
+    fetched += sum(file.about or 0 for file in parts)
     results = 10**6 * (40 + 52 * counts.sessions + 30 * counts.sessions * (counts.folds + 1) / (N_FOLDS + 1))
     results += 27e6 * counts.library["images"] / N_LIBRARY + 22e6 * (counts.folds + 1) / (N_FOLDS + 1) * counts.sessions
     for space, n in counts.targets.items():
