@@ -252,8 +252,8 @@ def _counts(params: Mapping[str, Any], root: Path) -> _Counts:
     sessions = dataset(params)[2].get("sessions", 1)
     n_sessions = len(sessions) if isinstance(sessions, Sequence) and not isinstance(sessions, str) else 1
     if sessions == "all":
-        files = [*needs(params, root), *in_parts(params, root)]
-        n_sessions = sum(1 for file in files if file.path.suffix == ".nwb") or 1
+        paths = [need.path for need in needs(params, root)] + [file.path for file in in_parts(params, root)]
+        n_sessions = sum(path.suffix == ".nwb" for path in paths) or 1
     return _Counts(
         images=images,
         tested=images if folded else split["n_test"],
