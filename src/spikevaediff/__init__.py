@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spikevaediff.api.apply import encode, reconstruct
+    from spikevaediff.api.areas import activate
     from spikevaediff.api.figures import figure
     from spikevaediff.api.named import Named, join
     from spikevaediff.api.new_responses import make_responses
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "Named": "named",
     "Run": "run",
+    "activate": "areas",
     "encode": "apply",
     "figure": "figures",
     "join": "named",
@@ -24,7 +26,7 @@ _PLACES = {
     "make_responses": "new_responses",
     "reconstruct": "apply",
 }
-__all__ = ["Named", "Run", "encode", "figure", "join", "load", "make_responses", "reconstruct"]
+__all__ = ["Named", "Run", "activate", "encode", "figure", "join", "load", "make_responses", "reconstruct"]
 
 
 def __getattr__(name: str) -> Any:

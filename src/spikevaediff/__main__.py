@@ -204,8 +204,8 @@ def _parser() -> argparse.ArgumentParser:
     drawing = commands.add_parser(
         "figure",
         help="a figure of the run in artifacts/ for a paper: PDF or SVG with text that stays text, or PNG",
-        description="NAME: gallery, scores, latents, noise_ceiling, encoding, identification, layers, quality, curves "
-        "or regions. The same figures as matplotlib axes: docs/api.md.",
+        description="NAME: gallery, scores, latents, noise_ceiling, encoding, identification, layers, quality, curves, "
+        "regions or areas. The same figures as matplotlib axes: docs/api.md.",
     )
     drawing.add_argument("name", metavar="NAME", help="which figure")
     drawing.add_argument("--images", metavar="IDS", type=_ids, help="of the gallery, in this order: 3,17")

@@ -4,6 +4,7 @@ import doctest
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from spikevaediff import __main__
 from spikevaediff.api import figures
 from spikevaediff.api.apply import decode_latents
 from spikevaediff.records import Features, ImageSplit, LibraryResponses, Reconstructions
-from spikevaediff.regression import fits
+from spikevaediff.regression import fits, new_responses
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +105,35 @@ def test_new_responses_are_reconstructed_as_the_stages_reconstruct_a_fold(clone:
         spikevaediff.reconstruct(known, run)
     with pytest.raises(KeyError, match=r"there is no method 'best'; there are posterior, posterior_sample, vdvae"):
         spikevaediff.reconstruct(new, run, by="best")
+
+
+def test_an_area_is_decoded_as_a_recording_in_which_it_alone_is_active(pristine: Path) -> None:
+    run = spikevaediff.load(pristine)
+    known, fit = run.presentations["visual"], fits.load(pristine / "artifacts/fits/vdvae_all_images.npz")
+    mean, deviation = fit.parameters["context_mean"], fit.parameters["context_deviation"]
+    areas = ["VISp", "LGd"]
+    active = np.array([np.zeros(len(mean)), *(known.unit_area == name for name in areas)])
+    recorded = spikevaediff.make_responses(mean + active * deviation, np.arange(3) + 5000, like=known)
+    latents = new_responses.predict_features(fit, recorded).values
+    usual = np.sqrt(run.features["vdvae"].values.var(0, dtype=np.float64).sum())
+    length = np.linalg.norm(latents[1:] - latents[0], axis=1, keepdims=True)
+    latents[1:] = latents[0] + (latents[1:] - latents[0]) * usual / length
+    record = Features.load(pristine / "artifacts/predicted/vdvae.npz")
+    expected = decode_latents(replace(record, image_id=np.arange(3), values=latents), run).pixels
+    found = spikevaediff.activate(run, areas=areas)
+    assert found.axes["area"].tolist() == ["mean response", *areas]
+    apart = np.abs(found.values.astype(int) - expected)
+    assert apart.max() <= 1  # a sum in another order
+    assert np.abs(found.values[1].astype(int) - found.values[2]).mean() > 2
+    assert np.abs(found.values[1].astype(int) - spikevaediff.activate(run, areas=areas, deviations=-1.0)).mean() > 2
+    second = spikevaediff.activate(run, areas=areas, by="diffusion")
+    assert second.axes["area"].tolist() == found.axes["area"].tolist()
+    assert second.values.dtype == np.uint8
+    assert second.values.std() > 0
+    with pytest.raises(KeyError, match="no unit is of area V4; there are LGd, LP, VISal"):
+        spikevaediff.activate(run, areas=["V4"])
+    with pytest.raises(KeyError, match="there is no method 'posterior'; there are vdvae, diffusion"):
+        spikevaediff.activate(run, by="posterior")
 
 
 def test_new_pictures_are_encoded_as_the_command_does(

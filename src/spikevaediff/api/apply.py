@@ -69,7 +69,13 @@ def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = 
     samples = _posterior(responses, latents.image_id, run)
     first = samples[:, 0] if by == "posterior_sample" else samples.mean(1)
     start = Reconstructions(latents.image_id, rgb(np.round(first * 255).astype(np.uint8)))
-    return named_images(_second_stage(responses, start, run) if by == "diffusion" else start)
+    if by != "diffusion":
+        return named_images(start)
+    contexts = {
+        space: new_responses.predict_features(fits.load(run.artifacts / f"fits/{space}_all_images.npz"), responses)
+        for space in ("vision", "text")
+    }
+    return named_images(second_stage(contexts, start, run, explained=_explained(responses, start.image_id, run)))
 
 
 def decode_latents(latents: Features, run: Run) -> Reconstructions:
@@ -150,31 +156,46 @@ def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> np.ndarr
     )
 
 
-def _second_stage(responses: Responses, start: Reconstructions, run: Run) -> Reconstructions:
-    """As the stage `decode_diffusion` makes it."""
+def second_stage(
+    contexts: dict[str, Features], start: Reconstructions, run: Run, *, explained: Explained | None
+) -> Reconstructions:
+    """Images of predicted contexts, as the stage `decode_diffusion` makes them.
+
+    Parameters
+    ----------
+    contexts : dict
+        Features of vision and text.
+    start : Reconstructions
+        Of the same images.
+    run : Run
+    explained : Explained, optional
+        The responses that guide it, or choose among samples; with None one sample follows the contexts alone.
+    """
     model, compute = _model(run), _compute(run)
-    contexts = {
-        space: new_responses.predict_features(fits.load(run.artifacts / f"fits/{space}_all_images.npz"), responses)
-        for space in ("vision", "text")
-    }
     guides = diffusion.Guides.predicted(start.image_id, start=start, **contexts)
     decode = module("decoders", model["diffusion"]["module"]).decode
     options = model["diffusion"] | run.params["decode"]["diffusion"]
+    if explained is None:
+        options |= asked(decode, {"n_samples": 1, "guidance_likelihood": 0.0})
     if not len(Captions.load(run.artifacts / "captions.csv").described):
         guides, options["mixing"] = replace(guides, text=None), 1.0
     weights_of = partial(assets.weights, root=run.root)
     options |= {name: weights_of(value) for name, value in options.items() if name.split("_")[-1] == "weights"}
     empty = given.unconditional(model, weights_of, compute["device"])
-    x = preprocessing.response_matrix(responses, transform="none")
-    explained = Explained(
-        [Encoder.load(run.artifacts / "encoders/visual/all_images.npz")],
-        np.zeros(len(start.image_id), np.int64),
-        start.image_id,
-        preprocessing.mean_over_presentations(x, responses.image_id, start.image_id),
-        weights_of,
-    )
     options |= {"unconditional": empty, "seed": run.params["seed"], "kept": None, "explained": explained}
     return decode(guides, **asked(decode, options | compute))
+
+
+def _explained(responses: Responses, image_id: np.ndarray, run: Run) -> Explained:
+    """Mean responses to images, and the encoding model that judges pictures by them."""
+    x = preprocessing.response_matrix(responses, transform="none")
+    return Explained(
+        [Encoder.load(run.artifacts / "encoders/visual/all_images.npz")],
+        np.zeros(len(image_id), np.int64),
+        image_id,
+        preprocessing.mean_over_presentations(x, responses.image_id, image_id),
+        partial(assets.weights, root=run.root),
+    )
 
 
 def _model(run: Run) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from spikevaediff.api.areas import activate
 from spikevaediff.api.run import Run
 from spikevaediff.files import tables
 from spikevaediff.files.atomic import replacing
@@ -22,6 +23,7 @@ from spikevaediff.records import Features, LayerStudy, Reconstructions
 from spikevaediff.report import numbers
 from spikevaediff.report.facts import short
 from spikevaediff.report.figures import area_plots, encoding_plots, gallery, layer_plots, recording_plots
+from spikevaediff.report.figures.picture import new_figure
 from spikevaediff.report.read import ranked_groups, read_json
 
 FORMATS = (".pdf", ".svg", ".png")
@@ -157,6 +159,25 @@ def _regions(run: Run) -> Figure:
     return area_plots.draw.figure(areas, pairs, bands, title=_of(run, "Areas compared fairly"))
 
 
+def _areas(run: Run) -> Figure:
+    """A row per stage of decoding, a column per area."""
+    methods = {"VDVAE": "vdvae"} | ({"second stage": "diffusion"} if run.params["parts"]["second_stage"] else {})
+    rows = {label: activate(run, by=by) for label, by in methods.items()}
+    names = rows["VDVAE"].axes["area"].tolist()
+    drawn = new_figure(figsize=(1.2 + _CELL_INCHES * len(names), 0.5 + _CELL_INCHES * len(rows)), layout="constrained")
+    drawn.suptitle(_of(run, "One area active at a time"), size=8)
+    for of_row, (label, pictures) in zip(
+        drawn.subplots(len(rows), len(names), squeeze=False), rows.items(), strict=True
+    ):
+        of_row[0].set_ylabel(label, rotation=0, ha="right", va="center", size=8)
+        for axis, name, picture in zip(of_row, names, pictures.values, strict=True):
+            axis.imshow(picture, interpolation="none")
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            axis.set_title(name.replace(" ", "\n"), size=8)
+    return drawn
+
+
 FIGURES: dict[str, Callable[..., Figure]] = {
     "gallery": _gallery,
     "scores": _scores,
@@ -168,6 +189,7 @@ FIGURES: dict[str, Callable[..., Figure]] = {
     "quality": _quality,
     "curves": _curves,
     "regions": _regions,
+    "areas": _areas,
 }
 
 

@@ -35,6 +35,7 @@ from spikevaediff.regression.fits import Fit
 
 HOW = ("none", "train", "test_legacy")
 LEGACY = "test_legacy"
+BLOCK_BYTES = 1 << 28  # of training targets in float64 at a time
 LARGEST = 100.0  # factor; the embedded session asks for 2 to 75, its control population for up to 1,200
 
 
@@ -68,20 +69,27 @@ def renormalise(predicted: np.ndarray, fit: Fit, *, how: str) -> tuple[np.ndarra
     edges = group_edges(fit.group_size)
     if how == "none":
         return predicted, np.ones(len(fit.group_size))
-    y = fit.y[fit.images[: fit.n_scored]]
+    if how == LEGACY and len(predicted) < 2:
+        raise ValueError("renormalise: test_legacy takes statistics of test images, and this fold tests one")
+    rows = fit.images[: fit.n_scored]
     # Without a library the weights of the fit; with one, images that were left out in turn count alike.
-    mean = (fit.share if fit.n_scored == len(fit.images) else np.full(len(y), 1 / len(y))) @ y
-    if how == "train":
-        factor = group_factors(fit)
-        scaled = (predicted - mean) * np.repeat(factor, fit.group_size)
-    else:
-        if len(predicted) < 2:
-            raise ValueError("renormalise: test_legacy takes statistics of test images, and this fold tests one")
-        wanted, there = y.std(0, dtype=np.float64), predicted.std(0, dtype=np.float64)
-        each = np.divide(wanted, there, out=np.zeros_like(there), where=there > 0)
-        scaled = (predicted - predicted.mean(0, dtype=np.float64)) * each
+    share = fit.share if fit.n_scored == len(fit.images) else np.full(len(rows), 1 / len(rows))
+    factor = group_factors(fit) if how == "train" else np.ones(len(fit.group_size))
+    each = np.repeat(factor, fit.group_size)
+    scaled = np.empty_like(predicted)
+    width = max(1, BLOCK_BYTES // (8 * len(rows)))
+    for first in range(0, len(each), width):
+        some = slice(first, first + width)
+        y, p = fit.y[:, some][rows], predicted[:, some]
+        centre = mean = share @ y
+        if how == LEGACY:
+            wanted, there = y.std(0, dtype=np.float64), p.std(0, dtype=np.float64)
+            each[some] = np.divide(wanted, there, out=np.zeros_like(there), where=there > 0)
+            centre = p.mean(0, dtype=np.float64)
+        scaled[:, some] = mean + (p - centre) * each[some]
+    if how == LEGACY:
         factor = np.array([np.median(each[a:b]) for a, b in itertools.pairwise(edges)])
-    return (mean + scaled).astype(predicted.dtype), factor
+    return scaled, factor
 
 
 def group_factors(fit: Fit) -> np.ndarray:

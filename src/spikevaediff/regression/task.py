@@ -20,6 +20,7 @@ from spikevaediff.regression.renormalise import unusual_factors
 OWN = ("method", "transform", "renormalise", "library")
 GIVEN = ("y_row", "group_size", "n_scored")
 METHODS = sorted(path.stem for path in (Path(__file__).parent / "methods").glob("[!_]*.py"))
+BLOCK_BYTES = 1 << 28  # of presentations in float64 at a time
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,29 @@ class Task:
 
     @cached_property
     def x(self) -> np.ndarray:
-        """Mean responses to images, float64 (n_images, n_columns), in the order of split.image_id."""
-        return preprocessing.mean_over_presentations(self.presentations, self.responses.image_id, self.split.image_id)
+        """Mean responses to images, float64 (n_images, n_columns), in the order of split.image_id.
+
+        A few units at a time: in float64, single trials of thousands of voxels may not fit into memory.
+        """
+        responses, wanted = self.responses, self.split.image_id
+        n_presentations, n_units, n_windows = responses.counts.shape
+        width = max(1, BLOCK_BYTES // (8 * n_presentations * n_windows))
+        means = []
+        for first in range(0, n_units, width):
+            some = slice(first, first + width)
+            columns = {name: getattr(responses, name)[some] for name in vars(responses) if name.startswith("unit_")}
+            part = replace(responses, counts=responses.counts[:, some], **columns)
+            matrix = preprocessing.response_matrix(part, transform=self.transform)
+            mean = preprocessing.mean_over_presentations(matrix, responses.image_id, wanted)
+            means.append(mean.reshape(len(wanted), n_windows, -1))
+        return np.concatenate(means, axis=2).reshape(len(wanted), -1)
 
     @cached_property
     def y(self) -> np.ndarray:
         """Features of the images, then of the library, float32 (n_images + n_library, n_dims)."""
-        real = self.features.rows(self.split.image_id)
+        features, wanted = self.features, self.split.image_id
+        # Without a copy where there is nothing to choose: of 10,000 images they may fill half the memory.
+        real = features.values if np.array_equal(features.image_id, wanted) else features.rows(wanted)
         return real if self.library is None else np.concatenate([real, self.library[1].values])
 
     @property
@@ -92,8 +109,9 @@ class Task:
         factors = np.stack([chosen["renormalise_factor"] for chosen in found.choices])
         spread = unusual_factors(factors, self.features.group_name) if self.renormalise == "train" else ""
         and_library = f" and {len(self.library[1].image_id)} images of library and movies" if self.library else ""
+        shape = (len(self.responses.image_id), self.x.shape[1])
         return (
-            f"responses {self.presentations.shape} of {self.population} units{constant}{and_library} predict "
+            f"responses {shape} of {self.population} units{constant}{and_library} predict "
             f"{found.raw[0].shape} of {self.space}, small matrices in {fit.precision}; {edges}{nothing}{spread}"
         )
 
