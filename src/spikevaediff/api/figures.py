@@ -121,12 +121,12 @@ def _correlations(run: Run) -> dict[str, np.ndarray]:
 
 def _latents(run: Run) -> Figure:
     layers = Features.load(run.artifacts / "features/vdvae.npz").group_name.tolist()
-    return numbers.draw_latents.figure(layers, _correlations(run), _of(run, "Latents predicted from spikes"))
+    return numbers.draw_latents.figure(layers, _correlations(run), _predicted(run))
 
 
 def _noise_ceiling(run: Run) -> Figure:
     ceiling = read_json(str(run.artifacts / "noise_ceiling/vdvae.json"))
-    return recording_plots.draw_ceiling.figure(ceiling, _of(run, "Latents predicted from spikes"))
+    return recording_plots.draw_ceiling.figure(ceiling, _predicted(run))
 
 
 def _encoding(run: Run) -> Figure:
@@ -195,6 +195,11 @@ FIGURES: dict[str, Callable[..., Figure]] = {
 
 def _of(run: Run, what: str) -> str:
     return f"{what}: {run.stimuli.source}"
+
+
+def _predicted(run: Run) -> str:
+    counted = np.issubdtype(run.presentations["visual"].counts.dtype, np.integer)
+    return _of(run, f"Latents predicted from {'spikes' if counted else 'responses'}")
 
 
 def _wanted(run: Run) -> Runs:

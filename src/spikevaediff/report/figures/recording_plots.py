@@ -168,7 +168,8 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
         panel.axhline(chance, color=_GREY, lw=1, ls="--", label=f"chance {chance:.3f}")
         panel.legend(fontsize=7)
     else:
-        _unknown(panel, _NO_REPEATS)
+        most = max(max(s.get("presentations_of_an_image", [1])) for s in sessions)
+        _unknown(panel, _NO_REPEATS if most == 1 else "some images\nwere shown once")
     panel.set_title(f"Identity of {sessions[0]['identity']['n_classes']} conditions, one presentation", size=10)
     for panel in (axes[0, 0], axes[0, 1], axes[0, 2], axes[1, 0], axes[1, 2]):
         panel.set_xticks(place, areas, size=8)
