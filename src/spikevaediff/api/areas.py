@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spikevaediff.analysis import area_activation
+from spikevaediff.api import area_activation
 from spikevaediff.api.apply import decode_latents, second_stage
 from spikevaediff.api.named import Named
 from spikevaediff.api.run import Run, load, named_images
@@ -22,7 +22,7 @@ def activate(
     """A picture for each area, decoded from a response in which this area alone is active.
 
     Nobody saw these pictures, and they are no reconstructions: they show what the weights of an area add up to. See
-    analysis/area_activation.py for how their strength is set.
+    api/area_activation.py for how their strength is set.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikevaediff.analysis import area_activation
+from spikevaediff.api import area_activation
 from spikevaediff.recordings.preprocessing import Scale
 from spikevaediff.records import Responses, UnitTable
 from spikevaediff.regression import new_responses
