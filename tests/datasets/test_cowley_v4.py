@@ -20,6 +20,7 @@ from spikevaediff.datasets import cowley_v4
 from spikevaediff.files import one_request
 from spikevaediff.images import resize
 from spikevaediff.records import Captions, Responses, Stimuli
+from spikevaediff.report.read import order_unknown
 
 OPTIONS: dict[str, Any] = {
     "sessions": [1],
@@ -105,6 +106,9 @@ def test_single_presentations_are_counts_repetition_by_repetition(
     assert responses.counts.dtype == np.uint16
     np.testing.assert_array_equal(responses.counts[:, :, 0], [counts[:, i, r] for i, r in rows])
     assert len(Captions.load(tmp_path / "out/captions_given.csv").image_id) == 0  # all are described later
+    assert "ordered by repetition" in order_unknown(tmp_path / "out/sessions")
+    cowley_v4.acquire(data, tmp_path / "means", **OPTIONS)
+    assert order_unknown(tmp_path / "means/sessions") == ""
 
 
 def test_a_second_run_asks_for_nothing_and_gives_the_same_bytes(

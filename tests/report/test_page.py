@@ -20,6 +20,7 @@ from spikevaediff.parameters.runs import read_runs
 from spikevaediff.report import page, sheet
 from spikevaediff.report.facts import Facts
 from spikevaediff.report.figures.picture import png_of, subplots
+from spikevaediff.report.read import order_unknown
 
 BAD = "<script>alert('x')</script> & \"quotes\""
 V4 = Facts(
@@ -219,6 +220,29 @@ def test_methods_speak_of_the_animal_and_areas_of_the_data() -> None:
     assert "each image's responses taken for those of another" in text
     assert "one response of each image" in text
     assert not [word for word in ("mouse", "mice", "hippocamp", "CA1", "VISp") if word in text]
+
+
+def test_methods_say_how_far_from_samples_and_towards_what() -> None:
+    def said(temperature: float, weight: float) -> str:
+        given = values()
+        given["decode"] = given["decode"] | {"posterior": given["decode"]["posterior"] | {"temperature": temperature}}
+        diffusion = given["models"]["diffusion"] | {"guidance_likelihood": weight}
+        given["models"] = given["models"] | {"diffusion": diffusion}
+        return " ".join(html.unescape(page.render("methods.html", **given)).split())
+
+    assert "of size 0.1; temperature 0.35, nearer to its mode than samples of it are). For" in said(0.35, 0.5)
+    assert "eta 0.0; moved at each step towards what the responses say, weight 0.5)." in said(0.35, 0.5)
+    plain = said(1.0, 0.0)
+    assert "of size 0.1). For" in plain
+    assert "eta 0.0)." in plain
+
+
+def test_an_unknown_order_of_presentations_is_read_from_the_data_set(tmp_path: Path) -> None:
+    assert order_unknown(tmp_path) == ""
+    (tmp_path / "sources.json").write_text('{"licence": "x"}')
+    assert order_unknown(tmp_path) == ""
+    (tmp_path / "sources.json").write_text('{"order_unknown": "not published"}')
+    assert order_unknown(tmp_path) == "not published"
 
 
 def test_methods_say_which_decoders_are_ones_own() -> None:

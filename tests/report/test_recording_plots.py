@@ -131,6 +131,15 @@ def test_the_onset_is_the_first_of_two_windows_above_chance() -> None:
     assert recording_plots.onset(low[:1], 0.1) is None
 
 
+def test_presentations_in_no_known_order_have_no_course() -> None:
+    def said(**options: bool) -> str:
+        figure = recording_plots.draw_quality.figure(JUDGED[True], units(True), "a test", **options)
+        return " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
+
+    assert "not known: when presentations\nwere shown is not published" in said(ordered=False)
+    assert "not published" not in said()
+
+
 def test_means_over_presentations_have_no_course_over_the_session() -> None:
     other = json.loads(json.dumps(AVERAGED))
     for area in other["sessions"]["1"]["areas"].values():

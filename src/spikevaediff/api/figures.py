@@ -24,7 +24,7 @@ from spikevaediff.report import numbers
 from spikevaediff.report.facts import short
 from spikevaediff.report.figures import area_plots, encoding_plots, gallery, layer_plots, recording_plots
 from spikevaediff.report.figures.picture import new_figure
-from spikevaediff.report.read import ranked_groups, read_json
+from spikevaediff.report.read import order_unknown, ranked_groups, read_json
 
 FORMATS = (".pdf", ".svg", ".png")
 _FONTS: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "spikevaediff"}
@@ -146,7 +146,9 @@ def _layers(run: Run) -> Figure:
 
 def _quality(run: Run) -> Figure:
     judged = read_json(str(_there(run, "quality/quality.json")))
-    return recording_plots.draw_quality.figure(judged, _table(run, "quality/units.csv"), run.stimuli.source)
+    ordered = not order_unknown(run.artifacts / "sessions")
+    units = _table(run, "quality/units.csv")
+    return recording_plots.draw_quality.figure(judged, units, run.stimuli.source, ordered=ordered)
 
 
 def _curves(run: Run) -> Figure:

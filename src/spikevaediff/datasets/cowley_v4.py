@@ -129,7 +129,7 @@ def acquire(
         for position, (session_id, (_, responses)) in enumerate(read.items()):
             rows = [number_in[number][position] for number in kept.tolist()]
             _as_record(session_id, manifest["area"], responses, kept, rows, window).save(folder / f"{session_id}.npz")
-        _write_sources(manifest, wanted, folder / "sources.json")
+        _write_sources(manifest, wanted, folder / "sources.json", single=trials == "single")
     Stimuli(SOURCE, kept, resize(pixels, size_px)).save(out_dir / "images.npz")
     given = kept if captions == "none" else kept[:0]  # an image that is left out is described later
     Captions(given, ((),) * len(given)).save(out_dir / "captions_given.csv")
@@ -430,7 +430,7 @@ def _as_record(
     )
 
 
-def _write_sources(manifest: dict[str, Any], items: Sequence[_Item], path: Path) -> None:
+def _write_sources(manifest: dict[str, Any], items: Sequence[_Item], path: Path, *, single: bool) -> None:
     """Where every byte came from, beside the sessions."""
     files = {
         item.inside: {
@@ -441,5 +441,7 @@ def _write_sources(manifest: dict[str, Any], items: Sequence[_Item], path: Path)
         for item in items
     }
     content = {name: manifest[name] for name in ("repository", "commit", "licence", "citation")} | {"files": files}
+    if single:
+        content["order_unknown"] = "when presentations were shown is not published; they are ordered by repetition"
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

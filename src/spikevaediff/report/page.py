@@ -24,7 +24,7 @@ from spikevaediff.parameters.of_space import of_space
 from spikevaediff.parameters.runs import Runs, population_labels
 from spikevaediff.records import Reconstructions, Stimuli
 from spikevaediff.report import facts, sheet, verdict
-from spikevaediff.report.read import ranked_groups, read_json
+from spikevaediff.report.read import order_unknown, ranked_groups, read_json
 from spikevaediff.report.unread import unread, without
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -303,6 +303,8 @@ def absences(evidence: dict[str, Any], about: facts.Facts, parts: Mapping[str, b
         rows.append(
             ["reliability, Fano factor, correlations of units, identity, course over the session", "not known", reason]
         )
+    if not about.averaged and (why := order_unknown()):
+        rows.append(["drift, course over the session, noise that neighbours share", "not known", why])
     if any(one["p"] is None for run in evidence["runs"].values() for one in run.values()):
         rows.append(["p-values and chance", "not known", "a fold that tests one image has no wrong pairing"])
     for run, findings in evidence["checks"].items():

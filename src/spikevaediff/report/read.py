@@ -23,6 +23,12 @@ def read_json(path: str) -> Any:
         raise ValueError(f"{path} is damaged ({error}). Delete it and run: dvc repro") from error
 
 
+def order_unknown(sessions: str | Path = "artifacts/sessions") -> str:
+    """Why nobody knows when single presentations were shown, as the data set says; no text where it is known."""
+    path = Path(sessions) / "sources.json"
+    return str(read_json(str(path)).get("order_unknown", "")) if path.is_file() else ""
+
+
 def ranked_groups(
     metrics: dict[str, dict[str, Any]], *, rank_by: str, n_each: int
 ) -> tuple[dict[int, float], dict[str, list[int]]]:

@@ -13,7 +13,7 @@ from spikevaediff.parameters.runs import Runs
 from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Responses, Stimuli, read_npz
 from spikevaediff.report import numbers
 from spikevaediff.report.figures import area_plots, encoding_plots, fit_plots, gallery, layer_plots, recording_plots
-from spikevaediff.report.read import ranked_groups, read_json
+from spikevaediff.report.read import order_unknown, ranked_groups, read_json
 
 Files = dict[str, str | bytes]  # path -> content
 
@@ -230,7 +230,7 @@ def of_recordings(source: str) -> Files:
         "plots/known_mistakes.csv": csv_text([{k: v for k, v in row.items() if k != "what"} for row in wrong]),
         "plots/quality.csv": csv_text(recording_plots.quality_rows(judged)),
         "plots/quality_filters.csv": csv_text(recording_plots.filter_rows(judged)),
-        "plots/quality.png": recording_plots.draw_quality(judged, units, source),
+        "plots/quality.png": recording_plots.draw_quality(judged, units, source, ordered=not order_unknown()),
         "plots/latency.csv": Path("artifacts/curves/latency.csv").read_text(encoding="utf-8"),
         "plots/counts.csv": Path("artifacts/curves/counts.csv").read_text(encoding="utf-8"),
         "plots/curves.png": recording_plots.draw_curves(latency, counts, source),

@@ -57,7 +57,7 @@ def ceiling_rows(ceiling: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @Picture
-def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str) -> Figure:
+def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str, *, ordered: bool = True) -> Figure:
     """Six panels, each with one column per area. PNG.
 
     Parameters
@@ -67,6 +67,8 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
     units : list of dict
         Rows of artifacts/quality/units.csv.
     title : str
+    ordered : bool
+        Whether presentations stand in the order in which they were shown.
     """
     sessions = list(judged["sessions"].values())
     areas = list(dict.fromkeys(area for session in sessions for area in session["areas"]))
@@ -136,8 +138,8 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
 
     panel = axes[1, 1]
     for area, colour in zip(areas, colours, strict=True):
-        ordered = [s for s in sessions if not _averaged(s)]
-        if courses := [s["areas"][area]["course"] for s in ordered if s["areas"].get(area, {}).get("course")]:
+        in_order = [s for s in sessions if ordered and not _averaged(s)]
+        if courses := [s["areas"][area]["course"] for s in in_order if s["areas"].get(area, {}).get("course")]:
             course: np.ndarray = np.mean(courses, axis=0)
             panel.plot(np.arange(1, len(course) + 1), course, color=colour, label=area)
     panel.set_title("Response over the session, relative to its mean", size=10)
@@ -147,7 +149,8 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
         panel.legend(fontsize=7, ncols=3)
     else:
         averaged = all(map(_averaged, sessions))
-        _unknown(panel, "one response of each image,\nin no known order" if averaged else "responses fall below 0")
+        why = "responses fall below 0" if ordered else "when presentations\nwere shown is not published"
+        _unknown(panel, "one response of each image,\nin no known order" if averaged else why)
 
     panel = axes[1, 2]
     decoded = [mean_of(a, "identity") for a in areas]
