@@ -12,7 +12,9 @@ FROM ${BASE}
 ARG TORCH=cpu
 ARG INDEX=""
 
-# Git for DVC; make and a compiler are not needed, since every dependency has a wheel.
+# Git for DVC; make and a compiler are not needed, since every dependency has a wheel. No version is named: Debian keeps only
+# the newest of a release.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends git \
     && rm -rf /var/lib/apt/lists/*
@@ -34,7 +36,7 @@ RUN pip install --no-cache-dir --constraint constraints.txt .
 
 # Not as root; fetched photographs and weights in a folder that can be mounted.
 RUN useradd --create-home --uid 1000 lab && mkdir -p /work /cache && chown lab /work /cache
-USER lab
+USER 1000
 ENV SPIKEVAEDIFF_CACHE=/cache
 WORKDIR /work
 RUN git config --global user.name lab && git config --global user.email lab@localhost

@@ -1,6 +1,6 @@
 """Every command of docs/ is run, page by page, in a finished checkout of the small profile.
 
-A page shows commands (`$ ...`) and what they print. Their output must have the lines of the page in that order; "..."
+A page shows commands (`$ ...`) and what they print, and files, which are written first. Their output must have the lines of the page in that order; "..."
 stands for anything, and numbers, names of commits, dates and the widths of tables may be others.
 """
 
@@ -30,6 +30,13 @@ def commands(page: Path) -> list[tuple[str, list[str]]]:
                 assert found, f"{page.name}: output before a command: {line}"
                 found[-1][1].append(line)
     return found
+
+
+def files(page: Path) -> dict[str, str]:
+    """Every Python file that a page with commands shows, by the path that it names in the line above."""
+    return dict(
+        re.findall(r"^[^\n]*`([\w/]+\.py)`[^\n]*:\n\n```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    )
 
 
 def masked(line: str) -> str:
@@ -73,6 +80,15 @@ def test_links_of_the_pages_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+@pytest.mark.parametrize("name", files(ROOT / "docs/examples.md"))
+def test_examples_are_formatted_as_the_code_of_the_project(name: str) -> None:
+    source = files(ROOT / "docs/examples.md")[name]
+    for words in (["check"], ["format", "--check", "--diff"]):
+        ruff = [sys.executable, "-m", "ruff", *words, "--stdin-filename", "src/spikevaediff/example.py", "-"]
+        done = subprocess.run(ruff, cwd=ROOT, input=source, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.stem)
 def test_every_command_of_a_page_does_what_the_page_says(page: Path, pristine: Path, tmp_path: Path) -> None:
@@ -90,6 +106,8 @@ def test_every_command_of_a_page_does_what_the_page_says(page: Path, pristine: P
     env = environment(tmp_path)
     env |= {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{env['PATH']}", "PYTHONPATH": str(clone / "src")}
     env |= {"STORE": str(tmp_path / "store"), "PAGER": "cat", "DVC_PAGER": "cat"}
+    for name, source in files(page).items():
+        (clone / name).write_text(source, encoding="utf-8")
     try:
         for line, expected in commands(page):
             done = subprocess.run(

@@ -266,7 +266,7 @@ def test_identification_stands_with_interval_chance_and_p() -> None:
     )
     assert found["rows"][0][0] == {"text": "visual", "small": ["V4"]}
     assert found["rows"][1][0] == {"text": "control", "small": ["shuffled"]}
-    cell = {"text": "0.975", "small": ["0.900 to 1.000", "chance 0.0085", "p 0.0000"]}
+    cell = {"text": "0.975", "small": ["0.900 to 1.000", "chance 0.0085", "p < 0.0001"]}
     assert found["rows"][0][1:] == [cell] * 3
 
 

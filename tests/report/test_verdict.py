@@ -65,19 +65,19 @@ def test_a_run_above_chance_is_told_with_interval_control_and_ceilings() -> None
         "From 89 units in V4, encoding models identify 57 % (48 to 66 %) of the unseen images among 118 candidates",
         "chance is 0.8 %",
         "is at chance in all 3 scores",
-        "+0.400, and the 95 % interval, +0.300 to +0.500, excludes zero",
+        "differs from that of the control by +0.400 (95 % interval +0.300 to +0.500, which excludes zero)",
         "true latents has a pixel correlation of 0.800, of which the posterior mean reaches 62 % (56 to 69 %)",
         "noise in the responses allows 0.909 at most",
         "The mean training image, which knows nothing of the responses, has a pixel correlation of 0.097",
     ):
         assert said in text, said
-    assert "the difference is within it (p = 0.63)" in text
+    assert "chance is 0.8 %; this is not distinguishable from it (p = 0.63)" in text
 
 
 def test_a_run_at_chance_a_lost_control_and_no_difference_are_told() -> None:
     assert "No score of the posterior mean is above chance" in found(p=0.2)
-    assert "above chance in 3 of 3 scores, which it must not" in found(p_control=0.001)
-    assert "-0.050 to +0.150, includes zero" in found(gain=0.05)
+    assert "above chance in 3 of 3 scores, which it must not be" in found(p_control=0.001)
+    assert "-0.050 to +0.150, which includes zero" in found(gain=0.05)
     some = evidence()
     some["runs"]["posterior"]["lpips"]["p_holm"] = 0.3
     assert "in 2 of 3 scores of the posterior mean" in verdict.found(some, V4, WANTED, rank_by="pixcorr")[0]
@@ -85,7 +85,7 @@ def test_a_run_at_chance_a_lost_control_and_no_difference_are_told() -> None:
 
 def test_folds_of_one_image_leave_chance_unknown() -> None:
     text = found(p=None, p_control=None)
-    assert "Whether the reconstructions are above chance is not known: every fold tests one image." in text
+    assert "Whether the reconstructions are above chance is not known: each fold tests a single image." in text
     assert "wrong images" not in text
     assert "at chance in all" not in text
 
@@ -93,7 +93,7 @@ def test_folds_of_one_image_leave_chance_unknown() -> None:
 def test_results_are_compared_in_the_sense_of_each_metric() -> None:
     (told,) = verdict.compared(evidence(), WANTED)
     assert told.startswith(
-        "Beside regression to latents, posterior mean is better in pixcorr and alexnet2 and worse in lpips"
+        "Compared with regression to latents, the posterior mean is better in pixcorr and alexnet2 and worse in lpips"
     )
     (told,) = verdict.compared(evidence(gain=0.05), WANTED)
     assert "is not distinguishable in 3 of 3 scores" in told

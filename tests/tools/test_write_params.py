@@ -70,6 +70,7 @@ def test_section_areas_and_window_are_written_and_the_next_commands_told(
     # Whatever else is there stays, comments included.
     after = (project / "params.yaml").read_text()
     assert set(re.findall("#.*", before)) <= set(re.findall("#.*", after))
+    assert re.findall(r"\n\n(\w+):", before) == re.findall(r"\n\n *(\w+):", after), "sections stay apart"
     others = YAML(typ="safe").load(before)
     for changed in (params, others):
         del changed["dataset"], changed["areas"], changed["datasets"]
@@ -81,6 +82,15 @@ def test_section_areas_and_window_are_written_and_the_next_commands_told(
     (project / "params.yaml").write_text(text)
     assert main(["check-data", "vendor/data/mine", "--write-params", "--window", "0.05,0.15"]) == 0
     assert (project / "params.yaml").read_text() == text
+
+
+def test_who_has_no_captions_is_told_what_they_would_cost(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures = project / "vendor/data/mine/images.csv"
+    assert main(["check-data", "vendor/data/mine", "--write-params", "--window", "0.05,0.15"]) == 0
+    assert "BLIP-2" not in capsys.readouterr().out
+    pictures.write_text(pictures.read_text().replace(",caption", "").replace(".png,", ".png"))
+    assert main(["check-data", "vendor/data/mine", "--write-params", "--window", "0.05,0.15"]) == 0
+    assert "takes 15 GB. To go without, add a column `caption`" in capsys.readouterr().out
 
 
 def test_a_table_that_says_its_windows_needs_no_option(project: Path) -> None:

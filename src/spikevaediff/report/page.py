@@ -179,7 +179,7 @@ def identified(evidence: dict[str, Any], areas: Mapping[str, facts.Areas]) -> Ta
         row: list[Cell | str] = [cell(population, facts.short(areas[population]))]
         for one in sets.values():
             low, high = one["top1_interval"]
-            small = (f"{low:.3f} to {high:.3f}", f"chance {one['chance']:.4f}", f"p {one['p_value']:.4f}")
+            small = (f"{low:.3f} to {high:.3f}", f"chance {one['chance']:.4f}", _p(one["p_value"]))
             row.append(cell(f"{one['top1']:.3f}", *small))
         rows.append(row)
     columns = ["population", "among images of the fold", "among all images", "among the library's photographs"]
@@ -216,7 +216,7 @@ def worth(one: dict[str, Any]) -> Cell:
         small.append(f"chance {one['chance']:.3f}")
     if one["p"] is not None:
         corrected = one.get("p_holm")
-        small.append(f"p {one['p']:.4f}" if corrected is None else f"p {corrected:.4f} corrected")
+        small.append(_p(one["p"]) if corrected is None else f"{_p(corrected)} corrected")
     return cell(f"{one['mean']:.3f}", *small)
 
 
@@ -321,7 +321,7 @@ def check_table(evidence: dict[str, Any]) -> Table:
 def differing(pairs: Iterable[Mapping[str, str]]) -> Table:
     """Pairs of areas that differ after correction."""
     rows = [
-        [row["area"], row["other"], f"{float(row['difference']):+.3f}", f"{float(row['p_holm']):.4f}"]
+        [row["area"], row["other"], f"{float(row['difference']):+.3f}", _p(float(row["p_holm"])).removeprefix("p ")]
         for row in pairs
         if float(row["p_holm"]) < 0.05
     ]
@@ -393,6 +393,11 @@ def as_yaml(params: Mapping[str, Any]) -> str:
     yaml.default_flow_style = False
     yaml.dump(json.loads(json.dumps(params)), text)
     return text.getvalue()
+
+
+def _p(value: float) -> str:
+    """A p-value; one that four digits would show as 0 is below them."""
+    return f"p {value:.4f}" if value >= 0.00005 else "p < 0.0001"
 
 
 def _in_order(evidence: dict[str, Any]) -> list[str]:

@@ -114,7 +114,7 @@ def not_shown(
 def _against_chance(runs: dict[str, dict[str, Worth]], lead: str, n_tests: int) -> str:
     tested = [worth for worth in runs[lead].values() if worth["p_holm"] is not None]
     if not tested:
-        return "Whether the reconstructions are above chance is not known: every fold tests one image."
+        return "Whether the reconstructions are above chance is not known: each fold tests a single image."
     n_above = sum(worth["p_holm"] < LEVEL for worth in tested)
     rule = f"p < {LEVEL:g} after correction for all {n_tests} tests of the run"
     if n_above == len(tested):
@@ -141,7 +141,7 @@ def _identified(population: str, sets: dict[str, dict[str, Any]], facts: Facts) 
     among = sets["all"]
     low, high = (f"{100 * bound:.0f}" for bound in among["top1_interval"])
     of = facts.visual if population == "visual" else f"the control, {facts.control}"
-    inside = "" if among["p_value"] < LEVEL else f", and the difference is within it (p = {among['p_value']:.2f})"
+    inside = "" if among["p_value"] < LEVEL else f"; this is not distinguishable from it (p = {among['p_value']:.2f})"
     return (
         f"From {of}, encoding models identify {100 * among['top1']:.0f} % ({low} to {high} %) of the unseen images "
         f"among {round(1 / among['chance'])} candidates, without a generator; chance is "
@@ -155,7 +155,7 @@ def _against_control(of_control: dict[str, Worth], gain: dict[str, float] | None
     told = []
     if tested and n_above:
         told.append(
-            f"The control ({units}) is above chance in {n_above} of {len(tested)} scores, which it must not: "
+            f"The control ({units}) is above chance in {n_above} of {len(tested)} scores, which it must not be: "
             "something other than the responses to the images is at work"
         )
     elif tested:
@@ -163,8 +163,8 @@ def _against_control(of_control: dict[str, Worth], gain: dict[str, float] | None
     if gain is not None:
         includes = "includes" if gain["low"] <= 0 <= gain["high"] else "excludes"
         told.append(
-            f"from it to the posterior mean the {name} changes by {gain['mean']:+.3f}, and the 95 % interval, "
-            f"{gain['low']:+.3f} to {gain['high']:+.3f}, {includes} zero"
+            f"the {name} of the posterior mean differs from that of the control by {gain['mean']:+.3f} (95 % interval "
+            f"{gain['low']:+.3f} to {gain['high']:+.3f}, which {includes} zero)"
         )
     return f"{'; '.join(told)}." if told else ""
 
@@ -189,7 +189,7 @@ def _ceilings(
 def _beside_mean(worth: Worth | None, mean: Worth, name: str) -> str:
     told = f"The mean training image, which knows nothing of the responses, has a {name} of {_interval(mean)}"
     if worth is not None and worth["low"] <= mean["high"] and mean["low"] <= worth["high"]:
-        return f"{told}: the intervals overlap, so that by this score the posterior mean may show no more than it."
+        return f"{told}. The intervals overlap: by this score the posterior mean may show no more than that."
     return f"{told}."
 
 
@@ -204,7 +204,7 @@ def _compared(evidence: dict[str, Any], wanted: Runs, run: str, other: str) -> s
     n = len(gains) - len(better) - len(worse)
     parts += [f"not distinguishable in {n} of {len(gains)} scores"] * bool(n)
     one, two = (wanted.sheet.get(name, name) for name in (run, other))
-    return f"Beside {two}, {one} is {listed(parts)} (95 % intervals of paired differences)."
+    return f"Compared with {two}, the {one} is {listed(parts)} (95 % intervals of paired differences)."
 
 
 def _interval(worth: Worth) -> str:

@@ -1,5 +1,6 @@
 """What params.yaml must say of a folder of recordings of your own: `spikevaediff check-data FOLDER --write-params`."""
 
+import io
 import re
 import shlex
 from pathlib import Path
@@ -74,8 +75,10 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
         counted = (whole[0], round(whole[1] - whole[0], 9), 1) if one else (None, None, None)
         for key, value in zip(("start_s", "duration_s", "n_bins"), counted, strict=True):
             params["responses"][key] = value
+    dumped = io.StringIO()
+    round_trip.dump(params, dumped)
     with replacing(path) as temporary:
-        round_trip.dump(params, temporary)
+        temporary.write_text(_spaced(dumped.getvalue(), as_in=path.read_text(encoding="utf-8")), encoding="utf-8")
     lines = [
         f"{path.name}: dataset {name}, datasets.{name}, areas {', '.join(areas) or 'as they were'}, control shuffled"
         + (f", responses between {whole[0]:g} and {whole[1]:g} s" if windows is not None else ""),
@@ -84,13 +87,29 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
             if areas
             else ["Units of recordings have their areas in the files: name those to decode in areas.visual."]
         ),
+        *(
+            []
+            if found.captions is not None
+            else [
+                "No captions: BLIP-2 would write them and takes 15 GB. To go without, add a column `caption` to images.csv "
+                "and leave it empty."
+            ]
+        ),
         f"datasets.{name}.source is in the title of every picture: say there what this is.",
         "Next:",
         f"git add {shlex.quote((Path('vendor/data') / name).as_posix())} params.yaml && git commit -m {name}"
         "   # queues and sweeps see only what is committed; large: dvc add",
+        "spikevaediff plan   # what the run will fetch and how long it takes here",
         "dvc exp run",
     ]
     return "\n".join(lines)
+
+
+def _spaced(text: str, *, as_in: str) -> str:
+    """With the empty lines between sections that a file had, which follow values and go with them."""
+    apart = "|".join(re.findall(r"^\n(\w+):", as_in, re.MULTILINE))
+    text = re.sub(r"\n\n(?=  \w+:\n    module: plain)", r"\n", text)
+    return re.sub(rf"(?<!\n)\n(?=(?:{apart}):)", "\n\n", text) if apart else text
 
 
 def _windows(found: Examination, given: tuple[float, float] | None) -> np.ndarray | None:
