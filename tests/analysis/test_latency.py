@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from spikevaediff.analysis import latency
+from spikevaediff.recordings import spike_counts
 from spikevaediff.records import BLANK
 
 RNG = np.random.default_rng(0)
@@ -11,16 +12,16 @@ RNG = np.random.default_rng(0)
 
 def test_windows_slide_from_start_to_stop() -> None:
     np.testing.assert_allclose(
-        latency.sliding_windows(-0.05, 0.1, 0.025, 0.05),
+        spike_counts.sliding_windows(-0.05, 0.1, 0.025, 0.05),
         [[-0.05, 0], [-0.025, 0.025], [0, 0.05], [0.025, 0.075], [0.05, 0.1]],
         atol=1e-12,
     )
-    assert len(latency.sliding_windows(0, 0.1, 1.0, 0.1)) == 1
+    assert len(spike_counts.sliding_windows(0, 0.1, 1.0, 0.1)) == 1
     with pytest.raises(ValueError, match=r"no window of 0\.2 s fits between start_s 0 and stop_s 0\.1"):
-        latency.sliding_windows(0, 0.1, 0.1, 0.2)
+        spike_counts.sliding_windows(0, 0.1, 0.1, 0.2)
     for step, width in ((0, 0.1), (0.1, -1)):
         with pytest.raises(ValueError, match="both must be above 0"):
-            latency.sliding_windows(0, 1, step, width)
+            spike_counts.sliding_windows(0, 1, step, width)
 
 
 def test_identity_is_known_in_the_windows_that_hold_it_and_nowhere_else() -> None:

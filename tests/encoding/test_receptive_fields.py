@@ -120,7 +120,7 @@ SETS = {
 CURVES = [
     {"population": p, "of": of, "n": n, "top1": "0.5", "low": "0.4", "high": "0.6", "chance": "0.1"}
     for p in ("visual", "control")
-    for of in ("units", "presentations")
+    for of in ("units", "presentations", "time")
     for n in ("5", "50")
 ]
 
@@ -156,6 +156,14 @@ def test_one_response_of_each_image_has_no_course_over_presentations() -> None:
         return encoding_plots.draw_identification(encoding_plots.identification_rows(both, once), "a test")
 
     assert picture("0.5") == picture("0.9")
+
+
+def test_responses_without_spike_times_have_no_course_over_time() -> None:
+    both = {"visual": SETS, "control": SETS}
+    without = [row for row in CURVES if row["of"] != "time"]
+    png = encoding_plots.draw_identification(encoding_plots.identification_rows(both, without), "a test")
+    assert png.startswith(b"\x89PNG")
+    assert png != drawn()[1]
 
 
 def test_the_table_of_identification_has_candidates_then_curves() -> None:

@@ -7,30 +7,9 @@ import numpy as np
 from rich.progress import track
 
 from spikevaediff.analysis import curves
-from spikevaediff.recordings import identity, sessions
+from spikevaediff.recordings import identity, sessions, spike_counts
 from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import BLANK
-
-
-def sliding_windows(start_s: float, stop_s: float, step_s: float, width_s: float) -> np.ndarray:
-    """Windows [t, t + width) for t = start, start + step, ..., as long as they end at or before stop.
-
-    Returns
-    -------
-    float64, (n_windows, 2), seconds after onset
-
-    Raises
-    ------
-    ValueError
-        Step or width is not positive, or no window fits.
-    """
-    if not step_s > 0 or not width_s > 0:
-        raise ValueError(f"step_s is {step_s} and width_s {width_s}, both must be above 0")
-    n = int(np.floor((stop_s - start_s - width_s) / step_s + 1e-9)) + 1
-    if n < 1:
-        raise ValueError(f"no window of {width_s} s fits between start_s {start_s} and stop_s {stop_s}")
-    start = np.round(start_s + step_s * np.arange(n), 9)
-    return np.column_stack([start, np.round(start + width_s, 9)])
 
 
 def identity_by_window(x: np.ndarray, image_id: np.ndarray, *, n_folds: int, shrinkage: float) -> np.ndarray:
@@ -85,7 +64,7 @@ def rows(
     limits : Limits
         Of the quality of units.
     start_s, stop_s, step_s, width_s : float
-        See `sliding_windows`; tables of responses keep the windows that they were counted in.
+        See spike_counts.sliding_windows; tables of responses keep the windows that they were counted in.
     n_folds, shrinkage
         See spikevaediff.recordings.identity.
     n_resamples, seed : int
@@ -101,7 +80,7 @@ def rows(
     ValueError
         Sessions have different images or windows.
     """
-    windows = sliding_windows(start_s, stop_s, step_s, width_s)
+    windows = spike_counts.sliding_windows(start_s, stop_s, step_s, width_s)
     shares: dict[str, list[np.ndarray]] = {}
     n_units: dict[str, int] = {}
     counted = shown = None

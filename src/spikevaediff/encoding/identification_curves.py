@@ -143,7 +143,7 @@ def noise_of_one(x: np.ndarray, image_id: np.ndarray) -> np.ndarray:
 
 
 def rows(population: str, of: str, curve: dict[int, Any], fold: np.ndarray, chance: float) -> list[dict[str, Any]]:
-    """One row per number of units or presentations: share identified, its 95 % interval, chance."""
+    """One row per number of units or presentations, or per window: share identified, its 95 % interval, chance."""
     spread = statistics.spread_of_intervals(fold)
     found = []
     for n, first in curve.items():

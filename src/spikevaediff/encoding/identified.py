@@ -5,7 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from spikevaediff.encoding import identification, identification_curves, of_folds, receptive_fields
+from spikevaediff.encoding import (
+    identification,
+    identification_curves,
+    identification_over_time,
+    of_folds,
+    receptive_fields,
+)
 from spikevaediff.encoding.encoder import Encoder, WeightsOf
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import ImageSplit, Responses, Stimuli, rows_of
@@ -16,7 +22,7 @@ class Identified:
     """What was found of one population.
 
     sets : dict; identification among three sets of candidates, see identification.of_sets.
-    curves : list of dict; identification over units and presentations, see identification_curves.rows.
+    curves : list of dict; identification over units, presentations and time, see identification_curves.rows.
     units : list of dict; population and the columns of receptive_fields.table, one row per unit.
     """
 
@@ -34,6 +40,7 @@ def of_population(
     split: ImageSplit,
     weights_of: WeightsOf,
     *,
+    short: Responses | None,
     units: list[int],
     presentations: list[int],
     n_draws: int,
@@ -53,6 +60,8 @@ def of_population(
     split : ImageSplit
     weights_of : callable
         The weight file of an asset.
+    short : Responses, optional
+        Of the same units in short windows, for the curve over time; None where spike times are not known.
     units, presentations : list of int
         Numbers of them in the curves.
     n_draws, seed : int
@@ -88,6 +97,8 @@ def of_population(
             task, x, responses.image_id, split.test_ids, train, mean_of, presentations, **drawn
         ),
     }
+    if short is not None:
+        curve["time"] = identification_over_time.over_time(of_fold, of_shown, fold, own, split.test_ids, short)
     chance = sets["all"]["chance"]
     curves = [
         row

@@ -265,6 +265,27 @@ def read_population(
     )
 
 
+def counted_again(
+    paths: Sequence[Path],
+    areas: Mapping[str, Sequence[str] | str],
+    population: str,
+    windows_s: np.ndarray,
+    *,
+    limits: Limits,
+    min_units: int,
+) -> Responses | None:
+    """Responses of a population of params.yaml in other windows than those of `responses`, shuffled where it is.
+
+    None where a session is a table: its windows were chosen by whoever counted. Other parameters and errors as
+    `read_population`.
+    """
+    if not all(map(has_spike_times, paths)):
+        return None
+    chosen = areas_of(areas, population)
+    found = read_population(paths, areas=chosen, windows_s=windows_s, limits=limits, min_units=min_units)
+    return shuffled(found) if areas[population] == SHUFFLED else found
+
+
 def report_line(responses: Responses, population: str, kind: Sequence[str] | str) -> str:
     """A line about the responses of a population, for those who run it; kind is what section `areas` says of it."""
     found, n = np.unique(responses.units.area, return_counts=True)

@@ -16,6 +16,27 @@ from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import LONGEST_WINDOW_S, Responses
 
 
+def sliding_windows(start_s: float, stop_s: float, step_s: float, width_s: float) -> np.ndarray:
+    """Windows [t, t + width) for t = start, start + step, ..., as long as they end at or before stop.
+
+    Returns
+    -------
+    float64, (n_windows, 2), seconds after onset
+
+    Raises
+    ------
+    ValueError
+        Step or width is not positive, or no window fits.
+    """
+    if not step_s > 0 or not width_s > 0:
+        raise ValueError(f"step_s is {step_s} and width_s {width_s}, both must be above 0")
+    n = int(np.floor((stop_s - start_s - width_s) / step_s + 1e-9)) + 1
+    if n < 1:
+        raise ValueError(f"no window of {width_s} s fits between start_s {start_s} and stop_s {stop_s}")
+    start = np.round(start_s + step_s * np.arange(n), 9)
+    return np.column_stack([start, np.round(start + width_s, 9)])
+
+
 def _checked_windows(windows_s: np.ndarray) -> np.ndarray:
     windows = np.asarray(windows_s, np.float64)
     if windows.ndim != 2 or windows.shape[1] != 2 or len(windows) == 0:

@@ -14,7 +14,7 @@ SETS = {"fold": "images of\nthe fold", "all": "all images", "library": "and libr
 
 
 def identification_rows(found: dict[str, Any], curves: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """One row per set of candidates, number of units and number of presentations.
+    """One row per set of candidates, number of units, number of presentations and window.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def identification_rows(found: dict[str, Any], curves: list[dict[str, str]]) -> 
 
 @Picture
 def draw_identification(rows: list[dict[str, Any]], title: str) -> Figure:
-    """Share of images that are identified: by candidates, units and presentations. PNG.
+    """Share of images that are identified: by candidates, units, presentations and time. PNG.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def draw_identification(rows: list[dict[str, Any]], title: str) -> Figure:
         As from `identification_rows`.
     title : str
     """
-    figure, axes = subplots(1, 3, figsize=(14, 4.6))
+    figure, axes = subplots(1, 4, figsize=(18, 4.6))
     populations = list(dict.fromkeys(row["population"] for row in rows))
     names = [f"among_{name}" for name in SETS]
     for shift, population in enumerate(populations):
@@ -61,11 +61,14 @@ def draw_identification(rows: list[dict[str, Any]], title: str) -> Figure:
     axes[0].set_ylabel("share of unseen images identified")
     for axis in axes:
         axis.set_ylim(-0.02, 1.09)
-    for axis, of in zip(axes[1:], ("units", "presentations"), strict=True):
-        axis.set_title(f"All images, over the number of {of}", size=10)
-        if of == "presentations" and {row["n"] for row in rows if row["of"] == of} <= {1}:
-            reason = "not known: one response of each\nimage, and no repeats"
-            axis.text(0.5, 0.5, reason, ha="center", va="center", transform=axis.transAxes)
+    absent = {
+        "presentations": "not known: one response of each\nimage, and no repeats",
+        "time": "not known: responses were counted\nin one window, without spike times",
+    }
+    for axis, of in zip(axes[1:], ("units", "presentations", "time"), strict=True):
+        axis.set_title("All images, over time" if of == "time" else f"All images, over the number of {of}", size=10)
+        if of in absent and {row["n"] for row in rows if row["of"] == of} <= {1}:
+            axis.text(0.5, 0.5, absent[of], ha="center", va="center", transform=axis.transAxes)
             axis.set_axis_off()
             continue
         for shift, population in enumerate(populations):
@@ -76,6 +79,10 @@ def draw_identification(rows: list[dict[str, Any]], title: str) -> Figure:
                 n, [row["low"] for row in some], [row["high"] for row in some], color=f"C{shift}", alpha=0.2, lw=0
             )
             axis.axhline(some[0]["chance"], color=_GREY, ls=":", lw=1.5)
+        if of == "time":
+            axis.axvline(0, color=_GREY, lw=1)
+            axis.set_xlabel("middle of a short window, ms after onset")
+            continue
         ticks = sorted({row["n"] for row in rows if row["of"] == of})
         axis.set_xscale("log")
         axis.set_xticks([], minor=True)
