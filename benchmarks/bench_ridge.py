@@ -56,6 +56,7 @@ class Workload:
     n_alphas: int
     peers: dict[str, tuple[int, ...]]  # solver -> numbers of targets to run it at; the full number if empty
     kernels: int = 0
+    n_scored: int = 0  # the first so many images are left out, the others (a library) never; 0: all are
     scale: float = 1.0  # of presentations (images, where each is shown once), units, targets and predicted rows
 
     def sized(self, scale: float | None) -> "Workload":
@@ -66,6 +67,7 @@ class Workload:
         images = self.n_images if self.repeats > 1 else max(20, round(self.n_images * s))
         sizes = {"n_images": images, "repeats": max(1, round(self.repeats * s))}
         sizes |= {name: max(8, round(getattr(self, name) * s)) for name in ("n_units", "n_targets", "n_new")}
+        sizes["n_scored"] = max(8, round(self.n_scored * s)) if self.n_scored else 0
         peers = {
             solver: points if not points or points[-1] < sizes["n_targets"] else ()
             for solver, points in self.peers.items()
@@ -80,6 +82,8 @@ class Workload:
         r, a, wide = min(n, p), self.n_alphas, 2 * self.n_new * m * t
         if self.folds == "none":
             return 1e-9 * (n * p * r + r**3 / 3 + 2 * self.n_new * r * (r + max(n, p)) + wide)
+        if self.n_scored:  # through the units, which are fewer than the images: X'y once, then errors and predictions
+            return 1e-9 * (n * p * p + 9 * p**3 + 2 * p * t * (m + a * self.n_scored + self.n_new))
         n_folds = m if self.folds == "image" else int(self.folds)
         b = n / n_folds
         once = n * p * r + 9 * r**3 + (2 * n * p * r if p < n else 0)
@@ -147,6 +151,18 @@ WORKLOADS = {
         kernels=8,
         scale=0.4,
     ),
+    "W6": Workload(
+        "106 images left out one by one beside a library",
+        4000,
+        1,
+        333,
+        91168,
+        24,
+        "image",
+        10,
+        {"himalaya torch": (256, 1024)},
+        n_scored=106,
+    ),
 }
 WIDTHS = [0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0]
 
@@ -180,9 +196,10 @@ def data(w: Workload) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def image_folds(w: Workload) -> np.ndarray:
-    """The folds that our fit with seed 0 uses, for each image."""
+    """The folds that our fit with seed 0 uses, for each image; -1 for one that is never left out."""
     if w.folds == "image":
-        return np.arange(w.n_images)
+        fold = np.arange(w.n_images)
+        return np.where(fold < w.n_scored, fold, -1) if w.n_scored else fold
     return np.random.default_rng([0, int(w.folds)]).permutation(np.arange(w.n_images) % int(w.folds))
 
 
@@ -204,7 +221,7 @@ def ours(
         search = {"kernel": "rbf", "degree": 1, "widths": WIDTHS, "width_search": "grid", "max_steps": 0}
         fit = kernel_ridge.fit(x, y, folds=w.folds, **search, **options)
         return kernel_ridge.predict(fit, new), fit.alpha, fit.candidate // w.n_alphas
-    fit = ridge.fit(x, y, folds=w.folds, **options)
+    fit = ridge.fit(x, y, folds=w.folds, n_scored=w.n_scored or None, **options)
     return ridge.predict(fit, new), fit.alpha
 
 
