@@ -19,6 +19,7 @@ import os
 import sys
 import time
 import zipfile
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,6 +55,7 @@ from vdvae.config import CONFIGS
 
 SESSION, N_TESTED, N_CANDIDATES, N_DRAWS = 201025, 240, 118, 20
 SIZES = (106, 300, 960)
+PRIOR_WEIGHT = 0.03  # as `make repro DATASET=cowley_v4` has it, and photographs as the prior
 SIZE_PX = 16  # at which pixels are predicted and compared
 METRICS = ("pixcorr", "alexnet2", "alexnet5")
 TURNED = {"alexnet2 turned": 1, "alexnet5 turned": 4}  # the other direction, and the convolution that it looks at
@@ -211,19 +213,28 @@ class Bench:
     def _samples(self, model: encoder.Encoder, answers: np.ndarray, n_decoded: int) -> np.ndarray:
         """Samples of the posterior, float32 (n_decoded, n_samples, row, column), of the first tested images."""
         network = checkpoints.load(self.vdvae["weights"], CONFIGS[self.vdvae["config"]])
-        whitened = posterior_folds.whitened_latents(network, self.of_latents[1], self.vdvae["n_layers"])
+        n_layers = self.vdvae["n_layers"]
+        shown, others = self.of_latents
+        whitened = posterior_folds.whitened_latents(network, others, n_layers)
+        known = replace(shown, image_id=self.number)
+        around = posterior_folds.priors(
+            [model], (self.library, known), whitened, others.image_id, network, n_layers, assets.fetch
+        )
+        options = self.params["decode"]["posterior"] | {"prior_weight": PRIOR_WEIGHT}
+        del options["prior"]  # photographs
         return posterior.samples(
             self.x[self.tested[:n_decoded]],
             self.number[self.tested[:n_decoded]],  # decides the draws
             encoder=model,
             gain=posterior.gain(whitened, answers, model.covariance),
             model=network,
-            n_layers=self.vdvae["n_layers"],
+            n_layers=n_layers,
             weights_of=assets.fetch,
+            photographs=around(0),
             seed=self.params["seed"],
             batch_size="auto",
             device="cpu",
-            **self.params["decode"]["posterior"],
+            **options,
         )
 
     def _scored(self, run: str, images: np.ndarray) -> Found:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import stages
 from spikevaediff.encoding import of_folds, posterior, posterior_folds
-from spikevaediff.records import Features, ImageSplit, LibraryResponses, Responses
+from spikevaediff.records import Features, ImageSplit, LibraryResponses, Responses, Stimuli
 
 
 def main(run: str, population: str) -> None:
@@ -14,7 +14,10 @@ def main(run: str, population: str) -> None:
     params = stages.declared(f"decode_posterior@{run}")
     network = stages.section(params, "models", stages.section(params, "model"), "vdvae")
     options = stages.section(params, "decode", "posterior")
-    stages.check_options(posterior.samples, options, "decode.posterior", passed=posterior_folds.GIVEN)
+    stages.check_options(posterior.samples, options, "decode.posterior", stage=("prior",), passed=posterior_folds.GIVEN)
+    around = None
+    if options.pop("prior") == "photographs":
+        around = Stimuli.load("artifacts/library/images.npz"), Features.load("artifacts/features/vdvae.npz")
     split, folder = ImageSplit.load("artifacts/split.npz"), Path("artifacts/kept") / run
     simulated = LibraryResponses.load(f"artifacts/library/responses_{population}.npz")
     samples = posterior_folds.samples(
@@ -27,6 +30,7 @@ def main(run: str, population: str) -> None:
         compute=stages.compute(),
         kept=folder,
         progress=f"{run}: folds",
+        around=around,
     )
     for name, images in ((run, samples.mean(1)), (f"{run}_sample", samples[:, 0])):
         posterior_folds.pictures(split, images).save(f"artifacts/decoded/{name}")

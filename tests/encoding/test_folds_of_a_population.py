@@ -11,6 +11,7 @@ from conftest import close
 from test_encoding import no_weights, photographs, tuned
 
 from spikevaediff.encoding import encoder, fit_folds, identified, of_folds, posterior, posterior_folds
+from spikevaediff.encoding.photographs import Photographs
 from spikevaediff.records import Features, ImageSplit, LibraryResponses, Responses, Stimuli, UnitTable
 from vdvae import weights
 from vdvae.config import CONFIGS
@@ -90,7 +91,7 @@ def test_samples_are_those_of_each_fold_in_the_order_of_the_tested_images_and_fi
         latents = model.flatten(model.encode(photographs(12, seed=5, size=16)[..., None], N_LAYERS))
         features = Features("vdvae", LIBRARY.image_id, latents, np.array(["all"]), np.array([latents.shape[1]]))
 
-        def samples() -> np.ndarray:
+        def samples(**changes: Any) -> np.ndarray:
             return posterior_folds.samples(
                 models,
                 responses,
@@ -104,6 +105,7 @@ def test_samples_are_those_of_each_fold_in_the_order_of_the_tested_images_and_fi
                 compute=compute,
                 kept=tmp_path / "kept",
                 progress="",
+                **changes,
             )
 
         found = samples()
@@ -114,12 +116,24 @@ def test_samples_are_those_of_each_fold_in_the_order_of_the_tested_images_and_fi
         expected = posterior.samples(mean, ids, **given, weights_of=no_weights, **options, **compute)
         close(found[np.isin(SPLIT.test_ids, ids)], expected, 1e-4)
 
+        # Around photographs: those of the library and the training images, each predicted without itself.
+        shown = model.flatten(model.encode(photographs(N, size=16)[..., None], N_LAYERS))
+        of_shown = Features("vdvae", IDS, shown, np.array(["all"]), np.array([shown.shape[1]]))
+        trained = np.isin(IDS, models[fold].image_id)
+        answers = encoder.predict(models[fold], LIBRARY.pixels, no_weights)
+        known = Photographs(
+            np.concatenate([answers, models[fold].left_out]).astype(np.float32),
+            np.concatenate([model.whiten(latents, N_LAYERS), model.whiten(shown[trained], N_LAYERS)]),
+        )
+        expected = posterior.samples(mean, ids, **given, photographs=known, weights_of=no_weights, **options, **compute)
+        close(samples(around=(LIBRARY, of_shown))[np.isin(SPLIT.test_ids, ids)], expected, 1e-4)
+
         pictures = posterior_folds.pictures(SPLIT, found.mean(1))
         assert pictures.image_id.tolist() == SPLIT.test_ids.tolist()
         assert pictures.pixels.shape == (27, 64, 64, 3)
 
         kept = sorted((tmp_path / "kept").iterdir())
-        assert len(kept) == 3
+        assert len(kept) == 6
         for file in kept:
             with np.load(file) as array:
                 np.savez(file, samples=np.zeros_like(array["samples"]))

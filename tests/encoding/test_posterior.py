@@ -14,6 +14,7 @@ from scipy import stats
 from test_encoding import fitted, no_weights, photographs, tuned
 
 from spikevaediff.encoding import encoder, likelihood, posterior
+from spikevaediff.encoding.photographs import Photographs
 from spikevaediff.seeds import sample_seed
 from vdvae import mixture, weights
 from vdvae.config import CONFIGS
@@ -143,6 +144,38 @@ def test_the_search_lowers_what_it_minimises(units: encoder.Encoder, model: VDVA
     assert misfit(20) < misfit(0)
 
 
+def test_a_lighter_prior_lets_the_search_go_further(units: encoder.Encoder, model: VDVAE) -> None:
+    ids = np.arange(50, 54)
+    pictures = {weight: drawn(units, model, ids, steps=20, prior_weight=weight) for weight in (0.0, 0.5, 1.0)}
+    close(pictures[1.0], drawn(units, model, ids, steps=20), 0)
+    start = drawn(units, model, ids, steps=0)
+    moved = [float(np.abs(pictures[weight] - start).mean()) for weight in (1.0, 0.5, 0.0)]
+    assert moved == sorted(moved)
+    assert moved[0] < moved[-1]
+
+
+def test_around_photographs_a_sample_starts_from_one_that_explains_the_response(
+    units: encoder.Encoder, model: VDVAE
+) -> None:
+    """At temperature 0 that is the likeliest one; without a gain and without steps it stays what it is."""
+    ids, known = np.arange(50, 53), np.random.default_rng(0)
+    whitened = known.standard_normal((5, model.n_numbers(N_LAYERS))).astype(np.float32)
+    response = units.intercept + np.sin(np.outer(ids, np.arange(1, 7)))
+    predicted = np.concatenate([response + 1, response[[2, 0]]]).astype(np.float32)
+    options = {"gain": np.zeros((6, whitened.shape[1]), np.float32), "steps": 0, "temperature": 0.0, "n_samples": 1}
+    options |= {"photographs": Photographs(predicted[:5], whitened)}
+    found = drawn(units, model, ids, **options)[:, 0]
+    with torch.no_grad():
+        pixels = (model.pixels_of_whitened(torch.from_numpy(whitened), N_LAYERS)[..., 0] + 1) / 2
+    large = torch.nn.functional.interpolate(pixels[:, None], size=(64, 64), mode="bilinear", antialias=True)[:, 0]
+    close(found[[0, 2]], large.clamp(0, 1).numpy()[[4, 3]], 1e-5)
+    close(drawn(units, model, ids[2:], **options)[0, 0], found[2], 1e-5)
+    # The prior holds the search to that photograph.
+    searched = {weight: drawn(units, model, ids, **options | {"steps": 5, "prior_weight": weight}) for weight in (1, 0)}
+    moved = {weight: float(np.abs(images[:, 0] - found).mean()) for weight, images in searched.items()}
+    assert 0 < moved[1] < moved[0]
+
+
 def test_what_cannot_be_is_refused(units: encoder.Encoder, model: VDVAE) -> None:
     with pytest.raises(ValueError, match=r"image_id \[3\] were trained on by the encoding model"):
         drawn(units, model, np.array([3, 50]))
@@ -151,6 +184,7 @@ def test_what_cannot_be_is_refused(units: encoder.Encoder, model: VDVAE) -> None
         ("steps", 2.5, "decode.posterior.steps is 2.5, expected a whole number from 0"),
         ("step_size", 0.0, "decode.posterior.step_size is 0.0, expected a number above 0"),
         ("temperature", 1.5, "decode.posterior.temperature is 1.5, expected a number from 0 to 1"),
+        ("prior_weight", -0.1, "decode.posterior.prior_weight is -0.1, expected a number from 0 to 1"),
         ("likelihood", "laplace", "decode.posterior.likelihood is 'laplace', expected gaussian or poisson"),
         ("likelihood", "poisson", "likelihood is poisson, which needs n_presentations of each image"),
     ):

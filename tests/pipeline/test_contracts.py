@@ -131,7 +131,7 @@ def test_params_name_modules_and_their_options() -> None:
             stages.check_options(extract, options, f"models.{model}.{space}", **shared)
         for name, options in params["decode"].items():
             if name == "posterior":
-                stages.check_options(posterior.samples, options, f"decode.{name}", passed=GIVEN)
+                stages.check_options(posterior.samples, options, f"decode.{name}", stage=("prior",), passed=GIVEN)
                 continue
             own = options | spaces[name] if name == "diffusion" else options
             decode = stages.module("decoders", own["module"]).decode
@@ -167,7 +167,7 @@ def sections() -> list[tuple[Callable[..., Any], str, tuple[str, ...], tuple[str
         (noise_ceiling.of_task, "noise_ceiling", (), ()),
         (movies.rows, "movies", ("train", "frames_per_row", "start_s", "encoder_folds"), ("movie", "encoder_r")),
         (known_mistakes.rows, "known_mistakes", (), ("noise_seed",)),
-        (posterior.samples, "decode.posterior", (), GIVEN),
+        (posterior.samples, "decode.posterior", ("prior",), GIVEN),
         (layers.study, "layers", (), ("config", "weights", "n_layers", *device)),
         (regions.compare, "regions", (), ()),
         (results.of_run, "report", (), ()),

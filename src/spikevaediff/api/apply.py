@@ -20,7 +20,7 @@ from spikevaediff.files import assets
 from spikevaediff.images import read_image, rgb
 from spikevaediff.parameters.options import asked, module
 from spikevaediff.recordings import preprocessing
-from spikevaediff.records import Captions, Features, LibraryResponses, Reconstructions, Responses, few, rows_of
+from spikevaediff.records import Captions, Features, LibraryResponses, Reconstructions, Responses, Stimuli, few, rows_of
 from spikevaediff.regression import fits, new_responses
 from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
@@ -140,6 +140,11 @@ def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> np.ndarr
     model = checkpoints.load(assets.weights(network["weights"], run.root), CONFIGS[network["config"]])
     whitened = posterior_folds.whitened_latents(model, library, network["n_layers"])
     rows = rows_of(library.image_id, simulated.image_id, "the library's responses")
+    options, photographs = dict(run.params["decode"]["posterior"]), None
+    if options.pop("prior", "normal") == "photographs":
+        around = Stimuli.load(run.artifacts / "library/images.npz"), Features.load(run.artifacts / "features/vdvae.npz")
+        known = library.image_id, model, network["n_layers"], partial(assets.weights, root=run.root)
+        photographs = posterior_folds.priors([encoder], around, whitened, *known)(0)
     x = preprocessing.response_matrix(responses, transform="none")
     return posterior.samples(
         preprocessing.mean_over_presentations(x, responses.image_id, image_id),
@@ -150,8 +155,9 @@ def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> np.ndarr
         n_layers=network["n_layers"],
         weights_of=partial(assets.weights, root=run.root),
         n_presentations=(responses.image_id == image_id[:, None]).sum(1),
+        photographs=photographs,
         seed=run.params["seed"],
-        **run.params["decode"]["posterior"],
+        **options,
         **_compute(run),
     )
 

@@ -9,10 +9,10 @@ normal under the prior), the posterior of e is proportional to
 
 A sample is drawn by randomising and optimising (Bardsley et al. 2014): with d ~ N(0, C) and e_0 ~ N(0, 1),
 
-    e = argmin 1/2 |C^-1/2 (r + d - f(x(e)))|^2 + 1/2 |e - e_0|^2,
+    e = argmin 1/2 |C^-1/2 (r + d - f(x(e)))|^2 + w/2 |e - e_0|^2,
 
-exact where f(x(e)) is linear. With a temperature T below 1, d and e_0 are T times such draws, and samples those of the
-posterior to the power 1 / T^2: closer to its mode, which T = 0 gives.
+exact where f(x(e)) is linear and the weight w of the prior is 1. With a temperature T below 1, d and e_0 are T times
+such draws, and samples those of the posterior to the power 1 / T^2: closer to its mode, which T = 0 gives.
 
 For counts of single presentations the first term may be the Poisson likelihood instead (see `likelihood`). Then d is
 drawn with the variance of the counts, max(r, FLOOR) / n, and no r + d is below 0: as above where counts are large.
@@ -22,6 +22,9 @@ library (a Kalman gain), and takes a few steps of Adam. A single sample looks li
 photograph and is the estimate for features; the mean of the samples is the one for pixels, for which they are drawn in
 antithetic pairs, d and e_0 of one the negatives of the other's. Where the encoding model
 knows nothing, G is 0 and f constant: samples are those of the prior, and their mean the prior's mean picture.
+
+With photographs given, the prior lies around these (see `photographs`): e_0 are then the latents of one of them, drawn
+by how well it explains r.
 """
 
 import hashlib
@@ -34,6 +37,7 @@ from torch import Tensor
 
 from spikevaediff.encoding import families
 from spikevaediff.encoding import likelihood as likelihoods
+from spikevaediff.encoding import photographs as priors
 from spikevaediff.encoding.encoder import Encoder, Predictor, WeightsOf
 from spikevaediff.files.atomic import replacing
 from spikevaediff.records import read_npz
@@ -91,7 +95,9 @@ def samples(
     batch_size: int | str,
     device: str,
     likelihood: str = "gaussian",
+    prior_weight: float = 1.0,
     n_presentations: np.ndarray | None = None,
+    photographs: priors.Photographs | None = None,
 ) -> np.ndarray:
     """Samples of the posterior.
 
@@ -122,8 +128,12 @@ def samples(
         How it is computed; results agree to rounding.
     likelihood : str
         Of the responses: gaussian or poisson.
+    prior_weight : float
+        w above. Below 1, the likelihood counts more than noise and error of the model say that it should.
     n_presentations : int64, (n_images,), optional
         That each response is the mean of; poisson needs it, since the sum of counts is what it is about.
+    photographs : Photographs, optional
+        That the prior lies around, instead of being that of the VDVAE.
 
     Returns
     -------
@@ -135,13 +145,15 @@ def samples(
         A tested image was trained on, shapes that do not fit, options out of range, or the Poisson likelihood of what
         is not a count.
     """
-    _check(response, image_id, encoder, n_samples, steps, step_size, temperature)
+    _check(response, image_id, encoder, n_samples, steps, step_size, temperature, prior_weight)
     _check_likelihood(likelihood, response, image_id, n_presentations)
     predictor = Predictor(encoder, weights_of).to(device)
     model = model.to(device).requires_grad_(False)
     root = np.linalg.cholesky(encoder.covariance)
     gaussian = likelihoods.gaussian(encoder.covariance, device)
     to_latents = torch.from_numpy(gain).to(device)
+    if photographs is not None:
+        known = torch.from_numpy(photographs.predicted).to(device)
     pairs = [(row, k) for row in range(len(image_id)) for k in range(n_samples)]
     size = images_to_descend(batch_size, model.config, n_layers, device, most=_BATCH_SIZE)
     found = np.empty((len(pairs), families.IMAGE_PX, families.IMAGE_PX), np.float32)
@@ -159,7 +171,8 @@ def samples(
         # The second of a pair has the noise of the first with the other sign: as good a draw, and in their mean what is
         # linear in the noise is gone.
         noise = image_noise([sample_seed(seed, int(image_id[row]), k // 2) for row, k in batch])
-        scale = torch.tensor([[temperature * (-1.0) ** k] for _, k in batch])
+        sign = torch.tensor([[(-1.0) ** k] for _, k in batch])
+        scale = temperature * sign
         rows = [row for row, _ in batch]
         of_response = (scale * noise((len(batch), root.shape[0]))).double().numpy()
         if n_presentations is None or likelihood == "gaussian":
@@ -170,16 +183,23 @@ def samples(
             deviation = np.sqrt(np.maximum(response[rows], likelihoods.FLOOR) / n[:, None])
             disturbed = np.maximum(response[rows] + deviation * of_response, 0)
         target = torch.from_numpy(disturbed.astype(np.float32)).to(device)
-        prior = (scale * noise((len(batch), to_latents.shape[1]))).to(device)
+        if photographs is None:
+            centre = (scale * noise((len(batch), to_latents.shape[1]))).to(device)
+        else:
+            normal = (sign * noise((len(batch), len(known)))).to(device)
+            measured = torch.from_numpy(response[rows].astype(np.float32)).to(device)
+            likely = priors.drawn(misfit, measured, known, temperature, normal).numpy(force=True)
+            centre = torch.from_numpy(photographs.whitened[likely]).to(device)
         with torch.no_grad():
-            e = prior + (target - predictor(image_of(prior))) @ to_latents
+            e = centre + (target - predictor(image_of(centre))) @ to_latents
         e.requires_grad_(True)
         optimiser = torch.optim.Adam([e], lr=step_size, betas=(0.9, 0.95))
         for step in range(steps):
             for group in optimiser.param_groups:
                 group["lr"] = step_size * min(1.0, (steps - step) / max(1.0, steps / 3))
             optimiser.zero_grad()
-            (misfit(target, predictor(image_of(e))).sum() + 0.5 * ((e - prior) ** 2).sum()).backward()
+            from_prior = 0.5 * prior_weight * ((e - centre) ** 2).sum()
+            (misfit(target, predictor(image_of(e))).sum() + from_prior).backward()
             optimiser.step()
         with torch.no_grad():
             found[start : start + len(batch)] = image_of(e).clamp(0, 1).cpu().numpy()
@@ -194,6 +214,7 @@ def _check(
     steps: int,
     step_size: float,
     temperature: float,
+    prior_weight: float,
 ) -> None:
     if seen := np.intersect1d(image_id, encoder.image_id).tolist():
         raise ValueError(f"image_id {seen[:8]} were trained on by the encoding model that shall reconstruct them")
@@ -206,8 +227,9 @@ def _check(
             raise ValueError(f"params.yaml: decode.posterior.{name} is {value!r}, expected a whole number from {least}")
     if not 0 < step_size < 10:
         raise ValueError(f"params.yaml: decode.posterior.step_size is {step_size!r}, expected a number above 0")
-    if not 0 <= temperature <= 1:
-        raise ValueError(f"params.yaml: decode.posterior.temperature is {temperature!r}, expected a number from 0 to 1")
+    for name, share in (("temperature", temperature), ("prior_weight", prior_weight)):
+        if not 0 <= share <= 1:
+            raise ValueError(f"params.yaml: decode.posterior.{name} is {share!r}, expected a number from 0 to 1")
 
 
 def _check_likelihood(

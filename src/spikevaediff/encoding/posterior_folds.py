@@ -1,6 +1,6 @@
 """Samples of the posterior for all tested images, by the encoding models of their folds; finished folds are kept."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,21 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from spikevaediff.encoding import likelihood, posterior
+from spikevaediff.encoding import likelihood, of_folds, posterior
 from spikevaediff.encoding.encoder import Encoder, WeightsOf
+from spikevaediff.encoding.photographs import Photographs
 from spikevaediff.images import rgb
 from spikevaediff.recordings import preprocessing
-from spikevaediff.records import Features, ImageSplit, LibraryResponses, Reconstructions, Responses, rows_of
+from spikevaediff.records import Features, ImageSplit, LibraryResponses, Reconstructions, Responses, Stimuli, rows_of
 from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
 from vdvae.model import VDVAE
 
 # Options of posterior.samples that do not come from section decode.posterior of params.yaml.
-GIVEN = ("encoder", "gain", "model", "n_layers", "weights_of", "n_presentations", "seed", "batch_size", "device")
+GIVEN = (
+    *("encoder", "gain", "model", "n_layers", "weights_of", "n_presentations", "photographs"),
+    *("seed", "batch_size", "device"),
+)
 
 
 def samples(
@@ -35,6 +39,7 @@ def samples(
     compute: Mapping[str, Any],
     kept: Path,
     progress: str,
+    around: tuple[Stimuli, Features] | None = None,
 ) -> np.ndarray:
     """Samples for every tested image.
 
@@ -60,6 +65,9 @@ def samples(
         Folder of finished folds, found again by all that decides them.
     progress : str
         What a progress bar says.
+    around : Stimuli and Features, optional
+        Pictures of the library, and latents of the images of the data set. With them, the prior lies around the library
+        and the training images of each fold, instead of being that of the VDVAE.
 
     Returns
     -------
@@ -80,6 +88,8 @@ def samples(
     rows = rows_of(features.image_id, simulated.image_id, "the library's responses")
     model = checkpoints.load(weights, CONFIGS[config])
     whitened = whitened_latents(model, features, n_layers)
+    if around is not None:
+        prior = priors(models, around, whitened, features.image_id, model, n_layers, weights_of)
     network = {"config": config, "weights": weights.name, "n_layers": n_layers}
     found: list[np.ndarray] = []
     for fold in track(range(split.n_folds), progress):
@@ -93,9 +103,11 @@ def samples(
             "n_layers": n_layers,
             "weights_of": weights_of,
             "n_presentations": (responses.image_id == ids[:, None]).sum(1),
+            "photographs": prior(fold) if around is not None else None,
         }
         decisive = (response, ids, gain, encoder.weight, encoder.intercept, encoder.covariance, dict(options), network)
         counted = given["n_presentations"]
+        decisive += given["photographs"] or ()
         found.append(
             posterior.kept(
                 kept / f"{posterior.key(*decisive, counted, weights)}.npz",
@@ -104,6 +116,46 @@ def samples(
         )
     order = np.argsort(np.concatenate([split.ids(fold)[1] for fold in range(split.n_folds)]))
     return np.concatenate(found)[order]
+
+
+def priors(
+    models: Sequence[Encoder],
+    around: tuple[Stimuli, Features],
+    whitened: np.ndarray,
+    image_id: np.ndarray,
+    model: VDVAE,
+    n_layers: int,
+    weights_of: WeightsOf,
+) -> Callable[[int], Photographs]:
+    """The photographs of the library and those that an encoding model was trained on, as a function of its position.
+
+    Parameters
+    ----------
+    models : sequence of Encoder
+    around : Stimuli and Features
+        Pictures of the library, and latents of the images of the data set.
+    whitened, image_id : float32 (n_images, n_numbers) and int64 (n_images,)
+        Latents of the library, and which picture each row is of.
+    model, n_layers, weights_of
+        As in `samples`.
+
+    Raises
+    ------
+    KeyError
+        Latents of a picture of the library, or of a training image, are not there.
+    """
+    pictures, features = around
+    answers = of_folds.predict(models, pictures.pixels, weights_of)
+    of_library = whitened[rows_of(pictures.image_id, image_id, "latents of the library")]
+    of_shown = whitened_latents(model, features, n_layers)
+
+    def prior(number: int) -> Photographs:
+        encoder = models[number]
+        trained = rows_of(encoder.image_id, features.image_id, "latents of the images")
+        predicted = np.concatenate([answers[number], encoder.left_out]).astype(np.float32)
+        return Photographs(predicted, np.concatenate([of_library, of_shown[trained]]))
+
+    return prior
 
 
 def whitened_latents(model: VDVAE, features: Features, n_layers: int) -> np.ndarray:

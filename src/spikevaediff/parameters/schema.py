@@ -483,6 +483,10 @@ class Posterior(Section):
     likelihood: Literal["gaussian", "poisson"] = value(
         "of the responses. gaussian: mean responses with the encoder's noise; poisson: counts of single presentations"
     )
+    prior: Literal["normal", "photographs"] = value(
+        "of the latents. normal: that of the VDVAE; photographs: around those of training images and library"
+    )
+    prior_weight: Share = value("of the prior against the likelihood, which is 1")
 
 
 class DecodeVdvae(Section):
