@@ -157,13 +157,13 @@ def test_a_lighter_prior_lets_the_search_go_further(units: encoder.Encoder, mode
 def test_around_photographs_a_sample_starts_from_one_that_explains_the_response(
     units: encoder.Encoder, model: VDVAE
 ) -> None:
-    """At temperature 0 that is the likeliest one; without a gain and without steps it stays what it is."""
+    """One that explains it alone, here; without a gain and without steps it stays what it is."""
     ids, known = np.arange(50, 53), np.random.default_rng(0)
     whitened = known.standard_normal((5, model.n_numbers(N_LAYERS))).astype(np.float32)
     response = units.intercept + np.sin(np.outer(ids, np.arange(1, 7)))
-    predicted = np.concatenate([response + 1, response[[2, 0]]]).astype(np.float32)
+    predicted = np.concatenate([response + 100, response[[2, 0]]]).astype(np.float32)
     options = {"gain": np.zeros((6, whitened.shape[1]), np.float32), "steps": 0, "temperature": 0.0, "n_samples": 1}
-    options |= {"photographs": Photographs(predicted[:5], whitened)}
+    options |= {"photographs": Photographs(predicted, whitened)}
     found = drawn(units, model, ids, **options)[:, 0]
     with torch.no_grad():
         pixels = (model.pixels_of_whitened(torch.from_numpy(whitened), N_LAYERS)[..., 0] + 1) / 2

@@ -1,10 +1,9 @@
 """A prior of latents that lies around photographs: what chance adds to the VDVAE's prior mean is no photograph.
 
-The prior is the mixture, with equal weights, of normal distributions around the whitened latents e_c of photographs:
-those that a model was trained on and those of the library. With f_c the response that is predicted to photograph c and
-T the temperature, the search for a sample begins at a photograph that is drawn with a probability in proportion to
-
-    p(r | f_c)^(1 / T^2).
+The prior is the mixture, with equal weights, of normal distributions around the whitened latents of photographs: those
+that a model was trained on and those of the library. The search for a sample begins at photograph c with a probability
+in proportion to p(r | f_c), with f_c the response that is predicted to it. This is so at any temperature of the
+samples: their mean averages over the photographs that explain the response.
 
 Where the encoding model knows nothing, any photograph is as good as another.
 """
@@ -30,11 +29,10 @@ class Photographs(NamedTuple):
     whitened: np.ndarray
 
 
-def drawn(misfit: Misfit, response: Tensor, predicted: Tensor, temperature: float, normal: Tensor) -> Tensor:
+def drawn(misfit: Misfit, response: Tensor, predicted: Tensor, normal: Tensor) -> Tensor:
     """Which photograph a sample starts from.
 
-    The largest of log p_c / T^2 + g_c, with g_c draws of the Gumbel distribution, is a draw from what is in proportion
-    to p_c^(1 / T^2).
+    The largest of log p_c + g_c, with draws g_c of the Gumbel distribution, is a draw in proportion to p_c.
 
     Parameters
     ----------
@@ -42,8 +40,6 @@ def drawn(misfit: Misfit, response: Tensor, predicted: Tensor, temperature: floa
         Minus log likelihood of measured and predicted responses, (n_images, n_columns) each.
     response : float32, (n_images, n_columns)
     predicted : float32, (n_photographs, n_columns)
-    temperature : float
-        0: the likeliest photograph.
     normal : float32, (n_images, n_photographs)
         Draws of the standard normal distribution, of which g = -log(-log Phi(normal)).
 
@@ -55,4 +51,4 @@ def drawn(misfit: Misfit, response: Tensor, predicted: Tensor, temperature: floa
     """
     against = torch.stack([misfit(response, one.expand_as(response)) for one in predicted], 1)
     gumbel = -torch.log(-torch.special.log_ndtr(normal))
-    return (temperature**2 * gumbel - against).argmax(1)
+    return (gumbel - against).argmax(1)

@@ -188,7 +188,7 @@ def samples(
         else:
             normal = (sign * noise((len(batch), len(known)))).to(device)
             measured = torch.from_numpy(response[rows].astype(np.float32)).to(device)
-            likely = priors.drawn(misfit, measured, known, temperature, normal).numpy(force=True)
+            likely = priors.drawn(misfit, measured, known, normal).numpy(force=True)
             centre = torch.from_numpy(photographs.whitened[likely]).to(device)
         with torch.no_grad():
             e = centre + (target - predictor(image_of(centre))) @ to_latents
