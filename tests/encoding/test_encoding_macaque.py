@@ -90,7 +90,7 @@ def test_unseen_photographs_are_identified_among_118(
 def test_a_sample_of_the_posterior_looks_more_like_its_photograph_than_like_others(
     recording: tuple[np.ndarray, np.ndarray], tested: np.ndarray, fitted: Callable[[int], encoder.Encoder]
 ) -> None:
-    """The sign, of a few unseen photographs, with 300 training images and a quarter of the library; chance 0.5."""
+    """A few unseen photographs, with 300 training images and a quarter of the library; chance 0.5."""
     pixels, x = recording
     model = fitted(300)
     ids = np.sort(tested[:N_DECODED])
@@ -102,6 +102,9 @@ def test_a_sample_of_the_posterior_looks_more_like_its_photograph_than_like_othe
     )
     network = weights.load(VDVAE["weights"], CONFIGS["mini64"])
     whitened = posterior_folds.whitened_latents(network, latents.extract(never, **VDVAE, **HERE), 10)
+    known = Stimuli("V4", model.image_id, pixels[model.image_id])
+    around = never, latents.extract(known, **VDVAE, **HERE)
+    prior = posterior_folds.priors([model], around, whitened, never.image_id, network, 10, assets.fetch)
     answers = of_folds.predict([model], never.pixels, assets.fetch)[0]
     answers = answers + of_folds.noise(model, never.image_id, seed=0, number=0)
     samples = posterior.samples(
@@ -116,6 +119,8 @@ def test_a_sample_of_the_posterior_looks_more_like_its_photograph_than_like_othe
         steps=12,
         step_size=0.1,
         temperature=0.35,
+        prior_weight=0.03,
+        photographs=prior(0),
         seed=0,
         **HERE,
     )[:, 0]
