@@ -124,12 +124,22 @@ def _parser() -> argparse.ArgumentParser:
     predicting.set_defaults(run=_predict)
     encoding = commands.add_parser(
         "encode",
-        help="apply a saved encoding model to pictures",
+        help="predict responses to pictures by saved encoding models",
         description="Mean responses of the units of an encoding model to pictures, as a table: a row per picture, a "
         "column per unit (session_id.unit_id, and .window where a unit has several).",
     )
-    encoding.add_argument("encoder", metavar="ENCODER", help="npz such as artifacts/encoders/visual/all_images.npz")
-    encoding.add_argument("pictures", metavar="PICTURE", nargs="+", help="files of any format that Pillow reads")
+    encoding.add_argument(
+        "encoder",
+        metavar="ENCODER",
+        help="npz such as artifacts/encoders/visual/all_images.npz; with --images its folder",
+    )
+    encoding.add_argument("pictures", metavar="PICTURE", nargs="*", help="files of any format that Pillow reads")
+    encoding.add_argument(
+        "--images",
+        metavar="IDS",
+        type=_ids,
+        help="instead of pictures: images of the run, each by the model of the fold that has not seen it: 3,17",
+    )
     encoding.add_argument("--out", metavar="FILE", required=True, help="table to write, CSV")
     encoding.set_defaults(run=_encode)
     preferring = commands.add_parser(
@@ -404,7 +414,13 @@ def _encode(chosen: argparse.Namespace) -> int:
     from spikevaediff.files import project
     from spikevaediff.tools import encode  # seconds of importing torch, which listing assets need not wait for
 
-    print(encode.encode(chosen.encoder, chosen.pictures, chosen.out, project.here(Path.cwd())))
+    if bool(chosen.pictures) == bool(chosen.images):
+        raise ValueError("name the pictures to encode, or images of the run: --images 3,17")
+    root = project.here(Path.cwd())
+    if chosen.images:
+        print(encode.encode_unseen(chosen.encoder, chosen.images, chosen.out, root))
+    else:
+        print(encode.encode(chosen.encoder, chosen.pictures, chosen.out, root))
     return 0
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ import spikevaediff
 from spikevaediff import __main__
 from spikevaediff.api import figures
 from spikevaediff.api.apply import decode_latents
+from spikevaediff.encoding import encoder
+from spikevaediff.encoding.encoder import Encoder
+from spikevaediff.files import assets
 from spikevaediff.records import Features, ImageSplit, LibraryResponses, Reconstructions
 from spikevaediff.regression import fits, new_responses
 
@@ -153,6 +157,29 @@ def test_new_pictures_are_encoded_as_the_command_does(
     np.testing.assert_allclose(spikevaediff.encode(run.shown.sel(image_id=[5, 6]).values, run), found, rtol=1e-5)
     with pytest.raises(ValueError, match=r"pictures are float64 \(2, 4, 4\), expected uint8"):
         spikevaediff.encode(np.zeros((2, 4, 4)), run)
+
+
+def test_an_image_of_the_run_is_encoded_by_the_model_that_has_not_seen_it(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(clone)
+    run = spikevaediff.load()
+    ids = [17, 3, 40]
+    found = spikevaediff.encode(run=run, image_id=ids)
+    for image_id in ids:
+        fold = int(run.split.fold_of(np.array([image_id]))[0])
+        model = Encoder.load(clone / f"artifacts/encoders/visual/fold_{fold:02d}.npz")
+        pixels = run.shown.sel(image_id=[image_id]).values
+        alone = encoder.predict(model, pixels, partial(assets.weights, root=clone))
+        np.testing.assert_allclose(found.sel(image_id=image_id).values[:, 0], alone[0], rtol=1e-5, atol=1e-6)
+    assert __main__.main(["encode", "artifacts/encoders/visual", "--images", "17,3,40", "--out", "t.csv"]) == 0
+    header, *rows = Path("t.csv").read_text().splitlines()
+    assert header.split(",") == ["image_id", *found.axes["unit"].tolist()]
+    np.testing.assert_allclose([list(map(float, row.split(",")))[1:] for row in rows], found.values[:, :, 0], rtol=1e-6)
+    with pytest.raises(ValueError, match="pictures, or the image_id of images of the run, and not both"):
+        spikevaediff.encode(run=run)
+    with pytest.raises(KeyError, match="3000"):
+        spikevaediff.encode(run=run, image_id=[3000])
 
 
 @pytest.mark.parametrize("name", figures.FIGURES)

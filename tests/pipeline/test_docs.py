@@ -1,7 +1,8 @@
 """Every command of docs/ is run, page by page, in a finished checkout of the small profile.
 
-A page shows commands (`$ ...`) and what they print, and files, which are written first. Their output must have the lines of the page in that order; "..."
-stands for anything, and numbers, names of commits, dates and the widths of tables may be others.
+A page shows commands (`$ ...`) and what they print, and files, which are written first. Output must have the lines of
+the page in that order; "..." stands for anything, and numbers, names of commits, dates and the widths of tables may be
+others.
 """
 
 import os

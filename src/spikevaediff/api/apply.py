@@ -14,7 +14,7 @@ from spikevaediff.decoders import versatile_diffusion as diffusion
 from spikevaediff.decoders.second_stage import given
 from spikevaediff.decoders.second_stage.explained import Explained
 from spikevaediff.encoding import encoder as encoders
-from spikevaediff.encoding import posterior, posterior_folds
+from spikevaediff.encoding import of_folds, posterior, posterior_folds
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets
 from spikevaediff.images import read_image, rgb
@@ -90,9 +90,16 @@ def decode_latents(latents: Features, run: Run) -> Reconstructions:
 
 
 def encode(
-    pictures: np.ndarray | Sequence[str | Path], run: Run | str | Path = ".", *, population: str = "visual"
+    pictures: np.ndarray | Sequence[str | Path] | None = None,
+    run: Run | str | Path = ".",
+    *,
+    population: str = "visual",
+    image_id: Sequence[int] | np.ndarray | None = None,
 ) -> Named:
-    """Mean responses to pictures, as the encoding model of all images predicts them.
+    """Mean responses to new pictures or to images of the run, as encoding models predict them.
+
+    New pictures are predicted by the model of all images. An image of the run is predicted by the model of the fold
+    that tests it, which has not seen it: this prediction can be compared with the measured response.
 
     Parameters
     ----------
@@ -100,33 +107,63 @@ def encode(
         Grey levels; whole pictures are squashed to squares, as images of a data set are.
     run : Run, str or Path
     population : str
+    image_id : int, (n,)
+        Tested images of the run, in place of `pictures`.
 
     Returns
     -------
     Named
-        float64 (picture, unit, window), label area. A picture
+        float64 (picture or image_id, unit, window), label area. A picture
         is named by its place in the array, or by its path. Units are those of the responses: spike counts, say.
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        A model or a picture is not there or damaged; pixels of another type or shape.
+    FileNotFoundError, KeyError, ValueError
+        A model or a picture is not there or damaged; pixels of another type or shape; an image that no fold tests; both
+        or neither of pictures and image_id.
     """
     run = run if isinstance(run, Run) else load(run)
+    if (pictures is None) == (image_id is None):
+        raise ValueError("encode takes pictures, or the image_id of images of the run, and not both")
+    if image_id is not None:
+        return _encode_unseen(np.array(image_id, np.int64), run, population)
     if isinstance(pictures, np.ndarray):
         if pictures.dtype != np.uint8 or pictures.ndim != 3:
             raise ValueError(f"pictures are {pictures.dtype} {pictures.shape}, expected uint8 (n, height, width)")
         pixels, names = pictures, np.arange(len(pictures))
     else:
+        assert pictures is not None
         squares = [encoders.seen(read_image(Path(path))[..., 0]).numpy() for path in pictures]
         pixels = np.concatenate([np.round(square * 255).astype(np.uint8) for square in squares])
         names = np.array([str(path) for path in pictures])
     model = Encoder.load(run.artifacts / f"encoders/{population}/all_images.npz")
     predicted = encoders.predict(model, pixels, partial(assets.weights, root=run.root))
+    return _of_units(predicted, model, "picture", names)
+
+
+def _encode_unseen(image_id: np.ndarray, run: Run, population: str) -> Named:
+    """Responses to images of the run, each by the model of the fold that tests it."""
+    fold, shown = run.split.fold_of(image_id), run.shown.sel(image_id=image_id).values
+    if len(trained := image_id[fold < 0]):
+        raise ValueError(f"image_id {few(trained)} are only trained on: no model has not seen them")
+    predicted: np.ndarray | None = None
+    for number in np.unique(fold):
+        model = Encoder.load(run.artifacts / f"encoders/{population}" / of_folds.file_name(int(number)))
+        rows = fold == number
+        found = encoders.predict(model, shown[rows], partial(assets.weights, root=run.root))
+        predicted = np.empty((len(fold), found.shape[1])) if predicted is None else predicted
+        predicted[rows] = found
+    if predicted is None:
+        raise ValueError("image_id is empty")
+    return _of_units(predicted, model, "image_id", image_id)
+
+
+def _of_units(predicted: np.ndarray, model: Encoder, axis: str, names: np.ndarray) -> Named:
+    """Columns of an encoding model, (image, column), by unit and window."""
     columns = unit_ids(model)  # all units of the first window, then of the next
     n_units = len(set(columns.tolist()))
-    shape = (len(pixels), -1, n_units)
-    axes = {"picture": names, "unit": columns[:n_units], "window": np.arange(len(columns) // n_units)}
+    shape = (len(predicted), -1, n_units)
+    axes = {axis: names, "unit": columns[:n_units], "window": np.arange(len(columns) // n_units)}
     return Named(predicted.reshape(shape).swapaxes(1, 2), axes, {"area": ("unit", model.area[:n_units])})
 
 

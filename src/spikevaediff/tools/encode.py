@@ -1,11 +1,13 @@
-"""A saved encoding model applied to pictures: `spikevaediff encode ENCODER PICTURES... --out FILE`."""
+"""Saved encoding models applied to pictures: `spikevaediff encode ENCODER PICTURES... --out FILE`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from spikevaediff.api import apply, run
 from spikevaediff.encoding import encoder as encoders
+from spikevaediff.encoding import of_folds
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets, tables
 from spikevaediff.images import read_image
@@ -47,6 +49,39 @@ def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path,
     ]
     tables.write(out, rows)
     return f"{out}: pictures: {len(rows)}, columns: {len(names)}"
+
+
+def encode_unseen(folder: str | Path, image_id: Sequence[int], out: str | Path, root: Path) -> str:
+    """Write the mean response of every unit to images of the run, each by the model of the fold that has not seen it.
+
+    Parameters
+    ----------
+    folder : path
+        artifacts/encoders/<population> of the run in `root`.
+    image_id : sequence of int
+    out : path
+        Columns as those of `encode`, with image_id in place of picture.
+    root : Path
+        The checkout.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, KeyError
+        As `encode`; an image that no fold tests.
+    """
+    if not Path(folder).is_dir():
+        raise ValueError(f"{folder} is not a folder: images of the run need the models of all folds, one file each")
+    model = Encoder.load(Path(folder) / of_folds.ALL_IMAGES)
+    found = apply.encode(run=run.load(root), population=Path(folder).name, image_id=image_id)
+    values = (
+        np.asarray(found.values).swapaxes(1, 2).reshape(len(image_id), -1)
+    )  # all units of the first window, then ...
+    names = columns(model)
+    rows = [
+        {"image_id": i} | dict(zip(names, row.tolist(), strict=True)) for i, row in zip(image_id, values, strict=True)
+    ]
+    tables.write(out, rows)
+    return f"{out}: images: {len(rows)}, columns: {len(names)}"
 
 
 def columns(model: Encoder) -> list[str]:

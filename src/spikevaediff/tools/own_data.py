@@ -91,8 +91,8 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
             []
             if found.captions is not None
             else [
-                "No captions: BLIP-2 would write them and takes 15 GB. To go without, add a column `caption` to images.csv "
-                "and leave it empty."
+                "No captions: BLIP-2 would write them and takes 15 GB. To go without, add a column `caption` to "
+                "images.csv and leave it empty."
             ]
         ),
         f"datasets.{name}.source is in the title of every picture: say there what this is.",
