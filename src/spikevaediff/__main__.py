@@ -1,4 +1,4 @@
-"""The commands beside the pipeline; `spikevaediff --help` lists them."""
+"""The commands that are not stages of the pipeline; `spikevaediff --help` lists them."""
 
 from spikevaediff import interrupts
 
@@ -63,23 +63,26 @@ def _in_one_line(error: Exception) -> str | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="spikevaediff", description="All else is a stage: dvc repro")
+    parser = argparse.ArgumentParser(
+        prog="spikevaediff", description="Commands around the pipeline, which itself is run by: dvc repro"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser(
         "assets",
-        help="list the photographs and weights made by others",
+        help="list, fetch or pack photographs and weights made by others",
         description=f"Without an action: list the assets. They lie in {assets.cache_dir()}.",
     )
     listing.set_defaults(run=_list)
     actions = listing.add_subparsers(metavar="[fetch | bundle | unbundle]", title="actions")
     fetching = actions.add_parser("fetch", help="fetch some of them into the user's cache, checked by sha256")
     fetching.add_argument(
-        "name", nargs="*", metavar="NAME", help="an asset of the list; none given: all that the default run needs"
+        "name", nargs="*", metavar="NAME", help="assets of the list (default: all that the default run needs)"
     )
     fetching.add_argument(
         "--again",
         action="store_true",
-        help="although it is there; where no sha256 is published, what comes is the right one from now on",
+        help="fetch it even if it is there; where no sha256 is published, the file that arrives is the right one from now "
+        "on",
     )
     fetching.set_defaults(run=_fetch)
     packing = actions.add_parser(
@@ -93,16 +96,16 @@ def _parser() -> argparse.ArgumentParser:
     unpacking.set_defaults(run=_unbundle)
     beginning = commands.add_parser(
         "init",
-        help="a new project: the pipeline, its parameters, data sets and mini weights in a folder of its own",
+        help="write a new project: the pipeline, its parameters, data sets and mini weights",
         description="Writes a project of DVC and Git into FOLDER, with a copy of the code, on which its stages depend.",
     )
     beginning.add_argument("folder", metavar="FOLDER", type=Path, help="such as my_project; new or empty")
     beginning.set_defaults(run=_init)
     planning = commands.add_parser(
         "plan",
-        help="what a run will fetch, write and take here, before it begins",
+        help="before a run: what it will download and write, and how long it will take here",
         description="Downloads, disk, memory and time of a run with params.yaml of this checkout, and what would fit "
-        "where something does not (exit status 1). Probes this machine for seconds, fetches nothing.",
+        "where something does not (exit status 1). Probes this machine for some seconds, and downloads nothing.",
     )
     _add_settings(planning)
     planning.add_argument("--all", action="store_true", help="also list files that are there")
@@ -144,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     encoding.set_defaults(run=_encode)
     preferring = commands.add_parser(
         "preferred",
-        help="the photographs that each unit would answer most",
+        help="find the photographs to which each unit would respond most strongly",
         description="For every unit of an encoding model the images of the largest predicted response, as a table, and "
         "beside it a picture of the units that are predicted best.",
     )
@@ -160,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     preferring.set_defaults(run=_preferred)
     checking = commands.add_parser(
         "check-data",
-        help="all that is wrong with a folder of recordings of your own, at once",
+        help="list everything that is wrong with a folder of your own recordings",
         description="Reads a folder of the plain format (docs/recordings.md) and lists every problem.",
     )
     checking.add_argument("folder", metavar="FOLDER", help="such as vendor/data/mine")
@@ -170,10 +173,15 @@ def _parser() -> argparse.ArgumentParser:
         help="when nothing is wrong: write its section, areas and window into params.yaml, and say what comes next",
     )
     checking.add_argument(
-        "--window", metavar="START,STOP", type=_window, help="in which tables were counted, s after onset"
+        "--window",
+        metavar="START,STOP",
+        type=_window,
+        help="window in which tables were counted, in seconds after onset",
     )
     checking.set_defaults(run=_check_data)
-    examining = commands.add_parser("doctor", help="what is wrong with this checkout and machine, and the cure")
+    examining = commands.add_parser(
+        "doctor", help="find what is wrong with this checkout and this machine, and the cure"
+    )
     examining.add_argument("--no-cache", action="store_true", help="do not hash the objects of the DVC cache again")
     examining.add_argument(
         "--remove-damaged",
@@ -182,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     examining.set_defaults(run=_doctor)
     comparing = commands.add_parser(
-        "compare", help="two commits or experiments as a Markdown page: metrics, parameters, pictures"
+        "compare", help="compare two commits or experiments on a Markdown page: metrics, parameters, pictures"
     )
     comparing.add_argument("base", metavar="BASE", nargs="?", help="a revision, such as origin/main, or an experiment")
     comparing.add_argument("head", metavar="HEAD", nargs="?", default="HEAD", help="another one (default: HEAD)")
@@ -200,12 +208,12 @@ def _parser() -> argparse.ArgumentParser:
     sweeping.add_argument("--git-remote", default="origin", help="workers clone and push there (default: origin)")
     sweeping.add_argument("--tries", type=int, default=2, help="further workers that try a failed one (default: 2)")
     sweeping.set_defaults(run=_sweep)
-    carding = commands.add_parser("cards", help="a data card and model cards of the run in artifacts/")
+    carding = commands.add_parser("cards", help="write a data card and model cards of the run in artifacts/")
     carding.add_argument("--out", metavar="FILE", default="artifacts/cards.md", help="default: artifacts/cards.md")
     carding.set_defaults(run=_cards)
     crating = commands.add_parser(
         "crate",
-        help="a committed run as a research object (RO-Crate): data, commit, parameters, results, licences",
+        help="write a committed run as a research object (RO-Crate): data, commit, parameters, results, licences",
         description="Writes a folder with ro-crate-metadata.json for a repository of data.",
     )
     crating.add_argument("out", metavar="OUT", type=Path, help="folder to write")
@@ -213,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     crating.set_defaults(run=_crate)
     drawing = commands.add_parser(
         "figure",
-        help="a figure of the run in artifacts/ for a paper: PDF or SVG with text that stays text, or PNG",
+        help="draw a figure of the run in artifacts/ for a paper: PDF or SVG with text that stays text, or PNG",
         description="NAME: gallery, scores, latents, noise_ceiling, encoding, identification, layers, quality, curves, "
         "regions or areas. The same figures as matplotlib axes: docs/api.md.",
     )
@@ -224,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     drawing.set_defaults(run=_figure)
     generating = commands.add_parser(
         "generate",
-        help="pictures by the diffusion model, from an image, words or nothing",
+        help="make pictures with the diffusion model, from an image, a caption or nothing",
         description="--image: variations of it; --text: text to image; both: guided by both; --start: image to image; "
         "nothing: the prior, a control for what the generator remembers. Options left out are those of params.yaml.",
     )
