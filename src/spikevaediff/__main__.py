@@ -81,8 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     fetching.add_argument(
         "--again",
         action="store_true",
-        help="fetch it even if it is there; where no sha256 is published, the file that arrives is the right one from now "
-        "on",
+        help="fetch it even if it is there; where no sha256 is published, the file that arrives is right from now on",
     )
     fetching.set_defaults(run=_fetch)
     packing = actions.add_parser(
