@@ -93,7 +93,8 @@ def test_another_data_set_is_an_experiment_with_the_parameters_that_go_with_it(c
     asked = {
         ("DATASET=cowley_v4", "SET=-S split.n_folds=5"): [
             *("dataset=cowley_v4", "areas.visual=[V4]", "areas.control=shuffled"),
-            *("responses.start_s=0.05", "responses.duration_s=0.1", "split.n_folds=5"),
+            *("responses.start_s=0.05", "responses.duration_s=0.1"),
+            *("decode.posterior.prior=photographs", "decode.posterior.prior_weight=0.03", "split.n_folds=5"),
         ],
         ("DATASET=allen",): ["dataset=allen"],
         ("SET=-S seed=1",): ["seed=1"],
