@@ -149,7 +149,7 @@ class Bench:
         units = {"unit_id": np.arange(n_units), "session_id": np.full(n_units, SESSION), "area": np.full(n_units, "V4")}
         maps = encoder.maps_of(self.pixels[trained], names, assets.fetch)
         model = encoder.fit(maps, self.x[trained], families=names, image_id=self.number[trained], units=units)
-        print(fit_folds.in_words(model), flush=True)
+        print(fit_folds.report_line(model), flush=True)
         predicted = encoder.predict(model, self.pixels[self.tested], assets.fetch)
         r = np.diag(correlation(predicted.T, self.x[self.tested].T))
         found = {"encoder r": float(np.nanmedian(r)), "identification": self._identified(model, predicted)}
