@@ -66,7 +66,7 @@ def test_the_model_of_a_fold_is_fitted_to_its_training_images_alone(
 def test_a_population_is_identified_by_the_models_that_have_not_seen_the_image(
     models: list[encoder.Encoder], responses: Responses
 ) -> None:
-    options = {"units": [2], "presentations": [1], "n_draws": 2, "seed": 0}
+    options = {"short": None, "units": [2], "presentations": [1], "n_draws": 2, "seed": 0}
     found = identified.of_population("made", responses, models, STIMULI, LIBRARY, SPLIT, no_weights, **options)
     assert list(found.sets) == ["fold", "all", "library"]
     assert found.sets["all"]["chance"] == pytest.approx(1 / N)
@@ -144,6 +144,6 @@ def test_samples_are_those_of_each_fold_in_the_order_of_the_tested_images_and_fi
 
 def test_models_of_other_units_are_refused(models: list[encoder.Encoder], responses: Responses) -> None:
     other = [replace(models[0], family_name=np.array(["gabor"])), *models[1:]]
-    options = {"units": [2], "presentations": [1], "n_draws": 2, "seed": 0}
+    options = {"short": None, "units": [2], "presentations": [1], "n_draws": 2, "seed": 0}
     with pytest.raises(ValueError, match="the encoding models are of different families or columns"):
         identified.of_population("made", responses, other, STIMULI, LIBRARY, SPLIT, no_weights, **options)
