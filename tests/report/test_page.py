@@ -135,6 +135,12 @@ def test_text_cannot_become_markup() -> None:
     assert 'alt="<' not in text
 
 
+def test_methods_name_the_mixing_that_was_used() -> None:
+    assert "mixing 0.6, guidance" in page.render("page.html", **values("text"))
+    without = values("text") | {"facts": replace(V4, described=False)}
+    assert "mixing 1, since no image has a caption, guidance" in page.render("page.html", **without)
+
+
 def test_every_section_is_linked_and_named() -> None:
     text = whole()
     links = re.findall(r'<a href="#([^"]+)">', text)

@@ -152,8 +152,10 @@ def test_parameters_of_what_nobody_measured_or_repeated_are_without_effect() -> 
     assert set(facts.without_effect(counted)) == limits
     measured = replace(counted, unit_isi_violations=np.array([0.1, np.nan]))
     assert set(facts.without_effect(measured)) == limits - {"responses.isi_violations_max"}
+    plain = {"described": False, "filmed": False}
+    assert set(facts.without_effect(counted, **plain)) == limits | {"captions", "regress.text", "movies"}
     params = YAML(typ="safe").load(ROOT / "params.yaml")
-    for path in facts.without_effect(means):  # they are there
+    for path in facts.without_effect(means, **plain):  # they are there
         found = params
         for name in path.split("."):
             found = found[name]

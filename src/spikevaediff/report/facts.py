@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from spikevaediff.files import tables
 from spikevaediff.files.left_out import is_left_out
 from spikevaediff.recordings.unit_filter import LIMITS
-from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli
+from spikevaediff.records import BLANK, Features, ImageSplit, Responses, Stimuli
 
 OF_REPEATS = (
     *(f"quality.{name}" for name in ("n_draws", "seed", "n_blocks", "n_folds", "shrinkage", "running_cm_per_s")),
@@ -30,6 +31,7 @@ class Facts:
     split : str; how images were held out.
     sessions : str; "session 12" or "3 sessions".
     averaged : bool; one response of each image is known, and nothing about its presentations.
+    described : bool; some image has a caption, without which the second stage leaves the text context out.
     without_effect : tuple of str; paths of params.yaml that these data leave nothing to decide.
     """
 
@@ -43,6 +45,7 @@ class Facts:
     split: str
     sessions: str
     averaged: bool
+    described: bool = True
     without_effect: tuple[str, ...] = ()
 
 
@@ -59,6 +62,9 @@ def of_run(areas: Mapping[str, Areas], method: str) -> Facts:
     shown, split = Stimuli.load("artifacts/images.npz"), ImageSplit.load("artifacts/split.npz")
     visual, of_control = Responses.load("artifacts/responses/visual.npz"), Path("artifacts/responses/control.npz")
     control = None if is_left_out(of_control) else Responses.load(of_control)
+    text, movies = Path("artifacts/features/text.npz"), Path("artifacts/movies/gain.csv")
+    described = is_left_out(text) or Features.load(text).varies
+    filmed = is_left_out(movies) or bool(tables.read(movies))
     n, ids = len(split.test_ids), ", ".join(map(str, visual.session_id.tolist()))
     n_sessions = len(visual.session_id)
     return Facts(
@@ -72,7 +78,8 @@ def of_run(areas: Mapping[str, Areas], method: str) -> Facts:
         split=f"{split.n_folds} folds by image" if method == "k_fold" else f"{n} images set aside",
         sessions=f"session {ids}" if n_sessions == 1 else f"{n_sessions} sessions",
         averaged=is_averaged(visual),
-        without_effect=without_effect(visual),
+        described=described,
+        without_effect=without_effect(visual, described=described, filmed=filmed),
     )
 
 
@@ -97,11 +104,12 @@ def is_averaged(responses: Responses) -> bool:
     return bool(times.max() == 1 and not np.issubdtype(responses.counts.dtype, np.integer))
 
 
-def without_effect(responses: Responses) -> tuple[str, ...]:
-    """Parameters that decide nothing here: limits of what nobody measured, and repeats where there are none."""
+def without_effect(responses: Responses, *, described: bool = True, filmed: bool = True) -> tuple[str, ...]:
+    """Parameters that decide nothing here: limits of what was not measured, and what the data lack."""
     units = responses.units
     limits = [name for name in LIMITS if np.isnan(getattr(units, name.rpartition("_")[0])).all()]
     found = [f"responses.{name}" for name in limits]
+    found += ["captions", "regress.text"] * (not described) + ["movies"] * (not filmed)
     return (*found, *OF_REPEATS) if is_averaged(responses) else tuple(found)
 
 
