@@ -176,8 +176,9 @@ def measure(folder: Path, size: Size, share: float) -> list[dict]:
             for n in size.points:
                 command = [sys.executable, __file__, "--peer", str(folder), str(n)]
                 said = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
-                print(n, said, flush=True)
-                peers[n] = json.loads(said)["cpu_s"]
+                print(f"scikit-learn, {n} targets: {said}", flush=True)
+                measured = json.loads(said)
+                peers[n], row["difference"] = measured["cpu_s"], measured["difference"]
         for path in (*(folder / "artifacts").glob(f"*/{space}*.npz"),):
             path.unlink()
     (few, at_few), (many, at_many) = peers.items()
