@@ -229,16 +229,22 @@ def test_methods_speak_of_the_animal_and_areas_of_the_data() -> None:
 
 
 def test_methods_say_how_far_from_samples_and_towards_what() -> None:
-    def said(temperature: float, weight: float) -> str:
+    def said(temperature: float, weight: float, **prior: str | float) -> str:
         given = values()
-        given["decode"] = given["decode"] | {"posterior": given["decode"]["posterior"] | {"temperature": temperature}}
+        posterior = given["decode"]["posterior"] | {"temperature": temperature} | prior
+        given["decode"] = given["decode"] | {"posterior": posterior}
         diffusion = given["models"]["diffusion"] | {"guidance_likelihood": weight}
         given["models"] = given["models"] | {"diffusion": diffusion}
         return " ".join(html.unescape(page.render("methods.html", **given)).split())
 
     assert "of size 0.1; temperature 0.35, nearer to its mode than samples of it are). For" in said(0.35, 0.5)
     assert "eta 0.0; moved at each step towards what the responses say, weight 0.5)." in said(0.35, 0.5)
-    plain = said(1.0, 0.0)
+    other = said(1.0, 0.0, prior="photographs", prior_weight=0.03)
+    assert "noise and a prior around training images and the library's photographs, in the latents of a very" in other
+    assert "gaussian likelihood; prior weighed by 0.03; 12 steps" in other
+    plain = said(1.0, 0.0, prior="normal", prior_weight=1.0)
+    assert "noise and the prior of a very deep" in plain
+    assert "gaussian likelihood; 12 steps" in plain
     assert "of size 0.1). For" in plain
     assert "eta 0.0)." in plain
 
