@@ -208,6 +208,7 @@ class Bench:
         some = split.test_ids[:n_decoded], values[:n_decoded]
         predicted = Features(real.space, *some, real.group_name, real.group_size)
         options = self.params["decode"]["vdvae"] | {"seed": self.params["seed"]}
+        del options["module"]  # decoder
         return decoder.decode(predicted, **self.vdvae, **options).pixels
 
     def _samples(self, model: encoder.Encoder, answers: np.ndarray, n_decoded: int) -> np.ndarray:
