@@ -312,7 +312,8 @@ def _table(found: dict[int, Found]) -> str:
     lines = [f"| training images | {' | '.join(map(str, sizes))} | goal |", "|" + "---|" * (len(sizes) + 2)]
     for name, (words, goal) in ROWS.items():
         cells = [f"{found[n][name]:.3f}" if name in found[n] else "" for n in sizes]
-        lines.append(f"| {words} | {' | '.join(cells)} | {goal} |")
+        if any(cells):
+            lines.append(f"| {words} | {' | '.join(cells)} | {goal} |")
     return "\n".join(lines)
 
 
