@@ -56,11 +56,11 @@ def short(sessions: dict[str, Means]) -> str:
 
 
 def every(means: Means) -> str:
-    """All runs and all scores of one session in a Markdown table; arrows point to better."""
+    """All runs that were scored and all scores of one session in a Markdown table; arrows point to better."""
     names = list(dict.fromkeys(name for of_run in means.values() for name in of_run))
     heads = [name if name == "top1_chance" else f"{name} {'↓' if name in FALL else '↑'}" for name in names]
     lines = [f"| run | {' | '.join(heads)} |", "|" + "---|" * (len(names) + 1)]
-    lines += [f"| {run} | {' | '.join(str(m.get(name, '')) for name in names)} |" for run, m in means.items()]
+    lines += [f"| {run} | {' | '.join(str(m.get(name, '')) for name in names)} |" for run, m in means.items() if m]
     return "\n".join(lines)
 
 
