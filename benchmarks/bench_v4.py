@@ -301,7 +301,7 @@ def _kept(n_train: int, found: Found) -> dict[int, Found]:
                 kept.setdefault(int(row["n_train"]), {})[row["what"]] = float(row["value"])
     kept[n_train] = kept.get(n_train, {}) | found
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["n_train", "what", "value"])
         writer.writerows([n, what, round(value, 4)] for n, of in sorted(kept.items()) for what, value in of.items())
     return kept
