@@ -1,6 +1,6 @@
 """A GPU beside the processor of its machine: are results equal, and how long does it take? See on_gpu.sh.
 
-Workloads W1 to W5 of bench_ridge.py; the published VDVAE (latents of 31 layers, and images of them); a guided denoising
+Workloads W1 to W6 of bench_ridge.py; the published VDVAE (latents of 31 layers, and images of them); a guided denoising
 step of Versatile Diffusion in several types, compiled or not; a step of the search for latents that explain responses;
 and a whole image of 512 px. Weights are random. The difference is that from float32 on the processor, or for the
 regressions from float64 of 48 targets, over the largest value (half precision: over the standard deviation). Seconds
