@@ -15,10 +15,8 @@ def main(run: str, population: str) -> None:
     network = stages.section(params, "models", stages.section(params, "model"), "vdvae")
     options = stages.section(params, "decode", "posterior")
     stages.check_options(posterior.samples, options, "decode.posterior", stage=("prior",), passed=posterior_folds.GIVEN)
-    around = None
-    if options.pop("prior") == "photographs":
-        around = Stimuli.load("artifacts/library/images.npz"), Features.load("artifacts/features/vdvae.npz")
-    split, folder = ImageSplit.load("artifacts/split.npz"), Path("artifacts/kept") / run
+    split, of_shown = ImageSplit.load("artifacts/split.npz"), Features.load("artifacts/features/vdvae.npz")
+    around = (Stimuli.load("artifacts/library/images.npz"), of_shown) if options.pop("prior") == "photographs" else None
     simulated = LibraryResponses.load(f"artifacts/library/responses_{population}.npz")
     samples = posterior_folds.samples(
         of_folds.load(f"artifacts/encoders/{population}", split.n_folds),
@@ -28,13 +26,13 @@ def main(run: str, population: str) -> None:
         **network | {"weights": stages.weights_path(network["weights"]), "weights_of": stages.weights_path},
         options=options | {"seed": stages.section(params, "seed")},
         compute=stages.compute(),
-        kept=folder,
+        kept=Path("artifacts/kept", run),
         progress=f"{run}: folds",
         around=around,
     )
     for name, images in ((run, samples.mean(1)), (f"{run}_sample", samples[:, 0])):
         posterior_folds.pictures(split, images).save(f"artifacts/decoded/{name}")
-    shutil.rmtree(folder, ignore_errors=True)  # DVC keeps the whole result from here on
+    shutil.rmtree(Path("artifacts/kept", run), ignore_errors=True)  # DVC keeps the whole result from here on
     stages.done(f"{run}: {options['n_samples']} samples of {len(samples)} images")
 
 

@@ -84,5 +84,5 @@ def test_importing_the_package_imports_nothing_else() -> None:
 def test_every_name_that_is_promised_is_there_and_others_are_answered() -> None:
     for name in spikevaediff.__all__:
         assert callable(getattr(spikevaediff, name))
-    with pytest.raises(AttributeError, match=r"has no attribute 'lod'; it has Named, Run, encode"):
+    with pytest.raises(AttributeError, match=r"has no attribute 'lod'; it has Named, Run, activate, encode"):
         spikevaediff.lod  # noqa: B018

@@ -324,7 +324,7 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     x[2, 1] = np.nan
     with pytest.raises(ValueError, match="responses are not finite in 1 of 16 places"):
         readout.fit(maps, offered, x)
-    with pytest.raises(KeyError, match="encoding family 'gabr' does not exist; there are alexnet, efficientnet, gabor"):
+    with pytest.raises(KeyError, match="encoding family 'gabr' does not exist; there are alexnet, clip, efficientnet"):
         encoder.family("gabr")
     with pytest.raises(ValueError, match=r"residuals are \(3, 2\), expected finite ones of at least 4 images"):
         noise.covariance(np.ones((3, 2)))

@@ -113,7 +113,8 @@ def taken(checkout: Path, command: str) -> dict[str, Any]:
     }
     for population, among in statistics["identification"].items():
         intervals[f"identification of {population}"] = {name: of["top1_interval"] for name, of in among.items()}
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=True)
+    asked = ["git", "rev-parse", "HEAD"]
+    head = subprocess.run(asked, cwd=checkout, capture_output=True, encoding="utf-8", check=True)
     return {"command": command, "commit": head.stdout.strip(), "means": means, "intervals": intervals}
 
 
