@@ -44,6 +44,7 @@ def masked(line: str) -> str:
     """A line without what may differ between two machines and days."""
     line = re.sub(r"\x1b\[[0-9;]*m", "", line)
     line = re.sub(r"\b[0-9a-f]{7,40}\b", "<commit>", line)
+    line = re.sub(r"\b\d\d:\d\d [AP]M\b", "<time>", line)
     line = re.sub(r"-?\b\d+(\.\d+)?(e-?\d+)?\b", "#", line)
     return " ".join(line.split())
 
@@ -68,6 +69,7 @@ def assert_prints(said: str, expected: list[str], command: str) -> None:
 
 def test_masks_keep_words_and_drop_numbers() -> None:
     assert masked("metrics.json  a.b   0.3189  -5e-05  1a2b3c4") == "metrics.json a.b # # <commit>"
+    assert masked("1a2b3c4  rows-1  03:52 AM") == masked("5d6e7f8  rows-2  12:24 PM") == "<commit> rows# <time>"
     assert_prints("x\nStage 12 ran\ny\n", ["Stage 3 ran"], "c")
     assert_prints("a\nb\nc\n", ["a", "...", "c"], "c")
     with pytest.raises(AssertionError, match="while the page says"):

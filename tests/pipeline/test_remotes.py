@@ -3,6 +3,7 @@
 The servers are real ones: moto's S3, OpenSSH's sshd, and a folder.
 """
 
+import configparser
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -213,5 +214,10 @@ def test_a_full_remote_says_so_and_takes_the_rest_later(pristine: Path, tmp_path
     assert "up to date" in succeeded(clone, "status").output
 
 
-def test_the_repository_names_no_remote() -> None:
-    assert "remote" not in (ROOT / ".dvc" / "config").read_text()
+def test_the_repository_names_no_remote_of_others() -> None:
+    """Only a folder of the checkout, which keeps recordings that may not be passed on; nothing is pushed by default."""
+    config = configparser.ConfigParser(inline_comment_prefixes="#")
+    config.read(ROOT / ".dvc" / "config")
+    assert [name for name in config.sections() if "remote" in name] == ["'remote \"not_shared\"'"]
+    assert dict(config["'remote \"not_shared\"'"]) == {"url": "tmp/not_shared"}
+    assert "remote" not in config["core"]
