@@ -7,11 +7,13 @@ fit to all of them for new responses. Seconds of the processor, of the clock, an
 included, are those of the whole stage, which reads and writes up to 24 GB beside what it computes. One thread.
 
 scikit-learn is called as Brain-Diffuser does it: a Ridge of all latents, and one per token of a context. It runs here
-at 768 and 6,144 targets of the same responses, and is continued on a straight line, since it would take hours; only the
-fit and the prediction are counted. The difference between both predictions, over the largest value, is printed.
+at 768 and 6,144 targets of the same responses, and is continued since it would take hours: for latents on the straight
+line through both, for a context as the seconds of a token times their number. Only the fit and the prediction count.
+How far both predictions are apart, over the largest value, is printed.
 
 --small is through in seconds and checks that everything fits together; --share 0.3 keeps every size but the number of
-targets. The full size needs 14 GB of memory and 40 GB of disk below --folder, and replaces the table of docs/nsd.md.
+targets; --spaces vdvae measures one feature space. The full size needs 16 GB of memory and 40 GB of disk below
+--folder, and replaces the rows of what it measured in the table of docs/nsd.md.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -136,7 +139,7 @@ def run(folder: Path, command: list[str]) -> dict[str, float]:
     }
 
 
-def as_brain_diffuser(folder: Path, n_targets: int) -> dict[str, float]:
+def as_brain_diffuser(folder: Path, space: str, n_targets: int) -> dict[str, float]:
     """CPU seconds of a Ridge of scikit-learn with that many targets, and how far its predictions are from ours."""
     os.chdir(folder)
     from sklearn.linear_model import Ridge
@@ -146,35 +149,35 @@ def as_brain_diffuser(folder: Path, n_targets: int) -> dict[str, float]:
     from spikevaediff.regression.methods import ridge
 
     section = {"method": "ridge", "transform": "none", "renormalise": "none", "library": 0}
-    job = task.load("artifacts", "text", "visual", section, ridge)
+    job = task.load("artifacts", space, "visual", section, ridge)
     train = folds.trained(job.split, 0)
     z = preprocessing.standardise(job.x, folds.standardisation(job.x, job.split, 0))
     y = job.y[train, :n_targets].copy()
     del job.__dict__["x"]
     z_train, z_test = z[train], z[~train]
     started = time.process_time()
-    model = Ridge(alpha=PENALTY["text"], max_iter=50000, fit_intercept=True).fit(z_train, y)
+    model = Ridge(alpha=PENALTY[space], max_iter=50000, fit_intercept=True).fit(z_train, y)
     found = model.predict(z_test)
     seconds = time.process_time() - started
-    ours = Features.load("artifacts/predicted/text_raw.npz").values[:, :n_targets]
+    ours = Features.load(f"artifacts/predicted/{space}_raw.npz").values[:, :n_targets]
     return {"cpu_s": seconds, "difference": float(np.abs(found - ours).max() / np.abs(found).max())}
 
 
-def measure(folder: Path, size: Size, share: float) -> list[dict]:
-    """One row per feature space."""
+def measure(folder: Path, size: Size, share: float, spaces: Sequence[str]) -> list[dict]:
+    """One row per feature space; scikit-learn runs beside the first, since it matters little what the numbers are."""
     for name in ("features", "responses", "predicted", "fits"):
         (folder / "artifacts" / name).mkdir(parents=True, exist_ok=True)
     write_inputs(folder, size)
     rows, peers = [], {}
-    for space in ("text", "vdvae", "vision"):
+    for space in spaces:
         n_targets = write_features(folder, size, space, share)
         row = {"space": space, "n_targets": n_targets}
         row |= run(folder, ["-m", "stages.regress", space, space, "visual"])
         print(json.dumps(row), flush=True)
         rows.append(row)
-        if space == "text":  # the numbers decide nothing about how long it takes
+        if space == spaces[0]:
             for n in size.points:
-                command = [sys.executable, __file__, "--peer", str(folder), str(n)]
+                command = [sys.executable, __file__, "--peer", str(folder), space, str(n)]
                 said = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
                 print(f"scikit-learn, {n} targets: {said}", flush=True)
                 measured = json.loads(said)
@@ -190,30 +193,30 @@ def measure(folder: Path, size: Size, share: float) -> list[dict]:
 
 
 def table(rows: list[dict]) -> str:
-    """Markdown."""
+    """Rows in Markdown, below HEAD."""
 
     def minutes(seconds: float) -> str:
         return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
-    lines = [HEAD, "|---|---|---|---|---|---|---|"]
-    for row in rows:
-        lines.append(
-            f"| {row['space']} | {row['n_targets']:,} | {PENALTY[row['space']]:,.0f} "
-            f"| {minutes(row['cpu_s'])}, {minutes(row['clock_s'])} | {row['peak_gb']:.1f} GB "
-            f"| {minutes(row['peer_s'])} | {row['peer_s'] / row['cpu_s']:.0f} |"
-        )
-    return "\n".join(lines) + "\n"
+    return "".join(
+        f"| {row['space']} | {row['n_targets']:,} | {PENALTY[row['space']]:,.0f} "
+        f"| {minutes(row['cpu_s'])}, {minutes(row['clock_s'])} | {row['peak_gb']:.1f} GB "
+        f"| {minutes(row['peer_s'])} | {row['peer_s'] / row['cpu_s']:.0f} |\n"
+        for row in rows
+    )
 
 
 def put_into(page: Path, new: str) -> None:
-    """Replace the table that begins with HEAD."""
+    """Replace the rows of these feature spaces in the table that begins with HEAD."""
     text = page.read_text(encoding="utf-8")
-    before, found, after = text.partition(HEAD)
+    before, found, after = text.partition(HEAD + "\n")
     if not found:
         raise ValueError(f"{page} has no table that begins with: {HEAD}")
-    lines = after.split("\n")[1:]
-    rest = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
-    page.write_text(before + new + "\n".join(lines[rest:]), encoding="utf-8")
+    lines = after.split("\n")
+    end = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
+    rows = {line.split(" | ")[0]: line for line in lines[1:end] + new.splitlines()}
+    ordered = [rows[f"| {space}"] for space in PENALTY if f"| {space}" in rows]
+    page.write_text(before + "\n".join([HEAD, lines[0], *ordered, *lines[end:]]), encoding="utf-8")
 
 
 def main() -> None:
@@ -221,16 +224,18 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="tiny sizes; the page stays as it is")
     parser.add_argument("--share", type=float, default=1.0, help="of the layers and tokens; the page stays as it is")
     parser.add_argument("--folder", type=Path, help="where a folder for the data is made; default: that of TMPDIR")
-    parser.add_argument("--peer", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--spaces", nargs="+", choices=[*PENALTY], default=["text", "vdvae", "vision"])
+    parser.add_argument("--peer", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.peer:
-        print(json.dumps(as_brain_diffuser(Path(given.peer[0]), int(given.peer[1]))))
+        where, space, n_targets = given.peer
+        print(json.dumps(as_brain_diffuser(Path(where), space, int(n_targets))))
         return
     if not 0 < given.share <= 1:
         parser.error("expected a share above 0, at most 1")
     with TemporaryDirectory(dir=given.folder) as folder:
-        rows = measure(Path(folder), SMALL if given.small else FULL, given.share)
-    print(table(rows))
+        rows = measure(Path(folder), SMALL if given.small else FULL, given.share, given.spaces)
+    print(HEAD, table(rows), sep="\n")
     if not given.small and given.share == 1:
         put_into(PAGE, table(rows))
 

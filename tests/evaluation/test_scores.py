@@ -9,7 +9,7 @@ from conftest import close
 
 import stages
 from spikevaediff import images
-from spikevaediff.evaluation import baselines, looking, protocols, registry, scores
+from spikevaediff.evaluation import baselines, looking, protocols, registry, scores, statistics
 from spikevaediff.evaluation.metrics import pixcorr, ssim, two_way
 from spikevaediff.files import assets
 from spikevaediff.networks import small
@@ -273,6 +273,23 @@ def test_matrices_are_computed_in_folds_unless_shown_images_compete(shown, recon
     assert np.isfinite(found["alexnet5"]).all()
     close(found["ssim"][same], ssim.pairwise(x["pixels"], y["pixels"], protocol)[same])
     close(found["alexnet5"], two_way.pairwise(x["alexnet_4"], y["alexnet_4"], protocol))
+
+
+def test_pairs_of_many_images_are_compared_in_groups():
+    ids, rng = np.arange(140), np.random.default_rng(5)
+    stimuli = Stimuli("invented", ids, images.resize(rng.integers(0, 256, (140, 6, 6), dtype=np.uint8), 16))
+    noisy = np.clip(images.rgb(stimuli.pixels) + rng.normal(0, 60, (140, 16, 16, 3)), 0, 255).astype(np.uint8)
+    split = ImageSplit(np.append(ids, 140), np.append(0 * ids, -1))
+    options = {"protocol": "strict", "size_px": 16, "metrics": PIXELS, "n_draws": 99, "seed": 3}
+    result = scores.score_run(stimuli, Reconstructions(ids, noisy), split, **options)
+    group = statistics.groups(0 * ids, seed=3)
+    wrong = (group[:, None] == group) & ~np.eye(140, dtype=bool)
+    for name, module in (("pixcorr", pixcorr), ("ssim", ssim)):
+        matrix, metric = module.of_images(images.rgb(stimuli.pixels), noisy), result["metrics"][name]
+        close(np.array(list(metric["scores"].values())), matrix.diagonal())
+        close(np.float64(metric["chance"]), np.mean([matrix[wrong[:, j], j].mean() for j in range(140)]))
+        assert abs(metric["chance"] - matrix[~np.eye(140, dtype=bool)].mean()) < 0.005  # of all wrong pairs
+        assert metric["p"] == 0.01
 
 
 PARAMS = {"evaluate": {"protocol": "strict", "size_px": 24, "metrics": PIXELS, "n_draws": 100, "seed": 0}}

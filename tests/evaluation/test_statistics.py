@@ -42,6 +42,41 @@ def test_folds_of_one_image_have_no_chance_and_no_p_value() -> None:
     assert statistics.p_value(matrix, fold, drawn, larger_is_better=True) is None
 
 
+def test_large_folds_are_split_into_groups_and_small_ones_stay() -> None:
+    small = np.arange(256) % 2
+    assert statistics.groups(small, seed=0) is small
+    fold = np.repeat([3, 0, 7], [129, 12, 1000])
+    group = statistics.groups(fold, seed=0)
+    members = statistics.members_of(group)
+    assert all(len(np.unique(fold[rows])) == 1 for rows in members)
+    of_fold = {k: sorted(len(rows) for rows in members if fold[rows[0]] == k) for k in (0, 3, 7)}
+    assert of_fold[0] == [12]
+    assert of_fold[3] == [25] + [26] * 4
+    assert of_fold[7] == [31] * 24 + [32] * 8
+    assert np.array_equal(group, statistics.groups(fold, seed=0))
+    assert not np.array_equal(group, statistics.groups(fold, seed=1))
+
+
+@pytest.mark.parametrize("folds", [1, 2])
+def test_the_p_value_in_groups_is_that_of_all_permutations_within_them(folds: int) -> None:
+    group = FOLD
+    fold = np.zeros(6, int) if folds == 1 else group
+    same = group[:, None] == group
+    matrix = np.where(same, np.random.default_rng([4]).normal(size=(6, 6)) + np.eye(6), np.nan)
+    every = []
+    for a, b in itertools.product(itertools.permutations(range(3)), repeat=2):
+        rows = np.empty(6, int)
+        for k, order in ((0, a), (1, b)):
+            rows[group == k] = np.flatnonzero(group == k)[list(order)]
+        every.append(matrix[rows, np.arange(6)].mean())
+    centre = np.mean(every)
+    far = (np.trace(matrix) / 6 - centre) / statistics.spread_of_folds(fold)
+    exact = np.mean(np.array(every) - centre >= far - 1e-9)
+    drawn = statistics.pairings(group, n_draws=20_000, seed=0)
+    found = statistics.p_value(matrix, fold, drawn, larger_is_better=True, group=group)
+    assert abs(found - exact) < 4 * (exact * (1 - exact) / 20_000) ** 0.5 + 1e-4
+
+
 @pytest.mark.parametrize("larger_is_better", [True, False])
 def test_the_p_value_of_one_fold_is_that_of_all_permutations(larger_is_better: bool) -> None:
     matrix = np.random.default_rng([1]).normal(size=(6, 6)) + (1.0 if larger_is_better else -1.0) * np.eye(6)
@@ -258,18 +293,19 @@ def regression(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("hold_out", "n"), [(False, 60), (True, 120)])
+@pytest.mark.parametrize(("hold_out", "n"), [(False, 60), (True, 120), (True, 420)])
 def test_without_signal_5_percent_of_runs_give_p_below_5_percent(hold_out: bool, n: int) -> None:
     """Of 1,000 runs 50 are expected, and with five folds 30 to 50, as the correction is a bound."""
     rng = np.random.default_rng([0])
     below = {"pixcorr": 0, "two_way": 0, "squared error": 0}
     for _ in range(1000):
         y, predicted, fold = regression(rng, n, 5, 0.0, hold_out=hold_out)
-        drawn = statistics.pairings(fold, n_draws=499, seed=1)
+        group = statistics.groups(fold, seed=2)
+        drawn = statistics.pairings(group, n_draws=499, seed=1)
         likeness = correlation(y, predicted)
         error = ((y[:, None] - predicted[None]) ** 2).sum(2)
         for name, matrix in (("pixcorr", likeness), ("two_way", shares(likeness)), ("squared error", error)):
-            p = statistics.p_value(matrix, fold, drawn, larger_is_better=name != "squared error")
+            p = statistics.p_value(matrix, fold, drawn, larger_is_better=name != "squared error", group=group)
             assert p is not None
             below[name] += p < 0.05
     assert all(30 <= n_below <= 70 for n_below in below.values()), below

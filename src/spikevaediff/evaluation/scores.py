@@ -2,8 +2,8 @@
 means are worth.
 
 Each metric gives the matrix that `evaluation.metrics` describes; scores are its diagonal, chance is its mean over the
-wrong images of a fold, and p-values and intervals follow from it as statistics says. Baselines are
-reconstructions too (spikevaediff.evaluation.baselines).
+wrong images of a fold, or of a group where folds are large (statistics.groups), and p-values and intervals follow from
+it as statistics says. Baselines are reconstructions too (spikevaediff.evaluation.baselines).
 
 Numbers stand beside what made them: protocol, resize rule, network, hash of its weights, versions.
 """
@@ -123,14 +123,18 @@ def score_looks(
     protocol, weights, _ = prepared(shown.protocol, metrics)
     absent = shown.absent | too_few(metrics, len(ids), shown.absent)
     fold = split.fold_of(ids)
-    matrices = compare(shown.rows(ids), looked, fold, protocol, metrics=[m for m in metrics if m not in absent])
-    drawn = statistics.pairings(fold, n_draws=n_draws, seed=seed)
+    group = statistics.groups(fold, seed=seed)
+    matrices = compare(shown.rows(ids), looked, group, protocol, metrics=[m for m in metrics if m not in absent])
+    drawn = {True: statistics.pairings(fold, n_draws=n_draws, seed=seed)}  # by whether shown images compete
+    drawn[False] = drawn[True] if group is fold else statistics.pairings(group, n_draws=n_draws, seed=seed)
     counts = statistics.resampled(len(ids), n_draws=n_draws, seed=seed)
     results = {}
     for name in metrics:
         found: dict[str, Any] = dict.fromkeys(EMPTY)
         if name not in absent:
-            found = summary(name, matrices[name], ids, fold, drawn, counts, tie=protocol.ties)
+            competes = _competes(name)
+            given = (matrices[name], ids, fold, drawn[competes], counts)
+            found = summary(name, *given, tie=protocol.ties, group=None if competes else group)
         about = signature(name, protocol, weights, shown.size_px)
         better = METRICS[name].module.LARGER_IS_BETTER
         results[name] = about | {"larger_is_better": better, "absent": absent.get(name)} | found
@@ -152,33 +156,38 @@ def too_few(metrics: list[str], n_images: int, absent: dict[str, str]) -> dict[s
     return {name: f"there are {n_images} images to retrieve from" for name, n in least.items() if n > n_images}
 
 
-def compare(x: Looks, y: Looks, fold: np.ndarray, protocol: Protocol, *, metrics: list[str]) -> dict[str, np.ndarray]:
+def _competes(metric: str) -> bool:
+    """Whether a score depends on the other shown images."""
+    return getattr(METRICS[metric].module, "COMPETES", False)
+
+
+def compare(x: Looks, y: Looks, group: np.ndarray, protocol: Protocol, *, metrics: list[str]) -> dict[str, np.ndarray]:
     """The matrix of each metric, as `evaluation.metrics` describes it; tests of the pairing, retrieval start here.
 
     Parameters
     ----------
     x, y : what `looking.look` returns of the shown and of the reconstructed images, in the same order
-    fold : int64, (n_images,)
+    group : int64, (n_images,); folds, or statistics.groups of them
     protocol : Protocol
     metrics : list of str
 
     Returns
     -------
-    dict of metric to float64, (n_images, n_images); NaN across folds where shown images do not compete.
+    dict of metric to float64, (n_images, n_images); NaN across groups where shown images do not compete.
 
     Raises
     ------
     KeyError
         One of x and y lacks what a metric compares.
     """
-    every = np.arange(len(fold))
+    every = np.arange(len(group))
     matrices = {}
     for name in metrics:
         module, seen = METRICS[name]
         if missing := [key for key in seen.keys if key not in x or key not in y]:
             raise KeyError(f"{name} compares {', '.join(missing)}, which looks.npz lacks. Run: dvc repro -f looks")
-        matrices[name] = matrix = np.full((len(fold), len(fold)), np.nan)
-        for rows in [every] if getattr(module, "COMPETES", False) else statistics.members_of(fold):
+        matrices[name] = matrix = np.full((len(group), len(group)), np.nan)
+        for rows in [every] if _competes(name) else statistics.members_of(group):
             pair = ([z[key] if rows is every else z[key][rows] for key in seen.keys] for z in (x, y))
             one, two = (arrays if len(seen.outputs) > 1 else arrays[0] for arrays in pair)
             matrix[np.ix_(rows, rows)] = module.pairwise(one, two, protocol)
@@ -197,16 +206,17 @@ def summary(
     counts: np.ndarray,
     *,
     tie: float = 0.5,
+    group: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Scores and what they are worth.
+    """Scores and what they are worth; `drawn` exchanges within groups, or within folds where there are none.
 
     Returns
     -------
     dict
         scores, image_id -> float; projection, image_id -> float, of identification (see two_way.projection), else None;
         proportion, whether it is one, with bounds of 0 and 1; mean, of the scores; interval, [low, high], 95 % over
-        images, within the bounds; chance, mean over the wrong images of the fold; p, of the pairing, one-sided. The
-        last two are None where every fold tests one image.
+        images, within the bounds; chance, mean over the wrong images of the group; p, of the pairing, one-sided. The
+        last two are None where every group is of one image.
     """
     module, spread, projection = METRICS[metric].module, statistics.spread_of_intervals(fold), None
     scores, bounds = matrix.diagonal(), module.RANGE
@@ -231,8 +241,8 @@ def summary(
         "proportion": proportion,
         "mean": float(scores.mean()),
         "interval": list(interval),
-        "chance": statistics.chance(matrix, fold),
-        "p": statistics.p_value(matrix, fold, drawn, larger_is_better=module.LARGER_IS_BETTER),
+        "chance": statistics.chance(matrix, fold if group is None else group),
+        "p": statistics.p_value(matrix, fold, drawn, larger_is_better=module.LARGER_IS_BETTER, group=group),
     }
 
 

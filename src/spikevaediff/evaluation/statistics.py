@@ -9,6 +9,9 @@ if the responses say nothing, any of them could belong to any of these images. A
 image of another fold was trained on, and pushed the mean of that training set towards itself. So `chance` too is the
 mean over the wrong images of the same fold. It is not 0.5 in identification: 0.43 to 0.50 where an image is left out of
 a mean of a hundred.
+
+A large fold is exchanged in random groups, so that a metric which compares a pair by itself takes time in proportion to
+images and not to pairs: any partition that does not look at scores leaves the p-value valid and chance unbiased.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +21,7 @@ from scipy.special import betaincinv, ndtr, ndtri
 
 LEVEL = 0.95  # of the intervals
 _ZERO = 1e-12
+_LARGE, _GROUP = 128, 32  # images of a fold that is exchanged in groups, and of a group
 _BLOCK = 1 << 20  # draws times images that are computed with at a time; a draw itself takes two bytes per image
 
 
@@ -37,6 +41,30 @@ def spread_of_intervals(fold: np.ndarray) -> float:
     """
     count = np.unique(fold, return_counts=True)[1]
     return float(np.sqrt(1 + np.mean(np.repeat(len(fold) / (len(fold) - count), count)))) if len(count) > 1 else 1.0
+
+
+def groups(fold: np.ndarray, *, seed: int) -> np.ndarray:
+    """Random groups of 25 to 32 images of one fold, where it has more than 128; smaller folds stay as they are.
+
+    Parameters
+    ----------
+    fold : int64, (n_images,)
+    seed : int
+
+    Returns
+    -------
+    int64, (n_images,)
+        Takes the place of the folds in `pairings`, `chance` and `p_value`; `fold` itself where all are small.
+    """
+    members = members_of(fold)
+    if max(map(len, members)) <= _LARGE:
+        return fold
+    rng, group, n = np.random.default_rng([seed, 1]), np.empty_like(fold), 0
+    for each in members:
+        n_groups = -(-len(each) // _GROUP) if len(each) > _LARGE else 1
+        group[rng.permutation(each)] = n + np.arange(len(each)) % n_groups
+        n += n_groups
+    return group
 
 
 def pairings(fold: np.ndarray, *, n_draws: int, seed: int) -> np.ndarray:
@@ -77,7 +105,14 @@ def members_of(fold: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(fold == each) for each in np.unique(fold)]
 
 
-def p_value(matrix: np.ndarray, fold: np.ndarray, drawn: np.ndarray, *, larger_is_better: bool) -> float | None:
+def p_value(
+    matrix: np.ndarray,
+    fold: np.ndarray,
+    drawn: np.ndarray,
+    *,
+    larger_is_better: bool,
+    group: np.ndarray | None = None,
+) -> float | None:
     """One-sided p-value of the mean score under exchanged pairings.
 
     p = (1 + #{draws that deviate from their mean at least as far as the true pairing / spread_of_folds}) /
@@ -89,15 +124,17 @@ def p_value(matrix: np.ndarray, fold: np.ndarray, drawn: np.ndarray, *, larger_i
     matrix : float64, (n_images, n_images)
     fold : int64, (n_images,)
     drawn : integers, (n_draws, n_images)
-        As from `pairings` of these folds.
+        As from `pairings` of these folds, or of the groups.
     larger_is_better : bool
+    group : int64, (n_images,), or None
+        As from `groups` of these folds, where draws exchange within them; only pairs within a group are read.
 
     Returns
     -------
     float, or None where every fold tests one image and nothing can be exchanged.
     """
     n = len(matrix)
-    blocks = [members for members in members_of(fold) if len(members) > 1]
+    blocks = [members for members in members_of(fold if group is None else group) if len(members) > 1]
     if not blocks:
         return None
     sign = 1.0 if larger_is_better else -1.0
