@@ -1,4 +1,4 @@
-# make repro: set up and run the pipeline.  make test: set up and run the tests.
+# make setup: set up.  make repro: set up and run the pipeline.  make test: set up and run the tests.
 # PYTHON=python3.12 chooses another Python; TORCH=cpu insists on PyTorch without CUDA.
 # make repro DATASET=cowley_v4 runs it on another data set and writes so into params.yaml; SET='-S split.n_folds=5' changes more.
 PYTHON ?= python3
@@ -29,7 +29,9 @@ WITH_nsd := -S 'areas.visual=[nsdgeneral]' -S areas.control=shuffled -S response
 WITH_tvsd := -S 'areas.visual=[V1,V4,IT]' -S areas.control=shuffled -S responses.start_s=null -S responses.duration_s=null \
 	-S responses.n_bins=null -S split.method=given -S recordings_remote=not_shared -S parts.analyses=false
 
-.PHONY: repro test test-slow lint docs audit bench clean
+.PHONY: setup repro test test-slow lint docs audit bench clean
+
+setup: .venv/installed
 
 # The one program is named by its path: the make of macOS (3.81) looks for others in its own PATH, whatever a Makefile
 # exports; and the scripts in bin/ hold the path that the checkout had when it was set up. The stages say `python`.

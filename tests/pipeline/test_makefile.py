@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-TARGETS = ("repro", "test", "test-slow", "lint", "audit", "bench", "clean", ".venv/installed")
+TARGETS = ("setup", "repro", "test", "test-slow", "lint", "audit", "bench", "clean", ".venv/installed")
 # What a recipe may call by name: what every POSIX system has, and the Python that makes the environment.
 BY_NAME = {"touch", "rm", "echo", "exit", "python3"}
 

@@ -94,7 +94,7 @@ def versions(root: Path) -> Finding:
             wrong.append(f"{name.strip()} {installed} instead of {pinned.split(';')[0].strip()}")
     python = ".".join(map(str, sys.version_info[:3]))
     if wrong:
-        cure = "rm .venv/installed && make .venv/installed"
+        cure = "rm .venv/installed && make setup"
         return Finding("versions", "note", f"Python {python}; {', '.join(wrong)}: results may differ", cure)
     return Finding("versions", "fine", f"Python {python}, packages as in constraints.txt")
 
