@@ -100,7 +100,7 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
         f"git add {shlex.quote((Path('vendor/data') / name).as_posix())} params.yaml && git commit -m {name}"
         "   # queues and sweeps see only what is committed; large: dvc add",
         "spikevaediff plan   # what the run will fetch and how long it takes here",
-        "dvc exp run",
+        "dvc exp run   # everything; -S parts.second_stage=false -S parts.analyses=false: a first look, sooner",
     ]
     return "\n".join(lines)
 
