@@ -64,7 +64,7 @@ def test_section_areas_and_window_are_written_and_the_next_commands_told(
         "n_bins": 1,
     }
     check.refuse([*check.of_sections(params), *check.of_choices(params)])
-    assert said.endswith("dvc exp run\n")
+    assert "\ndvc exp run   # everything; -S parts.second_stage=false -S parts.analyses=false: a first look" in said
     assert "git add vendor/data/mine params.yaml && git commit -m mine" in said
     assert "queues and sweeps see only what is committed" in said
     # Whatever else is there stays, comments included.
