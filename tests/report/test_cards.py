@@ -1,6 +1,7 @@
 """The cards say what is in the records."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import cowley_files
@@ -84,7 +85,9 @@ def test_of_voxels_and_multi_unit_activity_no_card_says_hertz(name: str, tmp_pat
     text = cards(tmp_path, params)
     assert "Hz" not in text
     assert "spike" not in text.split("# Model cards")[0]
-    assert "- Responses: real numbers in" in text
+    said = {"nsd": "(betas); units are voxels.", "tvsd": "of each area; units are electrodes."}[name]
+    assert re.search(rf"- Responses: [^\n]*{re.escape(said)}\n", text)
+    assert "after onset" not in text
     assert "| population | area | units | mean response to an image |\n|---|---|---|---|\n" in text
     area = responses.unit_area[0]
     n = int((responses.unit_area == area).sum())

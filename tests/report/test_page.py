@@ -34,6 +34,7 @@ V4 = Facts(
     split="5 folds by image",
     sessions="session 201025",
     averaged=True,
+    alone="Whether another recording would give the same: there is one session.",
 )
 SCORES = {10: 0.5, 11: 0.1, 12: 0.9, 13: -0.2, 14: 0.3}
 

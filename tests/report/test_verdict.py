@@ -1,6 +1,7 @@
 """Every sentence of the verdict follows from the numbers, and says the opposite where they are the opposite."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from ruamel.yaml import YAML
 from test_page import V4
 
 from spikevaediff.parameters.runs import read_runs
-from spikevaediff.records import BLANK, Responses
+from spikevaediff.records import BLANK, Features, ImageSplit, Responses, Stimuli
 from spikevaediff.report import facts, verdict
 
 WANTED = read_runs(ROOT / "runs.yaml")
@@ -142,6 +143,49 @@ def test_means_over_presentations_are_not_called_presentations() -> None:
     assert (
         facts.repeated(responses(np.ones((5, 2), np.uint16), [0, 1, 1, 1, 0])) == "2 to 3 presentations of each image"
     )
+
+
+@pytest.mark.parametrize(
+    ("dataset", "units", "said", "sessions", "alone"),
+    [
+        (
+            "nsd",
+            "2 units (voxels) in V4",
+            "betas",
+            "one subject",
+            "another subject would give the same: there is one subj",
+        ),
+        ("tvsd", "2 units (electrodes) in V4", "multi-unit activity", "one monkey", "another monkey"),
+        (
+            "cowley_v4",
+            "2 units in V4",
+            "responses between",
+            "session 7",
+            "another recording would give the same: there is",
+        ),
+    ],
+)
+def test_voxels_and_electrodes_are_called_so(
+    dataset: str, units: str, said: str, sessions: str, alone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    activity = responses(np.array([[0.5, -1], [0.1, 0], [2, 1]], np.float32), [0, 1, 2])
+    for population in ("visual", "control"):
+        activity.save(f"artifacts/responses/{population}.npz")
+    Stimuli("photographs", np.arange(3), np.zeros((3, 8, 8), np.uint8)).save("artifacts/images.npz")
+    ImageSplit(np.arange(3), np.array([0, -1, -1])).save("artifacts/split.npz")
+    Features("text", np.arange(3), np.eye(3, dtype=np.float32), np.array(["00"]), np.array([3])).save(
+        "artifacts/features/text.npz"
+    )
+    (tmp_path / "artifacts/movies").mkdir()
+    (tmp_path / "artifacts/movies/gain.csv").write_text("tested\n")
+    about = facts.of_run(dataset, {"visual": ["V4"], "control": "shuffled"}, "given")
+    assert about.visual == units
+    assert about.control.startswith(f"the same {units.removesuffix(' in V4')}, each image's")
+    assert said in about.responses
+    assert about.sessions == sessions
+    assert alone in about.alone
+    assert about.spikes == (dataset == "cowley_v4")
 
 
 def test_parameters_of_what_nobody_measured_or_repeated_are_without_effect() -> None:

@@ -20,6 +20,7 @@ from spikevaediff.files.checksums import size_text
 from spikevaediff.files.left_out import there
 from spikevaediff.recordings.unit_filter import LIMITS
 from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli, UnitTable
+from spikevaediff.report import facts
 
 
 def cards(root: Path, params: Mapping[str, Any]) -> str:
@@ -51,6 +52,9 @@ def _data_card(root: Path, params: Mapping[str, Any]) -> str:
     repeats = np.unique(visual.image_id[visual.image_id != BLANK], return_counts=True)[1]
     windows = ", ".join(f"{start:g} to {stop:g} s" for start, stop in visual.window_s.tolist())
     counted = np.issubdtype(visual.counts.dtype, np.integer)
+    said = f"{'spike counts' if counted else 'real numbers'} in {windows} after onset"
+    if kind := facts.OTHER_THAN_SPIKES.get(params["dataset"]):
+        said = f"{kind.responses}; units are {kind.units}"
     rate_of = " median rate, Hz |" if counted else ""
     lines = [
         f"# Data card: {params['dataset']}",
@@ -59,7 +63,7 @@ def _data_card(root: Path, params: Mapping[str, Any]) -> str:
         f"- Sessions: {', '.join(map(str, visual.session_id.tolist()))}.",
         f"- Presentations: {len(visual.image_id)}, of which {int((visual.image_id == BLANK).sum())} are blanks; "
         f"{_span(repeats)} of each image.",
-        f"- Responses: {'spike counts' if counted else 'real numbers'} in {windows} after onset.",
+        f"- Responses: {said}.",
         f"- Split: {split.n_folds} folds by image; {len(split.test_ids)} images are tested.",
         f"- Quality of units: {_limits(visual.units, params['responses'])}.",
         *_origin(root / "artifacts/sessions/sources.json"),

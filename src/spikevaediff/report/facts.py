@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,20 @@ OF_REPEATS = (
 Areas = Sequence[str] | str  # a population of params.yaml's `areas`: a list of areas, or "shuffled"
 
 
+class Kind(NamedTuple):
+    """What a data set has in the place of units, spike counts and sessions."""
+
+    units: str
+    responses: str
+    session: str
+
+
+OTHER_THAN_SPIKES = {
+    "nsd": Kind("voxels", "responses to single trials from a general linear model (betas)", "subject"),
+    "tvsd": Kind("electrodes", "multi-unit activity, the mean over 100 ms of each area", "monkey"),
+}
+
+
 @dataclass(frozen=True)
 class Facts:
     """Sentences and numbers about the data of a run.
@@ -29,8 +43,10 @@ class Facts:
     responses : str; what was measured: "spike counts between 0.05 and 0.15 s after onset".
     repeats : str; how often: "50 presentations of each image".
     split : str; how images were held out.
-    sessions : str; "session 12" or "3 sessions".
+    sessions : str; "session 12" or "3 sessions"; "one subject".
+    alone : str; that there is one session, as a limit of what is shown; empty where there are several.
     averaged : bool; one response of each image is known, and nothing about its presentations.
+    spikes : bool; responses are counts of spikes, or means of them.
     described : bool; some image has a caption, without which the second stage leaves the text context out.
     without_effect : tuple of str; paths of params.yaml that these data leave nothing to decide.
     """
@@ -45,15 +61,19 @@ class Facts:
     split: str
     sessions: str
     averaged: bool
+    alone: str = ""
+    spikes: bool = True
     described: bool = True
     without_effect: tuple[str, ...] = ()
 
 
-def of_run(areas: Mapping[str, Areas], method: str) -> Facts:
+def of_run(dataset: str, areas: Mapping[str, Areas], method: str) -> Facts:
     """Facts of the run in artifacts/.
 
     Parameters
     ----------
+    dataset : str
+        Its name in params.yaml.
     areas : mapping of population to areas
         Section `areas` of params.yaml.
     method : str
@@ -65,27 +85,31 @@ def of_run(areas: Mapping[str, Areas], method: str) -> Facts:
     text, movies = Path("artifacts/features/text.npz"), Path("artifacts/movies/gain.csv")
     described = is_left_out(text) or Features.load(text).varies
     filmed = is_left_out(movies) or bool(tables.read(movies))
-    n, ids = len(split.test_ids), ", ".join(map(str, visual.session_id.tolist()))
-    n_sessions = len(visual.session_id)
+    n, n_sessions = len(split.test_ids), len(visual.session_id)
+    kind = OTHER_THAN_SPIKES.get(dataset)
+    sessions = f"session {visual.session_id[0]}" if n_sessions == 1 else f"{n_sessions} sessions"
+    recorded, session = ("recording", "session") if kind is None else (kind.session, kind.session)
     return Facts(
         source=shown.source,
         n_images=len(shown.image_id),
         n_tested=n,
-        visual=population(areas["visual"], len(visual.units)),
-        control="" if control is None else population(areas["control"], len(control.units)),
-        responses=measured(visual),
+        visual=population(areas["visual"], len(visual.units), kind),
+        control="" if control is None else population(areas["control"], len(control.units), kind),
+        responses=measured(visual) if kind is None else kind.responses,
         repeats=repeated(visual),
         split=f"{split.n_folds} folds by image" if method == "k_fold" else f"{n} images set aside",
-        sessions=f"session {ids}" if n_sessions == 1 else f"{n_sessions} sessions",
+        sessions=sessions if kind is None else f"one {kind.session}",
+        alone=f"Whether another {recorded} would give the same: there is one {session}." if n_sessions == 1 else "",
+        spikes=kind is None,
         averaged=is_averaged(visual),
         described=described,
         without_effect=without_effect(visual, described=described, filmed=filmed),
     )
 
 
-def population(areas: Areas, n_units: int) -> str:
-    """A population: "89 units in V4"; of a shuffled one, what was done to it."""
-    units = f"{n_units} unit{'s' * (n_units != 1)}"
+def population(areas: Areas, n_units: int, kind: Kind | None = None) -> str:
+    """A population: "89 units in V4"; of a shuffled one, what was done to it. What units are, if not neurons."""
+    units = f"{n_units} unit{'s' * (n_units != 1)}" + (f" ({kind.units})" if kind else "")
     if isinstance(areas, str):
         return f"the same {units}, each image's responses taken for those of another"
     return f"{units} in {', '.join(areas)}"

@@ -81,7 +81,7 @@ def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
         A result is absent or damaged.
     """
     ((name, evidence),) = read_json("metrics/statistics.json").items()
-    about = facts.of_run(params["areas"], params["split"]["method"])
+    about = facts.of_run(params["dataset"], params["areas"], params["split"]["method"])
     shown = Stimuli.load("artifacts/images.npz")
     rank_by, n_each = params["report"]["rank_by"], params["report"]["n_each"]
     scores = {run: read_json(f"artifacts/scores/{run}.json")["metrics"] for run in wanted.sheet}
@@ -300,9 +300,9 @@ def absences(evidence: dict[str, Any], about: facts.Facts, parts: Mapping[str, b
         rows.append(["noise ceiling", "absent", ceiling["absent"]])
     if about.averaged:
         reason = "only one response of each image is known, without presentations and their order"
-        rows.append(
-            ["reliability, Fano factor, correlations of units, identity, course over the session", "not known", reason]
-        )
+        of_counts = "Fano factor, " if about.spikes else ""
+        what = f"reliability, {of_counts}correlations of units, identity, course over the session"
+        rows.append([what, "not known", reason])
     if not about.averaged and (why := order_unknown()):
         rows.append(["drift, course over the session, noise that neighbours share", "not known", why])
     if any(one["p"] is None for run in evidence["runs"].values() for one in run.values()):

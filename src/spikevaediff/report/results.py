@@ -157,8 +157,7 @@ def of_latents(correlation: dict[str, np.ndarray], source: str, title: str) -> F
         {"layer": layer} | {name: float(values[k]) for name, values in columns.items()}
         for k, layer in enumerate(layers)
     ]
-    counted = np.issubdtype(Responses.load("artifacts/responses/visual.npz").counts.dtype, np.integer)
-    predicted = f"Latents predicted from {'spikes' if counted else 'responses'}"
+    predicted = f"Latents predicted from {'spikes' if counted() else 'responses'}"
     return {
         "plots/latents.csv": csv_text(rows),
         "plots/latents.png": numbers.draw_latents(layers, correlation, f"{predicted}: {title}"),
@@ -167,13 +166,19 @@ def of_latents(correlation: dict[str, np.ndarray], source: str, title: str) -> F
     }
 
 
+def counted() -> bool:
+    """Whether responses are spike counts."""
+    return np.issubdtype(Responses.load("artifacts/responses/visual.npz").counts.dtype, np.integer)
+
+
 def of_layers(correlation: dict[str, np.ndarray], shown: Stimuli) -> Files:
     """What each layer carries, and what the first ones show."""
     study = LayerStudy.load("artifacts/layers.npz")
     title = f"{shown.source}, {len(study.image_id)} images"
+    predictors = "spikes" if counted() else "responses"
     return {
         "plots/layers.csv": csv_text(layer_plots.table(study, shown)),
-        "plots/layers.png": layer_plots.draw(study, shown, correlation, title),
+        "plots/layers.png": layer_plots.draw(study, shown, correlation, title, predictors=predictors),
     }
 
 

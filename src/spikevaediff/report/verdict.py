@@ -79,8 +79,8 @@ def not_shown(
             f"Differences of less than about {half:.2f} in {name}: that is half the 95 % interval of "
             f"{evidence['n_images']} images. Scores of single images scatter more widely still."
         )
-    if facts.sessions.startswith("session"):
-        told.append("Whether another recording would give the same: there is one session.")
+    if facts.alone:
+        told.append(facts.alone)
     told.append(
         "That a picture is right because it looks right: a generator with a prior draws plausible images from nothing. "
         "A reconstruction is evidence only as far as its score is above the control, above chance and above the "

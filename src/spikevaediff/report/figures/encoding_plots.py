@@ -63,7 +63,7 @@ def draw_identification(rows: list[dict[str, Any]], title: str) -> Figure:
         axis.set_ylim(-0.02, 1.09)
     absent = {
         "presentations": "not known: one response of each\nimage, and no repeats",
-        "time": "not known: responses were counted\nin one window, without spike times",
+        "time": "not known: responses are of\none window, without times within it",
     }
     for axis, of in zip(axes[1:], ("units", "presentations", "time"), strict=True):
         axis.set_title("All images, over time" if of == "time" else f"All images, over the number of {of}", size=10)

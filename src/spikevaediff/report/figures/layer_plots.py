@@ -1,4 +1,4 @@
-"""Table and picture of what the layers of the VDVAE carry (`records.LayerStudy`), beside what spikes tell of them."""
+"""Table and picture of what the layers of the VDVAE carry (`records.LayerStudy`), beside what responses tell."""
 
 import textwrap
 from typing import Any
@@ -75,7 +75,13 @@ def table(study: LayerStudy, stimuli: Stimuli) -> list[dict[str, Any]]:
 
 @Picture
 def draw(
-    study: LayerStudy, stimuli: Stimuli, predicted: dict[str, np.ndarray], title: str, *, n_shown: int = 3
+    study: LayerStudy,
+    stimuli: Stimuli,
+    predicted: dict[str, np.ndarray],
+    title: str,
+    *,
+    predictors: str = "spikes",
+    n_shown: int = 3,
 ) -> Figure:
     """A grid of images, a column for every number of layers, above the curves of `table` and of the prediction.
 
@@ -86,6 +92,8 @@ def draw(
     predicted : dict of run to float64, (n_predicted,)
         Correlation of predicted with true latents, layer by layer.
     title : str
+    predictors : str
+        What latents are predicted from.
     n_shown : int
         Images of the grid, evenly spread over those of the study.
 
@@ -98,12 +106,12 @@ def draw(
     figure = new_figure(figsize=(13.5, 10.5), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.05))
     rows = figure.add_gridspec(2, 1, height_ratios=(1.6, 1))
     above, below = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
-    _draw_grid(above.subplots(), study, _shown(study, stimuli), n_shown)
+    _draw_grid(above.subplots(), study, _shown(study, stimuli), predictors, n_shown)
     resolutions = _resolutions(study)
     axes = below.subplots(1, 4)
     for axis, index, label in ((axes[0], 0, "PSNR, dB"), (axes[1], 1, "pixel correlation with the image shown")):
         axis.plot(found["true"][index], ".-", label="latents of the image")
-        axis.plot(found["from_spikes"][index], ".-", label="predicted from spikes")
+        axis.plot(found["from_spikes"][index], ".-", label=f"predicted from {predictors}")
         axis.set(xlabel="number of first layers k", title=label)
         axis.legend(fontsize=8)
     axes[2].bar(range(1, n_layers + 1), study.bits.mean(0), color="grey")
@@ -127,7 +135,7 @@ def draw(
     return figure
 
 
-def _draw_grid(axis: Any, study: LayerStudy, shown: np.ndarray, n_shown: int) -> None:
+def _draw_grid(axis: Any, study: LayerStudy, shown: np.ndarray, predictors: str, n_shown: int) -> None:
     """Two rows per image: from its own latents and from predicted ones; the first column is what was shown."""
     n_layers, side, gap = len(study.layer_name), shown.shape[1], max(1, shown.shape[1] // 16)
     given = np.unique(np.linspace(0, n_layers, min(n_layers + 1, MOST_COLUMNS)).round().astype(int))
@@ -146,7 +154,7 @@ def _draw_grid(axis: Any, study: LayerStudy, shown: np.ndarray, n_shown: int) ->
     resolutions = ["none", *_resolutions(study)]
     labels = ["shown", *(f"{k}\n{resolutions[k]}" for k in given.tolist())]
     axis.set_xticks([column * step + side / 2 for column in range(len(labels))], labels, size=8)
-    rows = [f"image {i}\n{what}" for i in study.image_id[chosen] for what in ("its latents", "from spikes")]
+    rows = [f"image {i}\n{what}" for i in study.image_id[chosen] for what in ("its latents", f"from {predictors}")]
     axis.set_yticks([row * step + side / 2 for row in range(len(rows))], rows, size=8)
     axis.xaxis.tick_top()
     axis.tick_params(length=0)
