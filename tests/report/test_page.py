@@ -88,7 +88,12 @@ def values(text: str = "text") -> dict[str, Any]:
         },
         "figures": dict.fromkeys(page.FIGURES, sheet.lossless(picture())),
         "facts": V4,
-        "evidence": {"protocol": text, "settings": {"n_draws": 100, "seed": 0, "versions": {"numpy": "2"}}},
+        "evidence": {
+            "protocol": text,
+            "n_images": 5,
+            "n_folds": 5,
+            "settings": {"n_draws": 100, "seed": 0, "versions": {"numpy": "2"}},
+        },
         "there": ["pixcorr"],
         "metric_keys": [],
         "encoding": params["encoding"],
@@ -140,6 +145,14 @@ def test_methods_name_the_mixing_that_was_used() -> None:
     assert "mixing 0.6, guidance" in page.render("page.html", **values("text"))
     without = values("text") | {"facts": replace(V4, described=False)}
     assert "mixing 1, since no image has a caption, guidance" in page.render("page.html", **without)
+
+
+def test_methods_name_the_groups_in_which_many_images_are_exchanged() -> None:
+    few = " ".join(html.unescape(page.render("methods.html", **values())).split())
+    assert "permutations of the pairing within folds [phipson2010permutation], corrected after Holm" in few
+    evidence = values()["evidence"] | {"n_images": 982, "n_folds": 1}
+    many = " ".join(html.unescape(page.render("methods.html", **values() | {"evidence": evidence})).split())
+    assert "folds [phipson2010permutation], of scores that compare a pair by itself within random groups of 25" in many
 
 
 def test_every_section_is_linked_and_named() -> None:
