@@ -123,6 +123,24 @@ def test_a_second_run_asks_for_nothing_and_gives_the_same_bytes(
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        ({"bashivan_2019": 10}, "macaque V4, rendered objects on photographs"),
+        (
+            {"natural": 4, "active_learning": 3, "gaudy": 3},
+            "macaque V4, photographs, active learning images, gaudy images",
+        ),
+    ],
+)
+def test_pictures_are_called_what_they_are(
+    data: Path, cache: Path, tmp_path: Path, kinds: dict[str, int], said: str
+) -> None:
+    change(data, 1, "kinds", value=kinds)
+    cowley_v4.acquire(data, tmp_path / "out", **{**OPTIONS, "images": list(kinds)})
+    assert Stimuli.load(tmp_path / "out/images.npz").source == said
+
+
 def test_several_sessions_are_joined_over_the_photographs_that_both_show(
     data: Path, cache: Path, published: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +34,8 @@ from spikevaediff.images import check_size, resize
 from spikevaediff.recordings import facts, precision
 from spikevaediff.records import LONGEST_WINDOW_S, Captions, Responses, Stimuli, UnitTable, few
 
-SOURCE = "macaque V4, photographs"
+SOURCE = "macaque V4, photographs"  # of sessions that show nothing else
+_SHOWN = {"natural": "photographs", "bashivan_2019": "rendered objects on photographs"}  # others: "gaudy images"
 _N_AT_ONCE = 4
 MIRROR = "SPIKEVAEDIFF_SOURCE_COWLEY_V4"  # an address below which the paths of the manifest lie
 _FEWEST_IMAGES = 4  # shown in all sessions, to train on some and test others
@@ -130,9 +131,16 @@ def acquire(
             rows = [number_in[number][position] for number in kept.tolist()]
             _as_record(session_id, manifest["area"], responses, kept, rows, window).save(folder / f"{session_id}.npz")
         _write_sources(manifest, wanted, folder / "sources.json", single=trials == "single")
-    Stimuli(SOURCE, kept, resize(pixels, size_px)).save(out_dir / "images.npz")
+    Stimuli(_source(chosen), kept, resize(pixels, size_px)).save(out_dir / "images.npz")
     given = kept if captions == "none" else kept[:0]  # an image that is left out is described later
     Captions(given, ((),) * len(given)).save(out_dir / "captions_given.csv")
+
+
+def _source(chosen: Sequence[Mapping[str, Any]]) -> str:
+    """What was recorded, and which kinds of images were shown."""
+    kinds = dict.fromkeys(kind for row in chosen for kind in row["kinds"])
+    shown = [_SHOWN.get(kind, f"{kind.replace('_', ' ')} images") for kind in kinds]
+    return f"macaque V4, {', '.join(shown)}"
 
 
 def cached(data_dir: Path, *, sessions: list[int], images: list[str], trials: str, **others: Any) -> list[File]:
