@@ -109,6 +109,14 @@ def test_the_picture_is_the_same_every_time_and_nothing_touches_its_edge(found: 
     assert picture.min() < 100
 
 
+def test_the_picture_says_what_latents_are_predicted_from(found: LayerStudy) -> None:
+    for predictors in ("spikes", "responses"):
+        figure = layer_plots.draw.figure(found, stimuli(), {"vdvae": np.zeros(3)}, "a test", predictors=predictors)
+        grid, psnr = figure.axes[:2]
+        assert f"from {predictors}" in grid.get_yticklabels()[1].get_text()
+        assert psnr.get_legend_handles_labels()[1][1] == f"predicted from {predictors}"
+
+
 def test_images_of_a_study_are_spread_over_the_ids() -> None:
     assert evenly(np.array([5, 1, 9, 3, 7]), 3).tolist() == [1, 5, 9]
     assert evenly(np.arange(4), 99).tolist() == [0, 1, 2, 3]

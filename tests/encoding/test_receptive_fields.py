@@ -166,6 +166,20 @@ def test_responses_without_spike_times_have_no_course_over_time() -> None:
     assert png != drawn()[1]
 
 
+def test_what_is_not_known_is_said_without_spikes_and_long_names_of_areas_have_two_lines() -> None:
+    once = [row | {"n": "1"} for row in CURVES if row["of"] == "presentations"] + CURVES[:2]
+    rows = encoding_plots.identification_rows({"visual": SETS}, [row for row in once if row["population"] == "visual"])
+    figure = encoding_plots.draw_identification.figure(rows, "a test")
+    said = [text.get_text() for axes in figure.axes for text in axes.texts if "not known" in text.get_text()]
+    assert said == [
+        "not known: all or some images\nhave one response",
+        "not known: responses are of\none window, without times within it",
+    ]
+    figure = encoding_plots.draw_encoding.figure([row | {"area": "nsdgeneral"} for row in UNITS], "a test")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert "nsdgeneral (control):\n0 of 2 units" in titles
+
+
 def test_the_table_of_identification_has_candidates_then_curves() -> None:
     rows = encoding_plots.identification_rows({"visual": SETS}, CURVES[:1])
     assert [(row["of"], row["n"]) for row in rows] == [

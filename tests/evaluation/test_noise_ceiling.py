@@ -107,12 +107,13 @@ def test_halves_predict_by_the_fit_to_all_and_are_renormalised_for_a_decoder() -
             np.testing.assert_allclose(found.values[test], expected, rtol=0, atol=1e-4)
 
 
-def test_images_shown_once_have_no_ceiling_and_no_half() -> None:
+@pytest.mark.parametrize(("shown", "says"), [([0, 1, 2, 3], "images were"), ([0, 1, 2, 3, 3], "some images were")])
+def test_images_shown_once_have_no_ceiling_and_no_half(shown: list[int], says: str) -> None:
     ids = np.arange(4)
     responses = Responses.make(
-        counts=np.ones((4, 1, 1), np.uint16),
-        image_id=ids,
-        presentation_id=ids[:, None],
+        counts=np.ones((len(shown), 1, 1), np.uint16),
+        image_id=np.array(shown),
+        presentation_id=np.arange(len(shown))[:, None],
         session_id=np.array([1]),
         window_s=np.array([[0.0, 0.25]]),
         units=UnitTable(ids[:1], ids[:1], np.array(["VISp"]), *[np.full(1, np.nan)] * 5),
@@ -120,7 +121,7 @@ def test_images_shown_once_have_no_ceiling_and_no_half() -> None:
     true = features_of(ids, np.zeros((4, 3), np.float32))
     task = Task("made", "visual", responses, ImageSplit(ids, ids % 2), true, None, ridge, "none", "train", {})
     result, halves = noise_ceiling.of_task(task, "a test", "", n_draws=2, seed=0)
-    assert result["absent"].startswith("images were shown once")
+    assert result["absent"].startswith(f"{says} shown once")
     assert result["mean"] is None
     assert [len(half.image_id) for half in halves] == [0, 0]
-    assert noise_ceiling.report_line(result).startswith("absent: images were shown once")
+    assert noise_ceiling.report_line(result).startswith(f"absent: {says} shown once")

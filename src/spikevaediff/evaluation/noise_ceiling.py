@@ -71,7 +71,8 @@ def of_task(
         "groups": [],
     }
     if n_shown.min() < 2:
-        result["absent"] = "images were shown once, or only the mean over presentations is known: no two halves"
+        which = "images" if n_shown.max() == 1 else "some images"
+        result["absent"] = f"{which} were shown once, or only the mean over presentations is known: no two halves"
         none = np.empty((0, features.values.shape[1]), np.float32)
         return result, [Features(task.space, split.test_ids[:0], none, features.group_name, features.group_size)] * 2
     drawn = [reliability.halves(image_id, seed=seed, draw=draw) for draw in range(n_draws)]

@@ -62,7 +62,7 @@ def draw_identification(rows: list[dict[str, Any]], title: str) -> Figure:
     for axis in axes:
         axis.set_ylim(-0.02, 1.09)
     absent = {
-        "presentations": "not known: one response of each\nimage, and no repeats",
+        "presentations": "not known: all or some images\nhave one response",
         "time": "not known: responses are of\none window, without times within it",
     }
     for axis, of in zip(axes[1:], ("units", "presentations", "time"), strict=True):
@@ -143,7 +143,8 @@ def draw_encoding(units: list[dict[str, str]], title: str) -> Figure:
             centre = float(unit["column"]), float(unit["row"])
             panel.add_patch(Circle(centre, float(unit["size"]), fill=False, lw=0.6, alpha=0.5, color=colour[area]))
         panel.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[], aspect="equal")  # row 0 is the upper edge
-        panel.set_title(f"{area}: {len(placed)} of {len(of_area[area])} units", size=9)
+        heading = f"{area}: {len(placed)} of {len(of_area[area])} units"
+        panel.set_title(heading if len(heading) < 30 else heading.replace(": ", ":\n"), size=9)
     panel = figure.add_subplot(grid[:, -4:])
     families = sorted({row["family"] for row in units}, key=lambda name: (name == "none", name))
     below, palette = np.zeros(len(areas)), colormaps["Set2"]

@@ -9,7 +9,7 @@ from spikevaediff.recordings import quality
 from spikevaediff.report.figures.picture import Picture, subplots
 
 _GREY = "0.6"
-_NO_REPEATS = "one response of each\nimage, and no repeats"
+_NO_REPEATS = "all or some images\nhave one response"
 
 
 def quality_rows(judged: dict[str, Any]) -> list[dict[str, Any]]:
