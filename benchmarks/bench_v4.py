@@ -49,12 +49,14 @@ from spikevaediff.networks import small
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Responses, Stimuli
 from spikevaediff.regression import cross_validation
 from spikevaediff.regression.methods import ridge
+from spikevaediff.regression.parts import parts as parts_of
 from spikevaediff.report import score_tables
 from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
 
 SESSION, N_TESTED, N_CANDIDATES, N_DRAWS = 201025, 240, 118, 20
 SIZES = (106, 300, 960)
+OFFERED = (0.0, 0.03, 0.1, 0.3, 1.0)  # weights of the library, as `make repro DATASET=cowley_v4` has them
 PRIOR_WEIGHT = 0.03  # as `make repro DATASET=cowley_v4` has it, and photographs as the prior
 SIZE_PX = 16  # at which pixels are predicted and compared
 METRICS = ("pixcorr", "alexnet2", "alexnet5")
@@ -148,14 +150,27 @@ class Bench:
         n_units = self.x.shape[1]
         units = {"unit_id": np.arange(n_units), "session_id": np.full(n_units, SESSION), "area": np.full(n_units, "V4")}
         maps = encoder.maps_of(self.pixels[trained], names, assets.fetch)
-        model = encoder.fit(maps, self.x[trained], families=names, image_id=self.number[trained], units=units)
+
+        def learnt(rows: np.ndarray) -> encoder.Encoder:
+            some = [[layer[rows] for layer in of_family] for of_family in maps]
+            image_id, x = self.number[trained][rows], self.x[trained][rows]
+            return encoder.fit(some, x, families=names, image_id=image_id, units=units)
+
+        model = learnt(np.arange(n_train))
+        parts = parts_of(np.ones(n_train, bool))
+        without = [learnt(np.flatnonzero(~part)) for part in parts]
         print(fit_folds.report_line(model), flush=True)
         predicted = encoder.predict(model, self.pixels[self.tested], assets.fetch)
         r = np.diag(correlation(predicted.T, self.x[self.tested].T))
         found = {"encoder r": float(np.nanmedian(r)), "identification": self._identified(model, predicted)}
         # Of the one fold, and of all images, which no prediction here is of.
-        answers = of_folds.predict([model], self.library.pixels, assets.fetch)[0]
-        answers = answers + of_folds.noise(model, self.library.image_id, seed=self.params["library"]["seed"], number=0)
+        answers, *of_parts = (
+            answer + of_folds.noise(one, self.library.image_id, seed=self.params["library"]["seed"], number=0)
+            for one, answer in zip(
+                [model, *without], of_folds.predict([model, *without], self.library.pixels, assets.fetch), strict=True
+            )
+        )
+        self.weights = cross_validation.Weights(OFFERED, [np.stack(of_parts)] * 2)
         for way, responses in (("ridge", None), ("library", np.stack([answers, answers]))):
             pixels = self._regressed(self.of_pixels, split, responses)
             own = correlation(self.of_pixels[self.tested], pixels)
@@ -191,7 +206,10 @@ class Bench:
         renormalise = options.pop("renormalise", "none")
         rows = y[split.image_id] if library is None else np.concatenate([y[split.image_id], y[len(self.x) :]])
         x = self.x[split.image_id]
-        found = cross_validation.predict(x, rows, split, ridge, options, renormalise=renormalise, library=library)
+        given: dict[str, Any] = {} if library is None else {"library": library, "weights": self.weights}
+        found = cross_validation.predict(x, rows, split, ridge, options, renormalise=renormalise, **given)
+        if library is not None:
+            print(f"weight of the library: {found.choices[0]['library_weight']}", flush=True)
         return found.renormalised[0]
 
     def _decoded(self, split: ImageSplit, library: np.ndarray | None, n_decoded: int) -> np.ndarray:

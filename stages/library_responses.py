@@ -3,17 +3,20 @@
 import sys
 
 import stages
-from spikevaediff.encoding import library_rows, of_folds
+from spikevaediff.encoding import fit_folds, left_out, library_rows, of_folds
 from spikevaediff.recordings import movies
 from spikevaediff.records import ImageSplit, LibraryResponses, Responses, Stimuli
 
 
 def main(population: str) -> None:
-    """Write artifacts/library/responses_POPULATION.npz: by the models of each fold and by the model of all images."""
+    """Write artifacts/library/responses_POPULATION.npz, by the models of each fold and by the model of all images, and
+    left_out_POPULATION.npz, by models without some of these images, where they choose the weight of the library.
+    """
     params = stages.declared(f"library_responses@{population}")
     seed, of_movies = stages.section(params, "library", "seed"), stages.section(params, "movies")
     images = Stimuli.load("artifacts/library/images.npz")
-    encoders = of_folds.load(f"artifacts/encoders/{population}", ImageSplit.load("artifacts/split.npz").n_folds)
+    split, without = ImageSplit.load("artifacts/split.npz"), left_out.none()
+    encoders = of_folds.load(f"artifacts/encoders/{population}", split.n_folds)
     responses = of_folds.predict(encoders, images.pixels, stages.weights_path)
     for number, encoder in enumerate(encoders):
         responses[number] += of_folds.noise(encoder, images.image_id, seed=seed, number=number)
@@ -23,7 +26,13 @@ def main(population: str) -> None:
         measured = movies.mean_responses(Responses.load(f"artifacts/movies/{population}.npz"), rows.image_id)
         expected = of_folds.predict(encoders, rows.pixels, stages.weights_path)
         found = library_rows.with_movies(found, rows.image_id, measured, expected)
+    if stages.section(params, "regress", "common", "library_weights"):
+        shown, families = Stimuli.load("artifacts/images.npz"), encoders[0].family_name.tolist()
+        measured = Responses.load(f"artifacts/responses/{population}.npz")
+        learn = fit_folds.learner(measured, shown, split, stages.weights_path, families=families)
+        without = left_out.answers(learn, split, images, stages.weights_path, seed=seed)
     found.save(f"artifacts/library/responses_{population}.npz")
+    without.save(f"artifacts/library/left_out_{population}.npz")
     stages.done(f"{population}: {found.values.shape} (fold and all images, image of the library or row, column)")
 
 

@@ -17,14 +17,18 @@ def main(run: str, space: str, population: str) -> None:
     job = task.load("artifacts", space, population, regress, method)
     given = (job.x, job.y, job.split, method, job.options)
     found = cross_validation.predict(
-        *given, renormalise=job.renormalise, library=job.simulated, progress=f"{run}: folds"
+        *given,
+        renormalise=job.renormalise,
+        library=job.simulated,
+        weights=job.library_weights,
+        progress=f"{run}: folds",
     )
     # Decoders take the first; how well features are predicted is a question about the second.
     for name, values in ((run, found.renormalised[0]), (f"{run}_raw", found.raw[0])):
         job.record(values).save(f"artifacts/predicted/{name}.npz")
     found.save_choices(f"artifacts/fits/{run}.npz")
     # Never scored here: for responses to other images, see `spikevaediff predict`.
-    fit, scale = cross_validation.fit_to_all(*given, library=job.simulated)
+    fit, scale = cross_validation.fit_to_all(*given, library=job.simulated, weights=job.library_weights)
     new_responses.with_context(fit, scale=scale, **job.context).save(f"artifacts/fits/{run}_all_images.npz")
     stages.done(f"{run}: {job.report_line(found, fit)}")
 

@@ -68,8 +68,8 @@ def test_decoders() -> None:
 
 @pytest.mark.parametrize("name", ["ridge", *OF_METHODS])
 def test_regressions(name: str) -> None:
-    passed = ("y_row", "group_size", "sample_weight", "n_scored", "block_mb", "devices")
-    found = section(schema.Common, without=("transform", "renormalise", *OF_METHODS))
+    passed = ("y_row", "group_size", "sample_weight", "n_scored", "library_weight", "block_mb", "devices")
+    found = section(schema.Common, without=("transform", "renormalise", "library_weights", *OF_METHODS))
     if name in OF_METHODS:
         found |= section(OF_METHODS[name])
     expected = options(module("regression/methods", name).fit, *passed)

@@ -14,6 +14,7 @@ IDS = np.array([3, 5, 8, 9])
 REGRESS: dict[str, Any] = {
     "method": "ridge",
     "library": 2,
+    "library_weights": [],
     "transform": "none",
     "renormalise": "train",
     "alphas": [1.0, 10.0],

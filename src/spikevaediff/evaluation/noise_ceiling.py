@@ -84,6 +84,7 @@ def of_task(
         task.options,
         renormalise=task.renormalise,
         library=task.simulated,
+        weights=task.library_weights,
         also=[m for h in drawn for m in reliability.half_means(task.presentations, image_id, h, split.image_id)],
         decoded=(1, 2),
         progress=progress,

@@ -195,6 +195,10 @@ def _of_regressions(params: Mapping[str, Any]) -> Iterator[str]:
         if options.get("method") == "banded" and options.get("alpha_scope") == "component":
             yield f"regress.{space}.alpha_scope is component, which banded does not know: target, group or global"
         n = options.get("library")
+        if n and options.get("library_weights") and options.get("method") != "ridge":
+            yield f"regress.{space}.library_weights goes with method ridge alone. Choose it, or offer no weights: []"
+        if n and options.get("library_weights") and _at(params, "movies", "train"):
+            yield f"regress.{space}.library_weights goes without movies.train. Offer no weights: []"
         if isinstance(n, int) and isinstance(there, int) and n > there:
             yield f"regress.{space}.library is {n}, expected 0 to {there} (library.n_images)"
         if n and options.get("transform", "none") != "none":

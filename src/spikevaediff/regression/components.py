@@ -69,7 +69,7 @@ def score(
     given = {"group_size": group_size, "block_mb": block_mb, "devices": devices}
     if scope != SCOPE:
         return targets.score(y, design.images, maps, root, scope=scope, **given), {}  # type: ignore[arg-type]
-    value, weight, scores = _components(y, design.images, root, block_mb)
+    value, weight, scores = principal(y, design.images, root, block_mb)
     losses = np.stack([np.square(e.astype(np.float64) @ scores).sum(0) for e in maps])
     parameters = {
         "component_candidate": losses.argmin(0).astype(np.int32),
@@ -129,10 +129,10 @@ def mixed(parameters: Mapping[str, np.ndarray], operators: Mapping[int, np.ndarr
     return out
 
 
-def _components(
+def principal(
     y: np.ndarray, images: np.ndarray, root: np.ndarray, block_mb: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Singular values, w_k and Z v_k, from products of targets that are read once.
+    """Principal components of targets: singular values, w_k and Z v_k, from products of targets that are read once.
 
     An image counts by its weight, as in the loss: the components are those of root (z - m).
     """

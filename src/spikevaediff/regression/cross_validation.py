@@ -18,6 +18,7 @@ from spikevaediff.files.atomic import replacing
 from spikevaediff.recordings import preprocessing
 from spikevaediff.recordings.preprocessing import Scale
 from spikevaediff.records import ImageSplit
+from spikevaediff.regression import library_weight
 from spikevaediff.regression.fits import Fit
 from spikevaediff.regression.folds import standardisation, trained
 from spikevaediff.regression.renormalise import renormalise as renormalised_by
@@ -33,7 +34,7 @@ class Prediction:
         others from `also`.
     renormalised : the same dtype, (n_decoded, n_test, n_targets); of the versions `decoded`.
     choices : one dict per fold that was fitted; Fit.summary, `renormalise` and `renormalise_factor` (n_groups,), that
-        of the first version decoded.
+        of the first version decoded; library_weight, where several were offered.
     """
 
     raw: np.ndarray
@@ -47,6 +48,19 @@ class Prediction:
             np.savez(temporary, allow_pickle=False, **stacked)
 
 
+@dataclass(frozen=True)
+class Weights:
+    """Weights of rows of a library that are offered, and what decides between them: see regression.library_weight.
+
+    offered : weights, 0 or more; 0: real images alone.
+    answers : by fold, and of all images, float32 (n_parts, n_library, n_columns); as `library` of `predict`, of models
+        that have not learnt from a part of the training images, those of regression.parts in turn.
+    """
+
+    offered: Sequence[float]
+    answers: Sequence[np.ndarray]
+
+
 def predict(
     x: np.ndarray,
     y: np.ndarray,
@@ -56,6 +70,7 @@ def predict(
     *,
     renormalise: str = "none",
     library: np.ndarray | None = None,
+    weights: Weights | None = None,
     also: Sequence[np.ndarray] = (),
     decoded: Sequence[int] = (0,),
     deviations: bool = False,
@@ -78,6 +93,9 @@ def predict(
     library : float32, (n_folds + 1, n_library, n_columns), optional
         Responses of the encoding models of each fold, and of all images, to images that were never shown. They are
         trained on, standardised as the real ones are, and never left out: real images alone choose penalties.
+    weights : Weights, optional
+        Of rows of the library, of which real images choose one in each fold. None: rows of the library count as real
+        ones do.
     also : sequence of float64, (n_images, n_columns)
         Other responses of the same images, halves of the presentations for one, from which the same fits predict.
     decoded : sequence of int
@@ -108,7 +126,7 @@ def predict(
         test, scale = split.fold == fold, standardisation(x, split, fold)
         if deviations and scale.n_constant == x.shape[1]:
             continue
-        fitted = _fit(x, y, split, method, options, fold, scale, library, deviations)
+        fitted = _fit(x, y, split, method, options, fold, scale, library, weights, deviations)
         # One prediction of all versions: one shape to compile for.
         found = method.predict(fitted, preprocessing.standardise(np.concatenate([v[test] for v in versions]), scale))
         found = found.reshape(len(versions), -1, y.shape[1])
@@ -118,6 +136,8 @@ def predict(
             renormalised[place, tested == fold], factor = renormalised_by(found[version], fitted, how=renormalise)
             factors.append(factor)
         chosen = fitted.summary()
+        if weights is not None:
+            chosen["library_weight"] = np.array(fitted.library_weight)
         choices.append(chosen | {"renormalise": np.array(renormalise), "renormalise_factor": factors[0]})
     return Prediction(raw, renormalised, tuple(choices))
 
@@ -130,6 +150,7 @@ def fit_to_all(
     options: Mapping[str, Any],
     *,
     library: np.ndarray | None = None,
+    weights: Weights | None = None,
 ) -> tuple[Fit, Scale]:
     """The fit to all images, for responses to other ones, and the scale of its responses.
 
@@ -137,7 +158,7 @@ def fit_to_all(
     """
     _check(x, y, split, library, (), False)
     scale = standardisation(x, split, None)
-    return _fit(x, y, split, method, options, None, scale, library, False), scale
+    return _fit(x, y, split, method, options, None, scale, library, weights, False), scale
 
 
 def _check(
@@ -173,6 +194,7 @@ def _fit(
     fold: int | None,
     scale: Scale,
     library: np.ndarray | None,
+    weights: Weights | None,
     deviations: bool,
 ) -> Fit:
     train = trained(split, fold)
@@ -185,5 +207,11 @@ def _fit(
             targets = targets - targets.mean(0, keepdims=True)
         return method.fit(z, targets, y_row=np.arange(len(z)), **options)
     simulated = preprocessing.standardise(library[split.n_folds if fold is None else fold], scale)
+    if weights is not None:
+        answers = [preprocessing.standardise(one, scale) for one in weights.answers[-1 if fold is None else fold]]
+        weight, alpha = library_weight.choose(z, y, train, answers, weights.offered, method, options)
+        if not weight:
+            return method.fit(z, y[: len(train)], y_row=np.flatnonzero(train), **options)
+        options = {**options, "alphas": [alpha], "library_weight": weight}
     y_row = np.concatenate([np.flatnonzero(train), np.arange(len(train), len(y))])
     return method.fit(np.concatenate([z, simulated]), y, y_row=y_row, n_scored=len(train), **options)

@@ -20,6 +20,7 @@ class Design:
     root : float64, (n_rows,), square root of the weight of a row.
     constant : int64, columns of x that never vary: these units are dropped.
     n_scored : the first of `images`, which are left out in turn; rows of the others have fold -1.
+    own_mean : whether rows of the others, a library, have a mean of their own.
     """
 
     images: np.ndarray
@@ -28,6 +29,33 @@ class Design:
     root: np.ndarray
     constant: np.ndarray
     n_scored: int
+    own_mean: bool = False
+
+    @property
+    def intercept(self) -> np.ndarray:
+        """Rows that share the mean which predictions have, times the root of their weight, float64 (n_rows,)."""
+        return np.where(self.fold >= 0, self.root, 0.0) if self.own_mean else self.root
+
+    @property
+    def share(self) -> np.ndarray:
+        """Weight of each image in that mean, float64 (n_images,)."""
+        weight = np.bincount(self.image, self.intercept**2, len(self.images))
+        return weight / weight.sum()
+
+    def with_library(self, weight: float) -> Self:
+        """The design with another weight of the rows that are never left out, and a mean of their own.
+
+        Raises
+        ------
+        ValueError
+            The weight is not positive, there are no such rows, or others have weights of their own.
+        """
+        library = self.fold < 0
+        if not (np.isfinite(weight) and weight > 0):
+            raise ValueError(f"library_weight is {weight}, expected a positive number")
+        if not library.any() or np.any(self.root != 1):
+            raise ValueError("library_weight is for rows from n_scored on beside others of weight one")
+        return replace(self, root=np.where(library, np.sqrt(weight), 1.0), own_mean=True)
 
     @property
     def scored(self) -> Self:

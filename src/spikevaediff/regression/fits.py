@@ -84,6 +84,11 @@ class Fit:
         return len(self.parameters.get("constant", ()))
 
     @property
+    def library_weight(self) -> float:
+        """Weight of a row that is never left out beside one that is; 0 where there are none."""
+        return float(self.parameters.get("library_weight", self.n_scored < len(self.images)))
+
+    @property
     def edge_share(self) -> dict[str, float]:
         """Share of targets whose penalty is the smallest or the largest one offered.
 
@@ -235,7 +240,6 @@ def from_scores(
     with np.errstate(divide="ignore", invalid="ignore"):
         r2 = np.where(constant, np.nan, 1.0 - scores.loss / scores.squares)
         group_r2 = 1.0 - scores.group_loss / np.add.reduceat(scores.squares, starts, dtype=np.float64)[:, None]
-    share = design.image_weight / design.image_weight.sum()
     if design.n_scored < len(design.images):
         parameters = parameters | {"n_scored": np.array(design.n_scored)}
     return Fit(
@@ -249,7 +253,7 @@ def from_scores(
         dof=(1.0 + np.einsum("br,bar->ba", eigenvalue, gain)).ravel(),
         gain=gain,
         coupling=coupling,
-        share=share,
+        share=design.share,
         parameters=parameters,
         y=y,
         images=design.images,
@@ -283,7 +287,7 @@ def without_scores(
         dof=np.full(1, np.nan),
         gain=np.ones((1, 1, len(coupling))),
         coupling=coupling[None],
-        share=design.image_weight / design.image_weight.sum(),
+        share=design.share,
         parameters=parameters,
         y=y,
         images=design.images,

@@ -136,22 +136,24 @@ def held_out(factor: Factor, alphas: np.ndarray, design: Design) -> tuple[np.nda
         nothing is left of a fold.
     """
     dtype, eigenvalue = factor.vectors.dtype, factor.eigenvalue
+    # Of two means, one is no direction that V spans.
+    complete = factor.complete and not design.own_mean
     half, whole = factor.rounding
-    if factor.complete:
+    if complete:
         # (I - H) (l + alpha) / alpha for the smallest l, which changes no error.
         columns, least = factor.vectors, eigenvalue.min() + alphas
         weights = least[:, None] / (eigenvalue + alphas[:, None])
     else:
         # H, whose first orthonormal direction is the intercept.
         columns = np.empty((len(factor.vectors), len(eigenvalue) + 1), dtype)
-        columns[:, 0] = design.root / np.linalg.norm(design.root)
+        columns[:, 0] = design.intercept / np.linalg.norm(design.intercept)
         columns[:, 1:] = factor.vectors
         least = np.min(eigenvalue, where=eigenvalue > 0, initial=np.inf) + alphas
         weights = np.pad(eigenvalue / (eigenvalue + alphas[:, None]), ((0, 0), (1, 0)), constant_values=1.0)
     weights = weights.astype(dtype)
     slot = design.rows_of_folds
     if factors.on_processor() and slot.shape[1] >= LONG_FOLD:
-        maps, kept = _held_out_on_processor(columns, weights, design, complete=factor.complete)
+        maps, kept = _held_out_on_processor(columns, weights, design, complete=complete)
     else:
         with jax.enable_x64(True), jax.default_matmul_precision("highest"):
             arrays = (columns, weights, design.root.astype(dtype), design.targets_of_rows.astype(dtype), slot)
@@ -159,7 +161,7 @@ def held_out(factor: Factor, alphas: np.ndarray, design: Design) -> tuple[np.nda
                 *map(jnp.asarray, arrays),
                 jnp.asarray(np.append(design.image, 0)[slot]),
                 one_row_an_image=len(design.image) == len(design.images),
-                complete=factor.complete,
+                complete=complete,
                 n_scored=design.n_scored,
             )
         maps, kept = map(np.asarray, found)
@@ -167,11 +169,11 @@ def held_out(factor: Factor, alphas: np.ndarray, design: Design) -> tuple[np.nda
     # and errors (M_ff)^-1 (M y)_f by the root of that value over the least of M_ff more. A difference loses its last
     # digit.
     doubt = half / np.sqrt(least) + whole / least
-    if not factor.complete and np.any(eigenvalue == 0):
+    if not complete and np.any(eigenvalue == 0):
         doubt = np.maximum(doubt, half / np.sqrt(alphas) + whole / alphas)
     kept = np.where(kept > 0, kept, 0.0).astype(np.float64)
     with np.errstate(divide="ignore"):
-        doubt = doubt / np.sqrt(kept) if factor.complete else (doubt + factors.ROUNDING * np.finfo(dtype).eps) / kept
+        doubt = doubt / np.sqrt(kept) if complete else (doubt + factors.ROUNDING * np.finfo(dtype).eps) / kept
     # Directions are right to eps, and their entries in a row of little weight beside others as small as its root.
     doubt = doubt + factors.ROUNDING * np.finfo(dtype).eps * (design.root.max() / design.root.min())
     return maps, np.where(np.isfinite(maps).all((1, 2)), doubt, np.inf)

@@ -139,7 +139,7 @@ def left_out_deviations(fit: Fit, *, block_mb: float = 256.0) -> np.ndarray:
     Parameters
     ----------
     fit : Fit
-        To one row per image, equally weighted; any method and penalty.
+        To one row per image, equally weighted but for a library; any method and penalty.
     block_mb : float
         Bound on the memory of the target blocks in flight, megabytes. Changes no result.
 
@@ -154,8 +154,14 @@ def left_out_deviations(fit: Fit, *, block_mb: float = 256.0) -> np.ndarray:
     """
     n, scored = len(fit.images), fit.n_scored
     # With one row per image, each of weight one, a column of `coupling` holds the coordinates of that image, and the
-    # trace of H that they give is the one that the fit reports.
-    trace = 1 + np.einsum("bar,bri->ba", fit.gain, fit.coupling.astype(np.float64) ** 2).ravel()
+    # trace of H that they give is the one that the fit reports. Of rows of a library it holds their root times more.
+    root, constant = np.ones(n), np.ones((n, 1))
+    if "library_weight" in fit.parameters:
+        root[scored:] = np.sqrt(fit.parameters["library_weight"])
+        real = np.arange(n) < scored
+        constant = np.where(np.stack([real, ~real], axis=1), root[:, None], 0.0)
+    turned = fit.coupling / root
+    trace = 1 + np.einsum("bar,bri->ba", fit.gain, turned.astype(np.float64) ** 2).ravel()
     if trace.shape != fit.dof.shape or not np.allclose(trace, fit.dof, rtol=1e-3):
         raise ValueError(
             f"renormalise: train needs a fit to one row per image, with weights of one and left-out scores; this "
@@ -173,15 +179,15 @@ def left_out_deviations(fit: Fit, *, block_mb: float = 256.0) -> np.ndarray:
         b, a = divmod(c, len(fit.alphas))
         # I - H as a sum of positive terms, without the difference: see spikevaediff.regression.solver.
         if b != last:
-            coordinates = fit.coupling[b].astype(np.float64)
+            coordinates = turned[b].astype(np.float64)
             length = np.linalg.norm(coordinates, axis=1)
             explained = length > 0
             directions = coordinates[explained].T / length[explained]
-            rest = qr(np.column_stack([np.ones(n), directions]))[0][:, 1 + directions.shape[1] :]
+            rest = qr(np.column_stack([constant, directions]))[0][:, constant.shape[1] + directions.shape[1] :]
             unexplained, last = rest[:scored] @ rest.T, b
         weighted = directions[:scored] * (fit.alphas[a] * fit.gain[b, a, explained])
         residual = weighted @ directions.T + unexplained
-        operator[:] = others - residual / residual.diagonal()[:, None]
+        operator[:] = others - residual / residual.diagonal()[:, None] * root
     if by_component:
         operators = components.mixed(fit.parameters, dict(zip(used.tolist(), operators, strict=True)))[None]
     return targets.apply(fit.y, fit.images, operators, position, out=None, block_mb=block_mb)

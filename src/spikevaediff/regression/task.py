@@ -12,13 +12,15 @@ import numpy as np
 
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import BLANK, Features, ImageSplit, LibraryResponses, Responses, few, rows_of
-from spikevaediff.regression.cross_validation import Prediction
+from spikevaediff.regression import folds
+from spikevaediff.regression.cross_validation import Prediction, Weights
 from spikevaediff.regression.fits import Fit
+from spikevaediff.regression.parts import parts
 from spikevaediff.regression.renormalise import unusual_factors
 
 # Keys of a section regress.<space> that are not for the fit, and what a fit is given besides.
-OWN = ("method", "transform", "renormalise", "library")
-GIVEN = ("y_row", "group_size", "n_scored")
+OWN = ("method", "transform", "renormalise", "library", "library_weights")
+GIVEN = ("y_row", "group_size", "n_scored", "library_weight")
 METHODS = sorted(path.stem for path in (Path(__file__).parent / "methods").glob("[!_]*.py"))
 BLOCK_BYTES = 1 << 28  # of presentations in float64 at a time
 
@@ -32,6 +34,8 @@ class Task:
     split : ImageSplit.
     features : Features, the true ones, of all images of the split.
     library : LibraryResponses and Features of the same images, or None.
+    weights : list of float, of rows of the library, that are offered; none: they count as real ones do.
+    left_out : LibraryResponses of models without some of the training images, which choose between these; or None.
     method : module of spikevaediff.regression.methods.
     transform, renormalise : str, as preprocessing.response_matrix and regression.renormalise take them.
     options : keyword arguments of method.fit, but y_row and n_scored.
@@ -43,6 +47,8 @@ class Task:
     split: ImageSplit
     features: Features
     library: tuple[LibraryResponses, Features] | None
+    weights: list[float]
+    left_out: LibraryResponses | None
     method: ModuleType
     transform: str
     renormalise: str
@@ -100,6 +106,8 @@ class Task:
         """A line about a prediction and the fit to all images, for those who run it."""
         # Many at the largest are noise, by right; many at the smallest ask for a wider grid.
         edges = ", ".join(f"{share:.0%} of targets at the {edge} penalty" for edge, share in fit.edge_share.items())
+        chosen = [float(of_fold["library_weight"]) for of_fold in found.choices if "library_weight" in of_fold]
+        weights = f", at weights of {', '.join(f'{w:g}' for w in chosen)} in the folds" if chosen else ""
         constant = f" ({fit.n_constant} that never vary are dropped)" if fit.n_constant else ""
         nothing = (
             ""
@@ -108,7 +116,9 @@ class Task:
         )
         factors = np.stack([chosen["renormalise_factor"] for chosen in found.choices])
         spread = unusual_factors(factors, self.features.group_name) if self.renormalise == "train" else ""
-        and_library = f" and {len(self.library[1].image_id)} images of library and movies" if self.library else ""
+        and_library = (
+            f" and {len(self.library[1].image_id)} images of library and movies{weights}" if self.library else ""
+        )
         shape = (len(self.responses.image_id), self.x.shape[1])
         return (
             f"responses {shape} of {self.population} units{constant}{and_library} predict "
@@ -122,6 +132,21 @@ class Task:
             return None
         responses, features = self.library
         return responses.values[:, rows_of(features.image_id, responses.image_id, "the library's responses")]
+
+    @cached_property
+    def library_weights(self) -> Weights | None:
+        """What chooses the weight of the library; None where its rows count as real ones do, or there are none."""
+        if self.library is None or self.left_out is None:
+            return None
+        rows = rows_of(self.library[1].image_id, self.left_out.image_id, "the library's responses")
+        sets = [folds.trained(self.split, fold) for fold in [*range(self.split.n_folds), None]]
+        ends = np.cumsum([len(parts(train)) for train in sets])
+        if ends[-1] != len(self.left_out.values):
+            raise ValueError(
+                f"{len(self.left_out.values)} models without some training images answered the library, expected "
+                f"{ends[-1]}. Ask them again with: dvc repro library_responses@{self.population}"
+            )
+        return Weights(self.weights, np.split(self.left_out.values[:, rows], ends[:-1]))
 
 
 def options_of(regress: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,6 +203,7 @@ def load(
         options["bands"] = bands_of(responses, options["bands"])
     n_columns = responses.counts.shape[1] * responses.counts.shape[2]
     library = library_of(folder, space, population, regress, features, n_columns) if with_library else None
+    weights = list(regress["library_weights"])
     return Task(
         space,
         population,
@@ -185,6 +211,8 @@ def load(
         split,
         features,
         library,
+        weights,
+        LibraryResponses.load(folder / "library" / f"left_out_{population}.npz") if library and weights else None,
         method,
         regress["transform"],
         regress["renormalise"],

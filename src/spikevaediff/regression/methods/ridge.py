@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from spikevaediff.regression import blocks, components, designs, fits, solver
+from spikevaediff.regression.designs import Design
 from spikevaediff.regression.fits import Fit
 
 
@@ -28,6 +29,7 @@ def fit(
     seed: int,
     sample_weight: np.ndarray | None = None,
     n_scored: int | None = None,
+    library_weight: float | None = None,
     block_mb: float = 256.0,
     devices: Sequence[jax.Device] | None = None,
 ) -> Fit:
@@ -62,6 +64,10 @@ def fit(
     n_scored : int
         Rows of y from this one on only take part in the fit: they are never left out, and neither the penalty nor a
         score depends on how well they are predicted. None: there are no such rows.
+    library_weight : float, positive
+        Of each of those rows in the sum above, in place of one. They then have an intercept and a mean response of
+        their own, which predictions do not take: a library may differ in all that its photographs have in common. None:
+        all rows share an intercept.
     block_mb : float
         Bound on the memory of the target blocks in flight, megabytes. Changes no result.
     devices : sequence of jax.Device
@@ -91,12 +97,15 @@ def fit(
         sample_weight=sample_weight,
         n_scored=n_scored,
     )
+    if library_weight is not None:
+        design = design.with_library(library_weight)
     # One given penalty needs nothing of the targets: `predict` is the first to read them, and the one to refuse them,
     # unless that would be after long work.
     if folds != "none" or solver.takes_long(x):
         blocks.check_finite(y, design.images, block_mb)
 
-    mean = solver.weighted_mean(x, design.root**2)
+    weight = {} if library_weight is None else {"library_weight": np.array(library_weight)}
+    x, mean = _levelled(x, design) if design.own_mean else (x, solver.weighted_mean(x, design.root**2))
     centred = solver.centred(x, mean, design.root, alphas[0])
     centred[:, design.constant] = 0.0
     if folds == "none":
@@ -104,6 +113,7 @@ def fit(
         parameters = {
             "mean": mean,
             "constant": design.constant,
+            **weight,
             "cholesky": solver.cholesky(centred.T, alphas[0])
             if primal
             else solver.cholesky(centred, alphas[0], design.root),
@@ -134,8 +144,15 @@ def fit(
         alphas=alphas,
         eigenvalue=factor.eigenvalue[None],
         coupling=factor.coupling(design)[None],
-        parameters={"mean": mean, "constant": design.constant, "basis": factor.basis} | of_components,
+        parameters={"mean": mean, "constant": design.constant, "basis": factor.basis} | weight | of_components,
     )
+
+
+def _levelled(x: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray]:
+    """Rows with the library's mean on that of the others, and that mean: two intercepts, without a column for them."""
+    real = design.fold >= 0
+    mean = solver.weighted_mean(x[real], design.root[real] ** 2)
+    return np.where(real[:, None], x, x - x[~real].mean(0, dtype=np.float64) + mean), mean
 
 
 def predict(
