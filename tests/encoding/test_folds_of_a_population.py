@@ -10,9 +10,10 @@ import tiny_vdvae
 from conftest import close
 from test_encoding import no_weights, photographs, tuned
 
-from spikevaediff.encoding import encoder, fit_folds, identified, of_folds, posterior, posterior_folds
+from spikevaediff.encoding import encoder, fit_folds, identified, left_out, of_folds, posterior, posterior_folds
 from spikevaediff.encoding.photographs import Photographs
 from spikevaediff.records import Features, ImageSplit, LibraryResponses, Responses, Stimuli, UnitTable
+from spikevaediff.regression.parts import parts
 from vdvae import weights
 from vdvae.config import CONFIGS
 
@@ -61,6 +62,19 @@ def test_the_model_of_a_fold_is_fitted_to_its_training_images_alone(
         expected = encoder.fit(maps, mean, families=["luminance"], image_id=IDS[train], units=units)
         close(model.weight, expected.weight, 1e-5)
         close(model.left_out, expected.left_out, 1e-6)
+
+
+def test_models_without_some_training_images_answer_the_library(responses: Responses) -> None:
+    learn = fit_folds.learner(responses, STIMULI, SPLIT, no_weights, families=["luminance"])
+    found = left_out.answers(learn, SPLIT, LIBRARY, no_weights, seed=3)
+    sets = [SPLIT.fold != fold for fold in range(SPLIT.n_folds)] + [np.ones(N, bool)]
+    assert found.values.shape == (5 * len(sets), len(LIBRARY.image_id), 6)
+    np.testing.assert_array_equal(found.image_id, LIBRARY.image_id)
+    second = learn(sets[1] & ~parts(sets[1])[2])  # the third part of the second fold
+    expected = encoder.predict(second, LIBRARY.pixels, no_weights)
+    expected += of_folds.noise(second, LIBRARY.image_id, seed=3, number=len(sets) + 5 + 2)
+    close(found.values[5 + 2], expected.astype(np.float32), 1e-5)
+    assert not left_out.none().values.size
 
 
 def test_a_population_is_identified_by_the_models_that_have_not_seen_the_image(

@@ -9,6 +9,7 @@ import pytest
 from spikevaediff.records import Features, ImageSplit, LibraryResponses, Responses, UnitTable
 from spikevaediff.regression import task
 from spikevaediff.regression.methods import banded, ridge
+from spikevaediff.regression.parts import parts
 
 IDS = np.array([3, 5, 8, 9])
 REGRESS: dict[str, Any] = {
@@ -59,6 +60,23 @@ def test_rows_are_in_the_order_of_the_split_and_joined_by_id(folder: Path) -> No
     np.testing.assert_array_equal(found.simulated[:, :, 0], [[2, 0], [8, 6], [14, 12]])
     assert found.options.keys() == {"alphas", "alpha_scope", "folds", "seed", "group_size"}
     assert found.record(np.zeros((4, 3), np.float32)).image_id.tolist() == IDS.tolist()
+
+
+def test_weights_of_the_library_come_with_answers_of_models_without_some_images(folder: Path) -> None:
+    """Two training images a fold, and four of all images: each is left out alone."""
+    assert task.load(folder, "vdvae", "visual", REGRESS, ridge).library_weights is None
+    offered = REGRESS | {"library_weights": [0.0, 0.5]}
+    n = [len(parts(np.array(train, bool))) for train in ([0, 1, 0, 1], [1, 0, 1, 0], [1, 1, 1, 1])]
+    values = np.arange(sum(n) * 3 * 2, dtype=np.float32).reshape(-1, 3, 2)
+    LibraryResponses(np.array([40, 50, 60]), values).save(folder / "library/left_out_visual.npz")
+    found = task.load(folder, "vdvae", "visual", offered, ridge).library_weights
+    assert found is not None
+    assert found.offered == [0.0, 0.5]
+    assert [len(answers) for answers in found.answers] == n
+    np.testing.assert_array_equal(np.concatenate(found.answers), values[:, [1, 0]])
+    LibraryResponses(np.array([40, 50, 60]), values[1:]).save(folder / "library/left_out_visual.npz")
+    with pytest.raises(ValueError, match="models without some training images answered the library, expected"):
+        assert task.load(folder, "vdvae", "visual", offered, ridge).library_weights
 
 
 def test_the_method_gets_its_own_options_and_the_bands_of_the_columns(folder: Path) -> None:

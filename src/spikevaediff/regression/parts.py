@@ -22,4 +22,4 @@ def parts(train: np.ndarray) -> list[np.ndarray]:
     images = np.random.default_rng([0, N_PARTS]).permutation(np.flatnonzero(train))
     dealt = [images[first::N_PARTS] for first in range(N_PARTS)]
     enough = int(np.searchsorted(np.cumsum([len(one) for one in dealt]), FEWEST)) + 1
-    return [np.isin(np.arange(len(train)), one) for one in dealt[:enough]]
+    return [np.isin(np.arange(len(train)), one) for one in dealt[:enough] if len(one)]
