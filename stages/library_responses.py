@@ -28,8 +28,8 @@ def main(population: str) -> None:
         found = library_rows.with_movies(found, rows.image_id, measured, expected)
     if stages.section(params, "regress", "common", "library_weights"):
         shown, families = Stimuli.load("artifacts/images.npz"), encoders[0].family_name.tolist()
-        measured = Responses.load(f"artifacts/responses/{population}.npz")
-        learn = fit_folds.learner(measured, shown, split, stages.weights_path, families=families)
+        shown_to = Responses.load(f"artifacts/responses/{population}.npz")
+        learn = fit_folds.learner(shown_to, shown, split, stages.weights_path, families=families)
         without = left_out.answers(learn, split, images, stages.weights_path, seed=seed)
     found.save(f"artifacts/library/responses_{population}.npz")
     without.save(f"artifacts/library/left_out_{population}.npz")
