@@ -2,7 +2,8 @@
 
 Session 201025 of macaque V4: 240 photographs are tested, models and regressions learn from the first 106, 300 or 960
 of the others. Which photographs these are was drawn before anything was run (seed 0), and everything else is as
-params.yaml has it; nothing is chosen on the tested ones. The library is views of the embedded training crops.
+params.yaml has it; nothing is chosen on the tested ones. The library is views of the embedded training crops,
+and training images that neither model nor regression have learnt from choose its weight.
 EfficientNet's features are its pooled last grid, less their mean over training images and in units of their deviation.
 Two-way identification is that of the metrics, in which shown images compete for a reconstruction; of AlexNet's features
 the other direction stands beside it, in which reconstructions compete for a shown image.
