@@ -41,7 +41,7 @@ def evidence(p: float | None = 0.001, p_control: float | None = 1.0, gain: float
     of_pair = {name: {"mean": gain, "low": gain - 0.1, "high": gain + 0.1} for name in there}
     one = {"top1": 0.57, "top1_interval": [0.48, 0.66], "chance": 1 / 118, "p_value": 0.0}
     sets = dict.fromkeys(("fold", "all", "library"), one)
-    lost = sets | {"all": one | {"top1": 0.01, "top1_interval": [0, 0.05], "p_value": 0.63}}
+    lost = sets | dict.fromkeys(("all", "library"), one | {"top1": 0.01, "top1_interval": [0, 0.05], "p_value": 0.63})
     return {
         "n_images": 118,
         "runs": runs,
@@ -112,6 +112,11 @@ def test_what_is_not_shown_follows_from_the_run() -> None:
         verdict.not_shown(evidence(), V4, WANTED, families=["luminance"], model="published", rank_by="pixcorr")
     )
     assert "Independence" not in other
+    assert "library" not in other
+    alike = evidence()
+    alike["identification"]["control"]["library"] |= {"top1": 0.12, "p_value": 0.001}
+    told = "\n".join(verdict.not_shown(alike, V4, WANTED, **options))
+    assert "the control is identified there too (12 %; chance 0.8 %)" in told
     assert "mini" not in other
     assert not [word for word in ("mouse", "mice", "CA1", "hippocamp") if word in text]
 

@@ -88,6 +88,13 @@ def not_shown(
     )
     if f"{wanted.lead}_control" not in wanted.scored:
         told.append("Whether units that know nothing of the images stay at chance: the control was left out.")
+    library = evidence["identification"].get("control", {}).get("library")
+    if library and library["p_value"] < LEVEL:
+        share, chance = 100 * library["top1"], 100 * library["chance"]
+        told.append(
+            "Which image was shown, by identification among the library's photographs: the control is identified "
+            f"there too ({share:.0f} %; chance {chance:.1f} %). Shown images have something in common that these lack."
+        )
     shared = [
         (family, metric)
         for family in families
