@@ -21,6 +21,7 @@ from spikevaediff.tools.doctor import locks, recorded_stages, stale_results, wor
 pytestmark = pytest.mark.slow
 
 KILLS = 20
+KILLED = "evaluate@posterior"  # twelve stages, and the long one goes on from the folds that are done
 
 
 def start(clone: Path, *words: str, said: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
@@ -52,8 +53,8 @@ def killed_at_random_moments(clone: Path, rng: np.random.Generator, most: int) -
         before = finished(clone)
         # A file of its own: orphans of earlier runs still write to theirs, and a kill may cut off half a character.
         with (clone.parent / f"{landed}-{time.monotonic_ns()}.log").open("w+", errors="replace") as log:
-            process = start(clone, "repro", said=log)
-            time.sleep(rng.uniform(1.0, 5.0))
+            process = start(clone, "repro", KILLED, said=log)
+            time.sleep(rng.uniform(1.0, 10.0))  # a stage takes some five seconds, and DVC two before it
             found = process.poll() is None
             if found:
                 landed += 1
@@ -79,6 +80,11 @@ def cured(clone: Path, run: Run) -> bool:
     return True
 
 
+def same_as(first: Run, files: dict[str, str]) -> bool:
+    """All results of some stages are the bytes of the undisturbed run."""
+    return bool(files) and files == {path: first.files.get(path) for path in files}
+
+
 def test_kill_9_at_twenty_random_moments_changes_no_byte(source: Path, first: Run, tmp_path: Path) -> None:
     """In one pipeline after the other, as a fast machine is through with one before it was killed so often."""
     rng = np.random.default_rng([8])
@@ -92,13 +98,13 @@ def test_kill_9_at_twenty_random_moments_changes_no_byte(source: Path, first: Ru
         landed += of_clone
         before = finished(clone)
         deadline = time.monotonic() + 120
-        while (run := dvc(clone, "repro")).code and time.monotonic() < deadline:
+        while (run := dvc(clone, "repro", KILLED)).code and time.monotonic() < deadline:
             assert "is busy" in run.output or cured(clone, run), run.output  # an orphan's lock, which ends with it
             time.sleep(1)
         assert run.code == 0, run.output
         assert not before & run.ran
-        assert run.files == first.files  # the same bytes, and no temporary file left
-        assert succeeded(clone, "repro").ran == set()
+        assert same_as(first, run.files)  # the same bytes, and no temporary file left
+        assert succeeded(clone, "repro", KILLED).ran == set()
 
 
 def test_a_lock_file_that_a_kill_cut_off_is_named_and_made_again(pristine: Path, first: Run, tmp_path: Path) -> None:
@@ -121,11 +127,6 @@ def test_a_lock_file_that_a_kill_cut_off_is_named_and_made_again(pristine: Path,
 
 
 SHORT = ("split", "responses@visual")
-
-
-def same_as(first: Run, files: dict[str, str]) -> bool:
-    """All results of some stages are the bytes of the undisturbed run."""
-    return bool(files) and files == {path: first.files.get(path) for path in files}
 
 
 @pytest.mark.parametrize("waiting", [(), ("--wait-for-lock",)], ids=["", "waiting"])
