@@ -8,6 +8,7 @@ import stages
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.vendored import check_data, older_copy
 from spikevaediff.parameters import check, own, runs
+from spikevaediff.parameters.reached import write_code
 from spikevaediff.report.unread import unread
 from spikevaediff.report.withdraw import withdraw
 
@@ -26,6 +27,7 @@ def main() -> None:
     if ignored := unread(params):
         print(f"not read, given the other parameters: {', '.join(ignored)}")
     runs.write_parts("artifacts/parts", params["parts"])
+    write_code(Path.cwd())
     with replacing("artifacts/started") as temporary:
         temporary.write_text("A run has begun.\n", encoding="utf-8")  # always the same, or everything would run again
     stages.done(f"data set {params['dataset']}{older_copy(reader.load(Path('data.dvc')))}")

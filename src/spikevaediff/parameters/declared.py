@@ -72,21 +72,54 @@ def results_of(stage: str, root: Path) -> list[str]:
     return [out if isinstance(out, str) else next(iter(out)) for out in outs]
 
 
+def of_all_stages(root: Path, keys: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Some keys of every stage, by its whole name, their templates filled in.
+
+    Parameters
+    ----------
+    root : Path
+        As in `of_stage`.
+    keys : tuple of str
+        `cmd`, `deps`, ...; a stage that has none of them is empty.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As in `of_stage`.
+    """
+    from dvc.exceptions import DvcException
+
+    try:
+        found: dict[str, dict[str, Any]] = _resolver(root, keys).resolve()["stages"]
+    except DvcException as error:
+        raise ValueError(f"dvc.yaml: cannot read the stages: {error}") from error
+    return found
+
+
 def _resolved(stage: str, root: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     """Some keys of a stage, their templates filled in."""
+    from dvc.exceptions import DvcException
+
+    try:
+        found: dict[str, Any] = _resolver(root, keys, stage.partition("@")[0]).resolve_one(stage)[stage]
+    except DvcException as error:
+        raise ValueError(f"dvc.yaml: cannot read stage {stage}: {error}") from error
+    return found
+
+
+def _resolver(root: Path, keys: tuple[str, ...], group: str | None = None) -> Any:
+    """DVC's own, of some keys of one group of stages or of all."""
     from dvc.exceptions import DvcException
     from dvc.parsing import DataResolver
 
     written = _loaded(root / "dvc.yaml")
-    group = stage.partition("@")[0]
-    definitions = {name: _only(value, keys) for name, value in written["stages"].items() if name == group}
+    definitions = {name: _only(of, keys) for name, of in written["stages"].items() if group in (None, name)}
     reduced = {"vars": written.get("vars", []), "stages": definitions}
     repo: Any = SimpleNamespace(fs=_FILES, config={})
     try:
-        found: dict[str, Any] = DataResolver(repo, os.fspath(root), reduced).resolve_one(stage)[stage]
+        return DataResolver(repo, os.fspath(root), reduced)
     except DvcException as error:
-        raise ValueError(f"dvc.yaml: cannot read stage {stage}: {error}") from error
-    return found
+        raise ValueError(f"dvc.yaml: cannot read stage {group or 'start'}: {error}") from error
 
 
 def _only(definition: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

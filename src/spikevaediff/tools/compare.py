@@ -26,6 +26,7 @@ from spikevaediff.evaluation.statistics import (
     resampled,
     spread_of_intervals,
 )
+from spikevaediff.parameters.reached import write_code
 from spikevaediff.tools.sweep import cause, run
 
 MARK = "<!-- spikevaediff compare -->"  # by which the one comment is found again
@@ -161,13 +162,15 @@ def stale(root: Path) -> list[str]:
     """Stages whose results in dvc.lock were made with other code, parameters or inputs than those of the checkout.
 
     Needs no data and no cache: what is not there is taken as dvc.lock describes it. `dvc repro --dry --allow-missing`
-    looks at each stage by itself: a walk would end at `start`, which depends on all code and parameters.
+    looks at each stage by itself: a walk would end at `start`, which depends on all code and parameters. The code of
+    every stage is looked up here as `start` does, and written to artifacts/code.
 
     Raises
     ------
     ValueError
-        DVC cannot read the pipeline.
+        DVC cannot read the pipeline, or a module is no Python.
     """
+    write_code(root)
     names = _dvc(root, "stage", "list", "--name-only").split()
     alone = ("--dry", "--allow-missing", "--keep-going", "--single-item")
     command = [sys.executable, "-m", "dvc", "repro", *alone, *names]
