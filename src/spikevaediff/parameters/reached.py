@@ -45,6 +45,8 @@ PLUMBING = frozenset(
 # Which bytes are fetched: what fetches any of them depends on the table of their hashes. A stage asks by these names.
 _ASSETS, _TABLE = "src/spikevaediff/files/assets.py", "src/spikevaediff/files/assets.toml"
 _ASKED = {"weights_path", "with_weights", "decoder"}
+# Where statements hold statements; the many expressions in them import nothing.
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 def write_code(root: Path) -> None:
@@ -171,7 +173,7 @@ def _names(tree: ast.Module, path: Path, root: Path) -> Iterator[str]:
         if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
             todo += node.orelse  # the rest is never run
             continue
-        todo += ast.iter_child_nodes(node)
+        todo += [inner for block in _BLOCKS for inner in getattr(node, block, ())]
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
