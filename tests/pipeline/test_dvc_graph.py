@@ -44,10 +44,15 @@ def stages() -> dict[str, dict]:
         }
 
 
+@cache
+def code() -> dict[str, list[str]]:
+    return code_of_stages(ROOT)
+
+
 def code_of(name: str) -> set[str]:
     """The modules that a stage depends on through its file of artifacts/code."""
     (file,) = (dep for dep in stages()[name]["deps"] if dep.startswith("artifacts/code/"))
-    return set(code_of_stages(ROOT)[file.removeprefix("artifacts/code/")])
+    return set(code()[file.removeprefix("artifacts/code/")])
 
 
 def test_every_stage_depends_on_the_code_that_it_runs_through() -> None:
