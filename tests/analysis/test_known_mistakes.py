@@ -60,7 +60,7 @@ def task(features: Features, responses: Responses) -> Task:
         "folds": "image",
         "seed": 0,
     }
-    return Task("vdvae", "visual", responses, SPLIT, features, None, ridge, "none", "train", options)
+    return Task("vdvae", "visual", responses, SPLIT, features, None, [], None, ridge, "none", "train", options)
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ def test_halves_predict_by_the_fit_to_all_and_are_renormalised_for_a_decoder() -
         "seed": 0,
     }
     split = ImageSplit(ids, ids % 4)
-    task = Task("made", "visual", responses, split, true, None, ridge, "none", "none", options)
+    task = Task("made", "visual", responses, split, true, None, [], None, ridge, "none", "none", options)
     result, halves = noise_ceiling.of_task(task, "a test", "", n_draws=2, seed=7)
     assert result["presentations"] == [6, 6]
     assert [group["group"] for group in result["groups"]] == ["a", "b"]
@@ -119,7 +119,7 @@ def test_images_shown_once_have_no_ceiling_and_no_half(shown: list[int], says: s
         units=UnitTable(ids[:1], ids[:1], np.array(["VISp"]), *[np.full(1, np.nan)] * 5),
     )
     true = features_of(ids, np.zeros((4, 3), np.float32))
-    task = Task("made", "visual", responses, ImageSplit(ids, ids % 2), true, None, ridge, "none", "train", {})
+    task = Task("made", "visual", responses, ImageSplit(ids, ids % 2), true, None, [], None, ridge, "none", "train", {})
     result, halves = noise_ceiling.of_task(task, "a test", "", n_draws=2, seed=0)
     assert result["absent"].startswith(f"{says} shown once")
     assert result["mean"] is None

@@ -32,7 +32,7 @@ def a_task(dtype: Any = np.float16, how: str = "train") -> Task:
     features = Features("vdvae", np.arange(N_IMAGES), values.astype(np.float32), np.array(["a", "b"]), GROUPS)
     split = ImageSplit(np.arange(N_IMAGES), np.where(np.arange(N_IMAGES) % 5 == 2, 0, -1))
     options = {"alphas": [1.0, 10.0], "alpha_scope": "target", "folds": "image", "seed": 0, "group_size": GROUPS}
-    return Task("vdvae", "visual", responses, split, features, None, ridge, "none", how, options)
+    return Task("vdvae", "visual", responses, split, features, None, [], None, ridge, "none", how, options)
 
 
 @pytest.mark.parametrize("transform", ["none", "square_root"])

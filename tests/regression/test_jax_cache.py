@@ -6,8 +6,8 @@ import sys
 
 import jax
 from conftest import ROOT
-from test_dvc_graph import reached
 
+from spikevaediff.parameters.reached import reached
 from spikevaediff.regression import jax_cache
 
 FIRST_CALL = """
@@ -52,8 +52,8 @@ def test_every_stage_that_compiles_programs_keeps_them():
     """Curves, areas, ceilings and mistakes compile as many as the regressions, the same again in every run."""
     compiling = set()
     for path in (ROOT / "stages").glob("[!_]*.py"):
-        files = {file for file in reached(path, set()) if file.name != "jax_cache.py"}
-        if any(line.startswith("import jax") for file in files for line in file.read_text().splitlines()):
+        files = {file for file in reached([path], ROOT) if file.endswith(".py") and not file.endswith("jax_cache.py")}
+        if any(line.startswith("import jax") for file in files for line in (ROOT / file).read_text().splitlines()):
             compiling.add(path.stem)
     assert compiling == {"regress", "noise_ceiling", "curves", "regions", "known_mistakes", "movies"}
     for name in compiling:
