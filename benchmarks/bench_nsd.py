@@ -148,7 +148,7 @@ def as_brain_diffuser(folder: Path, space: str, n_targets: int) -> dict[str, flo
     from spikevaediff.regression import folds, task
     from spikevaediff.regression.methods import ridge
 
-    section = {"method": "ridge", "transform": "none", "renormalise": "none", "library": 0}
+    section = {"method": "ridge", "transform": "none", "renormalise": "none", "library": 0, "library_weights": []}
     job = task.load("artifacts", space, "visual", section, ridge)
     train = folds.trained(job.split, 0)
     z = preprocessing.standardise(job.x, folds.standardisation(job.x, job.split, 0))

@@ -77,6 +77,8 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
             "regress.vdvae.alphas is [0.0], expected a list of one or more, each a number, above 0, all different",
         ),
         ("regress.common.alphas", [1.0, 1.0], "regress.common.alphas is [1.0, 1.0], expected a list of one or more"),
+        ("regress.common.library_weights", [-0.1], "regress.common.library_weights is [-0.1], expected a list, each a"),
+        ("regress.common.library_weights", [float("inf")], "regress.common.library_weights is [inf], expected a list"),
         ("regress.text.library", -1, "regress.text.library is -1, expected a whole number, 0 or more"),
         ("regress.text.library", "all", "regress.text.library is 'all', expected a whole number, 0 or more"),
         (

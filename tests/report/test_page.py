@@ -17,7 +17,8 @@ from ruamel.yaml import YAML
 
 from spikevaediff.files import tables
 from spikevaediff.parameters.runs import read_runs
-from spikevaediff.report import page, sheet
+from spikevaediff.records import ImageSplit
+from spikevaediff.report import facts, page, sheet
 from spikevaediff.report.facts import Facts
 from spikevaediff.report.figures.picture import png_of, subplots
 from spikevaediff.report.read import order_unknown
@@ -150,9 +151,18 @@ def test_methods_name_the_mixing_that_was_used() -> None:
 def test_methods_name_the_groups_in_which_many_images_are_exchanged() -> None:
     few = " ".join(html.unescape(page.render("methods.html", **values())).split())
     assert "permutations of the pairing within folds [phipson2010permutation], corrected after Holm" in few
-    evidence = values()["evidence"] | {"n_images": 982, "n_folds": 1}
-    many = " ".join(html.unescape(page.render("methods.html", **values() | {"evidence": evidence})).split())
-    assert "folds [phipson2010permutation], of scores that compare a pair by itself within random groups of 25" in many
+    given = values() | {"facts": replace(V4, most_exchanged=32)}
+    many = " ".join(html.unescape(page.render("methods.html", **given)).split())
+    assert ", of scores that compare a pair by itself within random groups of at most 32 images, corrected" in many
+
+
+@pytest.mark.parametrize(
+    ("sizes", "largest"), [((12,) * 10, 0), ((128, 128), 0), ((982,), 32), ((200, 20), 29), ((129, 100), 100)]
+)
+def test_images_of_the_largest_group_are_those_that_evaluation_exchanges(sizes: tuple[int, ...], largest: int) -> None:
+    """Whatever the mean size of a fold is: two of 200 and 20 images are exchanged in groups, two of 128 are not."""
+    fold = np.concatenate([np.repeat(np.arange(len(sizes)), sizes), [-1]])
+    assert facts.most_exchanged(ImageSplit(np.arange(len(fold)), fold)) == largest
 
 
 def test_every_section_is_linked_and_named() -> None:

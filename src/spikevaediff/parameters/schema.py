@@ -412,7 +412,7 @@ class Common(Section):
     renormalise: Literal["none", "train", "test_legacy"] = value(
         "of predictions. train: to the spread of training features; test_legacy: with statistics of test images"
     )
-    library_weights: list[Annotated[float, Field(ge=0)]] = value(
+    library_weights: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = value(
         "of rows of the library; 0: real images alone. Training images that neither regression nor encoding models "
         "have learnt from choose one, and the penalty (ridge). An empty list: rows count as real ones do"
     )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from spikevaediff.evaluation import statistics
 from spikevaediff.files import tables
 from spikevaediff.files.left_out import is_left_out
 from spikevaediff.recordings.unit_filter import LIMITS
@@ -47,6 +48,7 @@ class Facts:
     alone : str; that there is one session, as a limit of what is shown; empty where there are several.
     averaged : bool; one response of each image is known, and nothing about its presentations.
     spikes : bool; responses are counts of spikes, or means of them.
+    most_exchanged : int; images of the largest group in which pairings are exchanged; 0 where these are the folds.
     described : bool; some image has a caption, without which the second stage leaves the text context out.
     without_effect : tuple of str; paths of params.yaml that these data leave nothing to decide.
     """
@@ -63,6 +65,7 @@ class Facts:
     averaged: bool
     alone: str = ""
     spikes: bool = True
+    most_exchanged: int = 0
     described: bool = True
     without_effect: tuple[str, ...] = ()
 
@@ -102,9 +105,17 @@ def of_run(dataset: str, areas: Mapping[str, Areas], method: str) -> Facts:
         alone=f"Whether another {recorded} would give the same: there is one {session}." if n_sessions == 1 else "",
         spikes=kind is None,
         averaged=is_averaged(visual),
+        most_exchanged=most_exchanged(split),
         described=described,
         without_effect=without_effect(visual, described=described, filmed=filmed),
     )
+
+
+def most_exchanged(split: ImageSplit) -> int:
+    """Images of the largest group in which evaluation exchanges pairings; 0 where these are the folds."""
+    fold = split.fold_of(split.test_ids)
+    group = statistics.groups(fold, seed=0)  # of any seed: sizes are the same
+    return 0 if group is fold else int(np.bincount(group).max())
 
 
 def population(areas: Areas, n_units: int, kind: Kind | None = None) -> str:
