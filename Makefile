@@ -37,7 +37,7 @@ setup: .venv/installed
 # The one program is named by its path: the make of macOS (3.81) looks for others in its own PATH, whatever a Makefile
 # exports; and the scripts in bin/ hold the path that the checkout had when it was set up. The stages say `python`.
 repro: .venv/installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dvc $(if $(DATASET)$(SET),exp run $(if $(DATASET),-S dataset=$(DATASET) )$(WITH_$(DATASET)) $(SET),repro)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m spikevaediff dvc $(if $(DATASET)$(SET),exp run $(if $(DATASET),-S dataset=$(DATASET) )$(WITH_$(DATASET)) $(SET),repro)
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile

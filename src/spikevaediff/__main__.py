@@ -31,9 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal cannot show is no reason to fail
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["dvc"]:  # with all that follows, options included
+        from spikevaediff.tools import quick_dvc
+
+        return quick_dvc.main(words[1:])
     threads.set_once()
     try:
-        chosen = _parser().parse_args(arguments)
+        chosen = _parser().parse_args(words)
         return chosen.run(chosen)
     except KeyboardInterrupt:
         print("interrupted; of downloads, what has arrived is kept", file=sys.stderr)
@@ -67,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="spikevaediff", description="Commands around the pipeline, which itself is run by: dvc repro"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser(
+        "dvc", help="DVC that writes its lock file in no time: `spikevaediff dvc repro` for `dvc repro`", add_help=False
+    )
     listing = commands.add_parser(
         "assets",
         help="list, fetch or pack photographs and weights made by others",

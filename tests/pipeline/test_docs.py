@@ -103,9 +103,10 @@ def test_every_command_of_a_page_does_what_the_page_says(page: Path, pristine: P
     subprocess.run(["git", "fetch", "--quiet"], cwd=clone, check=True)
     (tmp_path / "store").mkdir()
     (tmp_path / "bin").mkdir()
-    command = tmp_path / "bin/spikevaediff"
-    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m spikevaediff "$@"\n')
-    command.chmod(0o755)
+    ours = f"{shlex.quote(sys.executable)} -m spikevaediff"
+    for name, run in {"spikevaediff": ours, "dvc": f"{ours} dvc"}.items():  # the same DVC, sooner
+        (tmp_path / "bin" / name).write_text(f'#!/bin/sh\nexec {run} "$@"\n')
+        (tmp_path / "bin" / name).chmod(0o755)
     env = environment(tmp_path)
     env |= {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{env['PATH']}", "PYTHONPATH": str(clone / "src")}
     env |= {"STORE": str(tmp_path / "store"), "PAGER": "cat", "DVC_PAGER": "cat"}

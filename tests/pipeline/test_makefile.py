@@ -82,7 +82,7 @@ def test_every_target_runs_the_python_of_the_environment_and_no_other_of_its_nam
 
 
 def test_the_stages_find_the_python_of_the_environment_first(checkout: Path) -> None:
-    with_python(checkout, 'command -v python; [ "$*" = "-m dvc repro" ]')
+    with_python(checkout, 'command -v python; [ "$*" = "-m spikevaediff dvc repro" ]')
     said = make(checkout, "-s", "repro")
     assert said.returncode == 0, said.stderr
     assert said.stdout.strip() == str(checkout / ".venv/bin/python")
@@ -104,7 +104,7 @@ def test_another_data_set_is_an_experiment_with_the_parameters_that_go_with_it(c
         said = make(checkout, "-s", "repro", *words)
         assert said.returncode == 0, said.stderr
         options = [word for setting in settings for word in ("-S", setting)]
-        assert said.stdout.split() == ["-m", "dvc", "exp", "run", *options]
+        assert said.stdout.split() == ["-m", "spikevaediff", "dvc", "exp", "run", *options]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""DVC that spends no time on its lock file: `spikevaediff dvc repro`, and so on for every command of DVC.
+
+After every stage, run or restored, DVC reads all of dvc.lock with a parser that would keep comments, in pure Python,
+and writes all of it: more than a second of the processor for the 64 stages of this project. Here the lines of that one
+stage are replaced, as DVC writes them. The file is the same, byte for byte. It is written beside the old one and
+renamed, so that a run that is killed leaves the old one or the new one.
+
+What is replaced is a method inside DVC, of the one version whose files were compared. Another version, or a lock file
+of another layout, is left to DVC.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dvc
+from dvc import dvcfile
+from dvc.fs import LocalFileSystem
+from dvc.stage import serialize
+from dvc.utils.serialize import dumps_yaml
+
+from spikevaediff.files.atomic import replacing
+
+VERSION = "3.67.1"
+HEAD = "schema: '2.0'\nstages:\n"
+_dump_stages = dvcfile.Lockfile.dump_stages
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run DVC on these words; its exit status."""
+    from dvc.cli import main as run  # takes a second
+
+    if dvc.__version__ == VERSION:
+        dvcfile.Lockfile.dump_stages = dump_stages
+    return run(list(arguments))
+
+
+def dump_stages(lock: dvcfile.Lockfile, stages: Sequence[Any], **options: Any) -> None:
+    """Write what DVC knows of some stages into its lock file; in place of the method of this name."""
+    path = Path(lock.path)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    found = {name: entry for stage in stages for name, entry in serialize.to_lockfile(stage, **options).items()}
+    changed = with_stages(text, found) if isinstance(lock.repo.fs, LocalFileSystem) else None
+    if changed is None:
+        _dump_stages(lock, stages, **options)
+        return
+    if changed != text:
+        for word in ("Updating",) if text else ("Generating", "Updating"):  # as DVC says it
+            dvcfile.logger.info("%s lock file '%s'", word, lock.relpath)
+        with replacing(path.resolve()) as temporary:
+            temporary.write_text(changed, encoding="utf-8")
+        lock.repo.scm_context.track_file(lock.relpath)
+
+
+def with_stages(text: str, stages: Mapping[str, Any]) -> str | None:
+    """A lock file in which some stages are others.
+
+    Parameters
+    ----------
+    text : str
+        The file; empty where there is none.
+    stages : dict
+        What is written of each stage, by its name.
+
+    Returns
+    -------
+    str or None
+        None where the file does not have the layout that DVC writes: a line for each stage, two spaces before it, and
+        what belongs to it further in.
+    """
+    text = text or HEAD
+    lines = text.removeprefix(HEAD).splitlines(keepends=True)
+    if not text.startswith(HEAD) or not all(re.match(r"  +[^\s#].*\n", line) for line in lines):
+        return None
+    blocks: dict[str, list[str]] = {}
+    for line in lines:
+        if line[2] != " ":
+            if line in blocks or not re.fullmatch(r"  [\w@.-]+:\n", line):
+                return None
+            blocks[line] = current = []
+        elif not blocks:
+            return None
+        else:
+            current.append(line)
+    for name, entry in stages.items():
+        dumped = dumps_yaml({"stages": {name: entry}})
+        if "&id" in dumped:  # a name for a value that stands twice, of which DVC counts those of the whole file
+            return None
+        first, *rest = dumped.removeprefix("stages:\n").splitlines(keepends=True)
+        blocks[first] = rest
+    return HEAD + "".join(first + "".join(rest) for first, rest in blocks.items())
