@@ -1,4 +1,4 @@
-"""The lock file that is written in no time is DVC's own, byte for byte; a finished run is compared in test_robustness."""
+"""The lock file that is written in no time is DVC's own, byte for byte; test_robustness compares a finished run."""
 
 import re
 import subprocess
@@ -18,7 +18,9 @@ from spikevaediff.tools import quick_dvc
 ENTRY: dict[str, Any] = {
     "cmd": ["python -m stages.one " + "with many words that make a line of more than eighty letters " * 3, "two: 'x'"],
     "deps": [{"path": "a b.npz", "hash": "md5", "md5": "0123456789e01234", "size": 3}],
-    "params": {"params.yaml": {"x": 1e-5, "none": None, "yes": True, "text": "on", "nothing": [], "more": {"a": [[1]]}}},
+    "params": {
+        "params.yaml": {"x": 1e-5, "none": None, "yes": True, "text": "on", "nothing": [], "more": {"a": [[1]]}}
+    },
 }
 
 
