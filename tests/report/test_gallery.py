@@ -8,6 +8,7 @@ from PIL import Image
 
 from spikevaediff.records import Reconstructions, Stimuli
 from spikevaediff.report.figures import gallery
+from spikevaediff.report.ranks import by_rank
 
 CELL, GAP, LEFT = 64, 4, 130
 IDS = np.array([7, 3, 11, 5, 2, 9])
@@ -26,21 +27,21 @@ SCORES = {7: 0.1, 3: 0.9, 11: -0.4, 5: 0.9, 2: 0.3, 9: 0.2}
 
 
 def drawn(title: str = "a simulated test", n_each: int = 2) -> np.ndarray:
-    groups = gallery.by_rank(SCORES, n_each, larger_is_better=True)
+    groups = by_rank(SCORES, n_each, larger_is_better=True)
     png = gallery.draw(SHOWN, ROWS, groups, SCORES, title=title, score_name="pixcorr", cell_px=CELL)
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 def test_images_are_ranked_with_ties_in_the_order_of_ids() -> None:
-    assert gallery.by_rank(SCORES, 2, larger_is_better=True) == {"best": [3, 5], "median": [2, 9], "worst": [7, 11]}
-    assert gallery.by_rank(SCORES, 2, larger_is_better=False) == {"best": [11, 7], "median": [9, 2], "worst": [3, 5]}
+    assert by_rank(SCORES, 2, larger_is_better=True) == {"best": [3, 5], "median": [2, 9], "worst": [7, 11]}
+    assert by_rank(SCORES, 2, larger_is_better=False) == {"best": [11, 7], "median": [9, 2], "worst": [3, 5]}
 
 
 @pytest.mark.parametrize("n", [3, 4, 7, 12, 118])
 @pytest.mark.parametrize("n_each", [1, 2, 4])
 def test_no_image_is_shown_twice_and_the_middle_is_the_median(n: int, n_each: int) -> None:
     scores = dict(enumerate(np.random.default_rng([n]).permutation(n).tolist()))
-    groups = gallery.by_rank(scores, n_each, larger_is_better=True)
+    groups = by_rank(scores, n_each, larger_is_better=True)
     chosen = [scores[i] for group in groups.values() for i in group]
     assert chosen == sorted(set(chosen), reverse=True)
     assert {len(group) for group in groups.values()} == {min(n_each, n // 3)}
@@ -50,7 +51,7 @@ def test_no_image_is_shown_twice_and_the_middle_is_the_median(n: int, n_each: in
 @pytest.mark.parametrize(("scores", "n_each"), [({1: 0.0, 2: 1.0}, 1), ({1: 0.0, 2: 1.0, 3: 2.0}, 0), ({}, 1)])
 def test_too_few_images_are_refused(scores: dict[int, float], n_each: int) -> None:
     with pytest.raises(ValueError, match=rf"got n_each = {n_each} and {len(scores)} images"):
-        gallery.by_rank(scores, n_each, larger_is_better=True)
+        by_rank(scores, n_each, larger_is_better=True)
 
 
 def test_every_image_stands_in_its_column_and_row() -> None:
@@ -66,7 +67,7 @@ def test_every_image_stands_in_its_column_and_row() -> None:
 
 def test_the_same_input_gives_the_same_bytes() -> None:
     np.testing.assert_array_equal(drawn(), drawn())
-    groups = gallery.by_rank(SCORES, 1, larger_is_better=True)
+    groups = by_rank(SCORES, 1, larger_is_better=True)
     pngs = {gallery.draw(SHOWN, ROWS, groups, SCORES, title="a", score_name="b", cell_px=CELL) for _ in range(3)}
     assert len(pngs) == 1
 

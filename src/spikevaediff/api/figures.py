@@ -24,7 +24,8 @@ from spikevaediff.report import numbers
 from spikevaediff.report.facts import short
 from spikevaediff.report.figures import area_plots, encoding_plots, gallery, layer_plots, recording_plots
 from spikevaediff.report.figures.picture import new_figure
-from spikevaediff.report.read import order_unknown, ranked_groups, read_json
+from spikevaediff.report.ranks import ranked_groups
+from spikevaediff.report.read import order_unknown, read_json
 
 FORMATS = (".pdf", ".svg", ".png")
 _FONTS: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "spikevaediff"}

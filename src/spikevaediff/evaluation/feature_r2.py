@@ -35,15 +35,14 @@ def squares(true: Features, predicted: Features, split: ImageSplit) -> tuple[np.
     y, p = true.rows(ids), predicted.rows(ids)
     error = np.empty((len(starts) - 1, len(ids), len(ids)))
     deviation = np.empty((len(starts) - 1, len(ids)))
-    means = {k: true.rows(split.ids(k)[0]).mean(0, dtype=np.float64) for k in range(split.n_folds)}
+    means = np.stack([true.rows(split.ids(k)[0]).mean(0, dtype=np.float64) for k in range(split.n_folds)])
     fold = split.fold_of(ids)
     for g, (a, b) in enumerate(itertools.pairwise(starts.tolist())):
         # Without their common mean, squares lose no digits to it.
         centre = y[:, a:b].mean(0, dtype=np.float64)
         u, v = y[:, a:b] - centre, p[:, a:b] - centre
         error[g] = np.maximum((u * u).sum(1)[:, None] + (v * v).sum(1)[None, :] - 2 * u @ v.T, 0)
-        for k, mean in means.items():
-            deviation[g, fold == k] = ((y[fold == k, a:b] - mean[a:b]) ** 2).sum(1)
+        deviation[g] = ((y[:, a:b] - means[fold, a:b]) ** 2).sum(1)
     return error, deviation
 
 

@@ -24,7 +24,8 @@ from spikevaediff.parameters.of_space import of_space
 from spikevaediff.parameters.runs import Runs, population_labels
 from spikevaediff.records import Reconstructions, Stimuli
 from spikevaediff.report import facts, sheet, verdict
-from spikevaediff.report.read import order_unknown, ranked_groups, read_json
+from spikevaediff.report.ranks import by_score, ranked_groups
+from spikevaediff.report.read import order_unknown, read_json
 from spikevaediff.report.unread import unread, without
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -86,10 +87,13 @@ def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
     rank_by, n_each = params["report"]["rank_by"], params["report"]["n_each"]
     scores = {run: read_json(f"artifacts/scores/{run}.json")["metrics"] for run in wanted.sheet}
     ranked, groups = ranked_groups(scores[wanted.lead], rank_by=rank_by, n_each=n_each)
-    ids = np.array([i for group in groups.values() for i in group])
+    ids = [i for group in groups.values() for i in group]
+    every = by_score(ranked, larger_is_better=scores[wanted.lead][rank_by]["larger_is_better"])
+    stacks = {run: decoded(run, every) for run in wanted.sheet}
     rows = {label.format(control=facts.short(params["areas"]["control"])): run for run, label in wanted.gallery.items()}
-    pictures = {"shown": images.rgb(shown.rows(ids))}
-    pictures |= {label: Reconstructions.load(f"artifacts/decoded/{run}").rows(ids) for label, run in rows.items()}
+    pictures = {"shown": images.rgb(shown.rows(np.array(ids)))}
+    places = [every.index(i) for i in ids]
+    pictures |= {name: stacks[run][places] if run in stacks else decoded(run, ids) for name, run in rows.items()}
     ignored = list(dict.fromkeys([*unread(params), *about.without_effect]))
     families, model = params["encoding"]["families"], params["model"]
     second = params["parts"]["second_stage"] and params["models"][model]["diffusion"]["module"]
@@ -117,7 +121,7 @@ def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
         scores=score_table(evidence, wanted, population_labels(params["areas"])),
         differences=difference_table(evidence),
         metrics=metric_table(evidence),
-        sheet=every_image(shown, scores, wanted, rank_by),
+        sheet=every_image(every, shown, stacks, scores, wanted, rank_by),
         absences=absences(evidence, about, params["parts"]),
         checks=check_table(evidence),
         pairs=differing(pairs),
@@ -252,17 +256,22 @@ def metric_table(evidence: dict[str, Any]) -> Table:
     return table("Metrics", ["metric", "looks through", "resize", "weights (sha256)"], rows)
 
 
+def decoded(run: str, ids: list[int]) -> np.ndarray:
+    """What a run made of these images, uint8 (n_images, height, width, 3)."""
+    return Reconstructions.load(f"artifacts/decoded/{run}").rows(np.array(ids))
+
+
 def every_image(
-    shown: Stimuli, scores: Mapping[str, dict[str, dict[str, Any]]], wanted: Runs, rank_by: str
+    ids: list[int],
+    shown: Stimuli,
+    stacks: Mapping[str, np.ndarray],
+    scores: Mapping[str, dict[str, dict[str, Any]]],
+    wanted: Runs,
+    rank_by: str,
 ) -> dict[str, Any]:
-    """All images with their reconstructions and every score, best of the leading run first, as in the gallery."""
-    up = scores[wanted.lead][rank_by]["larger_is_better"]
-    lead = {int(i): score for i, score in scores[wanted.lead][rank_by]["scores"].items()}
-    ids = sorted(lead, key=lambda i: (-lead[i] if up else lead[i], i))
+    """All images with their reconstructions and every score, in the order of ids and of the stacks of every run."""
     pictures = {"shown": images.rgb(shown.rows(np.array(ids)))}
-    pictures |= {
-        name: Reconstructions.load(f"artifacts/decoded/{run}").rows(np.array(ids)) for run, name in wanted.sheet.items()
-    }
+    pictures |= {name: stacks[run] for run, name in wanted.sheet.items()}
     there = [name for name, metric in scores[wanted.lead].items() if metric["absent"] is None]
     there = [rank_by, *(name for name in there if name != rank_by)]
     columns = [(run, name) for run in wanted.sheet for name in there if scores[run][name]["absent"] is None]

@@ -13,7 +13,8 @@ from spikevaediff.parameters.runs import Runs
 from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Responses, Stimuli, read_npz
 from spikevaediff.report import numbers
 from spikevaediff.report.figures import area_plots, encoding_plots, fit_plots, gallery, layer_plots, recording_plots
-from spikevaediff.report.read import order_unknown, ranked_groups, read_json
+from spikevaediff.report.ranks import ranked_groups
+from spikevaediff.report.read import order_unknown, read_json
 
 Files = dict[str, str | bytes]  # path -> content
 
@@ -111,17 +112,13 @@ def correlations(wanted: Runs) -> dict[str, np.ndarray]:
 
 def r2_of_features(wanted: Runs, split: ImageSplit, *, n_draws: int, seed: int) -> dict[str, dict[str, Any]]:
     """R2 of what every regression predicts; see feature_r2.summary."""
-    return {
-        run: feature_r2.summary(
-            Features.load(f"artifacts/features/{space}.npz"),
-            Features.load(f"artifacts/predicted/{run}_raw.npz"),
-            split,
-            n_draws=n_draws,
-            seed=seed,
-        )
-        for space in wanted.spaces
-        for run in wanted.of_space(space)
-    }
+    found = {}
+    for space in wanted.spaces:
+        true = Features.load(f"artifacts/features/{space}.npz")
+        for run in wanted.of_space(space):
+            predicted = Features.load(f"artifacts/predicted/{run}_raw.npz")
+            found[run] = feature_r2.summary(true, predicted, split, n_draws=n_draws, seed=seed)
+    return found
 
 
 def means_of_features(

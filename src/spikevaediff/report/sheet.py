@@ -52,12 +52,16 @@ def cards(
     # A sample tells the size of all; what is drawn in the end is what was measured.
     some = np.unique(np.linspace(0, len(image_ids) - 1, min(24, len(image_ids))).round().astype(int))
     for size_px in SIZES_PX:
-        of_one = {name: np.mean([len(small(stack[i], size_px)) for i in some]) for name, stack in pictures.items()}
+        made = {(name, i): small(stack[i], size_px) for name, stack in pictures.items() for i in some.tolist()}
+        of_one = {name: np.mean([len(made[name, i]) for i in some.tolist()]) for name in names}
         if len(image_ids) * sum(of_one.values()) <= n_bytes:
             break
     while len(names) > 2 and len(image_ids) * sum(of_one[name] for name in names) > n_bytes:
         names.pop()
-    return size_px, [[(name, small(pictures[name][k], size_px)) for name in names] for k in range(len(image_ids))]
+    return size_px, [
+        [(name, made.get((name, k)) or small(pictures[name][k], size_px)) for name in names]
+        for k in range(len(image_ids))
+    ]
 
 
 def gallery(groups: Mapping[str, Sequence[int]], pictures: Mapping[str, Any], *, size_px: int = 96) -> dict[str, Any]:

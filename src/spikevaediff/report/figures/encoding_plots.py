@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
 
 from spikevaediff.report.figures.picture import Picture, new_figure, subplots
 
@@ -139,9 +139,19 @@ def draw_encoding(units: list[dict[str, str]], title: str) -> Figure:
         row, column = divmod(number, n_columns)
         panel = figure.add_subplot(grid[row, 5 + 3 * column : 8 + 3 * column])
         placed = [unit for unit in of_area[area] if unit["row"]]
-        for unit in placed:
-            centre = float(unit["column"]), float(unit["row"])
-            panel.add_patch(Circle(centre, float(unit["size"]), fill=False, lw=0.6, alpha=0.5, color=colour[area]))
+        centres = np.array([(float(unit["column"]), float(unit["row"])) for unit in placed]).reshape(-1, 2)
+        width = np.array([2 * float(unit["size"]) for unit in placed])
+        circles = EllipseCollection(
+            *(width, width, np.zeros(len(width))),
+            units="xy",
+            offsets=centres,
+            offset_transform=panel.transData,
+            facecolors="none",
+            edgecolors=colour[area],
+            lw=0.6,
+            alpha=0.5,
+        )
+        panel.add_collection(circles)
         panel.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[], aspect="equal")  # row 0 is the upper edge
         heading = f"{area}: {len(placed)} of {len(of_area[area])} units"
         panel.set_title(heading if len(heading) < 30 else heading.replace(": ", ":\n"), size=9)

@@ -1,4 +1,4 @@
-"""Shown and reconstructed images side by side, chosen by rank: the best, the middle and the worst, never by hand."""
+"""Shown and reconstructed images side by side."""
 
 import textwrap
 
@@ -8,37 +8,6 @@ from matplotlib.figure import Figure
 from spikevaediff import images
 from spikevaediff.records import Reconstructions, Stimuli
 from spikevaediff.report.figures.picture import Picture, new_figure
-
-
-def by_rank(scores: dict[int, float], n_each: int, *, larger_is_better: bool) -> dict[str, list[int]]:
-    """Ids of the best, the middle and the worst images.
-
-    Parameters
-    ----------
-    scores : dict of image_id to score
-    n_each : int
-        Images per group, fewer where there are not 3 * n_each.
-    larger_is_better : bool
-        The sense of the score.
-
-    Returns
-    -------
-    dict with the keys best, median, worst
-        Each best first; ties in the order of ids; no image twice.
-
-    Raises
-    ------
-    ValueError
-        n_each is not positive, or there are fewer images than groups.
-    """
-    if n_each < 1 or len(scores) < 3:
-        raise ValueError(
-            f"a gallery needs 1 or more images for each of 3 groups, got n_each = {n_each} and {len(scores)} images"
-        )
-    order = sorted(scores, key=lambda image_id: (-scores[image_id] if larger_is_better else scores[image_id], image_id))
-    n_each = min(n_each, len(order) // 3)
-    middle = (len(order) - n_each) // 2
-    return {"best": order[:n_each], "median": order[middle : middle + n_each], "worst": order[-n_each:]}
 
 
 @Picture
@@ -59,7 +28,7 @@ def draw(
     shown : Stimuli
     rows : dict of label to Reconstructions
     groups : dict of label to image ids
-        As from `by_rank`.
+        As from `ranks.by_rank`.
     scores : dict of image_id to score
         Written below each image.
     title, score_name : str

@@ -42,7 +42,12 @@ def subplots(n_rows: int = 1, n_columns: int = 1, *, figsize: tuple[float, float
 
 
 def png_of(figure: Figure) -> bytes:
-    """The figure as PNG without the date and version that would change its bytes from run to run."""
+    """The figure as PNG without the date and version that would change its bytes from run to run; its layout is fixed
+    by this."""
+    if (layout := figure.get_layout_engine()) is not None:
+        # Saving would draw everything once more, onto nothing, to lay it out.
+        layout.execute(figure)
+        figure.set_layout_engine("none")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
