@@ -6,7 +6,8 @@ TORCH ?=
 DATASET ?=
 SET ?=
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Python compiles what it imports; compiling all of every package takes half of the time of an installation.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 # The extra `published` of pyproject.toml. Without their dependencies, which come with ours: torchvision asks for one build of torch,
 # and would replace the one that is there.
