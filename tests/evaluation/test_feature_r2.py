@@ -63,3 +63,13 @@ def test_a_constant_group_has_no_r2_and_does_not_count() -> None:
     assert with_constant["groups"][2] == {"group": "2", "r2": None}
     alone = feature_r2.summary(true, predicted, SPLIT, n_draws=50, seed=0)
     assert with_constant["mean"] == pytest.approx(alone["mean"], abs=1e-9)
+
+
+def test_training_means_are_those_of_each_folds_training_images() -> None:
+    values = np.random.default_rng([11]).normal(100, 1, (30, 8)).astype(np.float32)
+    values[:, 2] = 0.1  # what never varies stays as it is
+    true, split = features(values), ImageSplit(IDS, IDS % 4 - 1)
+    found = feature_r2.training_means(true, split)
+    expected = [values[split.fold != k].astype(np.float64).mean(0) for k in range(3)]
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+    assert (found[:, 2] == np.float32(0.1)).all()

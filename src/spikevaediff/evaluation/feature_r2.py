@@ -15,6 +15,17 @@ from spikevaediff.evaluation import statistics
 from spikevaediff.records import Features, ImageSplit, group_edges
 
 
+def training_means(true: Features, split: ImageSplit) -> np.ndarray:
+    """The mean of the images that each fold trains on, float64 (n_folds, n_dims)."""
+    total = true.rows(split.image_id).sum(0, dtype=np.float64)
+    means = np.empty((split.n_folds, len(total)))
+    for fold in range(split.n_folds):
+        # What is left of the sum of all, which takes one pass over the images, not one for every fold.
+        train_ids, test_ids = split.ids(fold)
+        means[fold] = (total - true.rows(test_ids).sum(0, dtype=np.float64)) / len(train_ids)
+    return means
+
+
 def squares(true: Features, predicted: Features, split: ImageSplit) -> tuple[np.ndarray, np.ndarray]:
     """Squared errors of all pairs, and squared deviations from the training mean.
 
@@ -35,7 +46,7 @@ def squares(true: Features, predicted: Features, split: ImageSplit) -> tuple[np.
     y, p = true.rows(ids), predicted.rows(ids)
     error = np.empty((len(starts) - 1, len(ids), len(ids)))
     deviation = np.empty((len(starts) - 1, len(ids)))
-    means = np.stack([true.rows(split.ids(k)[0]).mean(0, dtype=np.float64) for k in range(split.n_folds)])
+    means = training_means(true, split)
     fold = split.fold_of(ids)
     for g, (a, b) in enumerate(itertools.pairwise(starts.tolist())):
         # Without their common mean, squares lose no digits to it.

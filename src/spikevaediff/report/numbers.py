@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from spikevaediff.evaluation.feature_r2 import training_means
 from spikevaediff.evaluation.metrics import two_way
 from spikevaediff.evaluation.metrics.pixcorr import correlation
 from spikevaediff.evaluation.statistics import (
@@ -244,10 +245,9 @@ def identification_in_folds(true: Features, predicted: Features, split: ImageSpl
     float, in [0, 1]; 0.5 is chance. The mean over images; NaN where no fold tests two images.
     """
     found: list[float] = []
-    for fold in range(split.n_folds):
-        train_ids, test_ids = split.ids(fold)
+    for fold, mean in enumerate(training_means(true, split)):
+        test_ids = split.ids(fold)[1]
         if len(test_ids) > 1:
-            mean = true.rows(train_ids).mean(0, keepdims=True, dtype=np.float64)
             won = two_way.wins(correlation(true.rows(test_ids) - mean, predicted.rows(test_ids) - mean))
             found += ((won.sum(0) - won.diagonal()) / (len(won) - 1)).tolist()
     return float(np.mean(found)) if found else float("nan")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec
 
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -36,14 +37,23 @@ def new_figure(**options: Any) -> Figure:
 
 
 def subplots(n_rows: int = 1, n_columns: int = 1, *, figsize: tuple[float, float], **options: Any) -> Any:
-    """A figure with constrained layout and its axes, as pyplot's function of this name returns them."""
+    """A figure with constrained layout and its axes, as pyplot's function of this name returns them.
+
+    Titles stand right above their axes. Otherwise matplotlib looks for a place above all ticks and their common factor,
+    each time that it lays out or draws.
+    """
     figure = new_figure(figsize=figsize, layout="constrained")
-    return figure, figure.subplots(n_rows, n_columns, **options)
+    with rc_context({"axes.titley": 1.0}):
+        return figure, figure.subplots(n_rows, n_columns, **options)
 
 
 def png_of(figure: Figure) -> bytes:
     """The figure as PNG without the date and version that would change its bytes from run to run; its layout is fixed
     by this."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if not axis.get_label_text():
+                axis.set_label_coords(0, 0)  # or its place is searched for below all ticks, each time anew
     if (layout := figure.get_layout_engine()) is not None:
         # Saving would draw everything once more, onto nothing, to lay it out.
         layout.execute(figure)
