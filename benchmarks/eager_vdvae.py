@@ -5,10 +5,14 @@ all blocks, every block computes its prior, (image, channel, row, column) tensor
 are those of `vdvae.layers`, so that one state dict serves both.
 """
 
+import math
+from itertools import zip_longest
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vdvae import mixture
 from vdvae.config import BlockSpec, Config, parse_blocks
 
 
@@ -78,14 +82,23 @@ class EagerDecBlock(nn.Module):
         self.z_proj = convolution(config.zdim, width, 1)
         self.resnet = EagerBlock(width, inner, width, size)
 
-    def forward(self, states: dict[int, Tensor], activations: dict[int, Tensor] | None, given: Tensor | None) -> Tensor:
-        """The latent used; `states` gets the new state. Without activations and given latent: the mean of the prior."""
+    def forward(
+        self,
+        states: dict[int, Tensor],
+        activations: dict[int, Tensor] | None,
+        given: Tensor | None,
+        whitened: Tensor | None = None,
+    ) -> Tensor:
+        """The latent used; `states` gets the new state. Without activations and given latent: the mean of the prior,
+        and `whitened` of its standard deviations away from it."""
         x = states[self.spec.resolution]
         if self.spec.mix_in:
             coarse = with_channels(states[self.spec.mix_in], x.shape[1])
             x = x + F.interpolate(coarse, scale_factor=self.spec.resolution // self.spec.mix_in)
         prior = self.prior(x)
-        mean, _, features = prior.split([self.zdim, self.zdim, x.shape[1]], 1)
+        mean, log_sigma, features = prior.split([self.zdim, self.zdim, x.shape[1]], 1)
+        if whitened is not None:
+            mean = mean + torch.exp(log_sigma) * whitened
         if activations is not None:
             mean, _ = self.enc(torch.cat([x, activations[self.spec.resolution]], 1)).chunk(2, 1)
         z = mean if given is None else given
@@ -144,5 +157,18 @@ class EagerVDVAE(nn.Module):
         rest: list[None] = [None] * (len(self.decoder.dec_blocks) - len(latents))
         for block, given in zip(self.decoder.dec_blocks, [*latents, *rest], strict=True):
             block(states, None, given)
+        return self.parameters_of(states)
+
+    def parameters_of(self, states: dict[int, Tensor]) -> Tensor:
         x = states[self.config.image_size] * self.decoder.gain + self.decoder.bias
         return self.decoder.out_net.out_conv(x).permute(0, 2, 3, 1)
+
+    def pixels_of_whitened(self, whitened: Tensor, n_layers: int) -> Tensor:
+        """Expected pixels (image, row, column, colour) of latents in standard deviations of their priors."""
+        shapes = self.config.latent_shapes()[:n_layers]
+        flat = whitened.split([math.prod(shape) for shape in shapes], 1)
+        parts = [part.unflatten(1, shape) for part, shape in zip(flat, shapes, strict=True)]
+        states = self.decoder.start(len(whitened))
+        for block, part in zip_longest(self.decoder.dec_blocks, parts):
+            block(states, None, None, part)
+        return mixture.mean(self.parameters_of(states), self.config.image_channels)

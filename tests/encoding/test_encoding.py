@@ -9,7 +9,8 @@ import torch
 from conftest import close
 
 from spikevaediff.encoding import encoder, noise, of_folds, readout, windows
-from spikevaediff.encoding.families import gabor
+from spikevaediff.encoding.families import alexnet, gabor
+from spikevaediff.networks.small import IMAGENET_MEAN, IMAGENET_STD
 
 NAMES = ["luminance", "gabor"]
 UNITS = {"unit_id": np.arange(6), "session_id": np.zeros(6, np.int64), "area": np.array(["VISp"] * 6)}
@@ -226,6 +227,24 @@ def test_predictions_have_a_gradient_in_the_image() -> None:
         difference = (predictor(image + step * direction) - predictor(image - step * direction)).sum() / (2 * step)
     assert slope == pytest.approx(float(difference), rel=1e-3)
     assert abs(slope) > 0
+
+
+def test_the_first_convolution_of_grey_images_is_that_of_three_equal_colours() -> None:
+    """Its gradient too, and at the border, where zeros are put around the normalised image."""
+    torch.manual_seed(0)
+    first = torch.nn.Conv2d(3, 64, 11, stride=4, padding=2).requires_grad_(False)
+    images = torch.rand(2, 1, alexnet.SEEN_PX, alexnet.SEEN_PX, requires_grad=True)
+    found = alexnet._Grey(first)(images)
+    weight = torch.randn_like(found)
+    (found * weight).sum().backward()
+    exact = images.detach().double().requires_grad_()
+    mean, deviation = (torch.tensor(c, dtype=torch.float64)[:, None, None] for c in (IMAGENET_MEAN, IMAGENET_STD))
+    expected = first.double()((exact.expand(-1, 3, -1, -1) - mean) / deviation)
+    (expected * weight).sum().backward()
+    close(found.detach().numpy(), expected.detach().numpy())
+    assert images.grad is not None
+    assert exact.grad is not None
+    close(images.grad.numpy(), exact.grad.numpy())
 
 
 def test_a_planted_unit_is_found_at_its_place() -> None:

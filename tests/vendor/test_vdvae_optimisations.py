@@ -196,6 +196,81 @@ def test_the_path_with_gradients_gives_the_same_numbers() -> None:
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
 
 
+def gradient(model: torch.nn.Module, e: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Of a weighted sum of pixels in the whitened latents of three layers."""
+    e = e.clone().requires_grad_()
+    (model.pixels_of_whitened(e, 3) * weight).sum().backward()
+    assert e.grad is not None
+    return e.grad
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_with_fixed_weights_is_that_of_the_direct_implementation(kind: str) -> None:
+    eager, model = pair(kind)
+    e = torch.randn(N, model.n_numbers(3), generator=generator(0))
+    weight = torch.randn(N, 16, 16, model.config.image_channels, generator=generator(1))
+    expected = gradient(eager.double().requires_grad_(True), e.double(), weight.double()).float()
+    found = gradient(model, e, weight)
+    close(found, expected)
+    alone = torch.cat([gradient(model, e[i : i + 1], weight[i : i + 1]) for i in range(N)])
+    close(alone, found)
+    close(gradient(model.requires_grad_(True), e, weight), expected)  # the way of training, which keeps everything
+    assert all(p.grad is not None for p in model.decoder.blocks[4].resnet.parameters())
+    close(gradient(model.double().requires_grad_(False), e.double(), weight.double()).float(), expected, 1e-6)
+
+
+@pytest.mark.parametrize("resolution", [1, 5])
+def test_gradients_past_fixed_weights_are_finite_differences(resolution: int) -> None:
+    torch.manual_seed(0)
+    block = network.Block(4, 3, 4, resolution=resolution, residual=True).double().requires_grad_(False)
+    x, h = (torch.randn(2, n, resolution, resolution, dtype=torch.float64, requires_grad=True) for n in (4, 3))
+    assert torch.autograd.gradcheck(block.inner, x)
+    assert torch.autograd.gradcheck(lambda h: network.convolution(h, *block.last()), h)
+    assert torch.autograd.gradcheck(lambda x, h: network.plus_convolution(x, h, *block.last()), (x, h))
+    assert torch.autograd.gradcheck(block, x)
+
+
+@pytest.mark.parametrize("trained", ["c1.weight", "c2.bias", "c3.weight", "c4.bias"])
+def test_a_single_weight_that_is_trained_gets_its_gradient(trained: str) -> None:
+    torch.manual_seed(0)
+    block = network.Block(8, 4, 8, resolution=4, residual=True).requires_grad_(False)
+    x = torch.randn(2, 8, 4, 4)
+    block.get_parameter(trained).requires_grad_()
+    block(x).square().sum().backward()
+    found = {name: value.grad for name, value in block.named_parameters() if value.grad is not None}
+    assert found.keys() == {trained}
+    block = block.double().requires_grad_(True)
+    h = x.double()
+    for layer in (block.c1, block.c2, block.c3, block.c4):
+        h = layer(F.gelu(h))
+    (x.double() + h).square().sum().backward()
+    expected = block.get_parameter(trained).grad
+    assert expected is not None
+    close(found[trained], expected.float())
+
+
+@pytest.mark.parametrize("name", ["mini64", "imagenet64"])
+def test_with_fixed_weights_half_the_memory_of_plain_autograd_is_kept(name: str) -> None:
+    """Counted on tensors without values."""
+    kept = {}
+    with torch.device("meta"):
+        e = torch.empty(1, VDVAE(CONFIGS[name]).n_numbers(10), requires_grad=True)
+        for model in (EagerVDVAE(CONFIGS[name]), VDVAE(CONFIGS[name]).requires_grad_(False)):
+            own: dict[int, torch.UntypedStorage] = {}
+
+            def keep(value: torch.Tensor, own: dict[int, torch.UntypedStorage] = own) -> torch.Tensor:
+                own[value.untyped_storage()._cdata] = value.untyped_storage()
+                return value
+
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+                result = model.pixels_of_whitened(e, 10)
+            for parameter in model.parameters():
+                own.pop(parameter.untyped_storage()._cdata, None)
+            kept[type(model)] = sum(storage.nbytes() for storage in own.values())
+            del result
+    assert 0 < kept[VDVAE] <= 0.5 * kept[EagerVDVAE]
+
+
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 def test_a_batch_of_any_size_gives_the_same_image(temperature: float) -> None:
     _, model = pair("grey")

@@ -5,7 +5,8 @@ Parameters have the names of the published checkpoints. Axes are (image, channel
 
 import math
 from collections.abc import Callable, Sequence
-from typing import cast
+from itertools import chain
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,9 @@ def image_noise(seeds: Sequence[int]) -> Noise:
 # The residual stream is the largest tensor, and a new one for every sum costs more time than the sum: memory that comes
 # fresh from the system is cleared page by page. Where no gradient is recorded, `gelu`, `plus` and `plus_convolution`
 # write over their first argument, which therefore must have no other reader.
+#
+# Where a gradient is recorded but the weights are fixed, as in a search for latents, `_Bottleneck` and `_Convolution`
+# keep what the gradient of their input needs and nothing else.
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -58,21 +62,77 @@ def plus(x: Tensor, y: Tensor) -> Tensor:
     return x + y if torch.is_grad_enabled() else x.add_(y)
 
 
-def convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def fixed(*weights: Tensor) -> bool:
+    """Whether a gradient is recorded, but not of these."""
+    return torch.is_grad_enabled() and not any(weight.requires_grad for weight in weights)
+
+
+def convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolution of stride 1 that keeps the size.
 
     On a processor F.conv2d hands kernels of one pixel to a general matrix product. Asked directly, oneDNN computes them
     in half the time (measured on AVX-512); F.conv2d itself asks it for the larger kernels.
     """
+    if bias is not None and fixed(weight, bias):
+        return cast(Tensor, _Convolution.apply(x, weight, bias))
     padding = weight.shape[-1] // 2
     if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled() and ONEDNN:
         return torch.mkldnn_convolution(x, weight, bias, [padding] * 2, [1, 1], [1, 1], 1)
     return F.conv2d(x, weight, bias, padding=padding)
 
 
+def _transposed(g: Tensor, weight: Tensor) -> Tensor:
+    """Gradient of the input of `convolution` from that of its result: a convolution too, with mirrored kernels."""
+    return convolution(g, weight.transpose(0, 1).flip(2, 3), None)
+
+
+class _Convolution(torch.autograd.Function):
+    """`convolution` with fixed weights. Only these are kept: its gradient does not depend on x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return convolution(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
+        (weight,) = ctx.saved_tensors
+        return _transposed(g, weight), None, None
+
+
+class _Bottleneck(torch.autograd.Function):
+    """GELU, then [convolution, GELU] with each of some fixed weights: h_0 = GELU(x), a_i = W_i h_(i-1) + b_i,
+    h_i = GELU(a_i).
+
+    dL/da_(i-1) = GELU'(a_(i-1)) W_i' dL/da_i with a_0 = x needs no h_i, which autograd would keep as well.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *weights_and_biases: Tensor) -> Tensor:
+        weights = weights_and_biases[::2]
+        before = [x]
+        for weight, bias in zip(weights, weights_and_biases[1::2], strict=True):
+            before.append(convolution(F.gelu(before[-1]), weight, bias))
+        ctx.save_for_backward(*before, *weights)
+        return F.gelu(before[-1])
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        n = len(ctx.saved_tensors) // 2
+        *before, last = ctx.saved_tensors[: n + 1]
+        weights = ctx.saved_tensors[n + 1 :]
+        g = torch.ops.aten.gelu_backward(g, last)
+        for a, weight in zip(before[::-1], weights[::-1], strict=True):
+            g = _transposed(g, weight)
+            torch.ops.aten.gelu_backward.grad_input(g, a, grad_input=g)
+        return g, *[None] * (2 * len(weights))
+
+
 def plus_convolution(x: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x + bias + 1x1 convolution of h; on a GPU as a matrix product that adds to what is there."""
-    if torch.is_grad_enabled() or x.device.type == "cpu":
+    if torch.is_grad_enabled():
+        return convolution(h, weight, bias).add_(x)
+    if x.device.type == "cpu":
         return plus(x, convolution(h, weight, bias))
     pixels = x.permute(0, 2, 3, 1).view(-1, x.shape[1])  # rows, since the channels are last in memory
     pixels.add_(bias).addmm_(h.permute(0, 2, 3, 1).reshape(-1, h.shape[1]), weight.flatten(1).T)
@@ -96,10 +156,12 @@ class Block(nn.Module):
 
     def inner(self, x: Tensor) -> Tensor:
         """What the last convolution reads."""
+        pairs = [(layer.weight, cast(Tensor, layer.bias)) for layer in (self.c1, self.c2, self.c3)]
+        if fixed(*chain(*pairs)):
+            return cast(Tensor, _Bottleneck.apply(x, *chain(*pairs)))
         h = F.gelu(x)
-        for layer in (self.c1, self.c2, self.c3):
-            assert layer.bias is not None
-            h = gelu(convolution(h, layer.weight, layer.bias))
+        for weight, bias in pairs:
+            h = gelu(convolution(h, weight, bias))
         return h
 
     def last(self, channels: slice = slice(None)) -> tuple[Tensor, Tensor]:
@@ -239,7 +301,10 @@ class Decoder(nn.Module):
         """The state that a block starts from, the coarser one mixed in where the block asks for it."""
         x = states[spec.resolution]
         if spec.mix_in:
-            coarse = _match_channels(states[spec.mix_in], x.shape[1])
+            coarse = states[spec.mix_in]
+            if coarse.requires_grad:  # that of F.interpolate and of a slice comes with the channels first
+                coarse.register_hook(lambda g: g.contiguous(memory_format=torch.channels_last))
+            coarse = _match_channels(coarse, x.shape[1])
             x = plus(x, F.interpolate(coarse, scale_factor=spec.resolution // spec.mix_in, mode="nearest"))
         return x
 

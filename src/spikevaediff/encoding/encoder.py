@@ -1,7 +1,7 @@
 """A fitted encoding model of one population: kept as arrays, run by torch, differentiable in the image.
 
-Kept sparse (a few windows per unit), run dense: each layer gets one matrix (unit, channel x place), so that the
-responses to many images, and their gradient, are one matrix product per layer.
+Kept sparse (a few windows per unit), run dense: each layer gets one matrix (unit, channel x place) of the units that
+read it, so that the responses to many images, and their gradient, are one matrix product per layer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -184,26 +184,30 @@ class Predictor(torch.nn.Module):
             if np.any(encoder.row_family == index)
         ]
 
-    def dense(self, family: int, layer: int, shape: Sequence[int]) -> Tensor:
-        """Weights of one layer, (n_columns, channel * row * column), made on first use for maps of this shape."""
-        name = f"dense_{family}_{layer}"
-        if name not in self._buffers:
+    def dense(self, family: int, layer: int, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Columns that read one layer, (n_readers,), and their weights, (n_readers, channel * row * column); made on
+        first use for maps of this shape."""
+        readers, dense = (f"{kind}_{family}_{layer}" for kind in ("readers", "dense"))
+        if dense not in self._buffers:
             e = self.encoder
             rows = np.flatnonzero((e.row_family == family) & (e.row_layer == layer))
+            columns, reader = np.unique(e.row_column[rows], return_inverse=True)
             places = windows.weights(e.row_window[rows], *shape[1:]).astype(np.float32)
-            matrix = np.zeros((len(e.intercept), shape[0], places.shape[1]), np.float32)
-            for row, place in zip(rows.tolist(), places, strict=True):
+            matrix = np.zeros((len(columns), shape[0], places.shape[1]), np.float32)
+            for row, to, place in zip(rows.tolist(), reader.tolist(), places, strict=True):
                 channels = e.weight[e.row_start[row] : e.row_start[row + 1]]
-                matrix[e.row_column[row]] += channels[:, None] * place
-            self.register_buffer(name, torch.from_numpy(matrix.reshape(len(matrix), -1)).to(self.intercept))
-        return self.get_buffer(name)
+                matrix[to] += channels[:, None] * place
+            self.register_buffer(readers, torch.from_numpy(columns).to(self.intercept.device))
+            self.register_buffer(dense, torch.from_numpy(matrix.reshape(len(matrix), -1)).to(self.intercept))
+        return self.get_buffer(readers), self.get_buffer(dense)
 
     def forward(self, images: Tensor) -> Tensor:
         found = self.intercept.expand(len(images), -1)
         for index, maps in self._maps:
             for layer, values in enumerate(maps(images)):
                 if np.any((self.encoder.row_family == index) & (self.encoder.row_layer == layer)):
-                    found = found + values.flatten(1) @ self.dense(index, layer, values.shape[1:]).T
+                    readers, dense = self.dense(index, layer, values.shape[1:])
+                    found = found.index_add(1, readers, values.flatten(1) @ dense.T)
         return found
 
 
