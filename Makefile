@@ -62,6 +62,7 @@ audit: .venv/installed
 bench: .venv/installed
 	$(BIN)/python benchmarks/bench_ridge.py
 	$(BIN)/python benchmarks/bench_vdvae.py
+	$(BIN)/python benchmarks/bench_posterior.py
 
 # Stamped, so that a second run of any target sets up nothing.
 .venv/installed: pyproject.toml constraints.txt
