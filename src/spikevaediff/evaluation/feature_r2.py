@@ -7,6 +7,7 @@ regression left them: renormalised ones would be punished for their contrast.
 """
 
 import itertools
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,14 @@ def squares(true: Features, predicted: Features, split: ImageSplit) -> tuple[np.
     return error, deviation
 
 
+@lru_cache(maxsize=1)
+def _draws(fold: bytes, n_draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairings and resampled images of the folds, int64, which are the same for every space and run."""
+    of_image = np.frombuffer(fold, np.int64)
+    drawn = statistics.pairings(of_image, n_draws=n_draws, seed=seed)
+    return drawn, statistics.resampled(len(of_image), n_draws=n_draws, seed=seed)
+
+
 def summary(true: Features, predicted: Features, split: ImageSplit, *, n_draws: int, seed: int) -> dict[str, Any]:
     """R2 of a space with its interval, chance and p-value, and of its groups.
 
@@ -67,7 +76,7 @@ def summary(true: Features, predicted: Features, split: ImageSplit, *, n_draws: 
         None everywhere for a space that is the same for every image (texts where no image has a caption).
     """
     error, deviation = squares(true, predicted, split)
-    fold = split.fold_of(split.test_ids)
+    fold = split.fold_of(split.test_ids).astype(np.int64, copy=False)
     total = deviation.sum(1)
     used = total > 1e-9 * max(float(total.max()), 1e-300)  # a constant group (a padded token) has no R2
     names = predicted.group_name.tolist()
@@ -78,8 +87,7 @@ def summary(true: Features, predicted: Features, split: ImageSplit, *, n_draws: 
     matrix, below = np.einsum("g,gij->ij", weight, error), weight @ deviation
     above = matrix.diagonal()
     wrong = statistics.chance(matrix, fold)
-    drawn = statistics.pairings(fold, n_draws=n_draws, seed=seed)
-    counts = statistics.resampled(len(fold), n_draws=n_draws, seed=seed)
+    drawn, counts = _draws(fold.tobytes(), n_draws, seed)
     spread = statistics.spread_of_intervals(fold)
     own = 1 - np.einsum("gjj->g", error) / np.where(used, total, 1)
     return {
