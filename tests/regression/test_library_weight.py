@@ -1,5 +1,6 @@
 """The weight of a library, against explicit refits in float64: it is chosen by images that nothing has learnt from."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 from conftest import close
 
-from spikevaediff.records import ImageSplit
+from spikevaediff.records import ImageSplit, read_npz
 from spikevaediff.regression import cross_validation, library_weight, renormalise
 from spikevaediff.regression.methods import ridge
 from spikevaediff.regression.parts import parts
+from spikevaediff.report.figures import fit_plots
 
 N_REAL, N_LIBRARY, N_UNITS, N_TARGETS, WEIGHT = 24, 40, 6, 9, 0.3
 ALPHAS = [1.0, 10.0, 100.0]
@@ -181,3 +183,37 @@ def test_each_fold_chooses_and_no_test_image_has_a_say() -> None:
     )
     assert fit.library_weight == 1.0
     assert len(fit.images) == N_REAL + N_LIBRARY
+
+
+def test_folds_that_take_the_library_and_folds_that_do_not_are_saved_together(tmp_path: Path) -> None:
+    x, y = data(error=0.1)
+    split = ImageSplit(np.arange(N_REAL), np.arange(N_REAL) % 2)
+    library = np.stack([x[N_REAL:]] * 3).astype(np.float32)
+    library[1] = -30 * np.random.default_rng(4).permutation(library[1])
+    sets = split.fold != [[0], [1], [9]]
+    answers = [np.stack([one] * len(parts(train))) for one, train in zip(library, sets, strict=True)]
+    found = cross_validation.predict(
+        x[:N_REAL], y, split, ridge, OPTIONS, library=library, weights=cross_validation.Weights([0.0, 1.0], answers)
+    )
+    found.save_choices(tmp_path / "choices.npz")
+    saved = read_npz(tmp_path / "choices.npz")
+    assert saved["library_weight"].tolist() == [1.0, 0.0]
+    np.testing.assert_array_equal(saved["alphas"], [ALPHAS] * 2)
+    # Fold 0 was fitted with the one penalty that was chosen with the weight.
+    fitted = np.array(ALPHAS) == saved["alpha"][0, 0]
+    assert np.array_equal(np.isfinite(saved["group_r2"]), np.broadcast_to([[fitted], [[True] * 3]], (2, 2, 3)))
+    assert np.array_equal(np.isfinite(saved["dof"]), [fitted, [True] * 3])
+    alone = cross_validation.predict(x[:N_REAL], y[:N_REAL], split, ridge, OPTIONS).choices[1]
+    np.testing.assert_array_equal(saved["group_r2"][1], alone["group_r2"])
+    best = np.mean([saved["group_r2"][0][:, fitted].mean(), alone["group_r2"].max(1).mean()])
+    (row,) = fit_plots.search_rows(saved["convergence"], saved["group_r2"])
+    assert row["loss"] == pytest.approx(1 - best)
+    assert fit_plots.draw_search(["a", "b"], saved, "a test")
+
+
+def test_penalties_of_every_kernel_have_a_place() -> None:
+    summary = {"alphas": np.array([2.0]), "dof": np.array([5.0, 6.0]), "group_r2": np.array([[0.1, 0.2]])}
+    found = library_weight.among_offered(summary, [3.0, 1.0, 2.0])
+    np.testing.assert_array_equal(found["alphas"], [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(found["dof"], [np.nan, 5, np.nan, np.nan, 6, np.nan])
+    np.testing.assert_array_equal(found["group_r2"], [[np.nan, 0.1, np.nan, np.nan, 0.2, np.nan]])

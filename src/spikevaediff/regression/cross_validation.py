@@ -137,6 +137,7 @@ def predict(
             factors.append(factor)
         chosen = fitted.summary()
         if weights is not None:
+            chosen = library_weight.among_offered(chosen, options["alphas"])
             chosen["library_weight"] = np.array(fitted.library_weight)
         choices.append(chosen | {"renormalise": np.array(renormalise), "renormalise_factor": factors[0]})
     return Prediction(raw, renormalised, tuple(choices))

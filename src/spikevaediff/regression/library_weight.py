@@ -81,3 +81,32 @@ def choose(
             fit = method.fit(x, scores, y_row=y_row, **{**given, **more, "alphas": [alpha]})
             loss[number] += np.sum((method.predict(fit, z[out]) - scores[: len(z)][out]) ** 2)
     return offered[int(np.argmin(loss))]
+
+
+def among_offered(summary: Mapping[str, np.ndarray], alphas: Sequence[float]) -> dict[str, np.ndarray]:
+    """What a fit chose, with a place for every penalty that was offered, so that folds can be compared.
+
+    A fold that takes a weight above 0 is fitted with one penalty, and one that takes 0 has scores of all.
+
+    Parameters
+    ----------
+    summary : dict
+        Of Fit.summary: alphas (n_alphas,); dof (n_candidates,) and group_r2 (n_groups, n_candidates), where candidates
+        are (kernel, penalty).
+    alphas : sequence of float
+        That were offered.
+
+    Returns
+    -------
+    dict
+        The same with all penalties, ascending, NaN in dof and group_r2 where no fit was made.
+    """
+    offered = np.sort(np.asarray(alphas, np.float64))
+    place = np.isin(offered, summary["alphas"])
+    found = {**summary, "alphas": offered}
+    for name in ("dof", "group_r2"):
+        of_fitted = summary[name].reshape(*summary[name].shape[:-1], -1, len(summary["alphas"]))
+        values = np.full((*of_fitted.shape[:-1], len(offered)), np.nan)
+        values[..., place] = of_fitted
+        found[name] = values.reshape(*summary[name].shape[:-1], -1)
+    return found

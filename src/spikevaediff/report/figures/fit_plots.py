@@ -68,11 +68,11 @@ def search_rows(convergence: np.ndarray, group_r2: np.ndarray) -> list[dict[str,
     ----------
     convergence : float64, (n_folds, n_searches, n_steps, 2)
         As Fit.convergence, NaN after the last step of a search; its last loss is carried on.
-    group_r2 : float64, (n_folds, n_groups, n_candidates)
+    group_r2 : float64, (n_folds, n_groups, n_candidates), NaN for candidates that were not fitted
         A method without such settings gets one row: the best of its grid, mean over groups and folds.
     """
     if convergence.shape[1] == 0:
-        return [{"step": 0, "loss": float(1 - group_r2.max(-1).mean())}]
+        return [{"step": 0, "loss": float(1 - np.fmax.reduce(group_r2, axis=-1).mean())}]
     loss = _carried_on(convergence[..., 0].reshape(-1, convergence.shape[2]))
     return [{"step": step, "loss": value} for step, value in enumerate(loss.mean(0).tolist())]
 
@@ -152,7 +152,8 @@ def draw_search(groups: list[str], fits: Fits, title: str) -> Figure:
         axis.set_xlabel("step of the gradient search")
     else:
         alphas = fits["alphas"].mean(0)
-        curves = 1 - fits["group_r2"].mean(0)
+        # NaN in folds that did not fit one, where the library's weight was chosen together with one penalty.
+        curves = 1 - np.ma.masked_invalid(fits["group_r2"]).mean(0).filled(np.nan)
         curves = curves.reshape(len(curves), -1, len(alphas))  # groups, kernels, penalties
         kernels = curves.shape[1] > 1
         lines = curves.mean(0) if kernels else curves[:, 0]
