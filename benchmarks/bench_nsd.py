@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -206,17 +206,17 @@ def table(rows: list[dict]) -> str:
     )
 
 
-def put_into(page: Path, new: str) -> None:
-    """Replace the rows of these feature spaces in the table that begins with HEAD."""
+def put_into(page: Path, new: str, *, head: str = HEAD, order: Iterable[str] = tuple(PENALTY)) -> None:
+    """Replace rows of the table that begins with `head`, known by their first cell, and put them in order."""
     text = page.read_text(encoding="utf-8")
-    before, found, after = text.partition(HEAD + "\n")
+    before, found, after = text.partition(head + "\n")
     if not found:
-        raise ValueError(f"{page} has no table that begins with: {HEAD}")
+        raise ValueError(f"{page} has no table that begins with: {head}")
     lines = after.split("\n")
     end = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
     rows = {line.split(" | ")[0]: line for line in lines[1:end] + new.splitlines()}
-    ordered = [rows[f"| {space}"] for space in PENALTY if f"| {space}" in rows]
-    page.write_text(before + "\n".join([HEAD, lines[0], *ordered, *lines[end:]]), encoding="utf-8")
+    ordered = [rows[f"| {name}"] for name in order if f"| {name}" in rows]
+    page.write_text(before + "\n".join([head, lines[0], *ordered, *lines[end:]]), encoding="utf-8")
 
 
 def main() -> None:

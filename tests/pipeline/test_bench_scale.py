@@ -1,0 +1,79 @@
+"""The benchmark of growth: the law that is fitted, what is continued, and every stage called at tiny sizes."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from benchmarks import bench_scale
+from benchmarks.bench_scale import Point
+from benchmarks.scale_stages import STAGES, TINY_SIZES, WANTED
+
+
+def points(law: float, sizes: tuple[int, ...] = (20, 50, 118)) -> list[Point]:
+    return [Point("regress", "images", n, 2.0 * n**law, 100.0 + n, measured=True) for n in sizes]
+
+
+def test_the_exponent_of_a_known_law_is_found() -> None:
+    assert bench_scale.exponents(points(1.5)) == pytest.approx((1.5, 1.5))
+    noisy = np.exp(np.random.default_rng(0).normal(0, 0.01, 40))
+    size = np.geomspace(10, 1000, 40)
+    assert bench_scale.exponent(size, 3 * size**2.0 * noisy) == pytest.approx(2, abs=0.01)
+
+
+def test_larger_sizes_are_continued_and_marked() -> None:
+    found = bench_scale.continued(points(1.5))
+    assert [(point.size, point.measured) for point in found[3:]] == [(1200, False), (9000, False)]
+    assert [point.cpu_s for point in found[3:]] == pytest.approx([2 * 1200**1.5, 2 * 9000**1.5])
+    assert all(math.isnan(point.peak_mb) for point in found[3:])
+    assert bench_scale.exponents(found) == pytest.approx((1.5, 1.5))
+    row = bench_scale.rows(found)["regress, images"]
+    assert all(part in row for part in ("; 118: ", "; *9,000: ", "| 1.50 | 1.50 | 0.2 GB |"))
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_scale, "TABLE", tmp_path / "scale.csv")
+    assert bench_scale.read() == []
+    bench_scale.write(bench_scale.continued(points(1.0)))
+    again = bench_scale.read()
+    assert [point[:3] + point[5:] for point in again] == [p[:3] + p[5:] for p in bench_scale.continued(points(1.0))]
+    assert [point.cpu_s for point in again] == pytest.approx([40, 100, 236, 2400, 18000])
+
+
+def test_every_stage_stands_in_table_and_page_with_finite_exponents() -> None:
+    expected = [(stage.stage, stage.axis) for stage in STAGES]
+    kept = bench_scale.read()
+    assert list(dict.fromkeys(point[:2] for point in kept)) == expected
+    assert all(math.isfinite(point.cpu_s) and point.cpu_s > 0 for point in kept)
+    for stage in STAGES:
+        own = [point for point in kept if point[:2] == (stage.stage, stage.axis)]
+        assert [point.size for point in own if point.measured] == list(stage.sizes)
+        assert max(WANTED[stage.axis][-1], stage.sizes[-1]) == own[-1].size
+        slopes = bench_scale.exponents(own)
+        assert all(map(math.isfinite, slopes))
+        assert stage.why or max(slopes) <= 1.1, f"{stage.stage}, {stage.axis}: {slopes} has no reason"
+    page = bench_scale.PAGE.read_text(encoding="utf-8")
+    assert all(row in page for row in bench_scale.rows(kept).values())
+
+
+def test_names_are_those_of_stages() -> None:
+    pipeline = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    assert all(re.search(rf"^  {stage.stage.split()[0]}:$", pipeline, re.MULTILINE) for stage in STAGES)
+
+
+def test_a_stage_is_measured_in_a_process_of_its_own() -> None:
+    (stage,) = (stage for stage in STAGES if stage.stage == "report (page)")
+    found = bench_scale.measure(stage, tiny=True)
+    assert [point.size for point in found] == list(TINY_SIZES["images"])
+    assert all(point.cpu_s > 0 and point.peak_mb > 20 and point.measured for point in found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: f"{stage.stage}-{stage.axis}")
+def test_every_stage_is_called_at_tiny_sizes(stage: bench_scale.Measured) -> None:
+    *_, last = bench_scale.calls(stage, TINY_SIZES[stage.axis], tiny=True)
+    assert last.size == TINY_SIZES[stage.axis][-1]
+    assert last.cpu_s > 0
