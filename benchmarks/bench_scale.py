@@ -1,11 +1,11 @@
 """How the cost of each stage grows with images, units, sessions: python benchmarks/bench_scale.py [STAGE ...]
 
 Calls the function that a stage calls (scale_stages.py), with generated inputs of a few sizes along one axis; the others
-are as in the embedded run, or smaller. Every line is a process of its own with one thread. Processor seconds, user and
-system, are those of the call alone, the least of two where it takes less than a second, so that what JAX compiles for a
-shape does not count. Memory is the peak of the process so far, sizes going up. The exponent is the slope of a straight
-line through the logarithms of size and seconds, by least squares; the last one is that between the two largest sizes.
-Sizes beyond them are continued with the larger of both exponents, and marked as not measured.
+are as in the embedded run, or smaller, in three folds. Every line is a process of its own with one thread. Processor
+seconds, user and system, are those of the call alone, the least of two where it takes less than 1 s, and where JAX
+compiles, which does not count. Memory is the peak of the process so far, sizes going up. The exponent is the
+slope of a straight line through the logarithms of size and seconds, by least squares; the last one is that between the
+two largest sizes. Sizes beyond them are continued with the larger of both exponents, 1 at least, and marked.
 
 Takes five to ten minutes of one processor. Writes benchmarks/scale.csv, the picture docs/scale.svg and the table of
 docs/speed.md; rows of stages that were not run stay. --tiny checks that everything fits together, and writes nothing.
@@ -67,8 +67,11 @@ def exponents(points: Sequence[Point]) -> tuple[float, float]:
 
 
 def continued(points: list[Point]) -> list[Point]:
-    """The measured points, and larger sizes that are of interest, on a line through the last of them."""
-    last, slope = points[-1], max(exponents(points))
+    """The measured points, and larger sizes that are of interest, on a line through the last of them.
+
+    Its slope is 1 at least: where what a call costs at any size hides what an image costs, that would be lost.
+    """
+    last, slope = points[-1], max(1.0, *exponents(points))
     wanted = [size for size in WANTED[last.axis] if size > last.size]
     return points + [
         last._replace(size=n, cpu_s=last.cpu_s * (n / last.size) ** slope, peak_mb=np.nan, measured=False)
@@ -84,7 +87,7 @@ def calls(stage: Measured, sizes: Sequence[int], *, tiny: bool = False) -> Itera
         seconds: list[float] = []
         with TemporaryDirectory() as folder:
             call = stage.prepare(stage.at(n, tiny=tiny), Path(folder))
-            while not seconds or (len(seconds) < 2 and seconds[0] < AGAIN_S):
+            while not seconds or (len(seconds) < 2 and (stage.compiled or seconds[0] < AGAIN_S)):
                 started = time.process_time()
                 call()
                 seconds.append(time.process_time() - started)
@@ -103,9 +106,7 @@ def measure(stage: Measured, *, tiny: bool = False) -> list[Point]:
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise RuntimeError(f"{stage.stage}, {stage.axis}, failed:\n{done.stderr[-2000:]}")
-    found = [Point(*values) for values in json.loads(done.stdout.splitlines()[-1])]
-    print(*found, sep="\n", file=sys.stderr, flush=True)
-    return found
+    return [Point(*values) for values in json.loads(done.stdout.splitlines()[-1])]
 
 
 def read() -> list[Point]:
@@ -166,7 +167,7 @@ def draw(points: list[Point]) -> None:
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams |= {"svg.hashsalt": "scale", "font.size": 8}
+    matplotlib.rcParams |= {"svg.hashsalt": "scale", "svg.fonttype": "none", "font.size": 8}
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(PANELS), figsize=(13, 6), sharey=True, width_ratios=[2, 1.3, 1])
@@ -181,7 +182,8 @@ def draw(points: list[Point]) -> None:
             axis.plot(size[n:], cost[n:], mark, ms=4, mfc="white", **style)
         axis.set(xscale="log", yscale="log", xlabel=title)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7, loc="upper left", title="fitted exponent")
+        if curves:
+            axis.legend(fontsize=7, loc="upper left", title="fitted exponent")
     axes[0].set_ylabel("processor seconds of one thread (open: continued, not measured)")
     figure.tight_layout()
     figure.savefig(PICTURE, metadata={"Date": None})
@@ -200,6 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = list(dict.fromkeys(stage.stage.split()[0] for stage in STAGES))
     parser.add_argument("stages", nargs="*", help=f"all by default: {', '.join(names)}")
+    parser.add_argument("--draw", action="store_true", help="nothing is measured: picture and page of scale.csv")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes; nothing is written")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -211,18 +214,27 @@ def main() -> None:
     if unknown := {*given.stages} - {*names}:
         parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(names)}")
     chosen = [stage for stage in STAGES if not given.stages or stage.stage.split()[0] in given.stages]
-    points = [point for stage in chosen for point in continued(measure(stage, tiny=given.tiny))]
-    print(HEAD, *rows(points).values(), sep="\n")
     if given.tiny:
+        print(
+            HEAD,
+            *rows([point for stage in chosen for point in continued(measure(stage, tiny=True))]).values(),
+            sep="\n",
+        )
         return
-    new = {point[:2] for point in points}
-    order = [(stage.stage, stage.axis) for stage in STAGES]
-    points += [point for point in read() if point[:2] not in new and point[:2] in order]
-    points.sort(key=lambda point: (order.index(point[:2]), point.size))
-    write(points)
+    for stage in [] if given.draw else chosen:
+        write(merged(read(), continued(measure(stage))))  # at once: an interrupted run keeps what it measured
+        print(f"{stage.stage}, {stage.axis}", flush=True)
     points = read()  # rounded, so that table and page say the same
     draw(points)
     put_into(PAGE, "\n".join(rows(points).values()), head=HEAD, order=list(rows(points)))
+    print(HEAD, *rows(points).values(), sep="\n")
+
+
+def merged(old: list[Point], new: list[Point]) -> list[Point]:
+    """New points in the place of old ones of the same stage and axis, in the order of STAGES."""
+    order, measured = [(stage.stage, stage.axis) for stage in STAGES], {point[:2] for point in new}
+    points = new + [point for point in old if point[:2] in order and point[:2] not in measured]
+    return sorted(points, key=lambda point: (order.index(point[:2]), point.size))
 
 
 if __name__ == "__main__":

@@ -43,20 +43,37 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.M
     assert [point.cpu_s for point in again] == pytest.approx([40, 100, 236, 2400, 18000])
 
 
-def test_every_stage_stands_in_table_and_page_with_finite_exponents() -> None:
-    expected = [(stage.stage, stage.axis) for stage in STAGES]
+def test_what_is_cheap_at_few_images_is_continued_with_exponent_1_at_least() -> None:
+    assert bench_scale.continued(points(0.2))[-1].cpu_s == pytest.approx(2 * 118**0.2 * 9000 / 118)
+
+
+def test_new_points_take_the_place_of_old_ones_in_the_order_of_stages() -> None:
+    old = points(1.0)
+    report = [point._replace(stage="report") for point in old]
+    encode = [point._replace(stage="encode") for point in old]
+    new = [point._replace(cpu_s=7.0) for point in old]
+    assert bench_scale.merged([*report, *old], [*new]) == [*new, *report]
+    assert bench_scale.merged([*report, *new], encode) == [*encode, *new, *report]
+    assert bench_scale.merged([old[0]._replace(stage="gone")], new) == new
+
+
+def test_every_row_of_the_page_has_finite_exponents_and_a_reason_where_it_needs_one() -> None:
     kept = bench_scale.read()
-    assert list(dict.fromkeys(point[:2] for point in kept)) == expected
+    page = bench_scale.PAGE.read_text(encoding="utf-8")
+    rows = bench_scale.rows(kept)
+    assert rows
+    assert all(row in page for row in rows.values())
+    assert page.count("GB |") == len(rows)
     assert all(math.isfinite(point.cpu_s) and point.cpu_s > 0 for point in kept)
     for stage in STAGES:
         own = [point for point in kept if point[:2] == (stage.stage, stage.axis)]
+        if not own:
+            continue
         assert [point.size for point in own if point.measured] == list(stage.sizes)
-        assert max(WANTED[stage.axis][-1], stage.sizes[-1]) == own[-1].size
+        assert own[-1].size == max(WANTED[stage.axis][-1], stage.sizes[-1])
         slopes = bench_scale.exponents(own)
         assert all(map(math.isfinite, slopes))
         assert stage.why or max(slopes) <= 1.1, f"{stage.stage}, {stage.axis}: {slopes} has no reason"
-    page = bench_scale.PAGE.read_text(encoding="utf-8")
-    assert all(row in page for row in bench_scale.rows(kept).values())
 
 
 def test_names_are_those_of_stages() -> None:
