@@ -82,12 +82,12 @@ def test_the_way_back_from_an_experiment_restores_this_machines_results(pristine
     lock.write_text(ours, encoding="utf-8")
     assert "up to date" in succeeded(clone, "status").output
 
-    assert "evaluate@vdvae" in succeeded(clone, "exp", "run", "-S", "evaluate.size_px=48").ran
+    assert "layers" in succeeded(clone, "exp", "run", "-S", "layers.n_images=3").ran
     assert results(clone) != before
     # As docs/experiments.md says.
     subprocess.run(["git", "checkout", "--quiet", "params.yaml"], cwd=clone, check=True)
     back = succeeded(clone, "repro")
-    assert "evaluate@vdvae" in back.restored
+    assert "layers" in back.restored
     assert back.ran == {"start", "report"}
     assert back.files == before
     assert "up to date" in succeeded(clone, "status").output
