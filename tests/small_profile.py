@@ -36,7 +36,7 @@ SMALL: dict[str, Any] = {
     "decode.posterior.n_samples": 2,
     "decode.posterior.steps": 2,
     "layers.n_images": 4,
-    "models.mini.diffusion.steps": 2,
+    "models.mini.diffusion.steps": 4,
     "models.mini.diffusion.guidance_likelihood": 0.0,  # 3 s of processor time for every image; `make repro` has it
     "evaluate.size_px": 32,
     "evaluate.metrics": ["pixcorr"],
