@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 from dvc import __version__
+from dvc.fs import LocalFileSystem
 from dvc.utils.serialize import load_yaml, modify_yaml
 from small_profile import environment
 
@@ -91,6 +92,18 @@ def test_a_file_of_another_layout_is_left_to_dvc(old: str, new: str) -> None:
 def test_a_value_that_stands_twice_is_left_to_dvc() -> None:
     values = [1, 2]
     assert quick_dvc.with_stages("", {"a": {"params": [values, values]}}) is None
+
+
+def test_parameters_are_read_again_when_they_changed(tmp_path: Path) -> None:
+    path, fs = tmp_path / "params.yaml", LocalFileSystem()
+    path.write_text("a: {b: 1}\n")
+    quick_dvc.load_params(str(path), fs)["a"]["b"] = 7  # whoever reads may change it
+    assert quick_dvc.load_params(str(path), fs) == {"a": {"b": 1}}
+    path.write_text("a: {b: 12}\n")
+    assert quick_dvc.load_params(str(path), fs) == {"a": {"b": 12}}
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        quick_dvc.load_params(str(path), fs)
 
 
 def dvc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
