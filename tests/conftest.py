@@ -38,26 +38,16 @@ TOLERANCE = {
 MODEL_TOLERANCE = 1e-4  # tensors inside a network, float32
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file share a worker, and of the slow ones, groups that can share a finished run come last.
+    """One file that needs the finished run first, and the others last, so that a second worker need not wait for it.
 
-    The file of most of these goes first, since it makes that run while another worker has other work. Of the last ones,
-    those with a group of their own are the longest and begin, so that both workers end together.
+    Of the last, the pages of docs/ take longest: they go first, so that both workers end together.
     """
-    groups: dict[pytest.Item, tuple[int, str]] = {}
-    for item in items:
-        own = item.get_closest_marker("xdist_group")
-        groups[item] = (0, own.args[0]) if own else (1, item.path.relative_to(ROOT).as_posix())
-        if not own:
-            item.add_marker(pytest.mark.xdist_group(groups[item][1]))
-    needing = [groups[item] for item in items if "finished" in getattr(item, "fixturenames", ())]
+    needing = [item.path for item in items if "finished" in getattr(item, "fixturenames", ())]
     if needing:
         maker = max(needing, key=needing.count)
-        last = sorted({*needing} - {maker})
-        items.sort(
-            key=lambda item: 2 + last.index(groups[item]) if groups[item] in last else int(groups[item] != maker)
-        )
+        last = sorted({*needing} - {maker}, key=lambda path: (path.name != "test_docs.py", path))
+        items.sort(key=lambda item: 2 + last.index(item.path) if item.path in last else int(item.path != maker))
 
 
 def close(actual: np.ndarray, expected: np.ndarray, tolerance: float | None = None) -> None:

@@ -93,15 +93,7 @@ def test_examples_are_formatted_as_the_code_of_the_project(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(page, id=page.stem, marks=pytest.mark.xdist_group(f"{len(PAGES) - n:02} {page.stem}"))
-        # In the order of these names, the longest first.
-        for n, page in enumerate(sorted(PAGES, key=lambda page: len(commands(page))))
-        if commands(page)
-    ],
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.stem)
 def test_every_command_of_a_page_does_what_the_page_says(page: Path, pristine: Path, tmp_path: Path) -> None:
     clone = copied(pristine, tmp_path / "clone")
     subprocess.run(["git", "branch", "--force", "--move", "main"], cwd=clone, check=True)
