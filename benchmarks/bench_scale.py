@@ -37,6 +37,7 @@ import numpy as np
 
 from benchmarks.bench_nsd import put_into
 from benchmarks.scale_stages import STAGES, TINY_SIZES, WANTED, Measured
+from spikevaediff.files.atomic import replacing
 
 TABLE, PICTURE, PAGE = ROOT / "benchmarks/scale.csv", ROOT / "docs/scale.svg", ROOT / "docs/speed.md"
 AGAIN_S = 1.0  # a call that takes less is made twice
@@ -129,7 +130,7 @@ def read() -> list[Point]:
 
 
 def write(points: list[Point]) -> None:
-    with TABLE.open("w", newline="", encoding="utf-8") as file:
+    with replacing(TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(Point._fields)
         for point in points:

@@ -73,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser(
-        "dvc", help="DVC that writes its lock file in no time: `spikevaediff dvc repro` for `dvc repro`", add_help=False
+        "dvc",
+        help="DVC with a faster way to write its lock file: `spikevaediff dvc repro` for `dvc repro`",
+        add_help=False,
     )
     listing = commands.add_parser(
         "assets",

@@ -245,7 +245,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         change("images.csv", '"Picture 2, a thing."', "Picture 2, a thing."),
         "line 4 does not have 3",
     ),
-    "an id in words": (change("images.csv", "\n3,", "\nthree,"), "expected a whole number .* line 5: 'three'"),
+    "an id that is a word": (change("images.csv", "\n3,", "\nthree,"), "expected a whole number .* line 5: 'three'"),
     "an id twice": (change("images.csv", "\n3,", "\n2,"), "image_id 2 occurs more than once"),
     "a picture that is not there": (change("images.csv", "d.png", "D.PNG"), r"images/: D.PNG is named .* holds a.png"),
     "a picture that is cut off": (

@@ -1,4 +1,4 @@
-"""The lock file that is written in no time is DVC's own, byte for byte; test_robustness compares a finished run."""
+"""The lock file that is written faster is DVC's own, byte for byte; test_robustness compares a finished run."""
 
 import re
 import subprocess

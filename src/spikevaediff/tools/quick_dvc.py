@@ -1,14 +1,15 @@
-"""DVC that spends no time on its own files: `spikevaediff dvc repro`, and so on for every command of DVC.
+"""DVC with a faster way to write its lock file: `spikevaediff dvc repro`, and so on for every command of DVC.
 
 After every stage, run or restored, DVC reads all of dvc.lock with a parser that would keep comments, in pure Python,
 and writes all of it: more than a second of the processor for the 64 stages of this project. Here the lines of that one
 stage are replaced, as DVC writes them. The file is the same, byte for byte. It is written beside the old one and
 renamed, so that a run that is killed leaves the old one or the new one.
 
-DVC also parses params.yaml for every stage, a second in all. Here once, unless it has changed.
+DVC also parses params.yaml again for every stage, which takes a second in all. Here it is parsed once, and again when it
+has changed.
 
-What is replaced are two functions inside DVC, of the one version whose files were compared. Another version, or a lock
-file of another layout, is left to DVC.
+Two functions inside DVC are replaced, and only in the version whose files were compared. With another version, or a lock
+file of another layout, DVC does it.
 """
 
 import re
