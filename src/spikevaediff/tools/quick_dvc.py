@@ -5,11 +5,11 @@ and writes all of it: more than a second of the processor for the 64 stages of t
 stage are replaced, as DVC writes them. The file is the same, byte for byte. It is written beside the old one and
 renamed, so that a run that is killed leaves the old one or the new one.
 
-DVC also parses params.yaml again for every stage, which takes a second in all. Here it is parsed once, and again when it
-has changed.
+DVC also parses params.yaml again for every stage, which takes a second in all. Here it is parsed once, and again when
+it has changed.
 
-Two functions inside DVC are replaced, and only in the version whose files were compared. With another version, or a lock
-file of another layout, DVC does it.
+Two functions inside DVC are replaced, and only in the version whose files were compared. With another version, or a
+lock file of another layout, DVC does it.
 """
 
 import re
