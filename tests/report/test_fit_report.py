@@ -1,6 +1,9 @@
 """Tables and pictures of what the regressions learned, from arrays as stages/regress.py stacks them."""
 
+import csv
 import io
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,8 @@ from test_kernel_ridge import run as run_kernel
 from test_ridge import make
 from test_ridge import run as run_ridge
 
+from spikevaediff.records import Features
+from spikevaediff.report import results
 from spikevaediff.report.figures import fit_plots
 
 GROUPS = ["00 (1x1)", "01 (4x4)", "02 (4x4)"]
@@ -51,6 +56,28 @@ def test_rows_are_means_and_percentiles_over_folds_and_targets(ridge_folds):
     dof = np.concatenate([fit.dof[fit.candidate[:8]] for fit in ridge_folds])
     np.testing.assert_allclose(rows[0]["dof"], dof.mean(), rtol=1e-6)
     assert 1 < rows[0]["dof"] < 7
+
+
+def test_a_space_that_is_the_same_for_every_image_has_no_left_out_scores(
+    ridge_folds: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("features", "fits"):
+        (tmp_path / "artifacts" / folder).mkdir(parents=True)
+    same = np.ones((12, 24), np.float32)
+    for space, values in {"vdvae": same * np.arange(12, dtype=np.float32)[:, None], "text": same}.items():
+        Features(space, np.arange(12), values, np.array(GROUPS), np.array(SIZES)).save(
+            f"artifacts/features/{space}.npz"
+        )
+        fits = stacked(*ridge_folds)
+        if space == "text":  # what rounding makes of them
+            fits |= {"loo_r2": np.ones_like(fits["loo_r2"]), "loo_correlation": np.full_like(fits["loo_r2"], np.inf)}
+        np.savez(f"artifacts/fits/{space}.npz", allow_pickle=False, **fits)
+    wanted = SimpleNamespace(spaces=["vdvae", "text"], of_space=lambda space: (space,))
+    files = results.of_regressions(wanted, "a test")  # type: ignore[arg-type]
+    rows = list(csv.DictReader(io.StringIO(str(files["plots/left_out.csv"]))))
+    assert {row["run"] for row in rows} == {"vdvae"}
+    assert all(np.isfinite(float(row["correlation"])) for row in rows)
 
 
 def pixels(png: bytes) -> np.ndarray:

@@ -183,8 +183,12 @@ def of_regressions(wanted: Runs, source: str) -> Files:
     """What the regressions chose, and how well they predict left-out training images."""
     layers = Features.load("artifacts/features/vdvae.npz").group_name.tolist()
     fits = read_fit("vdvae")
-    left_out: dict[str, dict[str, list[dict[str, Any]]]] = {space: {} for space in wanted.spaces}
+    left_out: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for space in wanted.spaces:
+        # Texts are the same for every image where none has a caption. What is left of them is rounding, and no score.
+        if not Features.load(f"artifacts/features/{space}.npz").varies:
+            continue
+        left_out[space] = {}
         for run in wanted.of_space(space):
             fit = read_fit(run)
             groups = layers if space == "vdvae" else [f"{k:02d}" for k in range(fit["group_size"].shape[1])]
