@@ -7,6 +7,7 @@ the time of a run is Python starting up. The tuning is three times stronger, to 
 import hashlib
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -149,6 +150,7 @@ class Run:
     output: str
     seconds: float
     files: dict[str, str]
+    cpu_s: float = 0.0  # of the processor, which other programs hardly change
 
     @property
     def ran(self) -> set[str]:
@@ -183,7 +185,7 @@ def results(clone: Path) -> dict[str, str]:
 
 def dvc(clone: Path, *words: str, quick: bool = True) -> Run:
     """DVC as `make repro` runs it, or as it is without `spikevaediff dvc`."""
-    started = time.monotonic()
+    started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-m", "spikevaediff", "dvc", *words] if quick else ["dvc", *words],
         cwd=clone,
@@ -193,7 +195,9 @@ def dvc(clone: Path, *words: str, quick: bool = True) -> Run:
         text=True,
         check=False,
     )
-    return Run(done.returncode, done.stdout, time.monotonic() - started, results(clone))
+    seconds, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Run(done.returncode, done.stdout, seconds, results(clone), cpu_s)
 
 
 def succeeded(clone: Path, *words: str, quick: bool = True) -> Run:

@@ -72,10 +72,11 @@ def test_a_run_leaves_git_clean_but_for_its_results(clone: Path, first: Run) -> 
     assert {name.split("/")[0] for name in names} == {"dvc.lock", "metrics", "plots"}
 
 
-def test_a_second_run_does_nothing(first: Run, second: Run) -> None:
+def test_a_second_run_does_nothing_and_is_quick(first: Run, second: Run) -> None:
     assert second.ran == second.restored == set()
     assert "Data and pipelines are up to date." in second.output
     assert second.files == first.files
+    assert second.cpu_s < 5
 
 
 def test_a_parameter_reruns_what_depends_on_it(first: Run, changed: Run) -> None:
