@@ -12,7 +12,7 @@ from conftest import ROOT
 
 TARGETS = ("setup", "repro", "test", "test-slow", "lint", "audit", "bench", "clean", ".venv/installed")
 # What a recipe may call by name: what every POSIX system has, and the Python that makes the environment.
-BY_NAME = {"touch", "rm", "echo", "exit", "python3"}
+BY_NAME = {"touch", "rm", "echo", "exit", "true", "python3"}
 
 
 def make(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -51,13 +51,20 @@ def programs(line: str) -> list[str]:
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("torch", ["", "cpu"])
 def test_no_line_looks_for_a_program_of_ours_in_path(checkout: Path, target: str, torch: str) -> None:
-    said = make(checkout, "-n", "-B", target, f"TORCH={torch}")
+    said = make(checkout, "-n", "-B", target, f"TORCH={torch}", PYTHONDONTWRITEBYTECODE="1")
     assert said.returncode == 0, said.stderr
     lines = said.stdout.replace("\\\n", " ").splitlines()
     assert lines
     for line in lines:
         for program in programs(line):
             assert program == ".venv/bin/python" or program in BY_NAME, line
+
+
+@pytest.mark.parametrize(("environment", "compiled"), [({}, False), ({"PYTHONDONTWRITEBYTECODE": "1"}, True)])
+def test_packages_are_compiled_where_python_would_not_keep_what_it_compiles(
+    checkout: Path, environment: dict[str, str], compiled: bool
+) -> None:
+    assert ("-m compileall" in make(checkout, "-n", "-B", "setup", **environment).stdout) == compiled
 
 
 def with_python(checkout: Path, script: str) -> None:
