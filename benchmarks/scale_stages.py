@@ -435,12 +435,12 @@ def decode_posterior(size: Size, folder: Path) -> Prepared:
 
 def decode_diffusion(size: Size, folder: Path) -> Prepared:
     from spikevaediff.decoders import versatile_diffusion as diffusion
-    from spikevaediff.decoders.second_stage import given
+    from spikevaediff.decoders.second_stage import given, unconditional
 
     model, rng = PARAMS["models"]["mini"], np.random.default_rng(7)
     options = {name: value for name, value in model["diffusion"].items() if name != "module"}
     options |= {name: weights_of(options[name]) for name in ("unet_weights", "autoencoder_weights")}
-    empty = given.unconditional(model, weights_of, "cpu")
+    empty = given.nothing(unconditional.contexts(model, weights_of, "cpu"))
     contexts = {
         name: rng.standard_normal((size.images, *getattr(empty, name).shape[1:]), np.float32)
         for name in ("vision", "text")

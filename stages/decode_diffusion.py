@@ -26,7 +26,7 @@ def main(run: str, population: str, *files: str) -> None:
         stages.done(f"{run}: no image has a caption, so the text context is left out (mixing 1)")
     options["seed"] = stages.section(params, "seed")
     if stages.asked(decode, {"unconditional": None}):
-        options["unconditional"] = given.unconditional(model, stages.weights_path, compute["device"])
+        options["unconditional"] = given.nothing_of("artifacts/unconditional")
     kept = unfinished.folder(run, guides, options)
     if stages.asked(decode, {"explained": None}):
         options["explained"] = given.explained(population, "artifacts", split, options, stages.weights_path)

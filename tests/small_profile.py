@@ -80,6 +80,7 @@ STAGES = {f"{stage}@{name}" for stage, names in _GROUPS.items() for name in name
     "quality",
     "curves",
     "identify",
+    "unconditional",
     "looks",
     "layers",
     "halves",

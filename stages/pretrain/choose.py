@@ -11,7 +11,7 @@ import numpy as np
 from ruamel.yaml import YAML
 
 import stages
-from spikevaediff.decoders.second_stage.given import unconditional
+from spikevaediff.decoders.second_stage import given, unconditional
 from spikevaediff.decoders.versatile_diffusion import Guides, samples
 from spikevaediff.evaluation import scores
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli
@@ -42,7 +42,8 @@ def main(*which: str) -> None:
     options = params["models"][model]["diffusion"] | {"n_samples": 1, "seed": params["seed"]} | weights
     del options["module"]
     compute = stages.compute()
-    empty = unconditional(params["models"][model], stages.weights_path, compute["device"])
+    spaces = params["models"][model]
+    empty = given.nothing(unconditional.contexts(spaces, stages.weights_path, compute["device"]))
     options |= {"unconditional": empty, "kept": None} | compute
     metrics = ["pixcorr", "ssim", "alexnet2", "alexnet5", "efficientnet_lite0", "lpips"]
 

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 import stages
 from spikevaediff.decoders import versatile_diffusion
-from spikevaediff.decoders.second_stage import given
+from spikevaediff.decoders.second_stage import given, unconditional
 from spikevaediff.decoders.versatile_diffusion import Guides
 from spikevaediff.evaluation import feature_r2
 from spikevaediff.features import efficientnet, minilm
@@ -20,6 +20,7 @@ from spikevaediff.parameters.runs import read_runs
 from spikevaediff.records import Captions, Features, ImageSplit, Reconstructions, Responses, Stimuli, UnitTable
 from spikevaediff.report import results
 from stages import decode_diffusion, features, regress
+from stages import unconditional as without_content
 
 IDS = np.arange(8)
 RNG = np.random.default_rng([12])
@@ -79,6 +80,7 @@ def test_without_captions_the_text_context_is_left_out(
     drawn = RNG.standard_normal((8, efficientnet.N_TOKENS, efficientnet.WIDTH)).astype(np.float32)
     vision = Features.of_tokens("vision", IDS, drawn)
     vision.save("artifacts/features/vision.npz")
+    without_content.main()
     decode_diffusion.main(
         "diffusion", "none", "artifacts/decoded/vdvae", "artifacts/features/vision.npz", "artifacts/predicted/text.npz"
     )
@@ -88,7 +90,7 @@ def test_without_captions_the_text_context_is_left_out(
     expected = versatile_diffusion.samples(
         Guides(IDS, Reconstructions.load("artifacts/decoded/vdvae").pixels, vision.tokens(IDS), None),
         **options | {"mixing": 1.0, "n_samples": 1, "seed": params["seed"], "kept": None},
-        unconditional=given.unconditional(params["models"]["mini"], stages.weights_path, "cpu"),
+        unconditional=given.nothing(unconditional.contexts(params["models"]["mini"], stages.weights_path, "cpu")),
         batch_size="auto",
         device="cpu",
     )

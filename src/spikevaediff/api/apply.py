@@ -224,7 +224,7 @@ def second_stage(
         guides, options["mixing"] = replace(guides, text=None), 1.0
     weights_of = partial(assets.weights, root=run.root)
     options |= {name: weights_of(value) for name, value in options.items() if name.split("_")[-1] == "weights"}
-    empty = given.unconditional(model, weights_of, compute["device"])
+    empty = given.nothing_of(run.artifacts / "unconditional")
     options |= {"unconditional": empty, "seed": run.params["seed"], "kept": None, "explained": explained}
     return decode(guides, **asked(decode, options | compute))
 

@@ -312,6 +312,9 @@ def _network(
             return seconds * (counts.images + 10), n_bytes, ""
         if name == f"library_{stage}" and run == space:
             return seconds * counts.library[space], n_bytes, f"-S regress.{space}.library=0"
+    if name == "unconditional":  # loading the networks takes as long as ten images, and the library of MiniLM 4 s
+        most = max(_contexts_bytes(params, counts, space) for space in ("vision", "text") if space in counts.targets)
+        return 4.0 + 10 * (speed.vision + speed.text), most, ""
     own = params["decode"]["vdvae"]["module"] != "vdvae"  # which nobody has timed
     if name == "decode" and not own:
         return speed.decode * counts.tested, passing + held, ""
@@ -336,8 +339,7 @@ def _network(
         if diffusion["guidance_likelihood"] and run in ("diffusion", "diffusion_control"):
             # A gradient through the decoder, a part of it computed twice, and a picture beside.
             step += 3 * speed.coder + 2 * _look_s(run, counts, speed)
-        # The networks of the contexts without content, loaded before, leave a part of their memory.
-        return n * (taken * step + speed.coder), n_bytes + 200 * 10**6, cure
+        return n * (taken * step + speed.coder), n_bytes, cure
     return None
 
 

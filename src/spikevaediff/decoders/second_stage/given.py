@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from spikevaediff.decoders.second_stage import unconditional
 from spikevaediff.decoders.second_stage.explained import Explained
 from spikevaediff.decoders.versatile_diffusion import Guides
 from spikevaediff.encoding import of_folds
-from spikevaediff.parameters.options import module
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Responses
 from spikevaediff.regression.folds import training_mean
 
@@ -94,26 +94,17 @@ def mean_contexts(features: Features, split: ImageSplit) -> np.ndarray:
     return training_mean(features.tokens(split.image_id), split)
 
 
-def unconditional(spaces: Mapping[str, Any], weights_of: Callable[[str], Path], device: str) -> Guides:
-    """The contexts of no image and of the empty caption.
+def nothing(contexts: Mapping[str, Features]) -> Guides:
+    """The guides without content, of one row of each space: what `unconditional.contexts` computes."""
+    return Guides(unconditional.ID, None, **{space: one.tokens(unconditional.ID) for space, one in contexts.items()})
 
-    Parameters
-    ----------
-    spaces : mapping
-        Sections vision and text of a model of params.yaml.
-    weights_of : callable
-        The weight file of an asset, or of a path.
-    device : str
+
+def nothing_of(folder: str | Path) -> Guides:
+    """The same, as the stage `unconditional` wrote it.
 
     Raises
     ------
-    KeyError, FileNotFoundError, ValueError
-        As the modules of spikevaediff.features raise.
+    FileNotFoundError, ValueError
+        A file is not there, is damaged or holds something else.
     """
-    contexts = {}
-    for space in ("vision", "text"):
-        options = {"module": space} | spaces[space]
-        extractor = module("features", options.pop("module"))
-        options["weights"] = weights_of(options["weights"])
-        contexts[space] = extractor.unconditional(device=device, **options)[None]
-    return Guides(np.array([0]), None, **contexts)
+    return nothing({space: Features.load(Path(folder) / f"{space}.npz") for space in unconditional.SPACES})

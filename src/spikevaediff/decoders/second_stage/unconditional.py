@@ -1,0 +1,47 @@
+"""The contexts without content, which guidance leads away from: of no image, and of the empty caption.
+
+They depend on the networks of the contexts alone. Loading these takes longer than using them, so that one stage writes
+what all runs of the second stage read.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikevaediff.parameters.options import module
+from spikevaediff.records import Features
+
+SPACES = ("vision", "text")
+ID = np.array([0])  # stands where other contexts have the image_id
+
+
+def contexts(spaces: Mapping[str, Any], weights_of: Callable[[str], Path], device: str) -> dict[str, Features]:
+    """Compute them.
+
+    Parameters
+    ----------
+    spaces : mapping
+        Sections vision and text of a model of params.yaml.
+    weights_of : callable
+        The weight file of an asset, or of a path.
+    device : str
+
+    Returns
+    -------
+    dict of space to Features
+        One row, of n_tokens * width values; a group is a token.
+
+    Raises
+    ------
+    KeyError, FileNotFoundError, ValueError
+        As the modules of spikevaediff.features raise.
+    """
+    found = {}
+    for space in SPACES:
+        options = {"module": space} | spaces[space]
+        extractor = module("features", options.pop("module"))
+        options["weights"] = weights_of(options["weights"])
+        found[space] = Features.of_tokens(space, ID, extractor.unconditional(device=device, **options)[None])
+    return found
