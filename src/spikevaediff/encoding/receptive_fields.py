@@ -61,18 +61,26 @@ def table(
             raise ValueError(f"{name} has {values.shape[1]} columns, the encoding model {n_columns}")
     key = np.column_stack([model.session_id, model.unit_id])
     first, unit = np.unique(key, axis=0, return_index=True, return_inverse=True)[1:]
-    belongs = np.eye(len(first))[unit.reshape(-1)]  # (n_columns, n_units)
-    expected, found = ((values - trained) @ belongs for values in (predicted.astype(np.float64), mean))
+    unit = unit.reshape(-1)
+    order = np.argsort(unit, kind="stable")  # columns, unit by unit
+    starts = np.searchsorted(unit[order], np.arange(len(first)))
+
+    def of_units(values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values[:, order], starts, axis=1)
+
+    expected, found = (of_units(values - trained) for values in (predicted.astype(np.float64), mean))
     r = reliability.correlation_of_columns(expected, found)
     r[(expected.std(0) <= _ROUNDING * found.std(0)) & np.isfinite(r)] = 0
-    ceiling = np.sqrt(quality.split_half(x @ belongs, image_id, n_draws=n_draws, seed=seed)[0])
+    ceiling = np.sqrt(quality.split_half(of_units(x), image_id, n_draws=n_draws, seed=seed)[0])
+    row_unit = unit[model.row_column]
+    row_order = np.argsort(row_unit, kind="stable")
+    of_row = np.split(row_order, np.searchsorted(row_unit[row_order], np.arange(1, len(first))))
     rows = []
-    for number in range(len(first)):
-        columns = np.flatnonzero(belongs[:, number])
+    for number, columns in enumerate(np.split(order, starts[1:])):
         chosen = model.family[columns]
         values, counts = np.unique(chosen, return_counts=True)
         family = int(values[np.argmax(counts)])
-        place = field(model.row_window[np.isin(model.row_column, columns)])
+        place = field(model.row_window[of_row[number]])
         rows.append(
             {
                 "session_id": int(model.session_id[first[number]]),

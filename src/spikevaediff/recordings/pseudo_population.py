@@ -45,7 +45,7 @@ def concatenate(responses: Sequence[Responses]) -> Responses:
                 f"Re-run: dvc repro responses"
             )
     shown = np.unique(np.concatenate([r.image_id for r in responses]))
-    n_shown = np.stack([(r.image_id[:, None] == shown).sum(0) for r in responses])
+    n_shown = np.stack([np.bincount(np.searchsorted(shown, r.image_id), minlength=len(shown)) for r in responses])
     lacking = (n_shown == 0) & (shown != BLANK)
     if lacking.any():
         names = "; ".join(
