@@ -329,7 +329,8 @@ class Captions:
         Parameters
         ----------
         contexts : function of a list of sentences
-            Gives float32 (n_sentences, n_tokens, width). An image without a sentence counts as an empty one.
+            Gives float32 (n_sentences, n_tokens, width). An image without a sentence counts as an empty one. Each
+            distinct sentence is asked for once, so that images of the same sentences have the same bytes.
 
         Returns
         -------
@@ -337,7 +338,9 @@ class Captions:
         """
         sentences = [of_image or ("",) for of_image in self.sentences]
         n_sentences = np.array([len(of_image) for of_image in sentences])
-        found = contexts([sentence for of_image in sentences for sentence in of_image])
+        said = [sentence for of_image in sentences for sentence in of_image]
+        place = {sentence: number for number, sentence in enumerate(dict.fromkeys(said))}
+        found = contexts(list(place))[[place[sentence] for sentence in said]]
         sums = np.zeros((len(sentences), *found.shape[1:]), np.float32)
         np.add.at(sums, np.repeat(np.arange(len(sentences)), n_sentences), found)
         return sums / n_sentences[:, None, None].astype(np.float32)

@@ -66,3 +66,17 @@ def test_no_file_and_records_that_contradict_themselves_are_refused(tmp_path: Pa
         Captions(np.array([1, 2]), (("a",),))
     with pytest.raises(ValueError, match="image_id must be unique"):
         Captions(np.array([1, 1]), (("a",), ("b",)))
+
+
+def test_each_distinct_sentence_is_asked_for_once_and_images_have_the_mean_of_theirs() -> None:
+    asked: list[list[str]] = []
+
+    def contexts(sentences: list[str]) -> np.ndarray:
+        asked.append(sentences)
+        return np.array([[[len(sentence), ord(sentence[0])] if sentence else [0, -1]] for sentence in sentences], "f4")
+
+    captions = Captions(np.array([5, 2, 9, 7]), (("a", "bbb"), (), ("bbb",), ()))
+    found = captions.mean_context(contexts)
+    assert asked == [["a", "bbb", ""]]
+    np.testing.assert_array_equal(found[:, 0], [[2, (97 + 98) / 2], [0, -1], [3, 98], [0, -1]])
+    assert found.dtype == np.float32

@@ -34,7 +34,8 @@ class Fit:
         mean of the other images is a prediction, too: where nothing can be predicted R2 is about -2/n_images and the
         correlation goes to -1.
     group_r2 : float64, (n_groups, n_candidates), 1 - summed loss / summed squares of a group: the curve behind the
-        choice. Where every group has a smoother of its own (banded), only its own candidates: (n_groups, n_alphas).
+        choice; NaN for a group of constant targets. Where every group has a smoother of its own (banded), only its own
+        candidates: (n_groups, n_alphas).
     dof : float64, (n_candidates,), effective degrees of freedom, trace of H, intercept included.
     gain : float64, (n_smoothers, n_alphas, r); coupling : float64, (n_smoothers, r, n_images), empty where
         coordinates are coupled already; share : float64, (n_images,), weight of an image in the mean of the targets.
@@ -239,7 +240,8 @@ def from_scores(
     starts = group_edges(group_size)[:-1]
     with np.errstate(divide="ignore", invalid="ignore"):
         r2 = np.where(constant, np.nan, 1.0 - scores.loss / scores.squares)
-        group_r2 = 1.0 - scores.group_loss / np.add.reduceat(scores.squares, starts, dtype=np.float64)[:, None]
+        of_group = np.add.reduceat(scores.squares, starts, dtype=np.float64)[:, None]
+        group_r2 = np.where(of_group == 0, np.nan, 1.0 - scores.group_loss / of_group)
     if design.n_scored < len(design.images):
         parameters = parameters | {"n_scored": np.array(design.n_scored)}
     return Fit(
