@@ -416,13 +416,13 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     ),
     "an image that is cut off": (
         "evaluate vdvae",
-        lambda c: truncate(c / "artifacts/decoded/vdvae/0044.png"),
-        r"0044.png is damaged .* Delete artifacts/decoded/vdvae and run: dvc repro",
+        lambda c: truncate(c / "artifacts/decoded/vdvae/0042.png"),
+        r"0042.png is damaged .* Delete artifacts/decoded/vdvae and run: dvc repro",
     ),
     "a reconstruction is missing": (
         "evaluate vdvae",
-        lambda c: (c / "artifacts/decoded/vdvae/0044.png").unlink(),
-        r"Reconstructions lacks image_id 44 \(1 of 24 asked for\)",
+        lambda c: (c / "artifacts/decoded/vdvae/0042.png").unlink(),
+        r"Reconstructions lacks image_id 42 \(1 of 24 asked for\)",
     ),
     "a study of no image": (
         "layers",
