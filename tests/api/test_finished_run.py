@@ -48,16 +48,16 @@ def test_the_page_shows_what_python_prints(clone: Path, monkeypatch: pytest.Monk
 def test_arrays_are_those_of_the_files(pristine: Path) -> None:
     run = spikevaediff.load(pristine / "artifacts")
     counts = run.presentations["visual"]
-    named = run.responses["visual"].where(area="VISp").sel(image_id=[30, 4])
-    here, rows = counts.unit_area == "VISp", counts.image_id == 30
+    named = run.responses["visual"].where(area="VISp").sel(image_id=[40, 4])
+    here, rows = counts.unit_area == "VISp", counts.image_id == 40
     np.testing.assert_allclose(named.values[0, :, 0], counts.counts[rows][:, here, 0].mean(0), rtol=1e-14)
     assert named.axes["unit"][0] == f"{counts.unit_session_id[here][0]}.{counts.unit_unit_id[here][0]}"
-    with Image.open(pristine / "artifacts/decoded/posterior/0030.png") as picture:
-        np.testing.assert_array_equal(run.reconstructions["posterior"].sel(image_id=30), np.asarray(picture))
+    with Image.open(pristine / "artifacts/decoded/posterior/0040.png") as picture:
+        np.testing.assert_array_equal(run.reconstructions["posterior"].sel(image_id=40), np.asarray(picture))
     written = json.loads((pristine / "artifacts/scores/vdvae.json").read_text())["metrics"]["pixcorr"]["scores"]
-    assert run.scores["vdvae"].sel(image_id=30, metric="pixcorr").values == written["30"]
+    assert run.scores["vdvae"].sel(image_id=40, metric="pixcorr").values == written["40"]
     latents, record = run.features["vdvae"], Features.load(pristine / "artifacts/features/vdvae.npz")
-    np.testing.assert_array_equal(latents.sel(image_id=30), record.rows(np.array([30]))[0])
+    np.testing.assert_array_equal(latents.sel(image_id=40), record.rows(np.array([40]))[0])
     group = record.group_name[1]
     assert latents.where(group=group).sizes["latent"] == record.group_size[1]
     assert latents.where(group=group).axes["latent"][0] == f"{group}.0"
