@@ -32,6 +32,7 @@ def test_runs_are_in_the_order_of_the_tables() -> None:
     assert set(runs.compared) == {
         ("posterior", "vdvae"),
         ("posterior", "posterior_control"),
+        ("posterior", "mean"),
         ("posterior_sample", "vdvae"),
         ("vdvae", "control"),
         ("vdvae", "mean"),

@@ -22,7 +22,9 @@ def worth(mean: float, p_holm: float | None, chance: float | None = 0.01) -> dic
     return found | {"n": 118}
 
 
-def evidence(p: float | None = 0.001, p_control: float | None = 1.0, gain: float = 0.4) -> dict[str, Any]:
+def evidence(
+    p: float | None = 0.001, p_control: float | None = 1.0, gain: float = 0.4, above_mean: float = 0.403
+) -> dict[str, Any]:
     about = {"larger_is_better": True, "network": None, "absent": None}
     metrics = {
         "pixcorr": about,
@@ -38,7 +40,9 @@ def evidence(p: float | None = 0.001, p_control: float | None = 1.0, gain: float
         "ceiling": {name: worth(0.8, None) for name in there},
         "mean": {name: worth(0.097, None) for name in there},
     }
-    of_pair = {name: {"mean": gain, "low": gain - 0.1, "high": gain + 0.1} for name in there}
+    of_pair, of_mean = (
+        {name: {"mean": by, "low": by - 0.1, "high": by + 0.1} for name in there} for by in (gain, above_mean)
+    )
     one = {"top1": 0.57, "top1_interval": [0.48, 0.66], "chance": 1 / 118, "p_value": 0.0}
     sets = dict.fromkeys(("fold", "all", "library"), one)
     lost = sets | dict.fromkeys(("all", "library"), one | {"top1": 0.01, "top1_interval": [0, 0.05], "p_value": 0.63})
@@ -46,7 +50,11 @@ def evidence(p: float | None = 0.001, p_control: float | None = 1.0, gain: float
         "n_images": 118,
         "runs": runs,
         "features": {"vdvae": worth(0.1, p)},
-        "differences": {"posterior - posterior_control": of_pair, "posterior - vdvae": of_pair},
+        "differences": {
+            "posterior - posterior_control": of_pair,
+            "posterior - vdvae": of_pair,
+            "posterior - mean": of_mean,
+        },
         "ceilings": {"pixcorr": {"noise": 0.909, "generator": 0.8}},
         "metrics": metrics,
         "identification": {"visual": sets, "control": lost},
@@ -70,6 +78,7 @@ def test_a_run_above_chance_is_told_with_interval_control_and_ceilings() -> None
         "true latents has a pixel correlation of 0.800, of which the posterior mean reaches 62 % (56 to 69 %)",
         "noise in the responses allows 0.909 at most",
         "The mean training image, which knows nothing of the responses, has a pixel correlation of 0.097",
+        "The posterior mean differs from it by +0.403 (95 % interval +0.303 to +0.503, which excludes zero).",
     ):
         assert said in text, said
     assert "chance is 0.8 %; this is not distinguishable from it (p = 0.63)" in text
@@ -79,6 +88,10 @@ def test_a_run_at_chance_a_lost_control_and_no_difference_are_told() -> None:
     assert "No score of the posterior mean is above chance" in found(p=0.2)
     assert "above chance in 3 of 3 scores, which it must not be" in found(p_control=0.001)
     assert "-0.050 to +0.150, which includes zero" in found(gain=0.05)
+    assert "which includes zero): by this score it may show no more than that." in found(above_mean=0.0)
+    assert "excludes zero): by this score it is worse than a picture that is the same" in found(above_mean=-0.15)
+    by_distance = verdict.found(evidence(above_mean=0.15), V4, WANTED, rank_by="lpips")[-1]
+    assert "excludes zero): by this score it is worse than" in by_distance
     some = evidence()
     some["runs"]["posterior"]["lpips"]["p_holm"] = 0.3
     assert "in 2 of 3 scores of the posterior mean" in verdict.found(some, V4, WANTED, rank_by="pixcorr")[0]

@@ -46,7 +46,8 @@ def found(evidence: dict[str, Any], facts: Facts, wanted: Runs, *, rank_by: str)
     better = evidence["metrics"][rank_by]["larger_is_better"]
     told.append(_ceilings(runs, lead, evidence["ceilings"].get(rank_by, {}), rank_by, name, better))
     if rank_by in runs.get("mean", {}):
-        told.append(_beside_mean(runs[lead].get(rank_by), runs["mean"][rank_by], name))
+        gain = evidence["differences"].get(f"{lead} - mean", {}).get(rank_by)
+        told.append(_beside_mean(runs["mean"][rank_by], gain, name, better))
     return [sentence for sentence in told if sentence]
 
 
@@ -193,11 +194,18 @@ def _ceilings(
     return f"{'; '.join(told)}." if told else ""
 
 
-def _beside_mean(worth: Worth | None, mean: Worth, name: str) -> str:
+def _beside_mean(mean: Worth, gain: dict[str, float] | None, name: str, up: bool) -> str:
     told = f"The mean training image, which knows nothing of the responses, has a {name} of {_interval(mean)}"
-    if worth is not None and worth["low"] <= mean["high"] and mean["low"] <= worth["high"]:
-        return f"{told}. The intervals overlap: by this score the posterior mean may show no more than that."
-    return f"{told}."
+    if gain is None:
+        return f"{told}."
+    apart = f"{gain['mean']:+.3f} (95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}"
+    said = f"{told}. The posterior mean differs from it by {apart}, which"
+    low, high = (gain["low"], gain["high"]) if up else (-gain["high"], -gain["low"])
+    if low > 0:
+        return f"{said} excludes zero)."
+    if high < 0:
+        return f"{said} excludes zero): by this score it is worse than a picture that is the same for every image."
+    return f"{said} includes zero): by this score it may show no more than that."
 
 
 def _compared(evidence: dict[str, Any], wanted: Runs, run: str, other: str) -> str:
