@@ -1,8 +1,8 @@
 """Every command of docs/ is run, page by page, in a finished checkout of the small profile.
 
-A page shows commands (`$ ...`) and what they print, and files, which are written first. Output must have the lines of
-the page in that order; "..." stands for anything, and numbers, names of commits, dates and the widths of tables may be
-others.
+A page shows commands (`$ ...`) and what they print, and files, which are written before the next command. Output must
+have the lines of the page in that order; "..." stands for anything, and numbers, names of commits, dates and the widths
+of tables may be others.
 """
 
 import os
@@ -17,13 +17,15 @@ import pytest
 from conftest import ROOT
 from small_profile import copied, environment
 
+CONSOLE = r"^```console\n(.*?)^```"
+FILE = r"^[^\n]*`([\w/]+\.py)`[^\n]*:\n\n```python\n(.*?)^```"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 
 
 def commands(page: Path) -> list[tuple[str, list[str]]]:
     """Every command of a page's console blocks, with the lines that the page says it prints."""
     found: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"^```console\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+    for block in re.findall(CONSOLE, page.read_text(), re.MULTILINE | re.DOTALL):
         for line in block.splitlines():
             if line.startswith("$ "):
                 found.append((line[2:], []))
@@ -35,9 +37,13 @@ def commands(page: Path) -> list[tuple[str, list[str]]]:
 
 def files(page: Path) -> dict[str, str]:
     """Every Python file that a page with commands shows, by the path that it names in the line above."""
-    return dict(
-        re.findall(r"^[^\n]*`([\w/]+\.py)`[^\n]*:\n\n```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    )
+    return dict(re.findall(FILE, page.read_text(), re.MULTILINE | re.DOTALL))
+
+
+def files_before(page: Path, command: str) -> list[str]:
+    """The paths of the files that a page shows above the first line of this command."""
+    above = page.read_text().partition(f"\n$ {command}\n")[0]
+    return [name for name, _ in re.findall(FILE, above, re.MULTILINE | re.DOTALL)]
 
 
 def masked(line: str) -> str:
@@ -110,10 +116,12 @@ def test_every_command_of_a_page_does_what_the_page_says(page: Path, pristine: P
     env = environment(tmp_path)
     env |= {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{env['PATH']}", "PYTHONPATH": str(clone / "src")}
     env |= {"STORE": str(tmp_path / "store"), "PAGER": "cat", "DVC_PAGER": "cat"}
-    for name, source in files(page).items():
-        (clone / name).write_text(source, encoding="utf-8")
+    unwritten = files(page)
     try:
         for line, expected in commands(page):
+            for name in files_before(page, line):
+                if name in unwritten:
+                    (clone / name).write_text(unwritten.pop(name), encoding="utf-8")
             done = subprocess.run(
                 ["bash", "-c", line],
                 cwd=clone,
