@@ -1,6 +1,6 @@
 """A small profile of the pipeline, and checkouts in which tests run it: the same DAG with other parameters.
 
-The simulated session has ten repeats of each image, three folds, four layers of latents and one metric, so that most of
+The simulated session has ten repeats of each image, 24 tested images, four layers of latents and one metric, so that most of
 the time of a run is Python starting up. The tuning is three times stronger, to be read from so few.
 """
 
