@@ -1,4 +1,4 @@
-"""The contexts that guidance leads away from, of no image and of no words: python -m stages.unconditional"""
+"""Contexts that guidance steers away from, of no image and of no words: python -m stages.unconditional"""
 
 import stages
 from spikevaediff.decoders.second_stage import unconditional

@@ -330,20 +330,21 @@ class Captions:
         ----------
         contexts : function of a list of sentences
             Gives float32 (n_sentences, n_tokens, width). An image without a sentence counts as an empty one. Each
-            distinct sentence is asked for once, so that images of the same sentences have the same bytes.
+            distinct sentence is asked for once, so images with the same sentences get identical contexts.
 
         Returns
         -------
         float32, (n_images, n_tokens, width)
         """
         sentences = [of_image or ("",) for of_image in self.sentences]
-        n_sentences = np.array([len(of_image) for of_image in sentences])
-        said = [sentence for of_image in sentences for sentence in of_image]
-        place = {sentence: number for number, sentence in enumerate(dict.fromkeys(said))}
-        found = contexts(list(place))[[place[sentence] for sentence in said]]
-        sums = np.zeros((len(sentences), *found.shape[1:]), np.float32)
-        np.add.at(sums, np.repeat(np.arange(len(sentences)), n_sentences), found)
-        return sums / n_sentences[:, None, None].astype(np.float32)
+        place = {one: row for row, one in enumerate(dict.fromkeys(one for of_image in sentences for one in of_image))}
+        found = contexts(list(place))
+        means = np.zeros((len(sentences), *found.shape[1:]), np.float32)
+        for mean, of_image in zip(means, sentences, strict=True):
+            for one in of_image:
+                mean += found[place[one]]
+            mean /= np.float32(len(of_image))
+        return means
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

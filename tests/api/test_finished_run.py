@@ -20,7 +20,7 @@ from spikevaediff.api import figures
 from spikevaediff.api.apply import decode_latents
 from spikevaediff.encoding import encoder
 from spikevaediff.encoding.encoder import Encoder
-from spikevaediff.files import assets
+from spikevaediff.files import assets, left_out
 from spikevaediff.records import Features, ImageSplit, LibraryResponses, Reconstructions
 from spikevaediff.regression import fits, new_responses
 
@@ -109,6 +109,13 @@ def test_new_responses_are_reconstructed_as_the_stages_reconstruct_a_fold(clone:
         spikevaediff.reconstruct(known, run)
     with pytest.raises(KeyError, match=r"there is no method 'best'; there are posterior, posterior_sample, vdvae"):
         spikevaediff.reconstruct(new, run, by="best")
+    (artifacts / "unconditional").rename(artifacts / "of_before")
+    with pytest.raises(FileNotFoundError, match=r"unconditional/vision.npz does not exist. Make it with: dvc repro"):
+        spikevaediff.reconstruct(new, run, by="diffusion")
+    left_out.mark(artifacts / "unconditional", "parts.second_stage")
+    for function in (partial(spikevaediff.reconstruct, new), spikevaediff.activate):
+        with pytest.raises(ValueError, match=r"without its second stage. Set parts.second_stage"):
+            function(run, by="diffusion")
 
 
 def test_an_area_is_decoded_as_a_recording_in_which_it_alone_is_active(pristine: Path) -> None:
@@ -177,6 +184,8 @@ def test_an_image_of_the_run_is_encoded_by_the_model_that_has_not_seen_it(
     assert header.split(",") == ["image_id", *found.axes["unit"].tolist()]
     written = [list(map(float, row.split(",")))[1:] for row in rows]
     np.testing.assert_allclose(written, found.values[:, :, 0], rtol=0, atol=5.1e-6)  # five decimals
+    with pytest.raises(ValueError, match=r"image_id 2 are only trained on: no model has not seen them"):
+        spikevaediff.encode(run=run, image_id=[17, 2])
     with pytest.raises(ValueError, match="pictures, or the image_id of images of the run, and not both"):
         spikevaediff.encode(run=run)
     with pytest.raises(KeyError, match="3000"):

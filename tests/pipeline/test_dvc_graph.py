@@ -78,6 +78,16 @@ def test_what_is_chosen_by_name_is_a_dependency_of_those_that_choose() -> None:
                 assert any(path.startswith(f"{folder}/") for path in code_of(name)), name
 
 
+def test_the_contexts_of_nothing_depend_on_the_modules_and_weights_of_both_contexts() -> None:
+    named = {
+        f"src/spikevaediff/features/{PARAMS['models'][m][s]['module']}.py"
+        for m in PARAMS["models"]
+        for s in ("vision", "text")
+    }
+    assert named | {"vendor/data/weights"} <= stages()["unconditional"]["deps"]
+    assert "artifacts/unconditional" in stages()["decode_diffusion@diffusion"]["deps"]
+
+
 def test_a_module_reruns_the_stages_that_reach_it_and_no_other() -> None:
     """Known answers, by what each stage is for."""
     names = set(stages()) - {"start"}

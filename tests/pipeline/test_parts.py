@@ -16,7 +16,14 @@ from spikevaediff.files.left_out import is_left_out
 from spikevaediff.parameters.runs import is_wanted, read_runs, write_parts
 
 SECOND_STAGE = {
-    *("captions", "features@text", "features@vision", "library_features@text", "library_features@vision"),
+    *(
+        "captions",
+        "features@text",
+        "features@vision",
+        "library_features@text",
+        "library_features@vision",
+        "unconditional",
+    ),
     *("regress@text", "regress@vision", "regress@control_text", "regress@control_vision", "checks@diffusion"),
     *(f"{stage}@diffusion{of}" for stage in ("decode_diffusion", "evaluate") for of in ("", "_control", "_ceiling")),
     *(f"{stage}@prior_{of}_spikes" for stage in ("decode_diffusion", "evaluate") for of in ("no", "mean")),

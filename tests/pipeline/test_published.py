@@ -76,6 +76,7 @@ STAGES = [
     "decode ceiling vdvae artifacts/features/vdvae.npz",
     "decode_posterior posterior visual",
     "layers",
+    "unconditional",
     "decode_diffusion diffusion visual artifacts/decoded/posterior " + CONTEXTS,
 ]
 

@@ -88,8 +88,10 @@ def test_a_run_at_chance_a_lost_control_and_no_difference_are_told() -> None:
     assert "No score of the posterior mean is above chance" in found(p=0.2)
     assert "above chance in 3 of 3 scores, which it must not be" in found(p_control=0.001)
     assert "-0.050 to +0.150, which includes zero" in found(gain=0.05)
-    assert "which includes zero): by this score it may show no more than that." in found(above_mean=0.0)
-    assert "excludes zero): by this score it is worse than a picture that is the same" in found(above_mean=-0.15)
+    assert "which includes zero): by this score it may be no better than the mean image." in found(above_mean=0.0)
+    assert "excludes zero): by this score it is worse than a picture made without the responses" in found(
+        above_mean=-0.15
+    )
     by_distance = verdict.found(evidence(above_mean=0.15), V4, WANTED, rank_by="lpips")[-1]
     assert "excludes zero): by this score it is worse than" in by_distance
     some = evidence()

@@ -271,4 +271,8 @@ def test_modules_of_ones_own_are_a_guess_and_said_to_be_one() -> None:
     guessed = {one.name for one in found.stages if one.how.startswith("a guess")}
     assert {"features@vision", "library_features@vision", "regress@vision", "regress@control_vision"} <= guessed
     assert {"decode@vdvae", "decode_diffusion@diffusion", "known_mistakes"} <= guessed
+    assert "unconditional" in guessed, "half of it is not known"
     assert not guessed & {"features@text", "regress@text", "regress@vdvae", "decode_posterior@posterior"}
+    own |= {"text": {"module": "mine"}}
+    both = plan.plan(changed | {"models": {"mini": model | own}}, ROOT, speed=RECORDED, device="cpu", memory=64 * GB)
+    assert {one.name for one in both.stages if one.how.startswith("a guess")} >= {"unconditional", "features@text"}

@@ -17,6 +17,7 @@ from spikevaediff.encoding import encoder as encoders
 from spikevaediff.encoding import of_folds, posterior, posterior_folds
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets
+from spikevaediff.files.left_out import is_left_out
 from spikevaediff.images import read_image, rgb
 from spikevaediff.parameters.options import asked, module
 from spikevaediff.recordings import preprocessing
@@ -56,6 +57,7 @@ def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = 
     if by not in METHODS:
         raise KeyError(f"there is no method {by!r}; there are {', '.join(METHODS)}")
     run = run if isinstance(run, Run) else load(run)
+    empty = contexts_of_nothing(run) if by == "diffusion" else None
     fit = fits.load(run.artifacts / "fits/vdvae_all_images.npz")
     if seen := np.intersect1d(responses.image_id, fit.parameters["context_image_id"]).tolist():
         raise ValueError(
@@ -69,13 +71,14 @@ def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = 
     samples = _posterior(responses, latents.image_id, run)
     first = samples[:, 0] if by == "posterior_sample" else samples.mean(1)
     start = Reconstructions(latents.image_id, rgb(np.round(first * 255).astype(np.uint8)))
-    if by != "diffusion":
+    if empty is None:
         return named_images(start)
     contexts = {
         space: new_responses.predict_features(fits.load(run.artifacts / f"fits/{space}_all_images.npz"), responses)
         for space in ("vision", "text")
     }
-    return named_images(second_stage(contexts, start, run, explained=_explained(responses, start.image_id, run)))
+    explained = _explained(responses, start.image_id, run)
+    return named_images(second_stage(contexts, start, run, empty=empty, explained=explained))
 
 
 def decode_latents(latents: Features, run: Run) -> Reconstructions:
@@ -199,8 +202,30 @@ def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> np.ndarr
     )
 
 
+def contexts_of_nothing(run: Run) -> diffusion.Guides:
+    """What the stage `unconditional` wrote, without which there is no second stage.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        It has not run, or was left out.
+    """
+    folder = run.artifacts / "unconditional"
+    if is_left_out(folder):
+        raise ValueError(
+            "this run was made without its second stage. "
+            "Set parts.second_stage of params.yaml to true and run: dvc repro"
+        )
+    return given.nothing_of(folder)
+
+
 def second_stage(
-    contexts: dict[str, Features], start: Reconstructions, run: Run, *, explained: Explained | None
+    contexts: dict[str, Features],
+    start: Reconstructions,
+    run: Run,
+    *,
+    empty: diffusion.Guides,
+    explained: Explained | None,
 ) -> Reconstructions:
     """Images of predicted contexts, as the stage `decode_diffusion` makes them.
 
@@ -211,6 +236,8 @@ def second_stage(
     start : Reconstructions
         Of the same images.
     run : Run
+    empty : Guides
+        Of `contexts_of_nothing`.
     explained : Explained, optional
         The responses that guide it, or choose among samples; with None one sample follows the contexts alone.
     """
@@ -224,7 +251,6 @@ def second_stage(
         guides, options["mixing"] = replace(guides, text=None), 1.0
     weights_of = partial(assets.weights, root=run.root)
     options |= {name: weights_of(value) for name, value in options.items() if name.split("_")[-1] == "weights"}
-    empty = given.nothing_of(run.artifacts / "unconditional")
     options |= {"unconditional": empty, "seed": run.params["seed"], "kept": None, "explained": explained}
     return decode(guides, **asked(decode, options | compute))
 

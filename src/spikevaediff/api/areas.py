@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from spikevaediff.api import area_activation
-from spikevaediff.api.apply import decode_latents, second_stage
+from spikevaediff.api.apply import contexts_of_nothing, decode_latents, second_stage
 from spikevaediff.api.named import Named
 from spikevaediff.api.run import Run, load, named_images
 from spikevaediff.records import Reconstructions
@@ -49,6 +49,7 @@ def activate(
     if by not in METHODS:
         raise KeyError(f"there is no method {by!r}; there are {', '.join(METHODS)}")
     run = run if isinstance(run, Run) else load(run)
+    empty = contexts_of_nothing(run) if by == "diffusion" else None
     recorded = run.presentations["visual"]
     wanted = np.unique(recorded.unit_area).tolist() if areas is None else list(areas)
     z = area_activation.responses(recorded.unit_area, len(recorded.window_s), wanted, deviations=deviations)
@@ -59,8 +60,8 @@ def activate(
         for space in spaces
     }
     pictures: Reconstructions = decode_latents(found.pop("vdvae"), run)
-    if by == "diffusion":
-        pictures = second_stage(found, pictures, run, explained=None)
+    if empty is not None:
+        pictures = second_stage(found, pictures, run, empty=empty, explained=None)
     named = named_images(pictures)
     rest = {name: ids for name, ids in named.axes.items() if name != "image_id"}
     return Named(named.values, {"area": np.array([REFERENCE, *wanted])} | rest)

@@ -204,8 +204,8 @@ def _beside_mean(mean: Worth, gain: dict[str, float] | None, name: str, up: bool
     if low > 0:
         return f"{said} excludes zero)."
     if high < 0:
-        return f"{said} excludes zero): by this score it is worse than a picture that is the same for every image."
-    return f"{said} includes zero): by this score it may show no more than that."
+        return f"{said} excludes zero): by this score it is worse than a picture made without the responses."
+    return f"{said} includes zero): by this score it may be no better than the mean image."
 
 
 def _compared(evidence: dict[str, Any], wanted: Runs, run: str, other: str) -> str:

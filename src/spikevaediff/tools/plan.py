@@ -312,9 +312,11 @@ def _network(
             return seconds * (counts.images + 10), n_bytes, ""
         if name == f"library_{stage}" and run == space:
             return seconds * counts.library[space], n_bytes, f"-S regress.{space}.library=0"
-    if name == "unconditional":  # loading the networks takes as long as ten images, and the library of MiniLM 4 s
-        most = max(_contexts_bytes(params, counts, space) for space in ("vision", "text") if space in counts.targets)
-        return 4.0 + 10 * (speed.vision + speed.text), most, ""
+    if name == "unconditional" and {"vision", "text"} <= counts.targets.keys():
+        # Loading the networks takes as long as ten images each, and importing the library of MiniLM 4 s.
+        modules = [model[space]["module"] for space in ("vision", "text")]
+        imports = 4.0 * speed.matrix / MATRIX_S if "minilm" in modules else 0.0
+        return imports + 10 * (speed.vision + speed.text), max(map(_network_bytes, modules)), ""
     own = params["decode"]["vdvae"]["module"] != "vdvae"  # which nobody has timed
     if name == "decode" and not own:
         return speed.decode * counts.tested, passing + held, ""
@@ -349,12 +351,16 @@ def _look_s(run: str, counts: _Counts, speed: Speed) -> float:
     return (0.008 + 6e-5 * units) * speed.matrix / MATRIX_S
 
 
-def _contexts_bytes(params: Mapping[str, Any], counts: _Counts, space: str) -> int:
+def _network_bytes(module: str) -> int:
     """CLIP lies in memory in half and in single precision while it is loaded, 0.9 and 1.7 GB; the mini model's are
     small."""
-    module = params["models"][params["model"]][space]["module"]
+    return 2_700_000_000 if module.startswith("clip_") else 340_000_000
+
+
+def _contexts_bytes(params: Mapping[str, Any], counts: _Counts, space: str) -> int:
     rows = counts.images + counts.library[space]
-    return (2_700_000_000 if module.startswith("clip_") else 340_000_000) + 2 * 4 * rows * counts.targets[space]
+    module = params["models"][params["model"]][space]["module"]
+    return _network_bytes(module) + 2 * 4 * rows * counts.targets[space]
 
 
 def _diffusion_bytes(

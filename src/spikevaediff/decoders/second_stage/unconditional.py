@@ -1,7 +1,7 @@
-"""The contexts without content, which guidance leads away from: of no image, and of the empty caption.
+"""Contexts without content, which guidance steers away from: those of no image and of the empty caption.
 
-They depend on the networks of the contexts alone. Loading these takes longer than using them, so that one stage writes
-what all runs of the second stage read.
+They depend on the networks of the contexts alone. Loading the networks takes longer than using them, so one stage
+computes the contexts and every run of the second stage reads them.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,11 +14,11 @@ from spikevaediff.parameters.options import module
 from spikevaediff.records import Features
 
 SPACES = ("vision", "text")
-ID = np.array([0])  # stands where other contexts have the image_id
+ID = np.array([0])  # placeholder for the image_id of other contexts
 
 
 def contexts(spaces: Mapping[str, Any], weights_of: Callable[[str], Path], device: str) -> dict[str, Features]:
-    """Compute them.
+    """Compute the contexts.
 
     Parameters
     ----------
