@@ -101,6 +101,18 @@ def test_pictures_are_drawn_for_a_grid_a_search_bands_and_none(ridge_folds, band
     assert fit_plots.draw_bands(GROUPS, banded, "a test") == pictures[4]
 
 
+@pytest.mark.parametrize("n_spaces", [1, 2, 3])
+def test_title_and_note_are_as_narrow_as_the_picture(ridge_folds, n_spaces):
+    rows = {"vdvae": fit_plots.left_out_rows("vdvae", GROUPS, stacked(*ridge_folds))}
+    title = "Left-out training images: macaque F, multi-unit activity, THINGS, 22,248 photographs of THINGS"
+    figure = fit_plots.draw_left_out.figure({f"space {n}": rows for n in range(n_spaces)}, title)
+    figure.draw_without_rendering()
+    width = figure.bbox.width
+    for text in (figure._suptitle, figure._supxlabel):
+        extent = text.get_window_extent()
+        assert 0 <= extent.x0 < extent.x1 <= width, f"{text.get_text()!r} of {extent.width:.0f} of {width:.0f} pixels"
+
+
 def test_weights_shared_by_all_groups_are_drawn(banded_fit):
     fits = stacked(banded_fit)
     shared = fits | {"band_weight": fits["band_weight"][:, :1], "convergence": fits["convergence"][:, :1]}

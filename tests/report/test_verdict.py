@@ -95,6 +95,12 @@ def test_a_run_at_chance_a_lost_control_and_no_difference_are_told() -> None:
     by_distance = verdict.found(evidence(above_mean=0.15), V4, WANTED, rank_by="lpips")[-1]
     assert "excludes zero): by this score it is worse than" in by_distance
     some = evidence()
+    for of_run in some["runs"].values():
+        of_run.pop("alexnet2"), of_run.pop("lpips")
+    alone = "\n".join(verdict.found(some, V4, WANTED, rank_by="pixcorr"))
+    assert "above chance in the one score of the posterior mean" in alone
+    assert "is at chance in the one score" in alone
+    some = evidence()
     some["runs"]["posterior"]["lpips"]["p_holm"] = 0.3
     assert "in 2 of 3 scores of the posterior mean" in verdict.found(some, V4, WANTED, rank_by="pixcorr")[0]
 

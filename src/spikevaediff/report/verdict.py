@@ -126,7 +126,7 @@ def _against_chance(runs: dict[str, dict[str, Worth]], lead: str, n_tests: int) 
     n_above = sum(worth["p_holm"] < LEVEL for worth in tested)
     rule = f"p < {LEVEL:g} after correction for all {n_tests} tests of the run"
     if n_above == len(tested):
-        return f"The reconstructions are above chance in all {n_above} scores of the posterior mean ({rule})."
+        return f"The reconstructions are above chance in {_all(n_above)} of the posterior mean ({rule})."
     if n_above:
         n = f"{n_above} of {len(tested)}"
         return f"The reconstructions are above chance in {n} scores of the posterior mean ({rule})."
@@ -167,7 +167,7 @@ def _against_control(of_control: dict[str, Worth], gain: dict[str, float] | None
             "something other than the responses to the images is at work"
         )
     elif tested:
-        told.append(f"The control ({units}) is at chance in all {len(tested)} scores")
+        told.append(f"The control ({units}) is at chance in {_all(len(tested))}")
     if gain is not None:
         includes = "includes" if gain["low"] <= 0 <= gain["high"] else "excludes"
         told.append(
@@ -175,6 +175,10 @@ def _against_control(of_control: dict[str, Worth], gain: dict[str, float] | None
             f"{gain['low']:+.3f} to {gain['high']:+.3f}, which {includes} zero)"
         )
     return f"{'; '.join(told)}." if told else ""
+
+
+def _all(n_scores: int) -> str:
+    return f"all {n_scores} scores" if n_scores > 1 else "the one score"
 
 
 def _ceilings(

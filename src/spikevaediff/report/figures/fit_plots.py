@@ -111,7 +111,8 @@ def draw_left_out(spaces: dict[str, dict[str, list[dict[str, Any]]]], title: str
     spaces : feature space to run to rows of `left_out_rows`.
     """
     names = {"r2": "left-out R²", "correlation": "left-out correlation", "dof": "degrees of freedom"}
-    figure, axes = subplots(3, len(spaces), figsize=(1 + 4.2 * len(spaces), 7.5), squeeze=False, sharex="col")
+    width = 1 + 4.2 * len(spaces)  # inches, of about 10 letters of the title and 12 of the note
+    figure, axes = subplots(3, len(spaces), figsize=(width, 7.5), squeeze=False, sharex="col")
     for axis, label in zip(axes[:, 0], names.values(), strict=True):
         axis.set_ylabel(label)
     for column, (space, runs) in zip(axes.T, spaces.items(), strict=True):
@@ -128,12 +129,12 @@ def draw_left_out(spaces: dict[str, dict[str, list[dict[str, Any]]]], title: str
         column[0].legend(fontsize=8)
         column[-1].set_xlabel("group of targets (layer, token)", size=9)
         column[-1].xaxis.get_major_locator().set_params(integer=True)
-    figure.suptitle(textwrap.fill(title, 90), size=11, weight="bold")
+    figure.suptitle(textwrap.fill(title, min(90, int(10 * width))), size=11, weight="bold")
     note = (
         "line: mean over targets; band: 10th to 90th percentile. Without information both scores are below 0, or with "
-        "rows of a library\na little above: they are answered by encoding models that have seen the image left out"
+        "rows of a library a little above: they are answered by encoding models that have seen the image left out"
     )
-    figure.supxlabel(note, size=9)
+    figure.supxlabel(textwrap.fill(note, min(126, int(12 * width))), size=9)
     return figure
 
 
