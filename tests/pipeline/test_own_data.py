@@ -37,6 +37,7 @@ def decoded(folder: Path, name: str, areas: list[str], section: dict[str, Any], 
             "areas.control": "shuffled",
             "split.method": "k_fold",  # so that numbers are of all images
             "split.n_folds": 3,
+            "split.seed": 0,
             "models.mini.vdvae.n_layers": 6,
             # A table says when it was counted, and params.yaml must not say otherwise.
             "responses.start_s": section["window_s"][0],

@@ -493,14 +493,18 @@ def test_a_file_that_outgrows_its_limit_is_named_and_removed(broken: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("command", "path"),
-    [(VISUAL, "artifacts/responses"), ("acquire", "artifacts/sessions"), (DECODE, "artifacts/decoded")],
+    ("command", "path", "size"),
+    [
+        (VISUAL, "artifacts/responses", "200k"),
+        ("acquire", "artifacts/sessions", "200k"),
+        (DECODE, "artifacts/decoded", "40k"),
+    ],
 )
-def test_a_full_disk_is_named_and_left_as_empty_as_before(broken: Path, command: str, path: str) -> None:
+def test_a_full_disk_is_named_and_left_as_empty_as_before(broken: Path, command: str, path: str, size: str) -> None:
     folder = broken / path
     shutil.rmtree(folder)
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a small disk")
     try:
