@@ -148,6 +148,11 @@ def test_methods_name_the_mixing_that_was_used() -> None:
     assert "mixing 1, since no image has a caption, guidance" in page.render("page.html", **without)
 
 
+def test_methods_name_the_seed_of_a_split_that_was_drawn_and_of_no_other() -> None:
+    assert "seeds 0 (images), 7 (split), 0 (statistics)" in page.render("methods.html", **values() | {"split_seed": 7})
+    assert "seeds 0 (images), 0 (statistics)" in page.render("methods.html", **values() | {"split_seed": None})
+
+
 def test_methods_name_the_groups_in_which_many_images_are_exchanged() -> None:
     few = " ".join(html.unescape(page.render("methods.html", **values())).split())
     assert "permutations of the pairing within folds [phipson2010permutation], corrected after Holm" in few

@@ -142,7 +142,7 @@ def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
         models=params["models"][model],
         regression=of_space(params["regress"], "vdvae"),
         seed=params["seed"],
-        split_seed=params["split"]["seed"],
+        split_seed=params["split"]["seed"] if params["split"]["method"] in ("k_fold", "hold_out") else None,
         version=__version__,
         sources=read_json(str(sources)) if sources.is_file() else None,
         bibtex=bibtex([*(key for key in CITED if second == "versatile_diffusion" or key != SECOND_STAGE), *keys]),
