@@ -69,6 +69,7 @@ ROWS = {
         f"unseen image identified among {N_CANDIDATES} (chance {1 / N_CANDIDATES:.4f})",
         ".50 / .72 / .92",
     ),
+    "identification wider": ("the same, with EfficientNet's features offered to encoding models as well", ""),
     "pixels ridge": ("16 px PixCorr, ridge", ""),
     "pixels library": ("16 px PixCorr, ridge with the library", "above ridge"),
     "efficientnet ridge": ("EfficientNet two-way, ridge", ""),
@@ -150,10 +151,11 @@ class Bench:
         names = self.params["encoding"]["families"]
         n_units = self.x.shape[1]
         units = {"unit_id": np.arange(n_units), "session_id": np.full(n_units, SESSION), "area": np.full(n_units, "V4")}
-        maps = encoder.maps_of(self.pixels[trained], names, assets.fetch)
+        wider = [*names, "efficientnet"]
+        maps = encoder.maps_of(self.pixels[trained], wider, assets.fetch)
 
-        def learnt(rows: np.ndarray) -> encoder.Encoder:
-            some = [[layer[rows] for layer in of_family] for of_family in maps]
+        def learnt(rows: np.ndarray, names: list[str] = names) -> encoder.Encoder:
+            some = [[layer[rows] for layer in of_family] for of_family in maps[: len(names)]]
             image_id, x = self.number[trained][rows], self.x[trained][rows]
             return encoder.fit(some, x, families=names, image_id=image_id, units=units)
 
@@ -164,6 +166,10 @@ class Bench:
         predicted = encoder.predict(model, self.pixels[self.tested], assets.fetch)
         r = np.diag(correlation(predicted.T, self.x[self.tested].T))
         found = {"encoder r": float(np.nanmedian(r)), "identification": self._identified(model, predicted)}
+        widest = learnt(np.arange(n_train), wider)
+        found["identification wider"] = self._identified(
+            widest, encoder.predict(widest, self.pixels[self.tested], assets.fetch)
+        )
         # Of the one fold, and of all images, which no prediction here is of.
         answers, *of_parts = (
             answer + of_folds.noise(one, self.library.image_id, seed=self.params["library"]["seed"], number=0)

@@ -6,15 +6,19 @@ stage are replaced, as DVC writes them. The file is the same, byte for byte. It 
 renamed, so that a run that is killed leaves the old one or the new one.
 
 DVC also parses params.yaml again for every stage, which takes a second in all. Here it is parsed once, and again when
-it has changed.
+it has changed. And stages are forks of one process that has loaded the libraries, see `forked_stages`.
 
-Two functions inside DVC are replaced, and only in the version whose files were compared. With another version, or a
-lock file of another layout, DVC does it.
+Three functions inside DVC are replaced, and only in the version whose files were compared. With another version, a
+lock file of another layout or another command, DVC does it.
 """
 
+import os
 import re
+import signal
+import threading
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +26,18 @@ import dvc
 from dvc import dvcfile
 from dvc.dependency import param
 from dvc.fs import LocalFileSystem
+from dvc.stage import run as running
 from dvc.stage import serialize
+from dvc.stage.exceptions import StageCmdFailedError
 from dvc.utils.serialize import dumps_yaml, load_path
 
+from spikevaediff import threads
 from spikevaediff.files.atomic import replacing
+from spikevaediff.tools import forked_stages
 
 VERSION = "3.67.1"
 HEAD = "schema: '2.0'\nstages:\n"
-_dump_stages = dvcfile.Lockfile.dump_stages
+_dump_stages, _run = dvcfile.Lockfile.dump_stages, running._run
 _read: dict[tuple[str, int, int, int], Any] = {}
 
 
@@ -40,7 +48,35 @@ def main(arguments: Sequence[str]) -> int:
     if dvc.__version__ == VERSION:
         dvcfile.Lockfile.dump_stages = dump_stages
         param.load_path = load_params
-    return run(list(arguments))
+        running._run = run_command
+    try:
+        return run(list(arguments))
+    finally:
+        if _forks.cache_info().currsize:
+            _forks().end()
+
+
+@cache
+def _forks() -> forked_stages.Forks:
+    return forked_stages.Forks(threads.with_threads(os.environ))
+
+
+def run_command(executable: str | None, cmd: str, **given: Any) -> None:
+    """Run the command of a stage; in place of the function of this name."""
+    stage = forked_stages.stage_of(cmd, given["env"])
+    if stage is None:
+        _run(executable, cmd, **given)
+        return
+    forks = _forks()
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None  # for the stage, as in DVC
+    try:
+        code = forks.run(*stage, given["cwd"], given["env"])
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, before)
+    if code:
+        raise StageCmdFailedError(cmd, code)
 
 
 def dump_stages(lock: dvcfile.Lockfile, stages: Sequence[Any], **options: Any) -> None:
