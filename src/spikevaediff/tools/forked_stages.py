@@ -10,6 +10,7 @@ Only on Linux, where a process that has loaded these libraries may fork. None of
 """
 
 import atexit
+import gc
 import json
 import os
 import re
@@ -25,7 +26,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("numpy", "h5py", "scipy.stats", "torch", "jax.numpy", "matplotlib.figure")
+LIBRARIES = (
+    *("numpy", "h5py", "scipy.stats", "torch", "jax.numpy", "matplotlib.figure"),
+    *("pydantic", "dvc.parsing", "rich.progress", "PIL.Image"),
+)
 _STAGE = re.compile(r"python -m (stages\.\w+)((?: [\w./@+=:,-]+)*)")
 
 
@@ -80,6 +84,7 @@ def _serve(line: Any) -> dict[str, Any]:
     needed: Counter[str] = Counter()
     while request := line.readline():
         names, of_stage = os.pipe()
+        gc.freeze()  # a fork that went through these objects would copy them all
         pid = os.fork()
         if not pid:
             return {**json.loads(request), "pipe": of_stage}
@@ -100,22 +105,31 @@ def _serve(line: Any) -> dict[str, Any]:
     sys.exit()
 
 
-def _say_what_was_needed(pipe: int) -> None:
-    os.write(pipe, " ".join(name for name in LIBRARIES if name in sys.modules).encode())
-
-
 def _main(number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the stage; this process ends with the one that asks
+    gc.disable()
     with socket.socket(fileno=number) as asked:
         given = _serve(asked.makefile("rwb", buffering=0))
+    gc.enable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    atexit.register(_say_what_was_needed, given["pipe"])
+    ended: list[str] = []
+    atexit.register(_end, given["pipe"], ended)  # the first one, which is called last
     os.environ.clear()
     os.environ.update(given["env"])
     os.chdir(given["cwd"])
     sys.path.insert(0, given["cwd"])
     sys.argv = [given["module"], *given["words"]]
     runpy.run_module(given["module"], run_name="__main__", alter_sys=True)
+    ended.append(given["module"])
+
+
+def _end(pipe: int, ended: list[str]) -> None:
+    """Say what the stage needed. One without an error ends here: tearing down modules takes Python half a second."""
+    os.write(pipe, " ".join(name for name in LIBRARIES if name in sys.modules).encode())
+    if ended:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 if __name__ == "__main__":
