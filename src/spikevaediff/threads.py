@@ -9,24 +9,18 @@ OMP_NUM_THREADS, and any other of these variables, stays as it is where it is se
 """
 
 import os
-from collections.abc import Mapping
 
 from loading.machine import processors
 
 
 def set_once() -> None:
     """Set the environment variables that the libraries read when they are loaded, those that are not set already."""
-    os.environ.update(with_threads(os.environ))
-
-
-def with_threads(env: Mapping[str, str]) -> dict[str, str]:
-    """An environment with these variables, those that it has as they are."""
-    n = env.get("OMP_NUM_THREADS") or str(processors())
-    return {
-        "OMP_NUM_THREADS": n,  # PyTorch, scikit-learn
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "OPENBLAS_NUM_THREADS": "1",  # NumPy, SciPy
-        "NPROC": n,  # XLA
-        "TOKENIZERS_PARALLELISM": "false",  # a second pool beside that of PyTorch only gets in its way
-        **env,
-    }
+    n = os.environ.get("OMP_NUM_THREADS") or str(processors())
+    for name, value in (
+        ("OMP_NUM_THREADS", n),  # PyTorch, scikit-learn
+        ("OMP_WAIT_POLICY", "PASSIVE"),
+        ("OPENBLAS_NUM_THREADS", "1"),  # NumPy, SciPy
+        ("NPROC", n),  # XLA
+        ("TOKENIZERS_PARALLELISM", "false"),  # a second pool beside that of PyTorch only gets in its way
+    ):
+        os.environ.setdefault(name, value)

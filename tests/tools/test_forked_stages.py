@@ -17,7 +17,7 @@ ABOUT = """
 import json, os, sys
 print(json.dumps({
     "argv": sys.argv[1:], "name": __name__, "cwd": os.getcwd(), "path": sys.path[0], "env": os.environ["OF_STAGE"],
-    "loaded": [name for name in sys.modules if name.split(".")[0] in ("spikevaediff", "stages", "h5py")],
+    "loaded": [name for name in sys.modules if name.split(".")[0] in ("spikevaediff", "loading", "stages", "h5py")],
     "threads": len(os.listdir("/proc/self/task")), "interrupts": str(__import__("signal").getsignal(2)),
 }), file=open("about.json", "w"))
 """
@@ -36,7 +36,7 @@ STAGES = {
 ASKS = """
 import os, sys
 from spikevaediff.tools import forked_stages
-forks = forked_stages.Forks(os.environ)
+forks = forked_stages.Forks()
 stages = (f"stages.{name}" for name in (sys.argv[1], "about"))
 print(*(forks.run(stage, [], os.getcwd(), os.environ | {"OF_STAGE": ""}) for stage in stages))
 forks.end()
@@ -55,7 +55,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def forks() -> Iterator[forked_stages.Forks]:
-    found = forked_stages.Forks(os.environ)
+    found = forked_stages.Forks()
     yield found
     found.end()
 
@@ -119,7 +119,7 @@ def test_it_ends_with_the_process_that_asks(checkout: Path) -> None:
     code = (
         "import os, signal, sys\n"
         "from spikevaediff.tools import forked_stages\n"
-        "forks = forked_stages.Forks(os.environ)\n"
+        "forks = forked_stages.Forks()\n"
         "print(forks._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -34,21 +34,15 @@ _STAGE = re.compile(r"python -m (stages\.\w+)((?: [\w./@+=:,-]+)*)")
 
 
 class Forks:
-    """The process that forks, seen from the one that asks it.
+    """The process that forks, seen from the one that asks it."""
 
-    Parameters
-    ----------
-    env : mapping
-        What libraries read when they are loaded: the environment of the stages, see `spikevaediff.threads`.
-    """
-
-    def __init__(self, env: Mapping[str, str]) -> None:
+    def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             number = theirs.fileno()
             # -P: the folder of this file is no place to import from.
             command = [sys.executable, "-P", __file__, str(number)]
-            self._process = subprocess.Popen(command, pass_fds=[number], env=dict(env))
+            self._process = subprocess.Popen(command, pass_fds=[number])
             self._line = ours.makefile("rwb", buffering=0)
 
     def run(self, module: str, words: list[str], cwd: str, env: Mapping[str, str]) -> int:
@@ -108,6 +102,7 @@ def _serve(line: Any) -> dict[str, Any]:
 def _main(number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the stage; this process ends with the one that asks
     gc.disable()
+    _set_threads()
     with socket.socket(fileno=number) as asked:
         given = _serve(asked.makefile("rwb", buffering=0))
     gc.enable()
@@ -121,6 +116,16 @@ def _main(number: int) -> None:
     sys.argv = [given["module"], *given["words"]]
     runpy.run_module(given["module"], run_name="__main__", alter_sys=True)
     ended.append(given["module"])
+
+
+def _set_threads() -> None:
+    """What libraries read when they are loaded, as every stage sets it.
+
+    Nothing of this project stays loaded: a stage may be of another checkout.
+    """
+    import_module("spikevaediff.threads").set_once()
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("spikevaediff", "loading")]:
+        del sys.modules[name]
 
 
 def _end(pipe: int, ended: list[str]) -> None:

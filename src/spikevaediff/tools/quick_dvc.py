@@ -12,7 +12,6 @@ Three functions inside DVC are replaced, and only in the version whose files wer
 lock file of another layout or another command, DVC does it.
 """
 
-import os
 import re
 import signal
 import threading
@@ -31,7 +30,6 @@ from dvc.stage import serialize
 from dvc.stage.exceptions import StageCmdFailedError
 from dvc.utils.serialize import dumps_yaml, load_path
 
-from spikevaediff import threads
 from spikevaediff.files.atomic import replacing
 from spikevaediff.tools import forked_stages
 
@@ -52,13 +50,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return run(list(arguments))
     finally:
-        if _forks.cache_info().currsize:
-            _forks().end()
+        if forks.cache_info().currsize:
+            forks().end()
 
 
-@cache
-def _forks() -> forked_stages.Forks:
-    return forked_stages.Forks(threads.with_threads(os.environ))
+forks = cache(forked_stages.Forks)  # started with the first stage that runs
 
 
 def run_command(executable: str | None, cmd: str, **given: Any) -> None:
@@ -67,11 +63,10 @@ def run_command(executable: str | None, cmd: str, **given: Any) -> None:
     if stage is None:
         _run(executable, cmd, **given)
         return
-    forks = _forks()
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None  # for the stage, as in DVC
     try:
-        code = forks.run(*stage, given["cwd"], given["env"])
+        code = forks().run(*stage, given["cwd"], given["env"])
     finally:
         if in_main:
             signal.signal(signal.SIGINT, before)
