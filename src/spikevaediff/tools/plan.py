@@ -30,37 +30,39 @@ from vdvae.config import CONFIGS
 from versatile_diffusion import memory as of_diffusion
 from versatile_diffusion.config import AUTOENCODERS, UNETS
 
-# The recorded run: 118 images, 418 units, ten folds, 1200 library images, two processors (Intel Xeon with AVX-512).
+# The recorded run: 118 images, 418 units, ten folds, 1200 library images, two threads of one core (Intel Xeon, AVX-512).
 N_IMAGES, N_UNITS, N_FOLDS, N_LIBRARY = 118, 418, 10, 1200
-MATRIX_S = 0.16  # of probe.matrix_s there
-OVERHEAD_S = 3.9  # beside every stage: DVC looks at files and writes dvc.lock
-START_S = 1.5  # Python and imports, part of what stages say they took
+MATRIX_S = 0.227  # of probe.matrix_s there
+OVERHEAD_S = 0.3  # beside every stage: DVC looks at files and writes dvc.lock
+START_S = 1.2  # Python and imports
+LOADING_S = 3.5  # networks, in the stages that have some
 # stage: seconds beside START_S, peak memory in MB, what both grow with
 RECORDED: dict[str, tuple[float, int, str]] = {
-    "start": (0.0, 120, "nothing"),
-    "acquire": (2.7, 340, "images"),
+    "start": (1.4, 120, "nothing"),
+    "acquire": (11.9, 340, "images"),
     "captions": (0.0, 100, "images"),
-    "responses": (0.2, 120, "sessions"),
-    "quality": (11.4, 280, "sessions"),
-    "split": (0.1, 130, "images"),
-    "encode": (13.0, 1210, "encoders"),
-    "library": (2.8, 360, "library"),
-    "library_responses": (9.7, 680, "encoders"),
-    "curves": (21.4, 460, "images"),
-    "identify": (19.8, 750, "encoders"),
-    "evaluate": (11.1, 1250, "images"),
-    "halves": (13.3, 1210, "images"),
-    "baselines": (17.4, 2030, "images"),
-    "checks_posterior": (0.0, 400, "images"),
-    "checks": (0.8, 400, "images"),
-    "regions": (16.0, 500, "images"),
-    "movies": (10.0, 900, "nothing"),
-    "report": (8.7, 390, "images"),  # with the page
+    "responses": (0.0, 120, "sessions"),
+    "quality": (16.7, 280, "sessions"),
+    "split": (0.9, 130, "images"),
+    "encode": (86.0, 1210, "encoders"),
+    "library": (4.6, 360, "library"),
+    "library_responses": (7.9, 680, "encoders"),
+    "curves": (26.7, 460, "images"),
+    "identify": (28.6, 750, "encoders"),
+    "looks": (8.2, 1250, "images"),
+    "evaluate": (11.3, 1250, "images"),
+    "halves": (19.2, 1210, "images"),
+    "baselines": (16.1, 2030, "images"),
+    "checks_posterior": (0.8, 400, "images"),
+    "checks": (1.9, 400, "images"),
+    "regions": (28.3, 500, "images"),
+    "movies": (29.1, 900, "nothing"),
+    "report": (14.4, 390, "images"),  # with the page
 }
 BASE_MB = 370  # of a process that has imported torch or JAX
 # Seconds of an image in features of the mini model, and of a million numbers that a regression predicts and keeps.
-FEATURE_S = {"efficientnet": 0.02, "minilm": 0.033}
-REGRESSION_S, COPIES = 0.55, 7  # copies of the targets of all rows in memory, measured
+FEATURE_S = {"efficientnet": 0.028, "minilm": 0.047}
+REGRESSION_S, COPIES = 0.85, 7  # copies of the targets of all rows in memory, measured
 # Numbers of a context, and tokens of it, for each module of features.
 TARGETS = {"efficientnet": (49, 1280), "minilm": (24, 384), "clip_vision": (257, 768), "clip_text": (77, 768)}
 
@@ -273,7 +275,7 @@ def _stage(whole: str, params: Mapping[str, Any], counts: _Counts, speed: Speed,
         seconds, n_bytes, cure = network
         # Two threads do 1.5 times the work of one, measured; a GPU is timed by the clock.
         threads = processors() ** 0.6 if device == "cpu" else 1.0
-        return Stage(whole, start + seconds / threads, n_bytes + BASE_MB * 10**6, "probe", cure)
+        return Stage(whole, start + LOADING_S * slower + seconds / threads, n_bytes + BASE_MB * 10**6, "probe", cure)
     space = {"control": "vdvae"}.get(run, run.removeprefix("control_"))
     if name in ("regress", "noise_ceiling") and space in counts.targets:
         rows = counts.images + counts.library[space]
@@ -313,9 +315,9 @@ def _network(
         if name == f"library_{stage}" and run == space:
             return seconds * counts.library[space], n_bytes, f"-S regress.{space}.library=0"
     if name == "unconditional" and {"vision", "text"} <= counts.targets.keys():
-        # Loading the networks takes as long as ten images each, and importing the library of MiniLM 4 s.
+        # Loading the networks takes as long as ten images each, and importing the library of MiniLM 6 s.
         modules = [model[space]["module"] for space in ("vision", "text")]
-        imports = 4.0 * speed.matrix / MATRIX_S if "minilm" in modules else 0.0
+        imports = 6.0 * speed.matrix / MATRIX_S if "minilm" in modules else 0.0
         return imports + 10 * (speed.vision + speed.text), max(map(_network_bytes, modules)), ""
     own = params["decode"]["vdvae"]["module"] != "vdvae"  # which nobody has timed
     if name == "decode" and not own:
@@ -324,7 +326,7 @@ def _network(
         n = len(config.latent_shapes())
         return speed.decode * params["layers"]["n_images"] * n, passing, ""
     if name == "known_mistakes" and not own:
-        return 7 * speed.decode * counts.tested + 11 * speed.matrix / MATRIX_S, passing + 3 * held, ""
+        return 7 * speed.decode * counts.tested + 24 * speed.matrix / MATRIX_S, passing + 3 * held, ""
     if name == "decode_posterior":
         look = _look_s(run, counts, speed)
         passes = counts.tested * posterior["n_samples"] * posterior["steps"]
@@ -346,9 +348,9 @@ def _network(
 
 
 def _look_s(run: str, counts: _Counts, speed: Speed) -> float:
-    """Seconds of a look through the encoding models and back: measured, 8 ms and 60 microseconds per unit."""
+    """Seconds of a look through the encoding models and back: measured, 11 ms and 85 microseconds per unit."""
     units = counts.sessions * (85 if run.endswith("control") else 333)
-    return (0.008 + 6e-5 * units) * speed.matrix / MATRIX_S
+    return (0.011 + 8.5e-5 * units) * speed.matrix / MATRIX_S
 
 
 def _network_bytes(module: str) -> int:
@@ -394,6 +396,7 @@ def _disk(
     fetched = sum(need.n_bytes for need in files if need.required and need.state != "have")
     fetched += sum(file.about or 0 for file in parts)
     results = 10**6 * (40 + 52 * counts.sessions + 30 * counts.sessions * (counts.folds + 1) / (N_FOLDS + 1))
+    results += 2.1e6 * counts.images  # what networks of metrics say of the images shown
     results += 27e6 * counts.library["images"] / N_LIBRARY + 22e6 * (counts.folds + 1) / (N_FOLDS + 1) * counts.sessions
     for space, n in counts.targets.items():
         rows = counts.images + counts.library[space]
