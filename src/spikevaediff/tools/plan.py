@@ -30,7 +30,7 @@ from vdvae.config import CONFIGS
 from versatile_diffusion import memory as of_diffusion
 from versatile_diffusion.config import AUTOENCODERS, UNETS
 
-# The recorded run: 118 images, 418 units, ten folds, 1200 library images, two threads of one core (Intel Xeon, AVX-512).
+# The recorded run: 118 images, 418 units, ten folds, 1200 library images, two threads of one core of an Intel Xeon.
 N_IMAGES, N_UNITS, N_FOLDS, N_LIBRARY = 118, 418, 10, 1200
 MATRIX_S = 0.227  # of probe.matrix_s there
 OVERHEAD_S = 0.3  # beside every stage: DVC looks at files and writes dvc.lock

@@ -22,6 +22,8 @@ Where they apply:
 ASSETS : tuple of str; files that `pairwise` itself needs, besides the weights of the network.
 COMPETES : True where an entry depends on the other shown images. Otherwise the matrix is computed fold by fold, since
     nothing else of it is read, and is NaN elsewhere.
+BOUNDED : False where an image can score better by lacking what true latents hold, contrast for example: a run may then
+    be above its ceiling, which otherwise stops the pipeline.
 AT_LEAST : int; the fewest images of which the metric can be computed; it is absent for fewer.
 wins(matrix, *, tie) : of a mean over pairs of images, which of them each reconstruction beats; see two_way.
 ceiling(agreement) : what the agreement of two halves of the presentations lets the score reach, where that is known.
