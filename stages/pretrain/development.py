@@ -2,8 +2,9 @@
 
 The settings of models.mini.diffusion in params.yaml must not be chosen by the scores of the scenes that are reported.
 This writes the boxes and captions of a data set that shares no photograph's crop with them: its 118 "scenes" are
-training crops, the first 32 of them those that the UNet has been validated on and not trained. Put them in the place
-of data/simulated in another clone, run the pipeline there, and score the images 0 to 31.
+training crops, the first 32 of them those that the UNet has been validated on and not trained; the others stay
+training crops. Put them in the place of data/simulated in another clone, run the pipeline there, and score the images 0
+to 31.
 """
 
 import csv
@@ -44,8 +45,9 @@ def main(folder: str) -> None:
     with replacing(Path(folder) / "scene_boxes.csv") as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, boxes[0], lineterminator="\n")
         writer.writeheader()
-        for number, crop in enumerate(chosen):
-            writer.writerow(box_of[crop.tobytes()] | {"role": "scene", "scene": str(number)})
+        scenes = [box_of[crop.tobytes()] for crop in chosen]
+        writer.writerows(box | {"role": "scene", "scene": str(number)} for number, box in enumerate(scenes))
+        writer.writerows(box for box in boxes if box not in scenes)  # for the library and the movie
     with replacing(Path(folder) / "captions.csv") as temporary, temporary.open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["image_id", "caption"])
