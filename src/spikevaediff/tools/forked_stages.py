@@ -22,6 +22,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def _serve(line: Any) -> dict[str, Any]:
         gc.freeze()  # a fork that went through these objects would copy them all
         pid = os.fork()
         if not pid:
+            os.close(names)
             return {**json.loads(request), "pipe": of_stage}
         os.close(of_stage)
         _, status = os.waitpid(pid, 0)
@@ -130,7 +132,8 @@ def _set_threads() -> None:
 
 def _end(pipe: int, ended: list[str]) -> None:
     """Say what the stage needed. One without an error ends here: tearing down modules takes Python half a second."""
-    os.write(pipe, " ".join(name for name in LIBRARIES if name in sys.modules).encode())
+    with suppress(BrokenPipeError):  # the process that forked was killed
+        os.write(pipe, " ".join(name for name in LIBRARIES if name in sys.modules).encode())
     if ended:
         sys.stdout.flush()
         sys.stderr.flush()
