@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--reconstruct", type=int, nargs="*", default=[300], help="with these sizes")
-    parser.add_argument("--images", type=int, default=40, help="that are reconstructed, the first tested ones")
+    parser.add_argument("--images", type=int, default=N_TESTED, help="that are reconstructed, the first tested ones")
     given = parser.parse_args()
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     pixels, x = _published(params) if given.folder is None else _of_folder(given.folder)
