@@ -121,6 +121,9 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_changed(
     for name in ("images", "sessions", "images.csv", "units.csv"):
         (project / "copy" / name).symlink_to(project / "vendor/data/mine" / name)
     assert "stages read vendor/data/NAME" in refused("copy")
+    for name in ("nsd", "tvsd"):
+        (project / f"vendor/data/{name}").symlink_to(project / "vendor/data/mine")
+        assert f"{name} is a data set of the project" in refused(f"vendor/data/{name}")
     (project / "vendor/data/mine").rename(project / "vendor/data/allen")
     assert "allen is a data set of the project. Call the folder otherwise" in refused("vendor/data/allen")
     (project / "vendor/data/allen/units.csv").unlink()
