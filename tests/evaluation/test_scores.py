@@ -83,6 +83,13 @@ def test_scores_are_the_diagonal_and_the_mean_off_it(shown, reconstructed):
     assert result["source"] == "invented"
 
 
+def test_a_metric_says_where_true_latents_do_not_bound_it(shown, reconstructed, monkeypatch):
+    monkeypatch.setattr(ssim, "BOUNDED", False, raising=False)
+    metrics = score_run(shown, reconstructed, size_px=24, metrics=PIXELS)["metrics"]
+    assert metrics["ssim"]["bounded"] is False
+    assert "bounded" not in metrics["pixcorr"]
+
+
 def test_images_are_joined_by_id_in_whatever_order_they_come(shown, reconstructed):
     order = np.array([4, 0, 5, 2, 1, 3])
     shuffled = Reconstructions(reconstructed.image_id[order], reconstructed.pixels[order])

@@ -7,7 +7,6 @@ from typing import Any
 
 from spikevaediff.evaluation import checks
 from spikevaediff.evaluation.checks import Finding
-from spikevaediff.evaluation.registry import METRICS
 from spikevaediff.files.left_out import is_left_out
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli, read_npz
 
@@ -41,7 +40,7 @@ def findings(
     of_control = folder / "decoded" / control
     nothing = None if is_left_out(of_control) else Reconstructions.load(of_control)
     scores, generator = (_metrics(folder, name) for name in (run, ceiling))
-    bounded = {name: metric for name, metric in scores.items() if getattr(METRICS[name].module, "BOUNDED", True)}
+    bounded = {name: metric for name, metric in scores.items() if metric.get("bounded", True)}
     limits = [("with true features", checks.beyond_chance(generator, scores))]
     if halves and "pixcorr" in (agreed := _metrics(folder, "halves")):
         limits.append(("its noise ceiling", {"pixcorr": agreed["pixcorr"]["ceiling"]}))

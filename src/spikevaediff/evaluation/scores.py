@@ -136,8 +136,10 @@ def score_looks(
             given = (matrices[name], ids, fold, drawn[competes], counts)
             found = summary(name, *given, tie=protocol.ties, group=None if competes else group)
         about = signature(name, protocol, weights, shown.size_px)
-        better = METRICS[name].module.LARGER_IS_BETTER
-        results[name] = about | {"larger_is_better": better, "absent": absent.get(name)} | found
+        module = METRICS[name].module
+        results[name] = about | {"larger_is_better": module.LARGER_IS_BETTER, "absent": absent.get(name)} | found
+        if not getattr(module, "BOUNDED", True):
+            results[name]["bounded"] = False
     return {
         "protocol": protocol.name,
         "source": shown.source,
