@@ -433,11 +433,10 @@ def _encode(chosen: argparse.Namespace) -> int:
 
     if bool(chosen.pictures) == bool(chosen.images):
         raise ValueError("name the pictures to encode, or images of the run: --images 3,17")
-    root = project.here(Path.cwd())
     if chosen.images:
-        print(encode.encode_unseen(chosen.encoder, chosen.images, chosen.out, root))
+        print(encode.encode_unseen(chosen.encoder, chosen.images, chosen.out))
     else:
-        print(encode.encode(chosen.encoder, chosen.pictures, chosen.out, root))
+        print(encode.encode(chosen.encoder, chosen.pictures, chosen.out, project.here(Path.cwd())))
     return 0
 
 

@@ -51,18 +51,16 @@ def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path,
     return f"{out}: pictures: {len(rows)}, columns: {len(names)}"
 
 
-def encode_unseen(folder: str | Path, image_id: Sequence[int], out: str | Path, root: Path) -> str:
+def encode_unseen(folder: str | Path, image_id: Sequence[int], out: str | Path) -> str:
     """Write the mean response of every unit to images of the run, each by the model of the fold that has not seen it.
 
     Parameters
     ----------
     folder : path
-        artifacts/encoders/<population> of the run in `root`.
+        artifacts/encoders/<population> of a finished run, whose images and split they are as well.
     image_id : sequence of int
     out : path
         Columns as those of `encode`, with image_id in place of picture.
-    root : Path
-        The checkout.
 
     Raises
     ------
@@ -71,8 +69,9 @@ def encode_unseen(folder: str | Path, image_id: Sequence[int], out: str | Path, 
     """
     if not Path(folder).is_dir():
         raise ValueError(f"{folder} is not a folder: images of the run need the models of all folds, one file each")
+    project = run.load((Path(folder) / "../../..").resolve())
     model = Encoder.load(Path(folder) / of_folds.ALL_IMAGES)
-    found = apply.encode(run=run.load(root), population=Path(folder).name, image_id=image_id)
+    found = apply.encode(run=project, population=Path(folder).name, image_id=image_id)
     values = (
         np.asarray(found.values).swapaxes(1, 2).reshape(len(image_id), -1)
     )  # all units of the first window, then ...
