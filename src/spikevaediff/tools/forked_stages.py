@@ -34,15 +34,19 @@ _STAGE = re.compile(r"python -m (stages\.\w+)((?: [\w./@+=:,-]+)*)")
 
 
 class Forks:
-    """The process that forks, seen from the one that asks it."""
+    """The process that forks, seen from the one that asks it.
 
-    def __init__(self) -> None:
+    It starts in the folder of the stages: folders that PYTHONPATH names without a root are found from there, and
+    Matplotlib looks for its settings there.
+    """
+
+    def __init__(self, cwd: str = ".") -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             number = theirs.fileno()
             # -P: the folder of this file is no place to import from.
             command = [sys.executable, "-P", __file__, str(number)]
-            self._process = subprocess.Popen(command, pass_fds=[number])
+            self._process = subprocess.Popen(command, pass_fds=[number], cwd=cwd)
             self._line = ours.makefile("rwb", buffering=0)
 
     def run(self, module: str, words: list[str], cwd: str, env: Mapping[str, str]) -> int:
@@ -64,7 +68,9 @@ def stage_of(command: str, env: Mapping[str, str]) -> tuple[str, list[str]] | No
     python = shutil.which("python", path=env.get("PATH"))
     if not found or not python or sys.platform != "linux":
         return None
-    if not Path(python).parent.samefile(Path(sys.executable).parent):
+    ours = Path(sys.executable)
+    # Files of several environments are links to one; and one folder may hold several versions.
+    if not Path(python).parent.samefile(ours.parent) or not Path(python).samefile(ours):
         return None
     return found[1], found[2].split()
 
@@ -81,6 +87,7 @@ def _serve(line: Any) -> dict[str, Any]:
         gc.freeze()  # a fork that went through these objects would copy them all
         pid = os.fork()
         if not pid:
+            os.close(names)
             return {**json.loads(request), "pipe": of_stage}
         os.close(of_stage)
         _, status = os.waitpid(pid, 0)
@@ -100,13 +107,14 @@ def _serve(line: Any) -> dict[str, Any]:
 
 
 def _main(number: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the stage; this process ends with the one that asks
+    # Ctrl-C is for the stage, where DVC does not run in the background; this process ends with the one that asks.
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()
     _set_threads()
     with socket.socket(fileno=number) as asked:
         given = _serve(asked.makefile("rwb", buffering=0))
     gc.enable()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, on_interrupt)
     ended: list[str] = []
     atexit.register(_end, given["pipe"], ended)  # the first one, which is called last
     os.environ.clear()
