@@ -25,6 +25,10 @@ print(json.dumps({
 STAGES = {
     "about": ABOUT,
     "reads": f"{ABOUT}\nimport h5py",
+    "draws": """
+import random, numpy, torch
+print(random.random(), numpy.random.rand(), torch.rand(1).item(), file=open("drawn.txt", "a"))
+""",
     "refuses": "import sys\nsys.exit('a reason')",
     "fails": "raise ValueError('a mistake')",
     "ends_with_7": "import sys\nsys.exit(7)",
@@ -105,6 +109,13 @@ def test_a_library_is_there_after_two_stages_that_needed_it(forks: forked_stages
         assert run(forks, checkout, "reads") == 0
         found.append("h5py" in json.loads((checkout / "about.json").read_text())["loaded"])
     assert found == [False, False, True]
+
+
+def test_forks_draw_other_numbers_where_they_have_no_seed(forks: forked_stages.Forks, checkout: Path) -> None:
+    for _ in range(4):  # the last two have libraries that were loaded before
+        assert run(forks, checkout, "draws") == 0
+    drawn = [line.split() for line in (checkout / "drawn.txt").read_text().splitlines()]
+    assert [len(set(column)) for column in zip(*drawn, strict=True)] == [4, 4, 4]
 
 
 @pytest.mark.parametrize(

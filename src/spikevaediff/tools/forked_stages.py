@@ -122,6 +122,7 @@ def _main(number: int) -> None:
     os.chdir(given["cwd"])
     sys.path.insert(0, given["cwd"])
     sys.argv = [given["module"], *given["words"]]
+    _draw_anew()
     runpy.run_module(given["module"], run_name="__main__", alter_sys=True)
     ended.append(given["module"])
 
@@ -134,6 +135,14 @@ def _set_threads() -> None:
     import_module("spikevaediff.threads").set_once()
     for name in [name for name in sys.modules if name.partition(".")[0] in ("spikevaediff", "loading")]:
         del sys.modules[name]
+
+
+def _draw_anew() -> None:
+    """Numbers that a stage draws without a seed differ from those of other stages; Python's own do after any fork."""
+    if of_numpy := sys.modules.get("numpy.random"):
+        of_numpy.seed()
+    if torch := sys.modules.get("torch"):
+        torch.default_generator.seed()
 
 
 def _end(pipe: int, ended: list[str]) -> None:
