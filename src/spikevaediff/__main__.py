@@ -383,11 +383,14 @@ def _unbundle(chosen: argparse.Namespace) -> int:
 
 
 def _predict(chosen: argparse.Namespace) -> int:
+    from spikevaediff.files.atomic import check_ours
     from spikevaediff.regression import (  # a second of importing JAX, which listing assets need not wait for
         jax_cache,
         new_responses,
     )
 
+    if chosen.decode is not None:
+        check_ours(chosen.decode, r"\d+\.png")
     jax_cache.keep()
     print(new_responses.predict_file(chosen.fit, chosen.responses, chosen.out))
     if chosen.decode is not None:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from spikevaediff.files.atomic import replacing
+from spikevaediff.__main__ import main
+from spikevaediff.files.atomic import check_ours, replacing
 
 
 def left_in(folder: Path) -> list[str]:
@@ -101,7 +102,8 @@ def test_an_error_without_a_number_keeps_its_own_words(tmp_path: Path) -> None:
 WRITER = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from spikevaediff.files.atomic import replacing
+from spikevaediff.__main__ import main
+from spikevaediff.files.atomic import check_ours, replacing
 with replacing(sys.argv[2]) as temporary:
     temporary.write_text("of a killed writer")
     print("writing", flush=True)
@@ -165,3 +167,32 @@ def test_writers_at_the_same_time_all_finish_and_a_reader_never_sees_half_a_file
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
     assert n_read > 0
     assert left_in(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_with_files_of_others_is_not_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    check_ours(folder, r"\d+\.png")
+    folder.mkdir()
+    (folder / "0001.png").touch()
+    check_ours(folder, r"\d+\.png")
+    (folder / "chapter_1.txt").touch()
+    with pytest.raises(ValueError, match=r"pictures would be replaced whole, and holds chapter_1.txt, which this comm"):
+        check_ours(folder, r"\d+\.png")
+    with pytest.raises(ValueError, match=r"chapter_1.txt is a file, expected a folder to write"):
+        check_ours(folder / "chapter_1.txt", r"\d+\.png")
+    with pytest.raises(ValueError, match=r"holds 0001.png, which this command did not write \(2 such\)"):
+        check_ours(folder, "(?!)")
+
+
+@pytest.mark.parametrize(
+    "words", [["generate", "mine"], ["crate", "mine"], ["predict", "fit.npz", "r.npz", "l.npz", "--decode", "mine"]]
+)
+def test_commands_leave_folders_of_others_alone(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/chapter_1.txt").write_text("precious")
+    assert main(words) == 1
+    assert "mine would be replaced whole, and holds chapter_1.txt" in capsys.readouterr().err
+    assert (tmp_path / "mine/chapter_1.txt").read_text() == "precious"
