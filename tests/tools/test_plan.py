@@ -250,6 +250,22 @@ def test_times_are_said_to_two_digits(seconds: float, text: str) -> None:
 # ---- The command
 
 
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("seed=abc", "seed is 'abc', expected a whole number, 0 or more"),
+        ("areas.visual=[]", "areas.visual is [], expected a list of one or more"),
+        ("responses.start_s=nan", "responses.start_s is 'nan', expected a number or null"),
+    ],
+)
+def test_what_the_first_stage_refuses_is_not_planned(
+    setting: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(["plan", "-S", setting]) == 1
+    assert f"params.yaml: {says}" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_command_probes_and_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
