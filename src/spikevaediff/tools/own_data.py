@@ -55,11 +55,11 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
     round_trip = YAML()  # builds plain values and keeps comments; never objects
     round_trip.width, round_trip.preserve_quotes = 4096, True  # lines that are not ours stay as they are
     params: dict[str, Any] = round_trip.load(path)
-    if name in ("simulated", "allen", "cowley_v4"):
-        raise ValueError(f"{name} is a data set of the project. Call the folder otherwise")
-    whole = [0.0, 0.25] if windows is None else [float(windows[0, 0]), float(windows[-1, 1])]
-    section = {"module": "plain", "source": name, "size_px": _SIZE_PX, "window_s": whole, "margin_s": _MARGIN_S}
     kept = params["datasets"].get(name)
+    if kept is not None and kept.get("module") != "plain":
+        raise ValueError(f"{name} is a data set of the project. Call the folder otherwise")
+    whole = [0.0, 0.25] if windows is None else [float(windows[:, 0].min()), float(windows[:, 1].max())]
+    section = {"module": "plain", "source": name, "size_px": _SIZE_PX, "window_s": whole, "margin_s": _MARGIN_S}
     if kept is None:
         params["datasets"][name] = section
     else:
