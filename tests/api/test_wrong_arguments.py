@@ -49,3 +49,8 @@ def test_the_command_takes_images_and_models_of_one_run(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(FileNotFoundError, match=r"there/params.yaml does not exist. Name a project in which the pipe"):
         encode.encode_unseen("../there/artifacts/encoders/visual", [3], "table.csv")
+
+
+def test_a_folder_is_no_model_of_new_pictures(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is a folder: for new pictures name all_images\.npz in it"):
+        encode.encode(tmp_path, ["a.png"], "table.csv", tmp_path)

@@ -36,8 +36,11 @@ def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path,
     Raises
     ------
     FileNotFoundError, ValueError, KeyError
-        A file is not there, is damaged or not pictures; or a family of the model does not exist here.
+        A file is not there, is damaged or not pictures; the encoder is a folder; or a family of the model does not
+        exist here.
     """
+    if Path(encoder).is_dir():
+        raise ValueError(f"{encoder} is a folder: for new pictures name {of_folds.ALL_IMAGES} in it")
     model = Encoder.load(encoder)
     squares = [encoders.seen(read_image(Path(path))[..., 0]) for path in pictures]
     pixels = np.concatenate([np.round(square.numpy() * 255).astype(np.uint8) for square in squares])
