@@ -331,10 +331,12 @@ def _init(chosen: argparse.Namespace) -> int:
 
 
 def _plan(chosen: argparse.Namespace) -> int:
+    from spikevaediff.parameters import check, own
     from spikevaediff.tools import needs, plan  # seconds of importing torch
 
     root = Path.cwd()
     params = needs.parameters(root, chosen.settings)
+    check.refuse([*check.of_sections(params), *check.of_choices(params), *own.problems(params)])  # as the first stage
     device = params["compute"]["device"]
     if device == "auto":
         import torch
@@ -383,11 +385,14 @@ def _unbundle(chosen: argparse.Namespace) -> int:
 
 
 def _predict(chosen: argparse.Namespace) -> int:
+    from spikevaediff.files.replaceable import check_ours
     from spikevaediff.regression import (  # a second of importing JAX, which listing assets need not wait for
         jax_cache,
         new_responses,
     )
 
+    if chosen.decode is not None:
+        check_ours(chosen.decode, r"\d+\.png")
     jax_cache.keep()
     print(new_responses.predict_file(chosen.fit, chosen.responses, chosen.out))
     if chosen.decode is not None:
@@ -433,11 +438,10 @@ def _encode(chosen: argparse.Namespace) -> int:
 
     if bool(chosen.pictures) == bool(chosen.images):
         raise ValueError("name the pictures to encode, or images of the run: --images 3,17")
-    root = project.here(Path.cwd())
     if chosen.images:
-        print(encode.encode_unseen(chosen.encoder, chosen.images, chosen.out, root))
+        print(encode.encode_unseen(chosen.encoder, chosen.images, chosen.out))
     else:
-        print(encode.encode(chosen.encoder, chosen.pictures, chosen.out, root))
+        print(encode.encode(chosen.encoder, chosen.pictures, chosen.out, project.here(Path.cwd())))
     return 0
 
 

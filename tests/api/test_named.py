@@ -60,6 +60,9 @@ def test_what_is_not_there_is_named() -> None:
         RESPONSES.where(area="MT")
     with pytest.raises(KeyError, match="there is no label region; there are area"):
         RESPONSES.where(region="V1")
+    for mask in ([True, False], np.array([True]), [[5, 8]]):
+        with pytest.raises(KeyError, match="expected an id or a row of ids, and no mask"):
+            RESPONSES.sel(image_id=mask)
     with pytest.raises(ValueError, match="the arrays have no image_id in common"):
         spikevaediff.join(RESPONSES.sel(image_id=[5]), SCORES)
 

@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 import spikevaediff
+from spikevaediff import Named
 
 COUNTS, SHOWN = np.array([[1, 0], [2, 5], [0, 7]]), np.array([4, -1, 4])
 KNOWN = {"unit_id": np.array([30, 20]), "window_s": np.array([0.0, 0.25])}
@@ -45,16 +46,45 @@ def test_a_record_like_another_has_its_units_and_windows() -> None:
         ({"counts": COUNTS - 1}, "counts are from -1 to 6, expected spike counts, 0 to 65535"),
         ({"counts": COUNTS * 10**5}, "expected spike counts, 0 to 65535"),
         ({"counts": COUNTS[0]}, r"counts has the shape \(2,\), expected \(presentation, unit\)"),
-        ({"image_id": SHOWN + 0.5}, "image_id is float64, expected whole numbers"),
+        ({"image_id": SHOWN + 0.5}, r"image_id is float64 \(3,\), expected a row of whole numbers"),
         ({"unit_id": None}, "give unit_id and window_s, or `like`"),
         ({"quality": [1, 2]}, "there is no metric quality; there are snr, isi_violations"),
         ({"window_s": [0.0, 250.0]}, "expected seconds, up to 60 from onset"),
         ({"unit_id": np.array([20, 20])}, r"\(session_id, unit_id\) must be unique"),
+        ({"image_id": SHOWN - 1}, "image_id is from -2 to 3, expected numbers from 0 on, -1 for a blank screen"),
+        ({"image_id": SHOWN.astype(np.uint64)}, "image_id is from 4 to 18446744073709551615"),
+        ({"image_id": SHOWN[:, None]}, r"image_id is int64 \(3, 1\), expected a row of whole numbers"),
+        ({"session_id": 1.7}, "session_id is 1.7, expected a whole number"),
+        ({"window_s": [0.25, 0.0]}, r"window_s is \[\[0.25, 0.0\]\], expected a start and a later stop"),
+        ({"like": "visual"}, "like is str, expected a record"),
     ],
 )
 def test_what_is_no_record_is_refused(changed: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         spikevaediff.make_responses(**{"counts": COUNTS, "image_id": SHOWN} | KNOWN | changed)
+
+
+def test_a_table_that_names_its_units_must_name_these() -> None:
+    first = spikevaediff.make_responses(COUNTS, SHOWN, session_id=3, **KNOWN)
+    rows = np.array([7, 8, 9])
+    table = Named(COUNTS, {"image_id": rows, "unit": np.array(["3.30", "3.20"])})
+    np.testing.assert_array_equal(spikevaediff.make_responses(table, rows, like=first).counts[:, :, 0], COUNTS)
+    with pytest.raises(ValueError, match=r"counts names its units 3.20, 3.30, expected 30, 20 in this order"):
+        spikevaediff.make_responses(table.sel(unit=["3.20", "3.30"]), rows, like=first)
+    with pytest.raises(ValueError, match="counts are of image_id 7, 8, 9, but image_id is 9, 8, 7"):
+        spikevaediff.make_responses(table, rows[::-1], like=first)
+    with pytest.raises(ValueError, match="counts has the axes unit, image_id, expected image_id, unit"):
+        spikevaediff.make_responses(Named(COUNTS[:2], {"unit": rows[:2], "image_id": rows[:2]}), rows[:2], like=first)
+
+
+def test_columns_of_pandas_that_name_units_must_name_these() -> None:
+    pandas = pytest.importorskip("pandas")
+    for columns in ([30, 20], ["30", "20"], None):
+        table = pandas.DataFrame(COUNTS, columns=columns)
+        made = spikevaediff.make_responses(table, pandas.Series(SHOWN), **KNOWN)
+        np.testing.assert_array_equal(made.counts[:, :, 0], COUNTS)
+    with pytest.raises(ValueError, match="counts names its units 20, 30, expected 30, 20"):
+        spikevaediff.make_responses(pandas.DataFrame(COUNTS, columns=[20, 30]), SHOWN, **KNOWN)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -137,6 +137,13 @@ BAD: dict[str, tuple[object, list, dict, str]] = {
     "absolute path": (listing({"/etc/cron.d/x": b"x"}), [("files//etc/cron.d/x", b"x")], {}, "leads out of the cache"),
     "path upwards": (listing({"allen/../../x": b"x"}), [("files/allen/../../x", b"x")], {}, "leads out of the cache"),
     "windows path": (listing({"allen\\..\\x": b"x"}), [("files/allen\\..\\x", b"x")], {}, "leads out of the cache"),
+    "letters that no terminal shows": (
+        listing({"allen/\x1b[2Jx": b"x"}),
+        [("files/allen/\x1b[2Jx", b"x")],
+        {},
+        r"'allen/\\x1b\[2Jx' holds what no terminal shows",
+    ),
+    "half a letter": (listing({"allen/\ud800": b"x"}), [], {}, r"'allen/\\ud800' holds what no terminal shows"),
     "path of no asset": (
         listing({"compiled/program": b"x"}),
         [("files/compiled/program", b"x")],
@@ -194,6 +201,36 @@ def test_a_bad_archive_is_refused_and_leaves_nothing(name: str, cache: Callable[
         list(bundle.unbundle(bad))
     assert not here.exists() or files(here) == {}
     assert {path.name for path in tmp_path.iterdir()} <= {"bad.tar", "here"}
+
+
+def test_a_member_of_fewer_than_no_bytes_does_not_lead_back_to_itself(
+    cache: Callable[[str], Path], tmp_path: Path
+) -> None:
+    bad = archive(tmp_path / "bad.tar", listing(ONE), WHOLE)
+    content, here = bytearray(bad.read_bytes()), cache("here")
+    start = content.index(b"files/first")
+    content[start + 124 : start + 136] = (256**12 - tarfile.BLOCKSIZE).to_bytes(12, "big")
+    header = content[start : start + tarfile.BLOCKSIZE]
+    header[148:156] = b" " * 8  # as which the sum is counted
+    content[start + 148 : start + 156] = b"%06o\0 " % sum(header)
+    bad.write_bytes(content)
+    with pytest.raises(ValueError, match=r"'files/first/first.bin' has -512 bytes, which none has|not a bundle"):
+        list(bundle.unbundle(bad))
+    assert not here.exists()
+
+
+def test_a_manifest_that_takes_long_to_read_is_read_or_refused(cache: Callable[[str], Path], tmp_path: Path) -> None:
+    cache("here")
+    many = {f"allen/{i}": b"" for i in range(40_000)}
+    with pytest.raises(ValueError, match="allen/0 is listed and not there"):
+        list(bundle.unbundle(archive(tmp_path / "many.tar", listing(many), [])))
+    deep = tmp_path / "deep.tar"
+    with tarfile.open(deep, "w") as tar:
+        header = tarfile.TarInfo("manifest.json")
+        header.size = 10**5
+        tar.addfile(header, io.BytesIO(b"[" * 10**5))
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged \(maximum recursion depth"):
+        list(bundle.unbundle(deep))
 
 
 @pytest.mark.parametrize("n", [0, 700, 2000, 12_000])

@@ -323,3 +323,10 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: 
     assert finding.state == "broken"
     assert finding.text == f"this user may not write DVC's state ({tmp_path / 'state'})"
     assert "export DVC_SITE_CACHE_DIR=FOLDER" in finding.cure
+
+
+@pytest.mark.parametrize("content", ["[1, 2]\n", "stages: [\n"])
+def test_a_lock_file_without_stages_is_broken(content: str, tmp_path: Path) -> None:
+    (tmp_path / "dvc.lock").write_text(content)
+    assert doctor.recorded_stages(tmp_path) is None
+    assert doctor.stale_results(tmp_path).state == "broken"

@@ -19,11 +19,16 @@ print(json.dumps({
     "argv": sys.argv[1:], "name": __name__, "cwd": os.getcwd(), "path": sys.path[0], "env": os.environ["OF_STAGE"],
     "loaded": [name for name in sys.modules if name.split(".")[0] in ("spikevaediff", "loading", "stages", "h5py")],
     "threads": len(os.listdir("/proc/self/task")), "interrupts": str(__import__("signal").getsignal(2)),
+    "found": __import__("importlib.util").util.find_spec("of_a_folder") is not None,
 }), file=open("about.json", "w"))
 """
 STAGES = {
     "about": ABOUT,
     "reads": f"{ABOUT}\nimport h5py",
+    "draws": """
+import random, numpy, torch
+print(random.random(), numpy.random.rand(), torch.rand(1).item(), file=open("drawn.txt", "a"))
+""",
     "refuses": "import sys\nsys.exit('a reason')",
     "fails": "raise ValueError('a mistake')",
     "ends_with_7": "import sys\nsys.exit(7)",
@@ -78,7 +83,24 @@ def test_a_stage_has_its_words_folder_environment_and_nothing_of_this_project(
         "loaded": ["stages"],
         "threads": 1,
         "interrupts": "<built-in function default_int_handler>",
+        "found": False,
     }
+
+
+def test_folders_of_pythonpath_are_those_below_the_stages(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (checkout / "code").mkdir()
+    (checkout / "code/of_a_folder.py").touch()
+    monkeypatch.setenv("PYTHONPATH", f"code{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    forks = forked_stages.Forks(str(checkout))  # DVC was called elsewhere
+    assert run(forks, checkout, "about") == 0
+    assert json.loads((checkout / "about.json").read_text())["found"]
+    forks.end()
+
+
+def test_a_run_in_the_background_is_not_interrupted(checkout: Path) -> None:
+    ignored = f"import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n{ASKS}"
+    subprocess.run([sys.executable, "-c", ignored, "about"], cwd=checkout, check=True, capture_output=True)
+    assert json.loads((checkout / "about.json").read_text())["interrupts"] == str(int(signal.SIG_IGN))
 
 
 def test_a_library_is_there_after_two_stages_that_needed_it(forks: forked_stages.Forks, checkout: Path) -> None:
@@ -87,6 +109,13 @@ def test_a_library_is_there_after_two_stages_that_needed_it(forks: forked_stages
         assert run(forks, checkout, "reads") == 0
         found.append("h5py" in json.loads((checkout / "about.json").read_text())["loaded"])
     assert found == [False, False, True]
+
+
+def test_forks_draw_other_numbers_where_they_have_no_seed(forks: forked_stages.Forks, checkout: Path) -> None:
+    for _ in range(4):  # the last two have libraries that were loaded before
+        assert run(forks, checkout, "draws") == 0
+    drawn = [line.split() for line in (checkout / "drawn.txt").read_text().splitlines()]
+    assert [len(set(column)) for column in zip(*drawn, strict=True)] == [4, 4, 4]
 
 
 @pytest.mark.parametrize(
@@ -160,3 +189,16 @@ def test_another_python_is_not_this_one(tmp_path: Path) -> None:
     (tmp_path / "python").symlink_to(sys.executable)
     assert forked_stages.stage_of("python -m stages.split", {"PATH": str(tmp_path)}) is None
     assert forked_stages.stage_of("python -m stages.split", {"PATH": ""}) is None
+
+
+def test_another_version_in_the_folder_of_this_python_is_not_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "python3").symlink_to(sys.executable)
+    (tmp_path / "python").write_text("#!/bin/sh\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
+    assert forked_stages.stage_of("python -m stages.split", {"PATH": str(tmp_path)}) is None
+    (tmp_path / "python").unlink()
+    (tmp_path / "python").symlink_to("python3")
+    assert forked_stages.stage_of("python -m stages.split", {"PATH": str(tmp_path)}) == ("stages.split", [])

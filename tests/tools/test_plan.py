@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
+from spikevaediff import Run
 from spikevaediff.__main__ import main
 from spikevaediff.files import assets
 from spikevaediff.tools import needs, plan
@@ -248,6 +249,30 @@ def test_times_are_said_to_two_digits(seconds: float, text: str) -> None:
 
 
 # ---- The command
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("seed=abc", "seed is 'abc', expected a whole number, 0 or more"),
+        ("areas.visual=[]", "areas.visual is [], expected a list of one or more"),
+        ("responses.start_s=nan", "responses.start_s is 'nan', expected a number or null"),
+    ],
+)
+def test_what_the_first_stage_refuses_is_not_planned(
+    setting: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(["plan", "-S", setting]) == 1
+    assert f"params.yaml: {says}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]\n", "# all of it\n"])
+def test_parameters_without_sections_are_said_to_be_none(content: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(content)
+    for read in (lambda: needs.parameters(tmp_path), lambda: Run(tmp_path).params):
+        with pytest.raises(ValueError, match=r"params.yaml holds no sections. Get .*: git checkout params.yaml"):
+            read()
 
 
 @pytest.mark.slow

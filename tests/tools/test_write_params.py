@@ -132,3 +132,20 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_changed(
     with pytest.raises(SystemExit):
         main(["check-data", "vendor/data/allen", "--window", "0.2,0.1"])
     assert "'0.2,0.1' is not a start and later stop in seconds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["nsd", "tvsd"])
+def test_a_folder_does_not_take_the_section_of_another_data_set(
+    name: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "vendor/data/mine").rename(project / f"vendor/data/{name}")
+    before = (project / "params.yaml").read_bytes()
+    assert main(["check-data", f"vendor/data/{name}", "--write-params", "--window", "0.05,0.15"]) == 1
+    assert f"{name} is a data set of the project. Call the folder otherwise" in capsys.readouterr().err
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_windows_in_any_order_span_from_the_first_to_the_last(project: Path) -> None:
+    table(project / "vendor/data/mine", window_s=np.array([[0.1, 0.2], [0.0, 0.1]]))
+    assert main(["check-data", "vendor/data/mine", "--write-params"]) == 0
+    assert written(project)["datasets"]["mine"]["window_s"] == [0.0, 0.2]

@@ -56,6 +56,10 @@ def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = 
     """
     if by not in METHODS:
         raise KeyError(f"there is no method {by!r}; there are {', '.join(METHODS)}")
+    if not isinstance(responses, Responses):
+        raise ValueError(
+            f"responses are {type(responses).__name__}, expected a record: make_responses(counts, image_id, like=known)"
+        )
     run = run if isinstance(run, Run) else load(run)
     empty = contexts_of_nothing(run) if by == "diffusion" else None
     fit = fits.load(run.artifacts / "fits/vdvae_all_images.npz")
@@ -93,7 +97,7 @@ def decode_latents(latents: Features, run: Run) -> Reconstructions:
 
 
 def encode(
-    pictures: np.ndarray | Sequence[str | Path] | None = None,
+    pictures: np.ndarray | Named | Sequence[str | Path] | None = None,
     run: Run | str | Path = ".",
     *,
     population: str = "visual",
@@ -122,26 +126,37 @@ def encode(
     Raises
     ------
     FileNotFoundError, KeyError, ValueError
-        A model or a picture is not there or damaged; pixels of another type or shape; an image that no fold tests; both
-        or neither of pictures and image_id.
+        A model or a picture is not there or damaged; pixels of another type or shape; ids that are no whole numbers; an
+        image that no fold tests; both or neither of pictures and image_id.
     """
     run = run if isinstance(run, Run) else load(run)
     if (pictures is None) == (image_id is None):
         raise ValueError("encode takes pictures, or the image_id of images of the run, and not both")
     if image_id is not None:
-        return _encode_unseen(np.array(image_id, np.int64), run, population)
-    if isinstance(pictures, np.ndarray):
-        if pictures.dtype != np.uint8 or pictures.ndim != 3:
-            raise ValueError(f"pictures are {pictures.dtype} {pictures.shape}, expected uint8 (n, height, width)")
-        pixels, names = pictures, np.arange(len(pictures))
+        return _encode_unseen(_whole_numbers(image_id), run, population)
+    if isinstance(pictures, np.ndarray | Named):
+        pixels, names = np.asarray(pictures), np.arange(len(pictures))
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or not pixels.size:
+            raise ValueError(f"pictures are {pixels.dtype} {pixels.shape}, expected uint8 (n, height, width)")
     else:
-        assert pictures is not None
+        if not isinstance(pictures, Sequence) or not all(isinstance(path, str | Path) for path in pictures):
+            raise ValueError("pictures are neither an array, uint8 (n, height, width), nor a list of paths")
+        if isinstance(pictures, str) or not pictures:
+            raise ValueError(f"pictures are {pictures!r}, expected a list of paths")
         squares = [encoders.seen(read_image(Path(path))[..., 0]).numpy() for path in pictures]
         pixels = np.concatenate([np.round(square * 255).astype(np.uint8) for square in squares])
         names = np.array([str(path) for path in pictures])
     model = Encoder.load(run.artifacts / f"encoders/{population}/all_images.npz")
     predicted = encoders.predict(model, pixels, partial(assets.weights, root=run.root))
     return _of_units(predicted, model, "picture", names)
+
+
+def _whole_numbers(image_id: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Ids as int64; those that are no row of whole numbers would be cut off to other ids."""
+    ids = np.asarray(image_id)
+    if ids.ndim != 1 or not ids.size or ids.dtype.kind not in "iu":
+        raise ValueError(f"image_id is {ids.tolist()!r}, expected a row of whole numbers: [3, 17]")
+    return ids.astype(np.int64)
 
 
 def _encode_unseen(image_id: np.ndarray, run: Run, population: str) -> Named:
@@ -156,8 +171,7 @@ def _encode_unseen(image_id: np.ndarray, run: Run, population: str) -> Named:
         found = encoders.predict(model, shown[rows], partial(assets.weights, root=run.root))
         predicted = np.empty((len(fold), found.shape[1])) if predicted is None else predicted
         predicted[rows] = found
-    if predicted is None:
-        raise ValueError("image_id is empty")
+    assert predicted is not None
     return _of_units(predicted, model, "image_id", image_id)
 
 

@@ -73,6 +73,8 @@ class Named:
         values, axes, labels = self.values, dict(self.axes), dict(self.labels)
         for name, ids in wanted.items():
             present, chosen = self._ids(name), np.atleast_1d(np.asarray(ids))
+            if chosen.ndim > 1 or (chosen.dtype == bool and present.dtype != bool):  # True would be the id 1
+                raise KeyError(f"{name} is asked for {ids!r}, expected an id or a row of ids, and no mask")
             place = {one: row for row, one in enumerate(present.tolist())}
             if missing := [one for one in chosen.tolist() if one not in place]:
                 raise KeyError(f"{name} lacks {few(missing)} ({len(missing)} of {len(chosen)} asked for)")

@@ -1,20 +1,24 @@
 """Responses of your own as the record that saved models take."""
 
+from typing import Any
+
 import numpy as np
 
-from spikevaediff.records import Responses, UnitTable
+from spikevaediff.api.named import Named
+from spikevaediff.api.run import unit_ids
+from spikevaediff.records import BLANK, Responses, UnitTable, few
 
 _METRICS = ("snr", "isi_violations", "amplitude_cutoff", "presence_ratio", "firing_rate")
 
 
 def make_responses(
-    counts: np.ndarray,
+    counts: np.ndarray | Named,
     image_id: np.ndarray,
     *,
     like: Responses | None = None,
     unit_id: np.ndarray | None = None,
-    area: np.ndarray | str = "unknown",
-    session_id: int = 0,
+    area: np.ndarray | str | None = None,
+    session_id: int | None = None,
     window_s: np.ndarray | None = None,
     presentation_id: np.ndarray | None = None,
     **metrics: np.ndarray,
@@ -24,16 +28,19 @@ def make_responses(
     Parameters
     ----------
     counts : (n_presentations, n_units) or (n_presentations, n_units, n_windows)
-        Whole numbers are spike counts, 0 to 65535; float32 and float64 are taken as they are.
+        Whole numbers are spike counts, 0 to 65535; float32 and float64 are taken as they are. A table that names its
+        columns (Named, pandas) must name these units in this order: they are compared and not put in order.
     image_id : int, (n_presentations,)
-        The image of each presentation; -1 is a blank screen.
+        The image of each presentation, from 0 on; -1 is a blank screen.
     like : Responses, optional
         With the same units in the same order and the same windows, such as run.presentations["visual"]; instead of
         unit_id, area, session_id, window_s and metrics.
     unit_id : int, (n_units,)
         Needed without `like`.
     area : str, or str (n_units,)
+        "unknown" where it is not given.
     session_id : int
+        0 where it is not given.
     window_s : float, (n_windows, 2)
         Start and stop of each window, seconds after onset. Needed without `like`.
     presentation_id : int, (n_presentations,), optional
@@ -44,15 +51,22 @@ def make_responses(
     Raises
     ------
     ValueError
-        Shapes or types do not fit, an argument is missing, unknown or given twice, or counts do not fit into uint16.
+        Shapes or types do not fit, an argument is missing, unknown or given twice, counts do not fit into uint16, or
+        name other units, images or another order.
     """
-    counts, image_id = np.asarray(counts), np.asarray(image_id)
+    if like is not None and not isinstance(like, Responses):
+        raise ValueError(f'like is {type(like).__name__}, expected a record: run.presentations["visual"]')
+    named, counts, image_id = counts, np.asarray(counts), np.asarray(image_id)
     counts = counts[:, :, None] if counts.ndim == 2 else counts
     if counts.ndim != 3:
         raise ValueError(f"counts has the shape {counts.shape}, expected (presentation, unit) or (.., window)")
     for name, ids in (("image_id", image_id), ("unit_id", unit_id), ("presentation_id", presentation_id)):
-        if ids is not None and not np.issubdtype(np.asarray(ids).dtype, np.integer):
-            raise ValueError(f"{name} is {np.asarray(ids).dtype}, expected whole numbers")
+        if ids is not None and (np.ndim(ids) != 1 or not np.issubdtype(np.asarray(ids).dtype, np.integer)):
+            raise ValueError(f"{name} is {np.asarray(ids).dtype} {np.shape(ids)}, expected a row of whole numbers")
+    if image_id.size and (image_id.min() < BLANK or image_id.max() > np.iinfo(np.int64).max):
+        raise ValueError(
+            f"image_id is from {image_id.min()} to {image_id.max()}, expected numbers from 0 on, -1 for a blank screen"
+        )
     if np.issubdtype(counts.dtype, np.integer):
         if counts.size and (counts.min() < 0 or counts.max() > np.iinfo(np.uint16).max):
             raise ValueError(f"counts are from {counts.min()} to {counts.max()}, expected spike counts, 0 to 65535")
@@ -60,14 +74,22 @@ def make_responses(
     if unknown := set(metrics) - set(_METRICS):
         raise ValueError(f"there is no metric {sorted(unknown)[0]}; there are {', '.join(_METRICS)}")
     if like is not None:
-        if unit_id is not None or window_s is not None or metrics:
-            raise ValueError("units and windows are those of `like`: leave out unit_id, window_s and metrics")
+        if metrics or any(given is not None for given in (unit_id, window_s, area, session_id)):
+            raise ValueError(
+                "units and windows are those of `like`: leave out unit_id, window_s and metrics, area, session_id"
+            )
         units, windows, sessions = like.units, like.window_s, like.session_id
     else:
         if unit_id is None or window_s is None:
             raise ValueError("give unit_id and window_s, or `like`: a record with the same units and windows")
-        units = _units(np.asarray(unit_id), area, session_id, metrics)
+        session_id = 0 if session_id is None else session_id
+        if not isinstance(session_id, int | np.integer):
+            raise ValueError(f"session_id is {session_id!r}, expected a whole number")
+        units = _units(np.asarray(unit_id), "unknown" if area is None else area, session_id, metrics)
         windows, sessions = np.atleast_2d(np.asarray(window_s, np.float64)), np.array([session_id])
+        if windows.shape[1:] == (2,) and np.any(windows[:, 0] >= windows[:, 1]):
+            raise ValueError(f"window_s is {windows.tolist()}, expected a start and a later stop")
+    _check_names(named, units, image_id)
     rows = np.arange(len(counts)) if presentation_id is None else np.asarray(presentation_id)
     return Responses.make(
         counts=counts,
@@ -86,3 +108,24 @@ def _units(unit_id: np.ndarray, area: np.ndarray | str, session_id: int, metrics
     return UnitTable(
         unit_id=unit_id.astype(np.int64), session_id=np.full(n, session_id, np.int64), area=areas, **columns
     )
+
+
+def _check_names(counts: Any, units: UnitTable, image_id: np.ndarray) -> None:
+    """Refuse a table that names its columns, or rows, otherwise: they would go to other units, or images."""
+    if isinstance(counts, Named):
+        names = dict(counts.axes)
+        if list(names)[:2] != ["image_id", "unit"]:
+            raise ValueError(f"counts has the axes {', '.join(names)}, expected image_id, unit and perhaps window")
+        if not np.array_equal(names["image_id"], image_id):
+            raise ValueError(f"counts are of image_id {few(names['image_id'])}, but image_id is {few(image_id)}")
+        columns = list(map(str, names["unit"].tolist()))
+    else:
+        columns = list(map(str, getattr(counts, "columns", ())))
+        if columns == list(map(str, range(len(columns)))):  # pandas counts columns that have no names
+            return
+    wanted = list(map(str, units.unit_id.tolist()))
+    if columns not in (wanted, unit_ids(units).tolist()):
+        raise ValueError(
+            f"counts names its units {few(columns)}, expected {few(wanted)} in this order. Put its columns in this "
+            "order by name, or give the array alone: np.asarray(counts)"
+        )

@@ -80,7 +80,11 @@ class Run:
     @cached_property
     def params(self) -> dict[str, Any]:
         """params.yaml as it is now."""
-        return YAML(typ="safe").load(self.root / "params.yaml")
+        found = YAML(typ="safe").load(self.root / "params.yaml")
+        if not isinstance(found, dict):
+            path = self.root / "params.yaml"
+            raise ValueError(f"{path} holds no sections. Get it back from the last commit: git checkout params.yaml")
+        return found
 
     @cached_property
     def stimuli(self) -> Stimuli:

@@ -16,6 +16,7 @@ import re
 import shutil
 import stat
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -103,7 +104,7 @@ def unbundle(source: Path) -> Iterator[tuple[Path, Literal["unpacked", "there al
         with tarfile.open(source, "r:") as archive:
             checked = _checked(archive, source)
             cache = assets.cache_dir()
-            lacking = [entry for entry, _ in checked if not _there(entry, cache, source)]
+            lacking = {entry for entry, _ in checked if not _there(entry, cache, source)}
             cache.mkdir(parents=True, exist_ok=True)
             total, free = sum(entry.bytes for entry in lacking), shutil.disk_usage(cache).free
             if total > free:
@@ -124,7 +125,11 @@ def unbundle(source: Path) -> Iterator[tuple[Path, Literal["unpacked", "there al
 
 def _checked(archive: tarfile.TarFile, source: Path) -> list[tuple[Entry, tarfile.TarInfo]]:
     """The entries of the manifest with their members, when all of the archive's headers are in order."""
-    members = archive.getmembers()
+    members = []
+    for member in archive:  # one after the other: behind one of fewer than no bytes, Python would read it anew for ever
+        if member.size < 0:
+            raise ValueError(f"{source}: {member.name!r} has {member.size} bytes, which none has")
+        members.append(member)
     if not members or members[0].name != MANIFEST or not members[0].isreg():
         raise ValueError(
             f"{source} is not a bundle: it does not begin with {MANIFEST}. Make one: spikevaediff assets bundle"
@@ -163,14 +168,15 @@ def _entries(archive: tarfile.TarFile, member: tarfile.TarInfo, source: Path) ->
     try:
         said = json.loads(content.read())
         version, rows = said["version"], [_entry(row) for row in said["files"]]
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{source}: its {MANIFEST} is damaged ({' '.join(str(error).split())})") from error
     if version != VERSION:
         raise ValueError(f"{source} is a bundle of version {version!r}, expected {VERSION}. Make it anew")
+    places, folders = {assets.location(name): name for name in assets.ASSETS}, _of_datasets()
     for row in rows:
-        _refuse_place(row, source)
-    lowered = [row.path.casefold() for row in rows]  # of which some file systems make one file
-    if twice := [path for path in lowered if lowered.count(path) > 1]:
+        _refuse_place(row, source, places.get(assets.cache_dir() / row.path), folders)
+    lowered = Counter(row.path.casefold() for row in rows)  # of which some file systems make one file
+    if twice := [path for path, n in lowered.items() if n > 1]:
         raise ValueError(f"{source}: its {MANIFEST} lists {twice[0]} twice")
     return {row.path: row for row in rows}
 
@@ -184,17 +190,18 @@ def _entry(row: dict[str, Any]) -> Entry:
     return entry
 
 
-def _refuse_place(entry: Entry, source: Path) -> None:
-    """Refuse a file that is neither an asset nor of a data set, and one whose sha256 is not the known one.
+def _refuse_place(entry: Entry, source: Path, name: str | None, folders: Sequence[str]) -> None:
+    """Refuse a file that is neither the asset `name` nor of a data set, and one whose sha256 is not the known one.
 
     The cache also holds compiled programs and notes of what is right, which nobody else may bring.
     """
     path = PurePosixPath(entry.path)
     plain = not path.is_absolute() and ".." not in path.parts and path.as_posix() == entry.path
-    if not plain or "\\" in entry.path or "\0" in entry.path:
+    if not plain or "\\" in entry.path:
         raise ValueError(f"{source}: {entry.path!r} leads out of the cache")
-    name = _asset_at(entry.path)
-    if name is None and (len(path.parts) < 2 or path.parts[0] not in _of_datasets() or path.name.startswith(".")):
+    if not entry.path.isprintable():
+        raise ValueError(f"{source}: {entry.path!r} holds what no terminal shows")
+    if name is None and (len(path.parts) < 2 or path.parts[0] not in folders or path.name.startswith(".")):
         raise ValueError(f"{source}: {entry.path} is neither an asset nor a file of a data set")
     if name is not None and (known := assets.expected_sha256(name)) and not entry.sha256.startswith(known):
         raise ValueError(f"{source}: {entry.path} has sha256 {entry.sha256}, expected {known}, which {name} must have")

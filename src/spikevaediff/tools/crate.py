@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing
+from spikevaediff.files.replaceable import check_ours
 from spikevaediff.parameters.runs import read_runs
 from spikevaediff.records import Stimuli
 from spikevaediff.tools import compare, needs
@@ -39,7 +40,7 @@ def write(root: Path, out: Path, *, data_licence: str | None = None) -> int:
     root : Path
         A project in which the pipeline has run, committed.
     out : Path
-        Folder to write; it is replaced whole.
+        Folder to write; where it is a crate already, it is replaced whole.
     data_licence : str, optional
         Under which recordings and images may be used, for data sets that do not say so themselves: your own.
 
@@ -51,9 +52,11 @@ def write(root: Path, out: Path, *, data_licence: str | None = None) -> int:
     Raises
     ------
     FileNotFoundError, ValueError
-        There are no results; something of them or of the code is not committed, or results are older than the code;
-        nothing says under which licence the data are.
+        `out` holds something else than a crate; there are no results; something of them or of the code is not
+        committed, or results are older than the code; nothing says under which licence the data are.
     """
+    if not (out / "ro-crate-metadata.json").is_file():
+        check_ours(out, "(?!)")
     for path in (root / "metrics/metrics.json", root / "artifacts/images.npz"):
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist. Run the pipeline first: dvc repro")

@@ -346,15 +346,16 @@ def of_one_run(lock: str) -> bool:
 
 
 def recorded_stages(root: Path) -> dict[str, Any] | None:
-    """What dvc.lock says of every finished stage; None: it is not YAML."""
+    """What dvc.lock says of every finished stage; None: it is not YAML, or no table of stages."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     path = root / "dvc.lock"
     try:
-        return (YAML(typ="safe").load(path) or {}).get("stages", {}) if path.is_file() else {}
+        found = (YAML(typ="safe").load(path) or {}) if path.is_file() else {}
     except YAMLError:
         return None
+    return found.get("stages", {}) if isinstance(found, dict) else None
 
 
 def cache_folder(root: Path) -> Path:

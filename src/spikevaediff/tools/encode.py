@@ -36,8 +36,11 @@ def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path,
     Raises
     ------
     FileNotFoundError, ValueError, KeyError
-        A file is not there, is damaged or not pictures; or a family of the model does not exist here.
+        A file is not there, is damaged or not pictures; the encoder is a folder; or a family of the model does not
+        exist here.
     """
+    if Path(encoder).is_dir():
+        raise ValueError(f"{encoder} is a folder: for new pictures name {of_folds.ALL_IMAGES} in it")
     model = Encoder.load(encoder)
     squares = [encoders.seen(read_image(Path(path))[..., 0]) for path in pictures]
     pixels = np.concatenate([np.round(square.numpy() * 255).astype(np.uint8) for square in squares])
@@ -51,18 +54,16 @@ def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path,
     return f"{out}: pictures: {len(rows)}, columns: {len(names)}"
 
 
-def encode_unseen(folder: str | Path, image_id: Sequence[int], out: str | Path, root: Path) -> str:
+def encode_unseen(folder: str | Path, image_id: Sequence[int], out: str | Path) -> str:
     """Write the mean response of every unit to images of the run, each by the model of the fold that has not seen it.
 
     Parameters
     ----------
     folder : path
-        artifacts/encoders/<population> of the run in `root`.
+        artifacts/encoders/<population> of a finished run, whose images and split they are as well.
     image_id : sequence of int
     out : path
         Columns as those of `encode`, with image_id in place of picture.
-    root : Path
-        The checkout.
 
     Raises
     ------
@@ -71,8 +72,9 @@ def encode_unseen(folder: str | Path, image_id: Sequence[int], out: str | Path, 
     """
     if not Path(folder).is_dir():
         raise ValueError(f"{folder} is not a folder: images of the run need the models of all folds, one file each")
+    project = run.load((Path(folder) / "../../..").resolve())
     model = Encoder.load(Path(folder) / of_folds.ALL_IMAGES)
-    found = apply.encode(run=run.load(root), population=Path(folder).name, image_id=image_id)
+    found = apply.encode(run=project, population=Path(folder).name, image_id=image_id)
     values = (
         np.asarray(found.values).swapaxes(1, 2).reshape(len(image_id), -1)
     )  # all units of the first window, then ...

@@ -35,15 +35,19 @@ _STAGE = re.compile(r"python -m (stages\.\w+)((?: [\w./@+=:,-]+)*)")
 
 
 class Forks:
-    """The process that forks, seen from the one that asks it."""
+    """The process that forks, seen from the one that asks it.
 
-    def __init__(self) -> None:
+    It starts in the folder of the stages: folders that PYTHONPATH names without a root are found from there, and
+    Matplotlib looks for its settings there.
+    """
+
+    def __init__(self, cwd: str = ".") -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             number = theirs.fileno()
             # -P: the folder of this file is no place to import from.
             command = [sys.executable, "-P", __file__, str(number)]
-            self._process = subprocess.Popen(command, pass_fds=[number])
+            self._process = subprocess.Popen(command, pass_fds=[number], cwd=cwd)
             self._line = ours.makefile("rwb", buffering=0)
 
     def run(self, module: str, words: list[str], cwd: str, env: Mapping[str, str]) -> int:
@@ -65,7 +69,9 @@ def stage_of(command: str, env: Mapping[str, str]) -> tuple[str, list[str]] | No
     python = shutil.which("python", path=env.get("PATH"))
     if not found or not python or sys.platform != "linux":
         return None
-    if not Path(python).parent.samefile(Path(sys.executable).parent):
+    ours = Path(sys.executable)
+    # Files of several environments are links to one; and one folder may hold several versions.
+    if not Path(python).parent.samefile(ours.parent) or not Path(python).samefile(ours):
         return None
     return found[1], found[2].split()
 
@@ -102,13 +108,14 @@ def _serve(line: Any) -> dict[str, Any]:
 
 
 def _main(number: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the stage; this process ends with the one that asks
+    # Ctrl-C is for the stage, where DVC does not run in the background; this process ends with the one that asks.
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()
     _set_threads()
     with socket.socket(fileno=number) as asked:
         given = _serve(asked.makefile("rwb", buffering=0))
     gc.enable()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, on_interrupt)
     ended: list[str] = []
     atexit.register(_end, given["pipe"], ended)  # the first one, which is called last
     os.environ.clear()
@@ -116,6 +123,7 @@ def _main(number: int) -> None:
     os.chdir(given["cwd"])
     sys.path.insert(0, given["cwd"])
     sys.argv = [given["module"], *given["words"]]
+    _draw_anew()
     runpy.run_module(given["module"], run_name="__main__", alter_sys=True)
     ended.append(given["module"])
 
@@ -128,6 +136,14 @@ def _set_threads() -> None:
     import_module("spikevaediff.threads").set_once()
     for name in [name for name in sys.modules if name.partition(".")[0] in ("spikevaediff", "loading")]:
         del sys.modules[name]
+
+
+def _draw_anew() -> None:
+    """Without a seed, NumPy and PyTorch draw other numbers in every process. Python does so after a fork by itself."""
+    if of_numpy := sys.modules.get("numpy.random"):
+        of_numpy.seed()
+    if torch := sys.modules.get("torch"):
+        torch.default_generator.seed()
 
 
 def _end(pipe: int, ended: list[str]) -> None:

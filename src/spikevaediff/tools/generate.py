@@ -27,6 +27,7 @@ from spikevaediff.datasets import simulated
 from spikevaediff.decoders import versatile_diffusion as diffusion
 from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing
+from spikevaediff.files.replaceable import check_ours
 from spikevaediff.records import Features
 
 NEAREST_PX = 64  # at which pictures are compared with training photographs
@@ -59,7 +60,7 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     root : Path
         The checkout: params.yaml says which models there are, vendor/data holds the mini weights.
     out : Path
-        A folder, replaced whole.
+        A folder, replaced whole where it holds pictures of this command alone.
 
     Returns
     -------
@@ -69,8 +70,12 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     Raises
     ------
     FileNotFoundError, KeyError, ValueError
-        A file that is not there or is not an image; contradictory wishes; options out of range (as the decoder says).
+        `out` holds something else; a file that is not there or is not an image; contradictory wishes; options out of
+        range (as the decoder says).
     """
+    check_ours(out, r"(\d+|sheet|spread)\.png")
+    if wish.seed is not None and wish.seed < 0:
+        raise ValueError(f"--seed is {wish.seed}, expected 0 or more")
     params: dict[str, Any] = YAML(typ="safe").load(root / "params.yaml")
     models = params["models"][params["model"]]
     if (second := models["diffusion"]["module"]) != "versatile_diffusion":

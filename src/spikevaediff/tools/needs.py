@@ -65,18 +65,21 @@ def parameters(root: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
     FileNotFoundError
         There is no params.yaml.
     ValueError
-        A setting is not key=value, or params.yaml has no such key; the message lists those beside it.
+        params.yaml holds no sections; a setting is not key=value, or there is no such key; the message lists those
+        beside it.
     """
     path = root / "params.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"{root} has no params.yaml. Run this at the top of a checkout of SpikeVAEDiff")
     safe = YAML(typ="safe")
-    params = safe.load(path)
+    params: Any = safe.load(path)
+    if not isinstance(params, dict):
+        raise ValueError(f"{path} holds no sections. Get it back from the last commit: git checkout params.yaml")
     for setting in settings:
         name, equals, value = setting.partition("=")
         adds = name.startswith("+")  # as for DVC: +key is new, ++key new or not
         *above, key = name.lstrip("+").split(".")
-        section = params
+        section: Any = params
         for part in above:
             section = section.get(part) if isinstance(section, dict) else None
         if not equals:

@@ -58,7 +58,7 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
     kept = params["datasets"].get(name)
     if kept is not None and kept.get("module") != "plain":
         raise ValueError(f"{name} is a data set of the project. Call the folder otherwise")
-    whole = [0.0, 0.25] if windows is None else [float(windows[0, 0]), float(windows[-1, 1])]
+    whole = [0.0, 0.25] if windows is None else [float(windows[:, 0].min()), float(windows[:, 1].max())]
     section = {"module": "plain", "source": name, "size_px": _SIZE_PX, "window_s": whole, "margin_s": _MARGIN_S}
     if kept is None:
         params["datasets"][name] = section

@@ -17,7 +17,6 @@ import signal
 import threading
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from spikevaediff.tools import forked_stages
 VERSION = "3.67.1"
 HEAD = "schema: '2.0'\nstages:\n"
 _dump_stages, _run = dvcfile.Lockfile.dump_stages, running._run
+_forks: dict[str, forked_stages.Forks] = {}  # by the folder of stages; started with the first one that runs there
 _read: dict[tuple[str, int, int, int], Any] = {}
 
 
@@ -50,11 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return run(list(arguments))
     finally:
-        if forks.cache_info().currsize:
-            forks().end()
-
-
-forks = cache(forked_stages.Forks)  # started with the first stage that runs
+        for forks in _forks.values():
+            forks.end()
 
 
 def run_command(executable: str | None, cmd: str, **given: Any) -> None:
@@ -63,10 +60,13 @@ def run_command(executable: str | None, cmd: str, **given: Any) -> None:
     if stage is None:
         _run(executable, cmd, **given)
         return
+    cwd = given["cwd"]
+    if cwd not in _forks:  # before Ctrl-C is ignored, which a stage would inherit
+        _forks[cwd] = forked_stages.Forks(cwd)
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None  # for the stage, as in DVC
     try:
-        code = forks().run(*stage, given["cwd"], given["env"])
+        code = _forks[cwd].run(*stage, cwd, given["env"])
     finally:
         if in_main:
             signal.signal(signal.SIGINT, before)

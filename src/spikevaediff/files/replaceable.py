@@ -1,0 +1,30 @@
+"""A folder that a command replaces whole must hold nothing that the command did not write."""
+
+import re
+from pathlib import Path
+
+
+def check_ours(folder: str | Path, names: str) -> None:
+    """Refuse a folder that a command would replace whole, where it holds what the command did not write.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Need not exist.
+    names : str
+        Regular expression for what the command writes into it.
+
+    Raises
+    ------
+    ValueError
+        It holds something else, or is a file. The message names it.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, expected a folder to write. Name a new one")
+    there = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    if others := [name for name in there if not re.fullmatch(names, name)]:
+        raise ValueError(
+            f"{folder} would be replaced whole, and holds {others[0]}, which this command did not write "
+            f"({len(others)} such). Name a new folder"
+        )

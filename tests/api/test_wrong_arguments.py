@@ -1,0 +1,56 @@
+"""Arguments of encode and reconstruct that would be taken for others are refused before a model is loaded."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import spikevaediff
+from spikevaediff import Run
+from spikevaediff.tools import encode
+
+NOWHERE = Run(Path("no such folder"))  # nothing of it is read
+
+
+@pytest.mark.parametrize("image_id", [[3.7], ["3"], [True], 3, [[3, 17]], [], [float("nan")]])
+def test_ids_that_are_no_whole_numbers_are_not_cut_off(image_id: Any) -> None:
+    with pytest.raises(ValueError, match=r"image_id is .*, expected a row of whole numbers: \[3, 17\]"):
+        spikevaediff.encode(run=NOWHERE, image_id=image_id)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "said"),
+    [
+        ("a.png", "pictures are 'a.png', expected a list of paths"),
+        ([], r"pictures are \[\], expected a list of paths"),
+        (Path("a.png"), "neither an array, uint8 .* nor a list of paths"),
+        ([np.zeros((4, 4), np.uint8)], "neither an array, uint8 .* nor a list of paths"),
+        (np.zeros((0, 4, 4), np.uint8), r"pictures are uint8 \(0, 4, 4\), expected uint8"),
+        (np.zeros((1, 0, 0), np.uint8), r"pictures are uint8 \(1, 0, 0\), expected uint8"),
+        (np.zeros((1, 4, 4, 3), np.uint8), r"pictures are uint8 \(1, 4, 4, 3\), expected uint8"),
+    ],
+)
+def test_what_is_no_picture_is_refused(pictures: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        spikevaediff.encode(pictures, NOWHERE)
+
+
+def test_an_array_is_no_record_of_responses() -> None:
+    with pytest.raises(ValueError, match=r"responses are ndarray, expected a record: make_responses\(counts, "):
+        spikevaediff.reconstruct(np.zeros((1, 2)), NOWHERE)  # type: ignore[arg-type]
+
+
+def test_the_command_takes_images_and_models_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for project in ("here", "there"):
+        (tmp_path / project / "artifacts/encoders/visual").mkdir(parents=True)
+    (tmp_path / "here/params.yaml").write_text("seed: 0\n")
+    (tmp_path / "here/artifacts/images.npz").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(FileNotFoundError, match=r"there/params.yaml does not exist. Name a project in which the pipe"):
+        encode.encode_unseen("../there/artifacts/encoders/visual", [3], "table.csv")
+
+
+def test_a_folder_is_no_model_of_new_pictures(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is a folder: for new pictures name all_images\.npz in it"):
+        encode.encode(tmp_path, ["a.png"], "table.csv", tmp_path)

@@ -1,0 +1,37 @@
+"""Folders that a command would replace whole."""
+
+from pathlib import Path
+
+import pytest
+
+from spikevaediff.__main__ import main
+from spikevaediff.files.replaceable import check_ours
+
+
+def test_a_folder_with_files_of_others_is_not_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    check_ours(folder, r"\d+\.png")
+    folder.mkdir()
+    (folder / "0001.png").touch()
+    check_ours(folder, r"\d+\.png")
+    (folder / "chapter_1.txt").touch()
+    with pytest.raises(ValueError, match=r"pictures would be replaced whole, and holds chapter_1.txt, which this comm"):
+        check_ours(folder, r"\d+\.png")
+    with pytest.raises(ValueError, match=r"chapter_1.txt is a file, expected a folder to write"):
+        check_ours(folder / "chapter_1.txt", r"\d+\.png")
+    with pytest.raises(ValueError, match=r"holds 0001.png, which this command did not write \(2 such\)"):
+        check_ours(folder, "(?!)")
+
+
+@pytest.mark.parametrize(
+    "words", [["generate", "mine"], ["crate", "mine"], ["predict", "fit.npz", "r.npz", "l.npz", "--decode", "mine"]]
+)
+def test_commands_leave_folders_of_others_alone(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/chapter_1.txt").write_text("precious")
+    assert main(words) == 1
+    assert "mine would be replaced whole, and holds chapter_1.txt" in capsys.readouterr().err
+    assert (tmp_path / "mine/chapter_1.txt").read_text() == "precious"
