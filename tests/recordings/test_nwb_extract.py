@@ -1,6 +1,7 @@
 """Extracts of session files: whatever is counted in them is what is counted in the whole file, by three readers."""
 
 import hashlib
+import shutil
 import time
 from pathlib import Path
 
@@ -134,6 +135,30 @@ def test_a_truncated_session_is_refused_and_leaves_nothing(whole: Path, tmp_path
     with pytest.raises(ValueError, match="is not a whole HDF5 file"):
         extract(source, tmp_path / "out" / "x.nwb", margin_s=0.5)
     assert not (tmp_path / "out" / "x.nwb").exists()
+
+
+def test_references_to_nothing_stay_as_they_are(whole: Path, tmp_path: Path) -> None:
+    nothing, source = h5py.Reference(), tmp_path / "source.nwb"
+    shutil.copy(whole, source)
+    with h5py.File(source, "a") as file:
+        file.attrs["nothing"] = file["general"].attrs["nothing"] = nothing
+        names = file.create_dataset("general/names", (2,), h5py.ref_dtype)
+        names[0] = file["identifier"].ref
+        file.create_dataset("general/name", (), h5py.ref_dtype)
+        pairs = file.create_dataset("general/pairs", (2,), np.dtype([("row", np.int64), ("name", h5py.ref_dtype)]))
+        pairs[0] = (7, file["identifier"].ref)
+    extract(source, tmp_path / "extract.nwb", margin_s=0.5)
+    with h5py.File(tmp_path / "extract.nwb") as new:
+        general = new["general"]
+        assert not new.attrs["nothing"]
+        assert not general.attrs["nothing"]
+        assert not general["name"][()]
+        for one, other in (general["names"][:], general["pairs"]["name"]):
+            assert new[one].name == "/identifier"
+            assert not other
+        assert general["pairs"]["row"].tolist() == [7, 0]
+    one, other = (read_responses(path, **OPTIONS | {"limits": LIMITS}) for path in (whole, tmp_path / "extract.nwb"))
+    np.testing.assert_array_equal(one.counts, other.counts)
 
 
 @pytest.mark.filterwarnings("ignore:The 'manufacturer' field is deprecated:DeprecationWarning")

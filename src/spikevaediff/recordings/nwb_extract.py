@@ -264,7 +264,8 @@ def _renew_references(old: h5py.File, new: h5py.File) -> None:
 
     def renewed(reference: h5py.Reference) -> h5py.Reference:
         name = old[reference].name if reference else None
-        return new[name].ref if name in new else h5py.Reference()  # to nothing, like what it pointed to
+        # To nothing where it pointed to nothing, or to what is not taken over.
+        return new[name].ref if name is not None and name in new else h5py.Reference()
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if name not in old:
@@ -277,7 +278,8 @@ def _renew_references(old: h5py.File, new: h5py.File) -> None:
         if not isinstance(item, h5py.Dataset):
             return
         if h5py.check_ref_dtype(item.dtype) is not None:
-            item[...] = np.array([renewed(r) for r in old[name][:].ravel()], dtype=h5py.ref_dtype).reshape(item.shape)
+            references = np.ravel(old[name][()])
+            item[...] = np.array([renewed(r) for r in references], dtype=h5py.ref_dtype).reshape(item.shape)
         for field in item.dtype.names or ():
             if h5py.check_ref_dtype(item.dtype[field]) is not None:
                 rows = old[name][:]
