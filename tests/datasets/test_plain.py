@@ -362,6 +362,20 @@ def test_what_is_wrong_is_said_with_its_place_and_its_cure(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_picture_that_cannot_be_is_one_problem_and_the_others_are_looked_at(folder: Path) -> None:
+    (folder / "images/b.jpg").unlink()
+    (folder / "images/b.jpg").symlink_to("b.jpg")
+    change("images.csv", "a.png", "x" * 5000)(folder)
+    change("images.csv", "d.png", "d\0.png")(folder)
+    (folder / "images/e.bmp").write_text("x")
+    unfit, broken = plain_folder.examine(folder).problems
+    assert f"{'x' * 60}... (5000 letters) (File name too long)" in unfit
+    assert "b.jpg (Too many levels of symbolic links)" in unfit
+    assert r"'d\x00.png' (embedded null byte)" in unfit
+    assert unfit.endswith("under a short name, and write that into images.csv")
+    assert broken.startswith("images/: e.bmp (cannot identify")
+
+
 def test_all_that_is_wrong_is_said_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     together = (
         "an id twice",

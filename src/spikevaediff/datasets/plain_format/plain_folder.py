@@ -4,6 +4,7 @@ together.
 `examine` reads everything, tries what acquisition does with it, and says everything that is wrong at once.
 """
 
+import stat
 import tempfile
 import unicodedata
 from collections import Counter
@@ -36,6 +37,7 @@ or sessions/1.csv     image_id,17,18,23           0,3,0,1   (one line per presen
 or sessions/1.nwb     layout of Allen Visual Coding Neuropixels"""
 _FEWEST_IMAGES = 4
 _NO_CAPTION = ("nan", "na", "n/a", "none", "null")  # that programs write where nothing is known
+_LONGEST = 60  # letters of a name in a message
 _OF_OWN_RATE = 10.0  # by how much counts may differ from the rates that units.csv states
 
 
@@ -229,12 +231,12 @@ def _images(folder: Path, found: Examination) -> None:
     if not (folder / "images").is_dir():
         found.problems.append("images/ is missing: the folder of the pictures that images.csv names")
         rows = rows and [row | {"file": ""} for row in rows]
-    bad, named, absent, broken, outside, closed = [], Counter[int](), [], [], [], []
+    bad, named, absent, broken, outside, closed, unfit = [], Counter[int](), [], [], [], [], []
     captions = {}
     done: dict[str, list[str]] = {}
     # macOS takes letters and their accents apart in the names of files, and tables have them in one.
-    there = (folder / "images").rglob("*")
-    composed = {unicodedata.normalize("NFC", p.relative_to(folder / "images").as_posix()): p for p in there}
+    paths = (folder / "images").rglob("*")
+    composed = {unicodedata.normalize("NFC", p.relative_to(folder / "images").as_posix()): p for p in paths}
     for row in rows or []:
         image_id = whole_number(row["image_id"])
         if image_id is None or image_id < 0:
@@ -242,16 +244,23 @@ def _images(folder: Path, found: Examination) -> None:
             continue
         named[image_id] += 1
         captions[image_id] = row.get("caption")
-        path = folder / "images" / row["file"]
-        if not path.exists():
-            path = composed.get(unicodedata.normalize("NFC", row["file"]), path)
-        found.files[image_id] = path
+        found.files[image_id] = path = folder / "images" / row["file"]
+        try:
+            if row["file"] and not _is_file(path):
+                found.files[image_id] = path = composed.get(unicodedata.normalize("NFC", row["file"]), path)
+            there = _is_file(path)
+        except PermissionError:
+            closed.append(row["file"])
+            continue
+        except (OSError, RuntimeError, ValueError) as error:  # too long, a link to itself, a zero byte
+            unfit.append(f"{_brief(row['file'])} ({getattr(error, 'strerror', None) or error})")
+            continue
         if not row["file"]:
             if (folder / "images").is_dir():
                 bad.append(f"line {row['line']}: no file")
         elif Path(row["file"]).is_absolute() or ".." in Path(row["file"]).parts:
             outside.append(row["file"])
-        elif not path.is_file():
+        elif not there:
             absent.append(row["file"])
         else:
             try:
@@ -282,6 +291,11 @@ def _images(folder: Path, found: Examination) -> None:
         found.problems.append(
             f"images/: {few(closed)} may not be read by this user. Give the right to: chmod -R u+r images"
         )
+    if unfit:
+        found.problems.append(
+            f"images/: {few(unfit)} cannot be a picture there; copy the picture itself into images/ under a short "
+            f"name, and write that into images.csv"
+        )
     if broken:
         found.problems.append(
             f"images/: {few(broken)} cannot be used as a picture; save it again as PNG of 8 bit, as it was shown"
@@ -302,10 +316,32 @@ def _images(folder: Path, found: Examination) -> None:
     elif rows:
         found.notes.append("images.csv has no column caption: the stage `captions` would describe the images by BLIP-2")
     if rows and (folder / "images").is_dir():
-        used = {path.resolve() for path in found.files.values()}
+        used = {_without_links(path) for path in found.files.values()}
         pictures = [p for p in sorted((folder / "images").rglob("*")) if p.suffix.lower() in PICTURES]
-        if extra := [p.name for p in pictures if p.resolve() not in used]:
+        if extra := [p.name for p in pictures if _without_links(p) not in used]:
             found.notes.append(f"images/: {few(extra)} is not in images.csv and not used")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there; OSError or ValueError where there can be none: Path.is_file hides a link to itself."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _without_links(path: Path) -> Path:
+    """Where links lead; the path itself where they lead nowhere."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return path
+
+
+def _brief(text: str) -> str:
+    """A text for a line of a message: the beginning of a long one, and escaped what no terminal shows."""
+    shown = text if text.isprintable() else ascii(text)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}... ({len(text)} letters)"
 
 
 def _sessions(folder: Path, found: Examination) -> None:
