@@ -310,6 +310,16 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         change("units.csv", "1,11,V1", "1,11,"),
         "expected two whole numbers, an area .* see line 2: 1,11,",
     ),
+    "an area of two lines": (
+        change("units.csv", "1,11,V1", '1,11,"V1\nv"'),
+        r"name of an area .* see line 3: 'V1\\nv'",
+    ),
+    "an area that clears the screen": (change("units.csv", "1,11,V1", "1,11,V\x1b[2J1"), r"see line 2: 'V\\x1b\[2J1'"),
+    "an area that is not known": (change("units.csv", "1,12,V1", "1,12,NaN"), "see line 3: 'NaN'. Write its name in"),
+    "a window twice": (
+        npz(responses=np.stack([arrays()["responses"]] * 2, axis=2), window_s=np.array([[0, 0.1], [0, 0.1]])),
+        r"1.npz: window_s is \[\[0.0, 0.1\], \[0.0, 0.1\]\], where two rows are the same: each window",
+    ),
     "a metric that is not a number": (change("units.csv", "2.5", "good"), "line 2: snr is 'good'"),
     "a unit listed twice": (change("units.csv", "1,12,V1", "1,11,V1"), r"\(1, 11\) occurs more than once"),
     "an id that is not a number of a picture": (

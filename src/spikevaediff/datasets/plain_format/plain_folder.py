@@ -376,6 +376,7 @@ def _units(folder: Path, found: Examination) -> None:
     if rows is None:
         return
     bad: list[str] = []
+    no_area: list[str] = []
     twice: list[tuple[int, int]] = []
     for row in rows:
         session_id, unit_id = whole_number(row["session_id"]), whole_number(row["unit_id"])
@@ -388,6 +389,8 @@ def _units(folder: Path, found: Examination) -> None:
         if session_id is None or unit_id is None or not row["area"]:
             bad.append(f"line {row['line']}: {row['session_id']},{row['unit_id']},{row['area']}")
             continue
+        if not row["area"].isprintable() or row["area"].casefold() == "nan":
+            no_area.append(f"line {row['line']}: {_brief(repr(row['area']))}")
         if (session_id, unit_id) in found.units:
             twice.append((session_id, unit_id))
         found.units[session_id, unit_id] = {"area": row["area"]} | metrics
@@ -395,6 +398,11 @@ def _units(folder: Path, found: Examination) -> None:
         found.problems.append(
             f"units.csv: expected two whole numbers, an area and metrics that are numbers or empty, as in 1,17,VISp; "
             f"see {few(bad)}"
+        )
+    if no_area:
+        found.problems.append(
+            f"units.csv: expected the name of an area in letters that a terminal shows, as in VISp; see "
+            f"{few(no_area)}. Write its name in one line, or leave the unit out where its area is not known"
         )
     if twice:
         found.problems.append(f"units.csv: (session_id, unit_id) {few(twice)} occurs more than once")

@@ -100,6 +100,11 @@ def _npz(path: Path, found: Findings) -> Table | None:
                 f"{name}: window_s is {window_s.tolist()}, expected {n} row(s) [start, stop] in seconds after onset, "
                 f"up to {LONGEST_WINDOW_S:g} s from it"
             )
+        elif len(np.unique(window_s, axis=0)) < n:
+            found.problems.append(
+                f"{name}: window_s is {window_s.tolist()}, where two rows are the same: each window of responses needs "
+                f"its own [start, stop]. Leave one of the two out of responses and window_s"
+            )
     elif responses.ndim == 3 and responses.shape[2] > 1:
         found.problems.append(f"{name}: responses has {responses.shape[2]} windows; add window_s, one row per window")
     for key in ("image_id", "unit_id"):
