@@ -91,8 +91,11 @@ def test_samples_their_spread_and_the_nearest_training_photograph(
         (["--mean", "--text", "a"], "--mean is a context of its own"),
         (["--strength", "1.5", "--start", "scene.png"], "strength is 1.5, expected 0 to 1"),
         (["--mixing", "-1"], "mixing is -1.0, expected 0 to 1"),
-        (["--samples", "0"], "n_samples is 0, expected"),
+        (["--samples", "0"], "samples is 0, expected a whole number from 1"),
         (["--eta", "3"], "eta is 3.0, expected"),
+        (["--guidance", "inf"], "guidance is inf, expected 0 or more"),
+        (["--steps", "0"], "steps is 0, expected a whole number from 1 to 500"),
+        (["--strength", "0.1", "--start", "scene.png"], "strength 0.1 of 4 steps is less than one step"),
     ],
 )
 def test_bad_wishes_are_answered_in_one_line(
@@ -108,6 +111,15 @@ def test_bad_wishes_are_answered_in_one_line(
     assert message in said
     assert said.count("\n") == 1
     assert not (root / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--strength", "--mixing", "--guidance", "--steps", "--samples", "--eta"])
+def test_numbers_are_refused_before_any_weights_are_wanted(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)  # without vendor/data, so that a network would say so
+    assert run(tmp_path, monkeypatch, option, "-1") == 1
+    assert f"{option[2:]} is -1" in capsys.readouterr().err
 
 
 def test_a_second_stage_of_ones_own_draws_no_pictures(

@@ -14,6 +14,7 @@ picture, the training photograph that is most like it, beside the value that pho
 """
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.replaceable import check_ours
 from spikevaediff.records import Features
+from versatile_diffusion.sampler import Schedule, Steps
 
 NEAREST_PX = 64  # at which pictures are compared with training photographs
 
@@ -85,6 +87,12 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
         )
     if wish.mean and (wish.image is not None or wish.text is not None):
         raise ValueError("--mean is a context of its own: leave out --image and --text, or --mean")
+    chosen = dict(params["decode"]["diffusion"]) | {k: v for k, v in models["diffusion"].items() if k != "module"}
+    asked = {"strength": wish.strength, "mixing": wish.mixing, "guidance": wish.guidance, "steps": wish.steps}
+    asked |= {"eta": wish.eta, "n_samples": wish.samples}
+    chosen |= {name: value for name, value in asked.items() if value is not None}
+    chosen["protocol"] = "strict"  # no publication is repeated without spikes
+    _check_options(chosen, starts=wish.start is not None)
     start = None if wish.start is None else images.read_image(wish.start)
     shown = None if wish.image is None else images.read_image(wish.image)
     modules = {s: importlib.import_module(f"spikevaediff.features.{models[s]['module']}") for s in ("vision", "text")}
@@ -102,13 +110,8 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
         contexts["vision"] = modules["vision"].contexts(shown, batch_size=1, device="cpu", **options["vision"])
     if wish.text is not None:
         contexts["text"] = modules["text"].contexts([wish.text], batch_size=1, device="cpu", **options["text"])
-    chosen = dict(params["decode"]["diffusion"]) | {k: v for k, v in models["diffusion"].items() if k != "module"}
-    asked = {"strength": wish.strength, "mixing": wish.mixing, "guidance": wish.guidance, "steps": wish.steps}
-    asked |= {"eta": wish.eta, "n_samples": wish.samples}
     if wish.mixing is None and (contexts["vision"] is None) != (contexts["text"] is None):
-        asked["mixing"] = 0.0 if contexts["vision"] is None else 1.0  # one context alone
-    chosen |= {name: value for name, value in asked.items() if value is not None}
-    chosen["protocol"] = "strict"  # no publication is repeated without spikes
+        chosen["mixing"] = 0.0 if contexts["vision"] is None else 1.0  # one context alone
     for name in ("unet_weights", "autoencoder_weights"):
         chosen[name] = assets.weights(chosen[name], root)
     pixels = diffusion.samples(
@@ -146,6 +149,20 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
         # Four times, since samples rarely differ by more than 64 levels.
         Image.fromarray(np.clip(deviation * 4, 0, 255).astype(np.uint8)).save(folder / "spread.png")
     return "\n".join(told)
+
+
+def _check_options(options: Mapping[str, Any], *, starts: bool) -> None:
+    """Refuse numbers that the decoder would refuse, which it sees only after the networks of both contexts have run."""
+    for name in ("strength", "mixing"):
+        if not 0 <= options[name] <= 1:
+            raise ValueError(f"{name} is {options[name]}, expected 0 to 1")
+    if not 0 <= options["guidance"] < np.inf:
+        raise ValueError(f"guidance is {options['guidance']}, expected 0 or more; 1 follows the contexts, 7.5 is usual")
+    if options["n_samples"] < 1:
+        raise ValueError(f"samples is {options['n_samples']}, expected a whole number from 1")
+    grid = Steps.ddim(Schedule.published(), options["steps"], options["eta"])
+    if starts:
+        grid.n_taken(options["strength"])
 
 
 def training_crops(root: Path) -> np.ndarray:
