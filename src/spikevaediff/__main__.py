@@ -393,6 +393,11 @@ def _predict(chosen: argparse.Namespace) -> int:
 
     if chosen.decode is not None:
         check_ours(chosen.decode, r"\d+\.png")
+        from spikevaediff.api.apply import check_latents
+        from spikevaediff.tools import needs
+
+        needs.parameters(Path.cwd())  # which name the decoder
+        check_latents(chosen.fit)
     jax_cache.keep()
     print(new_responses.predict_file(chosen.fit, chosen.responses, chosen.out))
     if chosen.decode is not None:

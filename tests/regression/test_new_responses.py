@@ -130,6 +130,29 @@ def test_the_command_line_says_what_is_wrong(tmp_path, capsys):
     assert "fit.npz does not exist" in capsys.readouterr().err
 
 
+def test_what_cannot_be_decoded_is_refused_before_anything_is_written(fitted, tmp_path, monkeypatch, capsys):
+    responses, fit, scale = fitted
+    vision = context(fit, responses, scale)
+    vision.parameters["context_space"] = np.array("vision")
+    vision.save(tmp_path / "vision.npz")
+    recording(5).save(tmp_path / "other.npz")
+    (tmp_path / "damaged.npz").write_bytes(b"PK")
+    monkeypatch.chdir(tmp_path)
+    words = ["other.npz", "latents.npz", "--decode", "decoded"]
+    assert __main__.main(["predict", "vision.npz", *words]) == 1
+    assert "has no params.yaml. Run this at the top of a checkout" in capsys.readouterr().err
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
+    for name, says in (
+        ("vision", "vision.npz predicts the feature space vision, and only latents of vdvae are decoded"),
+        ("absent", "absent.npz does not exist"),
+        ("damaged", "damaged.npz is no fit, or damaged"),
+    ):
+        assert __main__.main(["predict", f"{name}.npz", *words]) == 1
+        assert says in capsys.readouterr().err
+    assert not (tmp_path / "latents.npz").exists()
+    assert not (tmp_path / "decoded").exists()
+
+
 def test_a_fit_without_context_or_of_other_units_is_refused(fitted):
     responses, fit, scale = fitted
     with pytest.raises(ValueError, match="does not say how responses were standardised"):

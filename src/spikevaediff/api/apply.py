@@ -21,7 +21,17 @@ from spikevaediff.files.left_out import is_left_out
 from spikevaediff.images import read_image, rgb
 from spikevaediff.parameters.options import asked, module
 from spikevaediff.recordings import preprocessing
-from spikevaediff.records import Captions, Features, LibraryResponses, Reconstructions, Responses, Stimuli, few, rows_of
+from spikevaediff.records import (
+    DAMAGED,
+    Captions,
+    Features,
+    LibraryResponses,
+    Reconstructions,
+    Responses,
+    Stimuli,
+    few,
+    rows_of,
+)
 from spikevaediff.regression import fits, new_responses
 from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
@@ -94,6 +104,33 @@ def decode_latents(latents: Features, run: Run) -> Reconstructions:
     if "weights" in options:
         options["weights"] = assets.weights(options["weights"], run.root)
     return decode(latents, **options)
+
+
+def check_latents(fit: str | Path) -> None:
+    """Refuse a saved fit whose predictions `decode_latents` cannot decode, before anything is computed.
+
+    Parameters
+    ----------
+    fit : path
+        Only the name of its space is read.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        It is not there or damaged, or of another feature space than vdvae.
+    """
+    if not Path(fit).is_file():
+        raise FileNotFoundError(f"{fit} does not exist. Make it with: dvc repro")
+    try:
+        with Path(fit).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            space = str(file["parameter_context_space"]) if "parameter_context_space" in file else "vdvae"
+    except DAMAGED as error:
+        raise ValueError(f"{fit} is no fit, or damaged ({error}). Make it again with: dvc repro") from error
+    if space != "vdvae":
+        raise ValueError(
+            f"{fit} predicts the feature space {space}, and only latents of vdvae are decoded into images. Name a fit "
+            "of vdvae, or leave out --decode"
+        )
 
 
 def encode(
