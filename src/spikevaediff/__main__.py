@@ -24,6 +24,7 @@ from loading.machine import out_of_memory, processors
 from spikevaediff import threads
 from spikevaediff.files import assets
 from spikevaediff.files.checksums import size_text
+from spikevaediff.files.replaceable import check_file, check_ours
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -303,6 +304,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _bundle(chosen: argparse.Namespace) -> int:
     from spikevaediff.tools import bundle, needs
 
+    check_file(chosen.file, "bundle.tar")
     params = needs.parameters(Path.cwd(), chosen.settings)
     wanted = needs.needs(params, Path.cwd())
     needs.fetch(need for need in wanted if need.required)
@@ -385,12 +387,12 @@ def _unbundle(chosen: argparse.Namespace) -> int:
 
 
 def _predict(chosen: argparse.Namespace) -> int:
-    from spikevaediff.files.replaceable import check_ours
     from spikevaediff.regression import (  # a second of importing JAX, which listing assets need not wait for
         jax_cache,
         new_responses,
     )
 
+    check_file(chosen.out, "latents.npz")
     if chosen.decode is not None:
         check_ours(chosen.decode, r"\d+\.png")
         from spikevaediff.api.apply import check_latents
@@ -431,6 +433,7 @@ def _figure(chosen: argparse.Namespace) -> int:
     from spikevaediff.api import figures
     from spikevaediff.api.run import load
 
+    check_file(chosen.out, f"{chosen.name}.pdf")
     runs = None if chosen.runs is None else chosen.runs.split(",")
     figures.save(figures.figure(load(), chosen.name, images=chosen.images, runs=runs), chosen.out)
     print(chosen.out)
@@ -441,6 +444,7 @@ def _encode(chosen: argparse.Namespace) -> int:
     from spikevaediff.files import project
     from spikevaediff.tools import encode  # seconds of importing torch, which listing assets need not wait for
 
+    check_file(chosen.out, "responses.csv")
     if bool(chosen.pictures) == bool(chosen.images):
         raise ValueError("name the pictures to encode, or images of the run: --images 3,17")
     if chosen.images:
@@ -453,6 +457,7 @@ def _encode(chosen: argparse.Namespace) -> int:
 def _preferred(chosen: argparse.Namespace) -> int:
     from spikevaediff.tools import preferred
 
+    check_file(chosen.out, "preferred.csv")
     print(preferred.preferred(chosen.encoder, chosen.images, chosen.out, chosen.each, Path.cwd()))
     return 0
 
@@ -522,6 +527,8 @@ def _compare(chosen: argparse.Namespace) -> int:
     if chosen.base is None:
         print("name the revision to compare with: spikevaediff compare origin/main", file=sys.stderr)
         return 2
+    if chosen.out is not None:
+        check_file(chosen.out, "compare.md")
     text = compare.page(chosen.base, chosen.head, Path.cwd(), url=chosen.url)
     if chosen.out is None:
         print(text, end="")
@@ -585,6 +592,7 @@ def _cards(chosen: argparse.Namespace) -> int:
     from spikevaediff.files.atomic import replacing
     from spikevaediff.report.cards import cards
 
+    check_file(chosen.out, "cards.md")
     text = cards(Path.cwd(), YAML(typ="safe").load(Path("params.yaml")))
     with replacing(chosen.out) as temporary:
         temporary.write_text(text, encoding="utf-8")

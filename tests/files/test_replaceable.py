@@ -35,3 +35,33 @@ def test_commands_leave_folders_of_others_alone(
     assert main(words) == 1
     assert "mine would be replaced whole, and holds chapter_1.txt" in capsys.readouterr().err
     assert (tmp_path / "mine/chapter_1.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("words", "such_as"),
+    [
+        (["predict", "fit.npz", "responses.npz", "mine"], "latents.npz"),
+        (["encode", "model.npz", "a.png", "--out", "mine"], "responses.csv"),
+        (["preferred", "model.npz", "--out", "mine"], "preferred.csv"),
+        (["figure", "gallery", "--out", "mine"], "gallery.pdf"),
+        (["compare", "main", "--out", "mine"], "compare.md"),
+        (["cards", "--out", "mine"], "cards.md"),
+        (["assets", "bundle", "mine"], "bundle.tar"),
+    ],
+)
+def test_a_folder_for_a_file_is_refused_before_anything_is_read(
+    words: list[str], such_as: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
+    assert main(words) == 1
+    expected = f"mine is a folder, expected the name of a file to write: mine/{such_as}, say\n"
+    assert capsys.readouterr().err == expected
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_the_picture_beside_a_table_is_no_folder_either(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "table.png").mkdir()
+    assert main(["preferred", "model.npz", "--out", str(tmp_path / "table.csv")]) == 1
+    assert "table.png is a folder, expected the name of a file to write" in capsys.readouterr().err

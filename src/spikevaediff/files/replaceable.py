@@ -1,4 +1,4 @@
-"""A folder that a command replaces whole must hold nothing that the command did not write."""
+"""What a command would write over: a folder that holds the work of others, or a folder in place of a file."""
 
 import re
 from pathlib import Path
@@ -28,3 +28,22 @@ def check_ours(folder: str | Path, names: str) -> None:
             f"{folder} would be replaced whole, and holds {others[0]}, which this command did not write "
             f"({len(others)} such). Name a new folder"
         )
+
+
+def check_file(path: str | Path, such_as: str) -> None:
+    """Refuse a folder where a command writes a file, before anything is computed.
+
+    Parameters
+    ----------
+    path : str or Path
+        Need not exist.
+    such_as : str
+        The name of such a file, for the message.
+
+    Raises
+    ------
+    ValueError
+        It is a folder.
+    """
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder, expected the name of a file to write: {Path(path) / such_as}, say")

@@ -13,6 +13,7 @@ from spikevaediff.encoding import receptive_fields
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets, tables
 from spikevaediff.files.atomic import replacing
+from spikevaediff.files.replaceable import check_file
 from spikevaediff.records import Stimuli
 from spikevaediff.report.figures.picture import Picture, subplots
 
@@ -43,11 +44,13 @@ def preferred(encoder: str | Path, images: str | Path, out: str | Path, n_each: 
     Raises
     ------
     FileNotFoundError, ValueError, KeyError
-        A file is not there or damaged; `out` is not CSV; as `rows`; a family of the model does not exist here.
+        A file is not there or damaged; `out` is not CSV, or the picture beside it a folder; as `rows`; a family of the
+        model does not exist here.
     """
     out = Path(out)
     if out.suffix != ".csv":
         raise ValueError(f"--out is {out}, expected a name that ends in .csv; the picture beside it ends in .png")
+    check_file(out.with_suffix(".png"), "preferred.png")
     model, stimuli = Encoder.load(encoder), Stimuli.load(images)
     responses = encoders.predict(model, stimuli.pixels, lambda name: assets.weights(name, root))
     found = rows(model, responses, stimuli.image_id, n_each)
