@@ -587,13 +587,15 @@ def _sweep_on_cluster(root: Path, wanted: dict[str, list[str]], chosen: argparse
 
 
 def _cards(chosen: argparse.Namespace) -> int:
-    from ruamel.yaml import YAML
-
+    from spikevaediff.api.run import Run
     from spikevaediff.files.atomic import replacing
     from spikevaediff.report.cards import cards
 
     check_file(chosen.out, "cards.md")
-    text = cards(Path.cwd(), YAML(typ="safe").load(Path("params.yaml")))
+    root = Path.cwd()
+    if not (root / "params.yaml").exists():
+        raise FileNotFoundError(f"{root} has no params.yaml. Run this at the top of a checkout of SpikeVAEDiff")
+    text = cards(root, Run(root).params)
     with replacing(chosen.out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(chosen.out)

@@ -27,6 +27,18 @@ def test_without_a_run_the_command_to_make_one_is_named(tmp_path: Path) -> None:
         cards(tmp_path, {})
 
 
+def test_outside_a_project_the_command_says_where_to_run_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["cards"]) == 1
+    expected = f"{tmp_path} has no params.yaml. Run this at the top of a checkout of SpikeVAEDiff\n"
+    assert capsys.readouterr().err == expected
+    (tmp_path / "params.yaml").write_text("# nothing\n")
+    assert main(["cards"]) == 1
+    assert "params.yaml holds no sections" in capsys.readouterr().err
+
+
 def test_the_data_card_of_recordings_of_others_has_licence_citation_and_what_nobody_measured(tmp_path: Path) -> None:
     published = cowley_files.session(tmp_path / "published", 1, list(range(8)))
     folder = cowley_files.write_manifest(tmp_path / "data", ["https://nowhere.invalid/{path}"], [published])
