@@ -180,6 +180,12 @@ BAD: dict[str, tuple[object, list, dict, str]] = {
         {},
         "lists allen/a twice",
     ),
+    "a file that is a folder": (
+        listing({"allen/a-b": b"x", "allen/A": b"x", "allen/a/c/b": b"y"}),
+        [("files/allen/a-b", b"x"), ("files/allen/A", b"x"), ("files/allen/a/c/b", b"y")],
+        {},
+        "lists allen/a as a file, and allen/a/c/b in it",
+    ),
     "no list": ("first/first.bin", WHOLE, {}, r"its manifest\.json is damaged"),
     "no sha256": (
         listing(ONE, sha256="abc"),

@@ -19,6 +19,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -178,6 +179,13 @@ def _entries(archive: tarfile.TarFile, member: tarfile.TarInfo, source: Path) ->
     lowered = Counter(row.path.casefold() for row in rows)  # of which some file systems make one file
     if twice := [path for path, n in lowered.items() if n > 1]:
         raise ValueError(f"{source}: its {MANIFEST} lists {twice[0]} twice")
+    # Behind "a/", in order, comes what begins with it.
+    for above, below in pairwise(sorted(path + "/" for path in lowered)):
+        if below.startswith(above):
+            raise ValueError(
+                f"{source}: its {MANIFEST} lists {above[:-1]} as a file, and {below[:-1]} in it. Make it anew: "
+                "spikevaediff assets bundle"
+            )
     return {row.path: row for row in rows}
 
 
