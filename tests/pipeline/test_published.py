@@ -1,8 +1,8 @@
 """All that a run with `model: published` does, for one image: files over HTTP, features, regressions, both stages.
 
 Weights are random, in files of the published layouts; networks have the published width. By default they have few
-layers, and few steps are taken. SPIKEVAEDIFF_PUBLISHED=full takes the published depth and steps (12 GB of disk, 10 GB
-of memory and half an hour of two cores) and prints what each stage took:
+layers, and few steps are taken. SPIKEVAEDIFF_PUBLISHED=full takes the published depth and steps (16 GB of disk, 10 GB
+of memory and 50 minutes of two busy cores) and prints what each stage took:
 
     SPIKEVAEDIFF_PUBLISHED=full python -m pytest -m slow -s tests/pipeline/test_published.py
 """
