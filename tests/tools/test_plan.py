@@ -175,6 +175,7 @@ def test_time_follows_the_probe_and_the_numbers_of_images_and_steps() -> None:
     assert seconds("decode_diffusion@diffusion_ceiling", guided) == seconds("decode_diffusion@diffusion_ceiling")
     few = ("split.method=hold_out", "split.n_test=59")
     assert seconds("decode@vdvae", *few) == pytest.approx(seconds("decode@vdvae") / 2)
+    assert stage(planned(*few), "evaluate@vdvae").seconds < 0.6 * stage(planned(), "evaluate@vdvae").seconds
     assert seconds("decode_diffusion@prior_no_spikes") < seconds("decode_diffusion@prior_mean_spikes")
     assert seconds("regress@vdvae", "split.n_folds=5") == pytest.approx(seconds("regress@vdvae") / 2)
 
