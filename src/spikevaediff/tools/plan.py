@@ -250,6 +250,8 @@ def _counts(params: Mapping[str, Any], root: Path) -> _Counts:
     contexts = {space: model[space]["module"] for space in ("vision", "text")}
     targets |= {space: math.prod(TARGETS[module]) for space, module in contexts.items() if module in TARGETS}
     images, folded = n_images_of(params, root), split["method"] == "k_fold"
+    # A split of the data set's own tests a tenth of it, at most a thousand, as far as is known beforehand.
+    tested = {"k_fold": images, "hold_out": split["n_test"]}
     library = {"images": params["library"]["n_images"]}
     library |= {space: of_space(params["regress"], space)["library"] for space in spaces(params["regress"])}
     sessions = dataset(params)[2].get("sessions", 1)
@@ -259,7 +261,7 @@ def _counts(params: Mapping[str, Any], root: Path) -> _Counts:
         n_sessions = sum(path.suffix == ".nwb" for path in paths) or 1
     return _Counts(
         images=images,
-        tested=images if folded else split["n_test"],
+        tested=tested[split["method"]] if split["method"] in tested else min(1000, images // 10),
         folds=split["n_folds"] if folded else 1,
         sessions=n_sessions,
         library=library,
