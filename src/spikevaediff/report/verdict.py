@@ -130,7 +130,7 @@ def _against_chance(runs: dict[str, dict[str, Worth]], lead: str, n_tests: int) 
     if n_above:
         n = f"{n_above} of {len(tested)}"
         return f"The reconstructions are above chance in {n} scores of the posterior mean ({rule})."
-    return f"No score of the posterior mean is above chance ({rule}): nothing of the images was reconstructed."
+    return f"No score of the posterior mean is above chance ({rule}): that picture shows nothing of the images."
 
 
 def _n_tests(evidence: dict[str, Any]) -> int:
