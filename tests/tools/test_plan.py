@@ -287,7 +287,7 @@ def test_the_command_probes_and_prints(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "│ evaluate " in said
     assert "in all, when nothing comes from the cache" in said
     assert main(["plan", "-S", "model=maxi"]) == 1
-    assert "model is 'maxi'; there are mini, published" in capsys.readouterr().err
+    assert "model is 'maxi', expected a section of models: mini or published" in capsys.readouterr().err
 
 
 def test_modules_of_ones_own_are_a_guess_and_said_to_be_one() -> None:
