@@ -98,7 +98,7 @@ def _serve(line: Any) -> dict[str, Any]:
             needed.update(os.read(names, 1000).decode().split())
         except BlockingIOError:
             pass
-        except BrokenPipeError:
+        except ConnectionError:  # the one that asks was killed
             break
         os.close(names)
         for name in LIBRARIES:
