@@ -97,7 +97,9 @@ STAGES = {f"{stage}@{name}" for stage, names in _GROUPS.items() for name in name
 def environment(scratch: Path) -> dict[str, str]:
     """That of the tests, with DVC's state in `scratch` and without what would change a run."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "DVC_", "XLA_", "JAX_"))}
-    kept.pop("SPIKEVAEDIFF_TRACEBACK", None)
+    # Without the second, every process would compile the modules of its checkout again.
+    for name in ("SPIKEVAEDIFF_TRACEBACK", "PYTHONDONTWRITEBYTECODE"):
+        kept.pop(name, None)
     return kept | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "DVC_SITE_CACHE_DIR": str(scratch / "site"),
@@ -246,4 +248,7 @@ def cache_with_networks(folder: Path) -> Path:
     for name in assets.ASSETS:
         if assets.state(name) == "yes":
             (folder / assets.location(name).parent.name).symlink_to(assets.location(name).parent)
+    compiled = assets.cache_dir() / "compiled"  # by JAX, which takes a quarter of a small run
+    compiled.mkdir(parents=True, exist_ok=True)
+    (folder / "compiled").symlink_to(compiled)
     return folder

@@ -1,12 +1,15 @@
 """Token contexts of MiniLM: known sentence embeddings, what padding does, and captions joined by image_id."""
 
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import MODEL_TOLERANCE, close
+from safetensors.torch import load as tensors_of
 
 from spikevaediff.features import minilm
 from spikevaediff.files import assets
@@ -41,6 +44,23 @@ def pooled(context: np.ndarray) -> np.ndarray:
 def test_the_pooled_embedding_is_the_published_one(weights: Path) -> None:
     found = pooled(contexts([SENTENCE], weights)[0])
     np.testing.assert_allclose(found[:5], EMBEDDING, atol=1e-4)
+
+
+def test_hidden_states_are_those_of_transformers(weights: Path) -> None:
+    pytest.importorskip("spikevaediff.networks.torchvision_ops")  # before transformers imports torchvision
+    transformers = pytest.importorskip("transformers")
+    with zipfile.ZipFile(weights) as archive:
+        config = transformers.BertConfig(**json.loads(archive.read("config.json")))
+        state = tensors_of(archive.read("model.safetensors"))
+    network = transformers.BertModel(config, add_pooling_layer=False).eval()
+    network.load_state_dict({name: value for name, value in state.items() if name not in minilm.UNUSED})
+    sentences = ["cat", "An old castle on a hill, seen from below", ""]
+    words, _ = minilm._load(weights, 24)
+    batch = words.encode_batch(sentences)
+    ids, shown = (torch.tensor([getattr(one, name) for one in batch]) for name in ("ids", "attention_mask"))
+    with torch.inference_mode():
+        states = network(input_ids=ids, attention_mask=shown).last_hidden_state * shown[:, :, None]
+    close(contexts(sentences, weights), states.numpy(), MODEL_TOLERANCE)
 
 
 def test_captions_of_like_meaning_are_alike(weights: Path) -> None:
@@ -109,11 +129,16 @@ def test_weights_that_are_not_these_are_refused(weights: Path, tmp_path: Path) -
             wordless.writestr(member, b"{}" if member == "tokenizer.json" else whole.read(member))
     with pytest.raises(ValueError, match=r"wordless.zip is damaged .*: tokenizer.json describes no tokenizer"):
         contexts(["cat"], tmp_path / "wordless.zip")
-    with zipfile.ZipFile(weights) as whole, zipfile.ZipFile(tmp_path / "deeper.zip", "w") as deeper:
-        for member in ("config.json", "tokenizer.json", "model.safetensors"):
-            content = whole.read(member)
-            if member == "config.json":
-                content = content.replace(b'hidden_layers": 6', b'hidden_layers": 7')
-            deeper.writestr(member, content)
-    with pytest.raises(ValueError, match=r"deeper.zip is not the network of its config.json: .*Missing key"):
-        contexts(["cat"], tmp_path / "deeper.zip")
+    for old, new, said in (
+        (b'hidden_layers": 6', b'hidden_layers": 7', "is not the network of its config.json: .*Missing key"),
+        (b'hidden_layers": 6', b'hidden_layers": 5', "is not the network of its config.json: .*Unexpected key"),
+        (b'"gelu"', b'"relu"', "is damaged .*config.json says hidden_act 'relu', expected 'gelu'"),
+        (b'"absolute"', b'"rotary"', "is damaged .*config.json says position_embedding_type 'rotary'"),
+        (b'"hidden_size": 384,', b"", "is damaged .*hidden_size"),
+    ):
+        with zipfile.ZipFile(weights) as whole, zipfile.ZipFile(tmp_path / "other.zip", "w") as other:
+            for member in ("config.json", "tokenizer.json", "model.safetensors"):
+                content = whole.read(member)
+                other.writestr(member, content.replace(old, new) if member == "config.json" else content)
+        with pytest.raises(ValueError, match=rf"other.zip {said}"):
+            contexts(["cat"], tmp_path / "other.zip")

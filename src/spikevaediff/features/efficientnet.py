@@ -12,7 +12,7 @@ import torch
 from rich.progress import track
 
 from spikevaediff.images import rgb
-from spikevaediff.networks.small import INPUT_PX, efficientnet_lite0, lite0_input
+from spikevaediff.networks.small import INPUT_PX, efficientnet_lite0, fused, lite0_input
 from spikevaediff.records import Features, Stimuli
 
 N_TOKENS, WIDTH = 49, 1280
@@ -67,7 +67,7 @@ def contexts(pixels: np.ndarray, *, weights: str | Path, batch_size: int | str, 
         As extract; or the pixels are not uint8 images with three channels.
     """
     try:
-        network = efficientnet_lite0(weights).to(device)
+        network = fused(efficientnet_lite0(weights)).to(device)
     except ValueError as error:
         said = " ".join(str(error).removeprefix(f"weight file {weights} ").split())[:200]
         raise ValueError(

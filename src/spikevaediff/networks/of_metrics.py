@@ -30,7 +30,7 @@ def _alexnet(path: Path) -> Outputs:
 def _lite0(path: Path) -> Outputs:
     from spikevaediff.networks import small
 
-    network = small.efficientnet_lite0(path)
+    network = small.fused(small.efficientnet_lite0(path))
     return lambda x: [network(x).mean(dim=(2, 3))]
 
 

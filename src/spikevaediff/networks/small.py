@@ -13,15 +13,16 @@ lite0 still works, 10 points less accurate (0.80 instead of 0.90 on 250 ImageNet
 import io
 import pickle
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy._core.multiarray import _reconstruct
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from loading import weights
 from spikevaediff import images
@@ -254,6 +255,28 @@ def efficientnet_lite0(path: str | Path) -> EfficientNetLite0:
     state = {re.sub(r"(^|\.)_", r"\1", name): tensor for name, tensor in weights.read(path).items()}
     weights.fill(network, state, path, "EfficientNet-lite0")
     return network.eval()
+
+
+def fused(network: EfficientNetLite0) -> EfficientNetLite0:
+    """The same network in half the time: normalisations become part of the convolutions before them, w x + b with
+
+        w' = w g / sqrt(v + eps),    b' = (0 - m) g / sqrt(v + eps) + s,
+
+    m and v the running mean and variance, g and s scale and shift; and channels are last in memory. Equal to rounding.
+
+    Parameters
+    ----------
+    network : EfficientNetLite0
+        In evaluation mode; it is changed, and returned.
+    """
+    joined: list[tuple[nn.Module, str, str]] = [(network, "conv_stem", "bn0"), (network, "conv_head", "bn1")]
+    for block in cast(Iterable[_InvertedResidual], network.blocks):
+        pairs = (("expand_conv", "bn0"), ("depthwise_conv", "bn1"), ("project_conv", "bn2"))
+        joined += [(block, conv, norm) for conv, norm in pairs if getattr(block, conv) is not None]
+    for module, conv, norm in joined:
+        setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
+        setattr(module, norm, nn.Identity())
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def lpips_heads(path: str | Path) -> list[np.ndarray]:

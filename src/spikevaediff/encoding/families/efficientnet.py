@@ -9,7 +9,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from spikevaediff.networks.small import efficientnet_lite0
+from spikevaediff.networks.small import efficientnet_lite0, fused
 
 ASSETS = ("efficientnet_lite0",)
 SEEN_PX = 128
@@ -18,7 +18,7 @@ WINDOWS = (((0.12, 4), (0.25, 2), (1.0, 1)),)
 
 def build(weights: Path) -> Callable[[Tensor], list[Tensor]]:
     """Images, float32 (n, row, column) in [0, 1] -> (n, 1280, 4, 4)."""
-    network = efficientnet_lite0(weights).requires_grad_(False)
+    network = fused(efficientnet_lite0(weights)).requires_grad_(False)
 
     def maps(images: Tensor) -> list[Tensor]:
         network.to(images.device)
