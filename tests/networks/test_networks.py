@@ -85,21 +85,31 @@ def test_the_networks_say_what_those_of_torchvision_and_timm_say(alexnet, lite0)
     x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     theirs = models.alexnet(weights=None).eval().features
     theirs.load_state_dict(alexnet.features.state_dict())
+    # In float64: ours keep to one routine for every batch and channels last, and two routines round float32 differently.
     with torch.inference_mode():
-        layer = x
-        ours = iter(alexnet(x))
-        for module in theirs[:12]:
+        layer = x.double()
+        ours = iter(deepcopy(alexnet).double()(layer))
+        for module in theirs.double()[:12]:
             layer = module(layer)
             if isinstance(module, torch.nn.ReLU):
-                torch.testing.assert_close(next(ours), layer.clone(), rtol=1e-6, atol=1e-6)
+                torch.testing.assert_close(next(ours), layer.clone(), rtol=1e-9, atol=1e-9)
         of_timm = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
         # Other names in the same order, of the same shapes.
         names = zip(of_timm.state_dict(), lite0.state_dict().values(), strict=True)
         of_timm.load_state_dict(dict(names))
-        # In float64: ours keeps to one routine for every batch, and two routines round float32 differently.
         found = deepcopy(lite0).double()(x.double())
         expected = of_timm.double().forward_features(x.double())
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_lite0_with_its_normalisations_folded_in_is_the_same_network(lite0):
+    x = torch.randn(3, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    quick = small.fused(deepcopy(lite0))
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in quick.modules())
+    with torch.inference_mode():
+        close(quick(x).numpy(), lite0(x).numpy(), MODEL_TOLERANCE)
+        exact = small.fused(deepcopy(lite0).double())(x.double())
+        torch.testing.assert_close(exact, deepcopy(lite0).double()(x.double()), rtol=1e-9, atol=1e-9)
 
 
 def test_lite0_equals_a_float64_computation(lite0):
@@ -176,9 +186,10 @@ def test_lite0_names_photographs_with_the_known_probabilities(lite0, photograph)
 
 
 def test_batches_and_order_change_nothing(alexnet, lite0):
-    five = pixels(5)
+    five, quick = pixels(5), small.fused(deepcopy(lite0))
     for look in (lambda p, b: small.run(alexnet, alexnet_input, p, b)[4],
-                 lambda p, b: small.run(lambda x: [lite0(x)], small.lite0_input, p, b)[0]):  # fmt: skip
+                 lambda p, b: small.run(lambda x: [lite0(x)], small.lite0_input, p, b)[0],
+                 lambda p, b: small.run(lambda x: [quick(x)], small.lite0_input, p, b)[0]):  # fmt: skip
         whole = look(five, 16)
         close(look(five, 1), whole)
         close(look(five, 2), whole)

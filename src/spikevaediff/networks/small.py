@@ -205,7 +205,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def alexnet(path: str | Path) -> AlexNet:
-    """AlexNet's convolutions from the asset `alexnet_convolutions`, in evaluation mode.
+    """AlexNet's convolutions from the asset `alexnet_convolutions`, in evaluation mode, channels last in memory.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ def alexnet(path: str | Path) -> AlexNet:
         ) from error
     network = AlexNet()
     weights.fill(network, state, path, "AlexNet")
-    return network.eval()
+    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def efficientnet_lite0(path: str | Path) -> EfficientNetLite0:

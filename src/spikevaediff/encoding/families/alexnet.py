@@ -39,7 +39,8 @@ class _Grey(nn.Module):
         super().__init__()
         shift, scale = (torch.tensor(constants)[:, None, None] for constants in (IMAGENET_MEAN, IMAGENET_STD))
         of_grey = (first.weight / scale).sum(1, keepdim=True)
-        self.register_buffer("kernel", F.pixel_unshuffle(F.pad(of_grey, (0, 1, 0, 1)), 4))
+        kernel = F.pixel_unshuffle(F.pad(of_grey, (0, 1, 0, 1)), 4)
+        self.register_buffer("kernel", kernel.contiguous(memory_format=torch.channels_last))
         self.register_buffer("black", first((-shift / scale).expand(1, -1, SEEN_PX, SEEN_PX)))
 
     def forward(self, images: Tensor) -> Tensor:
