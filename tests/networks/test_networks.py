@@ -85,7 +85,7 @@ def test_the_networks_say_what_those_of_torchvision_and_timm_say(alexnet, lite0)
     x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     theirs = models.alexnet(weights=None).eval().features
     theirs.load_state_dict(alexnet.features.state_dict())
-    # In float64: ours keep to one routine for every batch and channels last, and two routines round float32 differently.
+    # In float64: ours keep to one routine for all batches, channels last, and two routines round float32 differently.
     with torch.inference_mode():
         layer = x.double()
         ours = iter(deepcopy(alexnet).double()(layer))

@@ -2,8 +2,8 @@
 
 AlexNet's convolutions are torchvision's (published as NumPy arrays for LPIPS); its fully connected layers come with no
 package, so it ends at the fifth convolution. EfficientNet-lite0 is a small classifier of the 1000 ImageNet classes.
-They are written out though torchvision and timm have them, whose outputs are the same to the bit: importing those takes
-4.5 s (this module 0.06 s), which each of the twenty stages that look through a network would wait for.
+They are written out though torchvision and timm have them, whose outputs are the same to rounding: importing those
+takes 4.5 s (this module 0.06 s), which each of the twenty stages that look through a network would wait for.
 
 Both look at 224 px: every image is resized once, from its own size, with the one rule of `images`. They want different
 numbers: AlexNet the ImageNet mean and standard deviation, EfficientNet-lite0 (x - 127.5) / 127.5. With the wrong ones
