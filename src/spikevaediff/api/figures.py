@@ -13,7 +13,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spikevaediff.api.areas import activate
 from spikevaediff.api.run import Run
 from spikevaediff.files import tables
 from spikevaediff.files.atomic import replacing
@@ -164,6 +163,8 @@ def _regions(run: Run) -> Figure:
 
 def _areas(run: Run) -> Figure:
     """A row per stage of decoding, a column per area."""
+    from spikevaediff.api.areas import activate  # PyTorch and JAX, which no other figure needs
+
     methods = {"VDVAE": "vdvae"} | ({"second stage": "diffusion"} if run.params["parts"]["second_stage"] else {})
     rows = {label: activate(run, by=by) for label, by in methods.items()}
     names = rows["VDVAE"].axes["area"].tolist()
