@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from dvc import __version__
+from dvc import __version__, dvcfile
 from dvc.fs import LocalFileSystem
+from dvc.utils import strictyaml
 from dvc.utils.serialize import load_yaml, modify_yaml
 from small_profile import environment
 
@@ -134,6 +135,74 @@ def test_a_run_writes_the_file_that_dvc_writes(tmp_path: Path) -> None:
         files.append((said, (folder / "dvc.lock").read_bytes(), sorted(path.name for path in folder.glob("[!.s]*"))))
     assert files[0] == files[1]
     assert "Generating lock file 'dvc.lock'" in files[0][0]
+
+
+def git(folder: Path, *words: str) -> str:
+    about: dict[str, Any] = {"cwd": folder, "env": environment(folder), "text": True}
+    return subprocess.run(["git", *words], capture_output=True, check=True, **about).stdout
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_experiment_is_the_commit_that_dvc_makes(tmp_path: Path, *, fails: bool) -> None:
+    """With code and results that Git keeps; and where a stage fails, the same is left in the index."""
+    stages = {
+        "one": {"cmd": "python one.py", "deps": ["one.py"], "params": ["a"], "outs": ["a.txt"]},
+        "two": {"cmd": "cat a.txt > two.json", "deps": ["a.txt"], "metrics": [{"two.json": {"cache": False}}]},
+        "three": {"cmd": f"test -e {'absent' if fails else 'two.json'}", "deps": ["two.json"]},
+    }
+    found = []
+    for folder, command in ((tmp_path / "ours", dvc), (tmp_path / "theirs", plain)):
+        folder.mkdir()
+        for words in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
+            subprocess.run(words, cwd=folder, env=environment(folder), check=True)
+        with modify_yaml(folder / "dvc.yaml") as data:
+            data["stages"] = stages
+        (folder / "params.yaml").write_text("a: 1\n")
+        (folder / "one.py").write_text("print(open('params.yaml').read(), file=open('a.txt', 'w'))\n")
+        (folder / ".gitignore").write_text("/a.txt\n/site\n")
+        git(folder, "add", "--all")
+        git(folder, "commit", "--quiet", "--message", "Before")
+        (folder / "one.py").write_text("print('edited', file=open('a.txt', 'w'))\n")
+        done = command(folder, "exp", "run", "--name", "other", "-S", "a=2")
+        assert (done.returncode != 0) == fails, done.stderr + done.stdout
+        experiment = git(folder, "for-each-ref", "--format=%(refname)", "refs/exps/*/*/other").strip()
+        assert bool(experiment) != fails
+        kept = git(folder, "ls-files", "--stage") if fails else git(folder, "ls-tree", "-r", experiment)
+        found.append((kept, git(folder, "status", "--porcelain")))
+    assert found[0] == found[1]
+    assert fails or "two.json" in found[0][0]
+
+
+def test_files_of_dvc_are_read_again_when_they_changed_and_refused_as_dvc_refuses_them(tmp_path: Path) -> None:
+    path, fs = tmp_path / "dvc.yaml", LocalFileSystem()
+    path.write_text("stages: {a: {cmd: x}}\n")
+    given = str(path), dvcfile.ProjectFile.SCHEMA, fs
+    quick_dvc.load_yaml(*given)[0]["stages"]["a"]["cmd"] = "y"  # whoever reads may change it
+    quick_dvc.load_yaml(*given)[0]["stages"].clear()
+    assert quick_dvc.load_yaml(*given) == ({"stages": {"a": {"cmd": "x"}}}, path.read_text())
+    path.write_text("stages: {b: {cmd: x}}\n")
+    assert list(quick_dvc.load_yaml(*given)[0]["stages"]) == ["b"]
+    assert list(quick_dvc.load_yaml(*given, round_trip=True)[0]["stages"]) == ["b"]
+    for wrong, error in (("stages: [", strictyaml.YAMLSyntaxError), ("stage: {}", strictyaml.YAMLValidationError)):
+        path.write_text(wrong)
+        for _ in range(2):
+            with pytest.raises(error):
+                quick_dvc.load_yaml(*given)
+    path.write_bytes(b"\xff")
+    with pytest.raises(strictyaml.EncodingError):
+        quick_dvc.load_yaml(*given)
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        quick_dvc.load_yaml(*given)
+
+
+def test_a_limited_number_of_files_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick_dvc, "_parsed", {})
+    path = tmp_path / "dvc.lock"
+    for number in range(40):
+        path.write_text(f"a: {number}\n")
+        assert quick_dvc.load_yaml(str(path))[0] == {"a": number}
+    assert len(quick_dvc._parsed) == quick_dvc._KEPT
 
 
 def plain(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

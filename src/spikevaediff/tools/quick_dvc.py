@@ -5,10 +5,13 @@ and writes all of it: more than a second of the processor for the 64 stages of t
 stage are replaced, as DVC writes them. The file is the same, byte for byte. It is written beside the old one and
 renamed, so that a run that is killed leaves the old one or the new one.
 
-DVC also parses params.yaml again for every stage, which takes a second in all. Here it is parsed once, and again when
-it has changed. And stages are forks of one process that has loaded the libraries, see `forked_stages`.
+DVC also parses params.yaml again for every stage, and dvc.yaml and dvc.lock for every look at the pipeline, which takes
+seconds in all. Here each is parsed once, and again when it has changed. In an experiment, DVC adds the files of every
+stage to Git's index, one stage after the other, and writes all of that index each time. Here this is done once, when
+the last stage is through or one has failed. And stages are forks of one process that has loaded the libraries, see
+`forked_stages`.
 
-Three functions inside DVC are replaced, and only in the version whose files were compared. With another version, a
+A few functions inside DVC are replaced, and only in the version whose files were compared. With another version, a
 lock file of another layout or another command, DVC does it.
 """
 
@@ -16,6 +19,7 @@ import re
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,7 @@ from dvc.fs import LocalFileSystem
 from dvc.stage import run as running
 from dvc.stage import serialize
 from dvc.stage.exceptions import StageCmdFailedError
+from dvc.utils import strictyaml
 from dvc.utils.serialize import dumps_yaml, load_path
 
 from spikevaediff.files.atomic import replacing
@@ -34,19 +39,32 @@ from spikevaediff.tools import forked_stages
 
 VERSION = "3.67.1"
 HEAD = "schema: '2.0'\nstages:\n"
-_dump_stages, _run = dvcfile.Lockfile.dump_stages, running._run
+_dump_stages, _run, _load = dvcfile.Lockfile.dump_stages, running._run, strictyaml.load
 _forks: dict[str, forked_stages.Forks] = {}  # by the folder of stages; started with the first one that runs there
 _read: dict[tuple[str, int, int, int], Any] = {}
+_parsed: dict[tuple[str, int], Any] = {}  # by the text of a file and its schema, the last _KEPT of them
+_KEPT = 16  # `dvc exp show` reads a lock file for every experiment
+_reproduced: list[Any] = []  # stages of an experiment whose files are not in Git's index yet
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run DVC on these words; its exit status."""
     from dvc.cli import main as run  # takes a second
+    from dvc.repo.experiments.executor.base import BaseExecutor
 
     if dvc.__version__ == VERSION:
         dvcfile.Lockfile.dump_stages = dump_stages
         param.load_path = load_params
+        strictyaml.load = load_yaml
         running._run = run_command
+        BaseExecutor._repro_and_track = staticmethod(reproduce)
+        listed = BaseExecutor._get_top_level_paths
+
+        def after_all(repo: Any) -> list[str]:
+            add_to_git()  # all stages are through when it is asked for these
+            return listed(repo)
+
+        BaseExecutor._get_top_level_paths = after_all
     try:
         return run(list(arguments))
     finally:
@@ -100,6 +118,49 @@ def load_params(path: str, fs: Any, **options: Any) -> Any:
     if key not in _read:
         _read[key] = load_path(path, fs)
     return deepcopy(_read[key])
+
+
+def load_yaml(
+    path: str, schema: Any = None, fs: Any = None, encoding: str = "utf-8", round_trip: bool = False
+) -> tuple[Any, str]:
+    """What a file of DVC holds, and its text; in place of dvc.utils.strictyaml.load."""
+    known = None
+    if not round_trip:
+        with suppress(OSError, UnicodeDecodeError), (fs.open if fs else open)(path, encoding=encoding) as file:
+            known = _parsed.get((file.read(), id(schema)))
+    if known is not None:
+        return deepcopy(known[0]), known[1]
+    data, text = _load(path, schema, fs, encoding, round_trip)  # or DVC says what is wrong
+    if not round_trip:
+        while len(_parsed) >= _KEPT:
+            del _parsed[next(iter(_parsed))]
+        _parsed[text, id(schema)] = deepcopy(data), text, schema
+    return data, text
+
+
+def reproduce(stage: Any, **options: Any) -> Any:
+    """Reproduce a stage of an experiment; in place of the method of an executor that adds its files to Git as well."""
+    from dvc.repo.reproduce import _reproduce_stage
+
+    try:
+        done = _reproduce_stage(stage, **options)
+    except BaseException:
+        add_to_git()
+        raise
+    if not options.get("dry"):
+        _reproduced.append(stage)
+    return done
+
+
+def add_to_git() -> None:
+    """Add to Git's index what Git has of the stages that were reproduced."""
+    from dvc.stage.utils import _get_stage_files
+
+    stages = _reproduced.copy()
+    _reproduced.clear()
+    files = dict.fromkeys(path for stage in stages for path in _get_stage_files(stage))
+    if files:
+        stages[0].repo.scm_context.add(list(files))
 
 
 def with_stages(text: str, stages: Mapping[str, Any]) -> str | None:
