@@ -313,8 +313,8 @@ def _load(path: str | Path, model: UNet | Autoencoder, device: str | torch.devic
     found, report = select(read(path), model, str(path))
     weights.check(found, str(path))
     loaded = {}
-    for name in list(found):
-        value = found.pop(name).to(device, dtype)  # the tensor of the file is given back before the next one is taken
+    for name, value in found.items():
+        value = value.to(device, dtype)
         if not torch.isfinite(value).all():
             raise ValueError(f"{path}: {name} is beyond the range of {dtype}: load it as bfloat16 or float32")
         # Kernels have their channels last in memory, as the tensors they meet.
