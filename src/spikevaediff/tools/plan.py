@@ -318,10 +318,9 @@ def _network(
         if name == f"library_{stage}" and run == space:
             return seconds * counts.library[space], n_bytes, f"-S regress.{space}.library=0"
     if name == "unconditional" and {"vision", "text"} <= counts.targets.keys():
-        # Loading the networks takes as long as ten images each, and importing the library of MiniLM 6 s.
+        # Loading the networks takes as long as ten images each.
         modules = [model[space]["module"] for space in ("vision", "text")]
-        imports = 6.0 * speed.matrix / MATRIX_S if "minilm" in modules else 0.0
-        return imports + 10 * (speed.vision + speed.text), max(map(_network_bytes, modules)), ""
+        return 10 * (speed.vision + speed.text), max(map(_network_bytes, modules)), ""
     own = params["decode"]["vdvae"]["module"] != "vdvae"  # which nobody has timed
     if name == "decode" and not own:
         return speed.decode * counts.tested, passing + held, ""
