@@ -51,6 +51,8 @@ SHALLOW = {
     "models.published.vdvae.n_layers": 8,
     "models.published.diffusion.steps": 2,
     "models.published.diffusion.strength": 0.5,
+    "decode.posterior.n_samples": 2,
+    "decode.posterior.steps": 2,
 }
 CONTEXTS = "artifacts/predicted/vision.npz artifacts/predicted/text.npz"
 STAGES = [
