@@ -414,7 +414,9 @@ def test_training_images_that_look_like_a_tested_one_are_left_out_or_stay_as_pub
     published, notes = split.decide(stimuli, tested, method="as_published", **rest)
     assert published.image_id.tolist() == list(range(100, 112))
     assert "stay, as published" in notes[0]
-    with pytest.raises(ValueError, match=r"a data set brings a split, .* set split.method to given, not k_fold"):
+    with pytest.raises(
+        ValueError, match=r"a data set brings a split of its own, .* Set split.method to given, not k_fold"
+    ):
         split.decide(stimuli, tested, method="k_fold", **rest)
     with pytest.raises(ValueError, match="a data set brings no split of its own"):
         split.decide(stimuli, {}, method="given", **rest)

@@ -20,9 +20,11 @@ from PIL import Image
 from spikevaediff import __main__
 from spikevaediff.datasets import plain
 from spikevaediff.datasets.plain_format import plain_folder
+from spikevaediff.files import tables
 from spikevaediff.recordings import sessions
 from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import BLANK, Captions, Responses, Stimuli
+from spikevaediff.regression import split
 
 N_IMAGES, N_REPEATS, UNITS = 6, 3, (11, 12, 15)
 OPTIONS = {"source": "a test", "size_px": 16, "window_s": [0.05, 0.15], "margin_s": 1.0}
@@ -175,6 +177,54 @@ def test_without_captions_nothing_is_given_and_an_empty_one_is(folder: Path, tmp
     write_csv(folder / "images.csv", ["image_id", "file", "caption"], *[[*row, ""] for row in rows[1:]])
     plain.acquire(folder, tmp_path / "empty", **OPTIONS)
     assert Captions.load(tmp_path / "empty/captions_given.csv").sentences == ((),) * 6
+
+
+def with_split(folder: Path, *values: str) -> None:
+    with (folder / "images.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    split = [[*row, value] for row, value in zip(rows, values, strict=True)]
+    write_csv(folder / "images.csv", [*header, "split"], *split)
+
+
+def test_a_split_is_that_of_the_images_and_none_is_given_without_the_column(folder: Path, tmp_path: Path) -> None:
+    plain.acquire(folder, tmp_path / "without", **OPTIONS)
+    assert not (tmp_path / "without/split_given.csv").exists()
+    with_split(folder, "train", "test", "train", "train", "test", "train")
+    plain.acquire(folder, tmp_path / "out", **OPTIONS)
+    given = {int(row["image_id"]): row["fold"] == "0" for row in tables.read(tmp_path / "out/split_given.csv")}
+    assert given == {0: False, 1: True, 2: False, 3: False, 4: True, 5: False}
+    stimuli = Stimuli.load(tmp_path / "out/images.npz")
+    chosen, _ = split.decide(stimuli, given, method="given", n_folds=2, n_test=1, seed=0)
+    assert chosen.test_ids.tolist() == [1, 4]
+    with pytest.raises(ValueError, match=r"a test brings a split of its own, .* Set split.method to given, not k_fold"):
+        split.decide(stimuli, given, method="k_fold", n_folds=2, n_test=1, seed=0)
+    found = plain_folder.examine(folder)
+    assert "6 images (2 of them tested)" in plain_folder.summary(folder, found)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            ["train", "val", "train", "", "test", "TEST"],
+            "images.csv: expected train or test as the split of an image; see line 3: 'val', line 5: '', "
+            "line 7: 'TEST'",
+        ),
+        (
+            ["train"] * 5 + ["test"],
+            "images.csv: its split leaves 1 tested and 5 training images that every session shows, expected at least "
+            "2 and 4",
+        ),
+        (
+            ["test"] * 3 + ["train"] * 3,
+            "images.csv: its split leaves 3 tested and 3 training images that every session shows, expected at least "
+            "2 and 4",
+        ),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(folder: Path, values: list[str], said: str) -> None:
+    with_split(folder, *values)
+    assert said in plain_folder.examine(folder).problems
 
 
 def test_a_recording_with_spike_times_is_taken_as_it_is(shared: Path, folder: Path, tmp_path: Path) -> None:

@@ -102,6 +102,16 @@ def test_a_table_that_says_its_windows_needs_no_option(project: Path) -> None:
     check.refuse([*check.of_sections(params), *check.of_choices(params)])
 
 
+def test_a_split_of_images_csv_is_the_one_that_is_used(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    split = ("train", "test", "train", "train", "test", "train")
+    rows = "".join(f"{number},{number}.png,,{name}\n" for number, name in enumerate(split))
+    (project / "vendor/data/mine/images.csv").write_text(f"image_id,file,caption,split\n{rows}")
+    before = written(project)["split"]
+    assert main(["check-data", "vendor/data/mine", "--write-params", "--window", "0.05,0.15"]) == 0
+    assert ", responses between 0.05 and 0.15 s, split given by images.csv\n" in capsys.readouterr().out
+    assert written(project)["split"] == before | {"method": "given"}
+
+
 def test_what_cannot_be_written_is_refused_and_nothing_is_changed(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,7 +1,7 @@
 """Anybody's recordings, as a folder of plain files: `module: plain` in its section of `datasets`, and no code.
 
     vendor/data/<name>/
-      images.csv            image_id,file,caption
+      images.csv            image_id,file,caption   (and split: train or test, where a test set is fixed)
       images/               the pictures: PNG, JPEG, TIFF or BMP of any size; colour becomes grey
       units.csv             session_id,unit_id,area   (and quality metrics, where they are known)
       sessions/
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from spikevaediff.datasets.plain_format import plain_folder
+from spikevaediff.files import tables
 from spikevaediff.files.atomic import replacing
 from spikevaediff.images import check_size, read_grey, resize
 from spikevaediff.recordings import nwb_extract
@@ -38,8 +39,9 @@ def acquire(
     data_dir : Path
         The folder, see the module.
     out_dir : Path
-        Gets sessions/<session_id>.npz (a records.Responses of all units) or .nwb (an extract), images.npz and
-        captions_given.csv. Images that not every session shows are left out.
+        Gets sessions/<session_id>.npz (a records.Responses of all units) or .nwb (an extract), images.npz,
+        captions_given.csv and, where images.csv has a column split, split_given.csv. Images that not every session
+        shows are left out.
     source : str
         What this is, for the titles of all pictures: "macaque V4, photographs".
     size_px : int
@@ -82,6 +84,9 @@ def acquire(
     given = {} if found.captions is None else {i: found.captions[i] for i in found.shared.tolist()}
     sentences = tuple((sentence,) * bool(sentence) for sentence in given.values())
     Captions(np.array(list(given), np.int64), sentences).save(out_dir / "captions_given.csv")
+    if found.tested is not None:
+        folds = [{"image_id": i, "fold": 0 if found.tested[i] else -1} for i in found.shared.tolist()]
+        tables.write(out_dir / "split_given.csv", folds)
 
 
 def lacks_captions(data_dir: Path, **others: Any) -> bool:

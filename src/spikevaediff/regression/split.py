@@ -64,8 +64,8 @@ def decide(
             return chosen, notes
     elif tested:
         raise ValueError(
-            f"{stimuli.source} brings a split, from whose training images its responses are z-scored: set split.method "
-            f"to given, not {method}"
+            f"{stimuli.source} brings a split of its own, by whose training images its responses may be z-scored. Set "
+            f"split.method to given, not {method}"
         )
     else:
         chosen = split_by_image(stimuli.image_id, method=method, n_folds=n_folds, n_test=n_test, seed=seed, alike=alike)

@@ -17,7 +17,7 @@ _MARGIN_S = 1.0
 
 
 def write_params(root: Path, folder: Path, found: Examination, *, window_s: tuple[float, float] | None = None) -> str:
-    """Write the section of the data set, its areas and its window into params.yaml, and say what comes next.
+    """Write the section of the data set, its areas, window and split into params.yaml, and say what comes next.
 
     All areas are decoded together, and the control is shuffled: the same responses, taken for those of other images.
     All else in params.yaml stays as it is, comments included.
@@ -75,13 +75,16 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
         counted = (whole[0], round(whole[1] - whole[0], 9), 1) if one else (None, None, None)
         for key, value in zip(("start_s", "duration_s", "n_bins"), counted, strict=True):
             params["responses"][key] = value
+    if found.tested is not None:
+        params["split"]["method"] = "given"
     dumped = io.StringIO()
     round_trip.dump(params, dumped)
     with replacing(path) as temporary:
         temporary.write_text(_spaced(dumped.getvalue(), as_in=path.read_text(encoding="utf-8")), encoding="utf-8")
     lines = [
         f"{path.name}: dataset {name}, datasets.{name}, areas {', '.join(areas) or 'as they were'}, control shuffled"
-        + (f", responses between {whole[0]:g} and {whole[1]:g} s" if windows is not None else ""),
+        + (f", responses between {whole[0]:g} and {whole[1]:g} s" if windows is not None else "")
+        + (", split given by images.csv" if found.tested is not None else ""),
         *(
             []
             if areas

@@ -35,7 +35,9 @@ sessions/1.npz        np.savez("1.npz", responses=counts,   # (presentation, uni
                                unit_id=ids)                 # (unit,), as in units.csv
 or sessions/1.csv     image_id,17,18,23           0,3,0,1   (one line per presentation, one column per unit)
 or sessions/1.nwb     layout of Allen Visual Coding Neuropixels"""
+SPLIT = ("train", "test")
 _FEWEST_IMAGES = 4
+_FEWEST_TESTED = 2  # with one, there is no wrong image to compare with
 _NO_CAPTION = ("nan", "na", "n/a", "none", "null")  # that programs write where nothing is known
 _LONGEST = 60  # letters of a name in a message
 _OF_OWN_RATE = 10.0  # by how much counts may differ from the rates that units.csv states
@@ -47,6 +49,7 @@ class Examination:
 
     problems, notes : list of str; what must be mended, and what may be as it is.
     files, captions : dict of image_id to path and to sentence (None: no column of captions).
+    tested : dict of image_id to whether it is tested, and not trained on (None: no column split).
     units : dict of (session_id, unit_id) to a row of units.csv.
     tables, recordings : dict of session_id to Table and to the path of an NWB file.
     rates_hz : dict of session_id to the mean rate of the units of a recording.
@@ -57,6 +60,7 @@ class Examination:
     notes: list[str] = field(default_factory=list)
     files: dict[int, Path] = field(default_factory=dict)
     captions: dict[int, str] | None = None
+    tested: dict[int, bool] | None = None
     units: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     tables: dict[int, Table] = field(default_factory=dict)
     recordings: dict[int, Path] = field(default_factory=dict)
@@ -170,7 +174,9 @@ def summary(folder: Path, found: Examination) -> str:
     n_presentations = [int(np.sum(table.image_id != BLANK)) for table in found.tables.values()]
     parts = [f"{len(found.tables)} table(s) of responses"] * bool(found.tables)
     parts += [f"{len(found.recordings)} recording(s)"] * bool(found.recordings)
-    parts += [f"{len(found.shared)} images"]
+    tested = found.tested or {}
+    n_tested = sum(tested[image_id] for image_id in found.shared.tolist() if image_id in tested)
+    parts += [f"{len(found.shared)} images" + f" ({n_tested} of them tested)" * bool(tested)]
     parts += [f"units {', '.join(f'{area} {n}' for area, n in sorted(areas.items()))}"] * bool(areas)
     parts += [f"{sum(n_presentations)} presentations"] * bool(n_presentations)
     if found.tables:
@@ -227,7 +233,7 @@ def _csv(
 
 
 def _images(folder: Path, found: Examination) -> None:
-    rows = _csv(folder / "images.csv", ("image_id", "file"), ("caption",), found)
+    rows = _csv(folder / "images.csv", ("image_id", "file"), ("caption", "split"), found)
     if not (folder / "images").is_dir():
         found.problems.append("images/ is missing: the folder of the pictures that images.csv names")
         rows = rows and [row | {"file": ""} for row in rows]
@@ -315,6 +321,10 @@ def _images(folder: Path, found: Examination) -> None:
             found.notes.append(f"images.csv: no caption for {few(empty)}; a text feature space then knows nothing")
     elif rows:
         found.notes.append("images.csv has no column caption: the stage `captions` would describe the images by BLIP-2")
+    if rows and "split" in rows[0]:
+        if wrong := [f"line {row['line']}: {_brief(row['split'])!r}" for row in rows if row["split"] not in SPLIT]:
+            found.problems.append(f"images.csv: expected train or test as the split of an image; see {few(wrong)}")
+        found.tested = {i: row["split"] == "test" for row in rows if (i := whole_number(row["image_id"])) is not None}
     if rows and (folder / "images").is_dir():
         used = {_without_links(path) for path in found.files.values()}
         pictures = [p for p in sorted((folder / "images").rglob("*")) if p.suffix.lower() in PICTURES]
@@ -472,6 +482,13 @@ def _join(found: Examination, shown: dict[int, np.ndarray]) -> None:
                     f"session {session_id} shows image_id {few(more)}, which not every session shows. Tables are cut "
                     f"to the images that all share, recordings are not: leave this session out, or the others"
                 )
+    if found.tested is not None and len(shared) >= _FEWEST_IMAGES:
+        n_tested = sum(found.tested[image_id] for image_id in shared)
+        if n_tested < _FEWEST_TESTED or len(shared) - n_tested < _FEWEST_IMAGES:
+            found.problems.append(
+                f"images.csv: its split leaves {n_tested} tested and {len(shared) - n_tested} training images that "
+                f"every session shows, expected at least {_FEWEST_TESTED} and {_FEWEST_IMAGES}"
+            )
     tables = list(found.tables.items())
     for i, (session_id, table) in enumerate(tables):
         for other_id, other in tables[:i]:
