@@ -10,7 +10,8 @@ BIN := .venv/bin
 # Where Python is told to keep nothing, each of a hundred processes would compile PyTorch again, for 3 to 6 s: there it is
 # compiled at once, but for the tests of the packages.
 COMPILE = $(if $(PYTHONDONTWRITEBYTECODE),$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib src vendor stages || true)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+# Without warnings: setuptools has some about every editable installation and folder of data, which pip of 26 prints.
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 # The extra `published` of pyproject.toml. Without their dependencies, which come with ours: torchvision asks for one build of torch,
 # and would replace the one that is there.
