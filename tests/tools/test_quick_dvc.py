@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from small_profile import environment
 
 from spikevaediff.tools import quick_dvc
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
 ENTRY: dict[str, Any] = {
     "cmd": ["python -m stages.one " + "with many words that make a line of more than eighty letters " * 3, "two: 'x'"],
     "deps": [{"path": "a b.npz", "hash": "md5", "md5": "0123456789e01234", "size": 3}],
@@ -118,15 +120,21 @@ def test_dvc_gets_all_words_and_its_exit_status_is_ours(tmp_path: Path) -> None:
     assert (done.returncode, "not inside of a DVC repository" in done.stderr) == (253, True)
 
 
-def test_a_run_writes_the_file_that_dvc_writes(tmp_path: Path) -> None:
-    stages = {"one": {"cmd": "echo 1 > a", "outs": ["a"]}, "two": {"cmd": "cat a a > b", "deps": ["a"], "outs": ["b"]}}
-    files = []
-    for folder, command in ((tmp_path / "ours", dvc), (tmp_path / "theirs", plain)):
+def ours_and_theirs(place: Path, stages: dict[str, Any]) -> Iterator[tuple[Path, Command]]:
+    """Two projects of the same stages, and what each is run by."""
+    for folder, command in ((place / "ours", dvc), (place / "theirs", plain)):
         folder.mkdir()
         for words in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
             subprocess.run(words, cwd=folder, env=environment(folder), check=True)
         with modify_yaml(folder / "dvc.yaml") as data:
             data["stages"] = stages
+        yield folder, command
+
+
+def test_a_run_writes_the_file_that_dvc_writes(tmp_path: Path) -> None:
+    stages = {"one": {"cmd": "echo 1 > a", "outs": ["a"]}, "two": {"cmd": "cat a a > b", "deps": ["a"], "outs": ["b"]}}
+    files = []
+    for folder, command in ours_and_theirs(tmp_path, stages):
         said = ""
         for words in (("repro",), ("repro", "--force", "two"), ("repro",)):
             done = command(folder, *words)
@@ -151,12 +159,7 @@ def test_an_experiment_is_the_commit_that_dvc_makes(tmp_path: Path, *, fails: bo
         "three": {"cmd": f"test -e {'absent' if fails else 'two.json'}", "deps": ["two.json"]},
     }
     found = []
-    for folder, command in ((tmp_path / "ours", dvc), (tmp_path / "theirs", plain)):
-        folder.mkdir()
-        for words in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
-            subprocess.run(words, cwd=folder, env=environment(folder), check=True)
-        with modify_yaml(folder / "dvc.yaml") as data:
-            data["stages"] = stages
+    for folder, command in ours_and_theirs(tmp_path, stages):
         (folder / "params.yaml").write_text("a: 1\n")
         (folder / "one.py").write_text("print(open('params.yaml').read(), file=open('a.txt', 'w'))\n")
         (folder / ".gitignore").write_text("/a.txt\n/site\n")
