@@ -180,6 +180,24 @@ def test_time_follows_the_probe_and_the_numbers_of_images_and_steps() -> None:
     assert seconds("regress@vdvae", "split.n_folds=5") == pytest.approx(seconds("regress@vdvae") / 2)
 
 
+@pytest.mark.parametrize(
+    ("method", "rows", "n_tested"),
+    [
+        ("k_fold", "", 40),
+        ("hold_out", "", 7),
+        ("given", "", 4),
+        ("given", "split\n0,a.png,test\n1,b.png,train\n2,c.png,test\n", 2),
+        ("k_fold", "split\n0,a.png,test\n", 40),
+    ],
+)
+def test_tested_images_are_those_of_the_split(method: str, rows: str, n_tested: int, tmp_path: Path) -> None:
+    folder = tmp_path / "vendor/data/mine"
+    folder.mkdir(parents=True)
+    (folder / "images.csv").write_text(f"image_id,file,{rows or 'caption'}")
+    params = {"dataset": "mine", "split": {"method": method, "n_test": 7}}
+    assert plan.n_tested_of(params, tmp_path, 40) == n_tested
+
+
 def test_every_stage_of_the_pipeline_is_known() -> None:
     found = planned()
     assert len(found.stages) == len(plan.stage_parts(ROOT)) > 60

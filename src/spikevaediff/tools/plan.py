@@ -7,6 +7,7 @@ one, times how many images, folds or targets there are. Memory is what stages we
 networks' own plans (vdvae.memory, versatile_diffusion.memory). It is an estimate: docs/plan.md says how far it was off.
 """
 
+import csv
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -165,6 +166,20 @@ def n_images_of(params: Mapping[str, Any], root: Path) -> int:
     return int(options.get("n_images") or 0) or N_IMAGES
 
 
+def n_tested_of(params: Mapping[str, Any], root: Path, n_images: int) -> int:
+    """Images that are tested. Of a split that the data set brings and no table names, a tenth, at most a thousand."""
+    split, table = params["split"], root / "vendor/data" / params["dataset"] / "images.csv"
+    known = {"k_fold": n_images, "hold_out": split["n_test"]}
+    if split["method"] in known:
+        return int(known[split["method"]])
+    if table.is_file():
+        with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            rows = csv.DictReader(file)
+            if "split" in (rows.fieldnames or ()):
+                return sum(row["split"] == "test" for row in rows)
+    return min(1000, n_images // 10)
+
+
 def plan(params: Mapping[str, Any], root: Path, *, speed: Speed, device: str, memory: int | None = None) -> Plan:
     """What a run with these parameters will take.
 
@@ -250,8 +265,6 @@ def _counts(params: Mapping[str, Any], root: Path) -> _Counts:
     contexts = {space: model[space]["module"] for space in ("vision", "text")}
     targets |= {space: math.prod(TARGETS[module]) for space, module in contexts.items() if module in TARGETS}
     images, folded = n_images_of(params, root), split["method"] == "k_fold"
-    # A split of the data set's own tests a tenth of it, at most a thousand, as far as is known beforehand.
-    tested = {"k_fold": images, "hold_out": split["n_test"]}
     library = {"images": params["library"]["n_images"]}
     library |= {space: of_space(params["regress"], space)["library"] for space in spaces(params["regress"])}
     sessions = dataset(params)[2].get("sessions", 1)
@@ -261,7 +274,7 @@ def _counts(params: Mapping[str, Any], root: Path) -> _Counts:
         n_sessions = sum(path.suffix == ".nwb" for path in paths) or 1
     return _Counts(
         images=images,
-        tested=tested[split["method"]] if split["method"] in tested else min(1000, images // 10),
+        tested=n_tested_of(params, root, images),
         folds=split["n_folds"] if folded else 1,
         sessions=n_sessions,
         library=library,
