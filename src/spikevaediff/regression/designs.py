@@ -81,6 +81,15 @@ class Design:
         g[np.arange(len(self.image)), self.image] = self.root
         return g
 
+    def summed_by_image(self, rows: np.ndarray) -> np.ndarray:
+        """G' rows: sums over the rows of each image, times the root of their weight; (n_rows, k) -> (n_images, k)."""
+        weighted = rows * self.root.astype(rows.dtype)[:, None]
+        order = np.argsort(self.image, kind="stable")
+        if len(order) == len(self.images):
+            return weighted[order]
+        starts = np.searchsorted(self.image[order], np.arange(len(self.images)))
+        return np.add.reduceat(weighted[order], starts, axis=0)
+
     @property
     def rows_of_folds(self) -> np.ndarray:
         """Rows of each fold, int64 (n_folds, longest fold); the number of rows fills up shorter folds."""

@@ -37,7 +37,7 @@ class Factor:
     def coupling(self, design: Design) -> np.ndarray:
         """S of spikevaediff.regression.solver, (r, n_images)."""
         root = np.sqrt(self.eigenvalue).astype(self.vectors.dtype)
-        return root[:, None] * (self.vectors.T @ design.targets_of_rows.astype(self.vectors.dtype))
+        return root[:, None] * design.summed_by_image(self.vectors).T
 
 
 def on_processor() -> bool:

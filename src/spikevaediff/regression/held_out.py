@@ -24,7 +24,8 @@ def _held_out(
     columns: jax.Array,
     weights: jax.Array,
     root: jax.Array,
-    g: jax.Array,
+    coupling: jax.Array,
+    image_root: jax.Array,
     slot: jax.Array,
     image_of_slot: jax.Array,
     *,
@@ -32,13 +33,11 @@ def _held_out(
     complete: bool,
     n_scored: int,
 ) -> tuple[jax.Array, jax.Array]:
-    n, n_images = g.shape
-    coupling = columns.T @ g
-    image_root = jnp.sqrt(jnp.sum(g**2, axis=0))
+    n, n_images, dtype = len(root), len(image_root), columns.dtype
     # Row n is empty: it fills folds that are shorter than the longest.
-    columns_slot = jnp.concatenate([columns, jnp.zeros((1, columns.shape[1]), g.dtype)])[slot]
-    root_slot = jnp.concatenate([root, jnp.zeros(1, g.dtype)])[slot]
-    g_slot = jnp.concatenate([g, jnp.zeros((1, n_images), g.dtype)])[slot]
+    columns_slot = jnp.concatenate([columns, jnp.zeros((1, columns.shape[1]), dtype)])[slot]
+    root_slot = jnp.concatenate([root, jnp.zeros(1, dtype)])[slot]
+    g_slot = root_slot[:, :, None] * jax.nn.one_hot(image_of_slot, n_images, dtype=dtype)
 
     def errors(weights: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The map of one penalty, see `held_out`, and the least that a fold keeps."""
@@ -50,8 +49,8 @@ def _held_out(
             residual = residual / kept[:, :, None]
         else:
             kept = factors.lower_triangle(weighted, columns_slot)
-            filler = (slot == n).astype(g.dtype)[:, :, None] * jnp.eye(slot.shape[1], dtype=g.dtype)[None]
-            kept = filler + kept if complete else jnp.eye(slot.shape[1], dtype=g.dtype)[None] - kept
+            filler = (slot == n).astype(dtype)[:, :, None] * jnp.eye(slot.shape[1], dtype=dtype)[None]
+            kept = filler + kept if complete else jnp.eye(slot.shape[1], dtype=dtype)[None] - kept
             factor = jax.lax.linalg.cholesky(kept, symmetrize_input=False)
             residual = jax.vmap(lambda a, b: jax.scipy.linalg.cho_solve((a, True), b))(factor, residual)
             kept = jnp.diagonal(factor, axis1=1, axis2=2) ** 2
@@ -116,6 +115,35 @@ def _held_out_on_processor(
     return np.concatenate([mean, scatter], axis=1).astype(dtype), least
 
 
+def _complete(factor: Factor, design: Design) -> bool:
+    # Of two means, one is no direction that V spans.
+    return factor.complete and not design.own_mean
+
+
+def directions(factor: Factor, alphas: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The smoother H, or what it leaves, as orthonormal directions of rows and their weights.
+
+    Returns
+    -------
+    columns : (n_rows, r), in the dtype of the factor.
+    weights : float64, (n_alphas, r). H = columns weights columns', the intercept first; or, where the directions span
+        everything else (`Factor.complete`), (I - H) times (least / alpha).
+    least : float64, (n_alphas,), the smallest l + alpha.
+    """
+    eigenvalue = factor.eigenvalue
+    if _complete(factor, design):
+        # (I - H) (l + alpha) / alpha for the smallest l, which changes no error.
+        least = eigenvalue.min() + alphas
+        return factor.vectors, least[:, None] / (eigenvalue + alphas[:, None]), least
+    # H, whose first orthonormal direction is the intercept.
+    columns = np.empty((len(factor.vectors), len(eigenvalue) + 1), factor.vectors.dtype)
+    columns[:, 0] = design.intercept / np.linalg.norm(design.intercept)
+    columns[:, 1:] = factor.vectors
+    least = np.min(eigenvalue, where=eigenvalue > 0, initial=np.inf) + alphas
+    weights = np.pad(eigenvalue / (eigenvalue + alphas[:, None]), ((0, 0), (1, 0)), constant_values=1.0)
+    return columns, weights, least
+
+
 def held_out(factor: Factor, alphas: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray]:
     """Errors of the prediction of left-out rows, as linear functions of the targets.
 
@@ -136,29 +164,18 @@ def held_out(factor: Factor, alphas: np.ndarray, design: Design) -> tuple[np.nda
         nothing is left of a fold.
     """
     dtype, eigenvalue = factor.vectors.dtype, factor.eigenvalue
-    # Of two means, one is no direction that V spans.
-    complete = factor.complete and not design.own_mean
     half, whole = factor.rounding
-    if complete:
-        # (I - H) (l + alpha) / alpha for the smallest l, which changes no error.
-        columns, least = factor.vectors, eigenvalue.min() + alphas
-        weights = least[:, None] / (eigenvalue + alphas[:, None])
-    else:
-        # H, whose first orthonormal direction is the intercept.
-        columns = np.empty((len(factor.vectors), len(eigenvalue) + 1), dtype)
-        columns[:, 0] = design.intercept / np.linalg.norm(design.intercept)
-        columns[:, 1:] = factor.vectors
-        least = np.min(eigenvalue, where=eigenvalue > 0, initial=np.inf) + alphas
-        weights = np.pad(eigenvalue / (eigenvalue + alphas[:, None]), ((0, 0), (1, 0)), constant_values=1.0)
+    complete = _complete(factor, design)
+    columns, weights, least = directions(factor, alphas, design)
     weights = weights.astype(dtype)
     slot = design.rows_of_folds
     if factors.on_processor() and slot.shape[1] >= LONG_FOLD:
         maps, kept = _held_out_on_processor(columns, weights, design, complete=complete)
     else:
         with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-            arrays = (columns, weights, design.root.astype(dtype), design.targets_of_rows.astype(dtype), slot)
+            coupling, image_root = design.summed_by_image(columns).T, np.sqrt(design.image_weight).astype(dtype)
             found = _held_out(
-                *map(jnp.asarray, arrays),
+                *map(jnp.asarray, (columns, weights, design.root.astype(dtype), coupling, image_root, slot)),
                 jnp.asarray(np.append(design.image, 0)[slot]),
                 one_row_an_image=len(design.image) == len(design.images),
                 complete=complete,

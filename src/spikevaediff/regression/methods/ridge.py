@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from spikevaediff.regression import blocks, components, designs, fits, solver
+from spikevaediff.regression import blocks, components, designs, fits, solver, through_units
 from spikevaediff.regression.designs import Design
 from spikevaediff.regression.fits import Fit
 
@@ -119,7 +119,7 @@ def fit(
             else solver.cholesky(centred, alphas[0], design.root),
         }
         if primal:
-            coupling = centred.T @ design.targets_of_rows.astype(centred.dtype)
+            coupling = design.summed_by_image(centred).T
         else:
             coupling = np.zeros((0, 0), centred.dtype)  # coordinates are maps from images already
             parameters |= {"rows": centred, "image": design.image, "root": design.root.astype(centred.dtype)}
@@ -134,7 +134,11 @@ def fit(
         )
     factor, maps = solver.linear(centred, alphas, design)
     given: dict[str, Any] = {"group_size": group_size, "block_mb": block_mb, "devices": devices}
-    scores, of_components = components.score(y, design, maps, scope=alpha_scope, **given)
+    of_components: dict[str, np.ndarray] = {}
+    if alpha_scope == "target" and through_units.pays(factor, alphas, design):
+        scores = through_units.score(y, factor, alphas, design, **given)
+    else:
+        scores, of_components = components.score(y, design, maps, scope=alpha_scope, **given)
     return fits.from_scores(
         "ridge",
         scores,
