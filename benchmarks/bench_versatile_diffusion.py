@@ -5,7 +5,8 @@
 One denoising step (vision and text contexts, with and without condition) of the published network with the same random
 weights; `eager_versatile_diffusion.py` is the yardstick. Runs alternate, every number is the median. Time is that of
 the processor with one thread, beside the wall clock: on a machine with other work only the first compares. Memory
-beyond the weights is that of the tensors that exist at the same time. Prints Markdown.
+beyond the weights is that of the tensors that exist at the same time. Speed is relative to the direct implementation
+with as many bits: float32, or bfloat16 for half of them. Prints Markdown.
 
 Fewer pixels or channels take less time and memory; --image makes one whole image instead (encode, denoise, decode).
 """
@@ -91,6 +92,8 @@ def step_of(model: UNet | EagerUNet, size_px: int, device: str) -> Step:
     x, given = inputs(model.config, size_px, device)
     t = torch.tensor([721.0], device=device)
     if isinstance(model, EagerUNet):
+        weight = model.w["time_embed.0.weight"]
+        x, given = x.to(weight), [(vision.to(weight), text.to(weight)) for vision, text in given]
         return lambda: torch.cat([model(x, t, vision, text, MIXED_RATIO) for vision, text in given])
     contexts = Contexts.join([model.contexts(*pair) for pair in given])
     return lambda: model(x, t, contexts, mixed_ratio=MIXED_RATIO)
@@ -105,10 +108,11 @@ def peak_of_this_process() -> float:
 
 
 def model_of(kind: str, config: UNetConfig, weights: dict[str, Tensor], device: str) -> UNet | EagerUNet:
-    """kind: "eager", or the dtype of ours."""
-    if kind == "eager":
-        return EagerUNet(config, {name: value.to(device) for name, value in weights.items()})
-    model = build(on_meta(config), weights, getattr(torch, kind), device)
+    """kind: a dtype of ours, or "eager" and one."""
+    dtype = getattr(torch, kind.removeprefix("eager "))
+    if kind.startswith("eager"):
+        return EagerUNet(config, {name: value.to(device, dtype) for name, value in weights.items()})
+    model = build(on_meta(config), weights, dtype, device)
     assert isinstance(model, UNet)
     return model
 
@@ -126,7 +130,8 @@ def timed(step: Step, gpu: bool) -> tuple[float, float, Tensor]:
 def compare(config: UNetConfig, options: argparse.Namespace, device: str) -> None:
     """Print the table of a device."""
     gpu = device == "cuda"
-    kinds = ["eager", "float32", "bfloat16"] + (["float16", "bfloat16 compiled"] if gpu else [])
+    kinds = ["eager float32", "float32", "eager bfloat16", "bfloat16"]
+    kinds += ["float16", "bfloat16 compiled"] if gpu else []
     if gpu:  # float32 is float32
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     weights = fill(on_meta(config), 0)
@@ -135,7 +140,7 @@ def compare(config: UNetConfig, options: argparse.Namespace, device: str) -> Non
     memory: dict[str, float] = {}
     runs: dict[str, list[tuple[float, float, Tensor]]] = {kind: [] for kind in kinds}
     for kind in kinds:
-        model = model_of(kind.split()[0], config, weights, device)
+        model = model_of(kind.removesuffix(" compiled"), config, weights, device)
         if "compiled" in kind:
             model.compile()
         with Live() if "compiled" not in kind else contextlib.nullcontext() as live:
@@ -150,12 +155,12 @@ def compare(config: UNetConfig, options: argparse.Namespace, device: str) -> Non
     seconds = "s" if gpu else "processor s"
     print(f"| implementation | {seconds} | wall s | speed | weights | beyond them | difference |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    truth = runs["eager"][0][2]
+    truth = runs["eager float32"][0][2]
     failed = []
     for kind in kinds:
         own, wall = (statistics.median(run[i] for run in runs[kind]) for i in (0, 1))
-        base = statistics.median(run[0] for run in runs["eager"])
-        half = kind != "eager" and not kind.startswith("float32")
+        half = "float32" not in kind
+        base = statistics.median(run[0] for run in runs[f"eager {'bfloat16' if half else 'float32'}"])
         error = float((runs[kind][-1][2] - truth).abs().max() / (truth.std() if half else truth.abs().max()))
         print(
             f"| {kind} | {own:.2f} | {wall:.2f} | {base / own:.2f} x | {n_values * (2 if half else 4) / 1e9:.2f} GB | "

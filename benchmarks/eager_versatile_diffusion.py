@@ -76,7 +76,8 @@ class EagerUNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, vision: Tensor, text: Tensor, mixed_ratio: float) -> Tensor:
         half = self.config.width // 2
         angles = t[:, None] * torch.exp(torch.arange(half, device=t.device) * (-math.log(10000) / half))
-        time = linear(torch.cat([angles.cos(), angles.sin()], 1), self.w, "time_embed.0")
+        features = torch.cat([angles.cos(), angles.sin()], 1).to(self.w["time_embed.0.weight"])
+        time = linear(features, self.w, "time_embed.0")
         time = linear(F.silu(time), self.w, "time_embed.2")
 
         def run(h: Tensor, block: str) -> Tensor:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from golden_weights import arrays, fill_in, largest
 
-from versatile_diffusion.autoencoder import Autoencoder, Posterior, to_uint8
+from versatile_diffusion.autoencoder import Autoencoder, Posterior, Up, to_uint8
 from versatile_diffusion.config import AUTOENCODERS, AutoencoderConfig
 
 TOLERANCE = 5e-5  # float32; float64 differs from float32 by 3e-6
@@ -160,3 +160,19 @@ def test_wrong_noise_and_latents_are_refused() -> None:
         model.decode(torch.zeros(1, 3, 4, 4))
     with pytest.raises(ValueError, match="latents are not finite"):
         model.decode(torch.full((1, 4, 4, 4), torch.nan))
+
+
+@pytest.mark.parametrize("size", [(4, 4), (3, 5), (1, 2)])
+def test_the_step_up_is_every_pixel_repeated_and_then_a_convolution(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    layer, x = Up(6).double(), torch.randn(2, 6, *size, dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        repeated = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        expected = torch.nn.functional.conv2d(repeated, layer.conv.weight, layer.conv.bias, padding=1)
+    with torch.enable_grad():
+        found = layer(x)
+    # The kernel is summed in float32, whatever the weights are.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    upstream = torch.randn_like(expected)
+    slopes = [torch.autograd.grad(y, x, upstream, retain_graph=True)[0] for y in (found, expected)]
+    torch.testing.assert_close(*slopes, rtol=0, atol=1e-6)

@@ -8,7 +8,7 @@ import torch
 from benchmarks.live_memory import Live
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS
-from versatile_diffusion.memory import Plan, free_bytes, plan
+from versatile_diffusion.memory import KEPT, Plan, free_bytes, plan, sparing
 from versatile_diffusion.unet import Contexts, UNet
 
 
@@ -121,3 +121,34 @@ def test_decoding_and_encoding_take_no_more_than_planned_nor_much_less() -> None
     with torch.no_grad(), Live() as live:
         autoencoder.moments(image)
     assert live.peak < planned
+
+
+def test_small_batches_run_side_by_side_where_memory_allows_and_large_ones_do_not() -> None:
+    options: dict = {"size_px": 128, "n_tokens": 73, "guided": True, "dtype": torch.float32, "device": "cpu"}
+    options |= {"batch_size": "auto", "descends": True}
+    mini = plan(UNETS["mini"], AUTOENCODERS["mini"], **options, free=8 << 30)
+    assert mini.side_by_side(2) == 2
+    assert mini.side_by_side(1) == 1
+    assert plan(UNETS["mini"], AUTOENCODERS["mini"], **options, free=1 << 30).side_by_side(2) == 1
+    assert published(64, torch.float32, device="cpu").side_by_side(2) == 1
+
+
+def test_a_gradient_keeps_all_maps_of_small_images_and_the_plan_counts_them() -> None:
+    config = AUTOENCODERS["mini"]
+    assert not sparing(config, 128)
+    assert sparing(config, 256)
+    assert sparing(AUTOENCODERS["kl_f8"], 512)
+    model = Autoencoder(config).requires_grad_(False)
+    weights = {value.untyped_storage()._cdata for value in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(value: torch.Tensor) -> torch.Tensor:
+        kept[value.untyped_storage()._cdata] = value
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        model.pixels(torch.zeros(1, 4, 16, 16, requires_grad=True))
+    counted = sum(value.untyped_storage().nbytes() for place, value in kept.items() if place not in weights)
+    options: dict = {"size_px": 128, "n_tokens": 73, "guided": True, "dtype": torch.float32, "batch_size": 1}
+    planned = plan(UNETS["mini"], config, **options, device="cpu", descends=True).decoded
+    assert 0.8 * planned < counted <= planned < KEPT

@@ -7,7 +7,7 @@ besides is in `SHARE`. As with every batch size, images do not depend on the pla
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from versatile_diffusion.unet import UNet, attention_blocks
 SHARE = 0.8  # of the free memory; the rest is for work space of kernels, fragments and other programs
 # On a processor what a layer writes should be in the cache when the next one reads it: bytes of the largest tensor.
 CACHED = 16 << 20
+SMALL = 10**9  # bytes of a batch: the mini model's takes 0.9 GB at most, one published image of 512 px more than that
 MOST = 64  # images on a GPU; more only wait longer for the first result
 # On a processor. Measured with the mini model on one core: 0.37 s per image alone, 0.31 with 2, 0.26 with 4, 0.23 with
 # 8 to 64 at once. All of a batch is lost when a run is killed, and nothing moves until it is done.
@@ -27,6 +28,8 @@ MOST_ON_PROCESSOR = 8
 # Feature maps of a level alive at once while attention works: the state, the sum of the first block, and of the second
 # its tokens, their normalised copy, and both halves of the gated layer, four times as wide.
 MAPS = 14
+# Feature maps of a residual block that a gradient needs; and bytes of an image up to which all of them are kept.
+MAPS_OF_BLOCK, KEPT = 9, 64 << 20
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Plan:
     n_images, n_decoded : int; images at once in the UNet, and in the autoencoder.
     weights, image, decoded : int; bytes of both networks, of one image in the UNet, and of one in the autoencoder: the
         gradient of its pixels included, where that is asked for.
+    usable : int; bytes that all of it may take.
     """
 
     n_images: int
@@ -43,11 +47,18 @@ class Plan:
     weights: int
     image: int
     decoded: int
+    usable: int
 
     @property
     def least(self) -> int:
         """Bytes of a single image: the weights, and the larger of the two parts of the work."""
         return self.weights + max(self.image, self.decoded)
+
+    def side_by_side(self, n: int) -> int:
+        """How many batches, up to n, run at the same time: n of small networks, for which threads that share a batch
+        wait for each other; 1 of large ones, or where memory ends."""
+        batch = max(self.n_images * self.image, self.n_decoded * self.decoded)
+        return n if batch <= SMALL and n * batch <= self.usable - self.weights else 1
 
 
 @functools.cache
@@ -78,10 +89,25 @@ def _decoded_values(config: AutoencoderConfig, size_px: int) -> int:
     return size_px**2 * (3 * below + 2 * config.width * config.multipliers[0])
 
 
+def _kept_values(config: AutoencoderConfig, size_px: int) -> int:
+    """Numbers that one image takes while the gradient of its pixels is computed and nothing is computed twice: of each
+    block what its two normalisations, their activations and convolutions keep, 49 of 53 MB in the mini autoencoder."""
+    maps = sum((size_px >> level) ** 2 * config.width * m for level, m in enumerate(config.multipliers))
+    return MAPS_OF_BLOCK * (config.n_blocks + 1) * maps
+
+
+def sparing(config: AutoencoderConfig, size_px: int) -> bool:
+    """Whether the gradient of decoded pixels keeps the inputs of blocks alone (`pixels`, sparing), which takes a fifth
+    more time: where an image would take more than `KEPT` otherwise. float32."""
+    return 4 * _kept_values(config, size_px) > KEPT
+
+
 def _descended_values(config: AutoencoderConfig, size_px: int) -> int:
-    """Numbers that one image takes while the gradient of its pixels is computed, block by block (`pixels`, sparing):
-    the input of each block of the decoder; and of the widest one, computed again, what its layers keep and two maps of
+    """Numbers that one image takes while the gradient of its pixels is computed, with `sparing` where that is so: the
+    input of each block of the decoder; and of the widest one, computed again, what its layers keep and two maps of
     gradients."""
+    if not sparing(config, size_px):
+        return _kept_values(config, size_px)
     below = config.width * config.multipliers[min(1, len(config.multipliers) - 1)]
     own = config.width * config.multipliers[0]
     inputs = sum(
@@ -158,7 +184,7 @@ def plan(
         weights = itemsize * (_sizes(unet)[0] + _sizes(autoencoder)[0] + kernel)
         image = itemsize * _image_values(unet, size // autoencoder.factor, n_tokens, pair)
         decoded = (_descended_values if descends else _decoded_values)(autoencoder, size)
-        return Plan(1, 1, weights, image, itemsize * decoded)
+        return Plan(1, 1, weights, image, itemsize * decoded, usable)
 
     one = cost(size_px, dtype, guided)
     fitting = (usable - one.weights) // one.image
@@ -172,19 +198,17 @@ def plan(
             f"reserve), {device} has {_gb(free)} free. {advice}"
         )
     if batch_size != "auto":
-        return Plan(wanted, min(wanted, (usable - one.weights) // one.decoded), one.weights, one.image, one.decoded)
+        return replace(one, n_images=wanted, n_decoded=min(wanted, (usable - one.weights) // one.decoded))
     most, most_decoded = MOST, MOST
     if torch.device(device).type == "cpu":
         itemsize = torch.empty((), dtype=dtype).element_size()
         most = CACHED // (itemsize * (2 if guided else 1) * (size_px // autoencoder.factor) ** 2 * unet.width)
         most = min(most, MOST_ON_PROCESSOR)
         most_decoded = CACHED // (itemsize * size_px**2 * autoencoder.width)
-    return Plan(
-        max(1, min(most, fitting)),
-        max(1, min(most_decoded, (usable - one.weights) // one.decoded)),
-        one.weights,
-        one.image,
-        one.decoded,
+    return replace(
+        one,
+        n_images=max(1, min(most, fitting)),
+        n_decoded=max(1, min(most_decoded, (usable - one.weights) // one.decoded)),
     )
 
 

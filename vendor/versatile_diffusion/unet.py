@@ -24,6 +24,8 @@ from versatile_diffusion.config import UNetConfig
 # Of the three kinds of normalisation: before attention blocks, elsewhere in images, and of tokens.
 ATTENTION_EPSILON, EPSILON, TOKEN_EPSILON = 1e-6, 1e-5, 1e-5
 
+ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
 KeyValue = tuple[Tensor, Tensor]  # each (image, head, token, channel of a head)
 
 
@@ -118,16 +120,34 @@ class ResidualBlock(nn.Module):
         return plus(self.skip_connection(x) if hasattr(self, "skip_connection") else x, h)
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x weight' + bias.
+
+    On a processor F.linear hands float32 to MKL, which knows Intel's processors best. Asked directly, oneDNN takes half
+    the time on an AMD EPYC.
+    """
+    if ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled():
+        return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], ""))
+    return F.linear(x, weight, bias)
+
+
+class Linear(nn.Linear):
+    """`linear` as a layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
 class Attention(nn.Module):
     """Multi-head attention of tokens to a context, or to themselves."""
 
     def __init__(self, width: int, context_width: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.to_q = nn.Linear(width, width, bias=False)
-        self.to_k = nn.Linear(context_width, width, bias=False)
-        self.to_v = nn.Linear(context_width, width, bias=False)
-        self.to_out = numbered(_0=nn.Linear(width, width))
+        self.to_q = Linear(width, width, bias=False)
+        self.to_k = Linear(context_width, width, bias=False)
+        self.to_v = Linear(context_width, width, bias=False)
+        self.to_out = numbered(_0=Linear(width, width))
 
     def heads(self, x: Tensor) -> Tensor:
         """(image, token, channel) -> (image, head, token, channel of a head)."""
@@ -148,7 +168,7 @@ class GatedLinear(nn.Module):
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(n_in, 2 * n_out)
+        self.proj = Linear(n_in, 2 * n_out)
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled():
@@ -156,8 +176,8 @@ class GatedLinear(nn.Module):
             return value * F.gelu(gate)
         # Two products instead of one: each half lies in one piece and can be written over.
         n_out = len(self.proj.bias) // 2
-        gate = F.linear(x, self.proj.weight[n_out:], self.proj.bias[n_out:])
-        return F.linear(x, self.proj.weight[:n_out], self.proj.bias[:n_out]).mul_(torch.ops.aten.gelu_(gate))
+        gate = linear(x, self.proj.weight[n_out:], self.proj.bias[n_out:])
+        return linear(x, self.proj.weight[:n_out], self.proj.bias[:n_out]).mul_(torch.ops.aten.gelu_(gate))
 
 
 class TransformerBlock(nn.Module):
@@ -167,7 +187,7 @@ class TransformerBlock(nn.Module):
         super().__init__()
         self.attn1 = Attention(width, width, n_heads)
         self.attn2 = Attention(width, context_width, n_heads)
-        self.ff = nn.ModuleDict({"net": numbered(_0=GatedLinear(width, 4 * width), _2=nn.Linear(4 * width, width))})
+        self.ff = nn.ModuleDict({"net": numbered(_0=GatedLinear(width, 4 * width), _2=Linear(4 * width, width))})
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width, TOKEN_EPSILON) for _ in range(3))
 
     def forward(self, x: Tensor, context: KeyValue) -> Tensor:
@@ -194,7 +214,7 @@ class AttentionBlock(nn.Module):
 
     def inner(self, h: Tensor, context: KeyValue) -> Tensor:
         """What the last layer reads: (image, pixel, channel)."""
-        x = F.linear(tokens(self.norm(h)), self.proj_in.weight.flatten(1), self.proj_in.bias)
+        x = linear(tokens(self.norm(h)), self.proj_in.weight.flatten(1), self.proj_in.bias)
         return self.transformer_blocks["0"](x, context)
 
 
@@ -238,7 +258,9 @@ def mix(h: Tensor, parts: Sequence[tuple[AttentionBlock, KeyValue, float | Tenso
         weight = layer.weight.flatten(1)
         if torch.is_grad_enabled() or isinstance(ratio, Tensor):
             factor = ratio[:, None, None].to(x) if isinstance(ratio, Tensor) else ratio
-            rows = rows + factor * F.linear(x, weight, layer.bias)
+            rows = rows + factor * linear(x, weight, layer.bias)
+        elif ONEDNN and rows.device.type == "cpu":
+            rows.add_(linear(x, weight, layer.bias), alpha=ratio)
         else:  # a matrix product that adds to what is there
             assert layer.bias is not None
             rows.flatten(0, 1).addmm_(x.flatten(0, 1), weight.T, alpha=ratio).add_(layer.bias, alpha=ratio)
@@ -344,7 +366,7 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         self.time_embed = numbered(
-            _0=nn.Linear(config.width, 4 * config.width), _2=nn.Linear(4 * config.width, 4 * config.width)
+            _0=Linear(config.width, 4 * config.width), _2=Linear(4 * config.width, 4 * config.width)
         )
         self.unet_image = ImageUNet(config)
         self.unet_text = TextAttention(self.unet_image, config)

@@ -98,9 +98,10 @@ def unet_s(config: str, n_vision: int, n_text: int, *, guided: bool, device: str
                 seen = attention.key_value(torch.randn(n, n_vision, chosen.vision_width, device=device))
             blocks.append(lambda: unets.mix(x.clone(), [(attention, seen, 1.0)]))  # noqa: B023
         for block in blocks:
+            # Without gradients, products go to oneDNN by a way that the counter does not know.
+            with torch.enable_grad(), FlopCounterMode(display=False) as of_block:
+                block()
             with torch.no_grad():
-                with FlopCounterMode(display=False) as of_block:
-                    block()
                 seconds += _best(block, device)
             work += of_block.get_total_flops()
     return seconds * counted.get_total_flops() / work

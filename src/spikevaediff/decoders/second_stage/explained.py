@@ -33,6 +33,7 @@ from spikevaediff.encoding import families, identification, likelihood
 from spikevaediff.encoding.encoder import Encoder, Predictor, WeightsOf
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import ImageSplit, Responses
+from versatile_diffusion import memory
 from versatile_diffusion.autoencoder import Autoencoder
 
 REACH = 0.05  # of the standard deviation sqrt(v), per number of a latent: the difference that stands for J g
@@ -147,7 +148,8 @@ class Guide:
 
     def seen(self, latents: Tensor) -> Tensor:
         """The picture of latents as encoding models see it, float32 (n_images, row, column), grey in [0, 1]."""
-        colours = self.coder.pixels(latents, sparing=True)
+        size_px = latents.shape[2] * self.coder.config.factor
+        colours = self.coder.pixels(latents, sparing=memory.sparing(self.coder.config, size_px))
         luma = torch.tensor(LUMA if colours.shape[1] == 3 else [1.0]).to(colours)
         light = (torch.einsum("nchw,c->nhw", colours, luma) + 1) / 2
         size = (families.IMAGE_PX,) * 2
