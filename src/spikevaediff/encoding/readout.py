@@ -163,7 +163,7 @@ def _study(
     shape = (sum(sizes), n_scored, n_units)
     centred = _centred(y, n_scored).astype(np.float32)
     penalty, error = np.zeros((shape[0], n_units), np.int64), np.full((shape[0], n_units), np.inf)
-    others, residual = np.full(shape, np.inf, np.float32), np.zeros(shape, np.float32)
+    others, residual = np.empty(shape, np.float32), np.empty(shape, np.float32)  # of which the first penalty fills all
     index = 0
     for family, layer, grid in layers:
         for z, _ in _pooled(maps[family][layer], grid):
@@ -200,13 +200,18 @@ def _compare(
     better = squares < error
     penalty[better], error[better] = number, squares[better]
     # Of a positive definite matrix every 2 x 2 determinant is positive; rounding must not make it 0.
-    determinant = np.maximum(np.outer(own, own) - maker**2, 1e-4 * np.outer(own, own))
+    both, square = np.outer(own, own), maker**2
+    determinant = np.maximum(both - square, 1e-4 * both)
     np.fill_diagonal(determinant, np.inf)
     inverse = 1 / determinant**2
-    pairs = own[:, None] ** 2 * (inverse @ rest**2)
-    pairs -= 2 * own[:, None] * rest * ((maker * inverse) @ rest)
-    pairs += rest**2 * (maker**2 * inverse).sum(1)[:, None]
-    closer = pairs < others
+    pairs = inverse @ rest**2
+    pairs *= own[:, None] ** 2
+    crossed = (maker * inverse) @ rest
+    crossed *= 2 * own[:, None]
+    crossed -= (square * inverse).sum(1)[:, None] * rest
+    crossed *= rest
+    pairs -= crossed
+    closer = True if number == 0 else pairs < others
     np.copyto(others, pairs, where=closer)
     np.copyto(residual, left_out, where=closer)
 
@@ -218,7 +223,8 @@ def _penalties(values: np.ndarray) -> np.ndarray:
 def _pooled(layer: Tensor, grid: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Per window the scaled channels, float64 (n_images, n_channels), and what they were multiplied by."""
     weight = places.weights(grid, *layer.shape[2:]).astype(np.float32)
-    for pooled in np.einsum("wp,ncp->wnc", weight, layer.flatten(2).numpy(), optimize=True):
+    # One product, of maps as they lie in memory: a copy of them for each window would take longer than all the rest.
+    for pooled in (weight @ layer.flatten(2).flatten(0, 1).numpy().T).reshape(-1, *layer.shape[:2]):
         deviation = pooled.std(0, dtype=np.float64)
         scale = 1 / (deviation + deviation.mean() + np.finfo(np.float32).tiny)
         yield pooled * scale, scale
