@@ -10,11 +10,15 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-from ruamel.yaml import YAML
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "vendor")]
+
+from spikevaediff.threads import set_once
+
+set_once()  # as in stages
+
+import numpy as np
+from ruamel.yaml import YAML
 
 from spikevaediff import images
 from spikevaediff.evaluation import scores

@@ -58,7 +58,8 @@ from vdvae.config import CONFIGS
 SESSION, N_TESTED, N_CANDIDATES, N_DRAWS = 201025, 240, 118, 20
 SIZES = (106, 300, 960)
 OFFERED = (0.0, 0.03, 0.1, 0.3, 1.0)  # weights of the library, as `make repro DATASET=cowley_v4` has them
-PRIOR_WEIGHT = 0.03  # as `make repro DATASET=cowley_v4` has it, and photographs as the prior
+# Of the posterior, as `make repro DATASET=cowley_v4` has them, and photographs as the prior.
+AROUND_PHOTOGRAPHS = {"prior_weight": 0.03, "steps": 12}
 SIZE_PX = 16  # at which pixels are predicted and compared
 METRICS = ("pixcorr", "alexnet2", "alexnet5")
 TURNED = {"alexnet2 turned": 1, "alexnet5 turned": 4}  # the other direction, and the convolution that it looks at
@@ -246,7 +247,7 @@ class Bench:
         around = posterior_folds.priors(
             [model], (self.library, known), whitened, others.image_id, network, n_layers, assets.fetch
         )
-        options = self.params["decode"]["posterior"] | {"prior_weight": PRIOR_WEIGHT}
+        options = self.params["decode"]["posterior"] | AROUND_PHOTOGRAPHS
         del options["prior"]  # photographs
         return posterior.samples(
             self.x[self.tested[:n_decoded]],

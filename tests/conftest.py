@@ -38,15 +38,19 @@ TOLERANCE = {
 MODEL_TOLERANCE = 1e-4  # tensors inside a network, float32
 
 
+# Files of slow tests that take four minutes to one.
+LONG = ("test_docs.py", "test_robustness.py", "test_remotes.py", "test_cluster.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One file that needs the finished run first, and the others last, so that a second worker need not wait for it.
 
-    Of the last, the pages of docs/ take longest: they go first, so that both workers end together.
+    Of the last, those that take longest go first, so that both workers end together.
     """
     needing = [item.path for item in items if "finished" in getattr(item, "fixturenames", ())]
     if needing:
         maker = max(needing, key=needing.count)
-        last = sorted({*needing} - {maker}, key=lambda path: (path.name != "test_docs.py", path))
+        last = sorted({*needing} - {maker}, key=lambda path: ([*LONG, path.name].index(path.name), path))
         items.sort(key=lambda item: 2 + last.index(item.path) if item.path in last else int(item.path != maker))
 
 

@@ -38,6 +38,7 @@ SMALL: dict[str, Any] = {
     "regress.vision.library": 4,
     "decode.posterior.n_samples": 2,
     "decode.posterior.steps": 2,
+    "decode.posterior.shared_steps": 1,
     "layers.n_images": 4,
     "models.mini.diffusion.steps": 4,
     "models.mini.diffusion.guidance_likelihood": 0.0,  # 3 s of processor time for every image; `make repro` has it

@@ -46,6 +46,7 @@ def posterior_of(response: np.ndarray, model: VDVAE, image_id: np.ndarray, **cha
     options: dict[str, Any] = {
         "gain": np.full((6, model.n_numbers(N_LAYERS)), 1e-3, np.float32),
         "n_samples": 2,
+        "shared_steps": 2,
         "steps": 3,
         "step_size": 0.1,
         "temperature": 1.0,
@@ -144,6 +145,38 @@ def test_the_search_lowers_what_it_minimises(units: encoder.Encoder, model: VDVA
     assert misfit(20) < misfit(0)
 
 
+def test_shared_steps_go_to_the_mode_and_are_worth_as_many_of_every_sample(
+    units: encoder.Encoder, model: VDVAE
+) -> None:
+    ids = np.arange(50, 53)
+    sharp = replace(units, covariance=1e-2 * np.eye(6))
+    response = sharp.intercept + np.sin(np.outer(ids, np.arange(1, 7)))
+
+    def misfit(shared_steps: int, steps: int) -> float:
+        given = {"encoder": sharp, "temperature": 0.3, "shared_steps": shared_steps, "steps": steps, "n_samples": 4}
+        images = drawn(sharp, model, ids, **given)
+        with torch.no_grad():
+            flat = torch.from_numpy(images.reshape(-1, *images.shape[2:]))
+            predicted = encoder.Predictor(sharp, no_weights)(flat).numpy().reshape(3, 4, 6)
+        return float(((predicted - response[:, None]) ** 2).sum())
+
+    assert misfit(20, 2) < 0.8 * misfit(0, 2)
+    assert misfit(20, 0) < misfit(0, 0)
+    # From the mode, no step leads further: then samples at temperature 0 are where the shared steps ended.
+    mode = drawn(units, model, ids, temperature=0.0, n_samples=1, shared_steps=5, steps=0)
+    close(drawn(units, model, ids, temperature=0.0, n_samples=1, shared_steps=0, steps=5), mode, 1e-4)
+
+
+def test_side_by_side_is_the_same_as_one_by_one(
+    units: encoder.Encoder, model: VDVAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = np.arange(50, 55)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    alone = drawn(units, model, ids)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    close(drawn(units, model, ids), alone, 1e-4)
+
+
 def test_a_lighter_prior_lets_the_search_go_further(units: encoder.Encoder, model: VDVAE) -> None:
     ids = np.arange(50, 54)
     pictures = {weight: drawn(units, model, ids, steps=20, prior_weight=weight) for weight in (0.0, 0.5, 1.0)}
@@ -182,6 +215,7 @@ def test_what_cannot_be_is_refused(units: encoder.Encoder, model: VDVAE) -> None
     for name, value, message in (
         ("n_samples", 0, "decode.posterior.n_samples is 0, expected a whole number from 1"),
         ("steps", 2.5, "decode.posterior.steps is 2.5, expected a whole number from 0"),
+        ("shared_steps", -1, "decode.posterior.shared_steps is -1, expected a whole number from 0"),
         ("step_size", 0.0, "decode.posterior.step_size is 0.0, expected a number above 0"),
         ("temperature", 1.5, "decode.posterior.temperature is 1.5, expected a number from 0 to 1"),
         ("prior_weight", -0.1, "decode.posterior.prior_weight is -0.1, expected a number from 0 to 1"),

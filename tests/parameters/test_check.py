@@ -139,7 +139,7 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
             "section regress.text.kernel_ridge has degre, which does not exist",
         ),
         ("datasets.mine", {"module": "plain"}, "section datasets.mine lacks source, size_px, window_s, margin_s"),
-        ("decode.posterior", {"steps": 8}, "section decode.posterior lacks n_samples, step_size"),
+        ("decode.posterior", {"steps": 8}, "section decode.posterior lacks n_samples, shared_steps, step_size"),
         # names that nothing has
         (
             "dataset",

@@ -53,6 +53,7 @@ SHALLOW = {
     "models.published.diffusion.strength": 0.5,
     "decode.posterior.n_samples": 2,
     "decode.posterior.steps": 2,
+    "decode.posterior.shared_steps": 1,
 }
 CONTEXTS = "artifacts/predicted/vision.npz artifacts/predicted/text.npz"
 STAGES = [

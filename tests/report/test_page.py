@@ -270,10 +270,10 @@ def test_methods_say_how_far_from_samples_and_towards_what() -> None:
     assert "eta 0.0; moved at each step towards what the responses say, weight 0.5)." in said(0.35, 0.5)
     other = said(1.0, 0.0, prior="photographs", prior_weight=0.03)
     assert "noise and a prior around training images and the library's photographs, in the latents of a very" in other
-    assert "gaussian likelihood; prior weighed by 0.03; 12 steps" in other
+    assert "gaussian likelihood; prior weighed by 0.03; 8 steps of Adam" in other
     plain = said(1.0, 0.0, prior="normal", prior_weight=1.0)
     assert "noise and the prior of a very deep" in plain
-    assert "gaussian likelihood; 12 steps" in plain
+    assert "gaussian likelihood; 16 steps to the mode and 8 steps of Adam" in plain
     assert "of size 0.1). For" in plain
     assert "eta 0.0)." in plain
 

@@ -66,11 +66,13 @@ def free_bytes(device: str) -> int:
     return free_memory()
 
 
-def images_to_descend(batch_size: int | str, config: Config, n_layers: int, device: str, *, most: int) -> int:
-    """The number of images whose latents are searched at once; "auto": as many as fit into half of the free memory, 1
-    to `most`."""
+def images_to_descend(
+    batch_size: int | str, config: Config, n_layers: int, device: str, *, most: int, at_once: int = 1
+) -> int:
+    """The number of images whose latents are searched together; "auto": as many as fit into half of the free memory
+    while so many batches are searched at once, 1 to `most`."""
     if batch_size == "auto":
-        return max(1, min(most, int(SHARE * free_bytes(device)) // bytes_of_descent(config, n_layers)))
+        return max(1, min(most, int(SHARE * free_bytes(device)) // (at_once * bytes_of_descent(config, n_layers))))
     return images_at_once(batch_size, config, device)
 
 

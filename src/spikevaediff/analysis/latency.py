@@ -10,6 +10,7 @@ from spikevaediff.analysis import curves
 from spikevaediff.recordings import identity, sessions, spike_counts
 from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import BLANK
+from spikevaediff.side_by_side import side_by_side, workers
 
 
 def identity_by_window(x: np.ndarray, image_id: np.ndarray, *, n_folds: int, shrinkage: float) -> np.ndarray:
@@ -30,14 +31,16 @@ def identity_by_window(x: np.ndarray, image_id: np.ndarray, *, n_folds: int, shr
     kept = image_id != BLANK
     images, label = np.unique(image_id[kept], return_inverse=True)
     fold = identity.contiguous_folds(int(kept.sum()), n_folds)
-    shares = np.empty((x.shape[2], len(images)))
-    for window in range(x.shape[2]):
+
+    def shares(window: int) -> np.ndarray:
         values = x[kept, :, window].astype(np.float64)
         if np.issubdtype(x.dtype, np.integer):
             values = np.sqrt(values)
         correct = identity.discriminant(values, image_id[kept], fold, shrinkage=shrinkage)
-        shares[window] = np.bincount(label, correct, len(images)) / np.bincount(label, minlength=len(images))
-    return shares
+        return np.bincount(label, correct, len(images)) / np.bincount(label, minlength=len(images))
+
+    found = list(side_by_side(shares, range(x.shape[2]), at_once=workers()))
+    return np.array(found).reshape(x.shape[2], len(images))
 
 
 def rows(

@@ -12,8 +12,9 @@ pixels. Finished images can be kept under a hash of all that decides them; a run
 
 import hashlib
 import json
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +30,7 @@ from spikevaediff.files.atomic import replacing
 from spikevaediff.images import resize, rgb
 from spikevaediff.records import Features, Reconstructions, few
 from spikevaediff.seeds import sample_seed
+from spikevaediff.side_by_side import side_by_side, workers
 from versatile_diffusion import weights as checkpoints
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS
@@ -329,12 +331,24 @@ def samples(
     folds = [np.flatnonzero(fold == one) for one in np.unique(fold)]
     together = [some[i : i + fits.n_images] for some in folds for i in range(0, len(some), fits.n_images)]
     together = [batch for batch in together if not set(todo).isdisjoint(batch.tolist())]
-    guide: tuple[int, Guide] | None = None  # of one fold at a time: a hundred megabytes
-    told = time.monotonic()
-    for n_done, batch in enumerate(track(together, "diffusion", disable=not todo)):
-        if time.monotonic() - told > TELL_S:  # where no terminal shows the bar, as in the log of a queue
-            print(f"{n_done} of {len(together)} batches of {fits.n_images} images are done", flush=True)
-            told = time.monotonic()
+    at_once = fits.side_by_side(workers(device))
+    of_fold: dict[int, Guide] = {}  # no more than are in use: a hundred megabytes each
+    lock = threading.Lock()
+
+    def moved_by(batch: np.ndarray) -> Callable[[Tensor, float], Tensor] | None:
+        """What moves the latents of a batch towards its responses."""
+        if moving is None:
+            return None
+        with lock:
+            if (one := int(fold[batch[0]])) not in of_fold:
+                while len(of_fold) >= at_once:
+                    del of_fold[min(of_fold)]
+                of_fold[one] = moving.guide(one, coder, guidance_likelihood)
+            return of_fold[one].of_images(moving.response[rows[batch]], fits.n_decoded)
+
+    @torch.no_grad()
+    def made_of(batch: np.ndarray) -> np.ndarray:
+        """Images of a batch, uint8 (image, row, column, 3); kept."""
         some = guides.take(rows[batch])
         ids = some.image_id.tolist()
         seeds = [sample_seed(seed, i, number) for i, number in zip(ids, numbers[batch].tolist(), strict=True)]
@@ -347,12 +361,7 @@ def samples(
             shown = _network_size(some.start, coder, size)
             encoded = [coder.encode(shown[p], noise=None if drawn is None else drawn[p]) for p in pieces]
             latents = torch.cat(encoded)
-        corrected = None
-        if moving is not None:
-            if guide is None or guide[0] != fold[batch[0]]:
-                guide = None  # the memory of the last one first
-                guide = int(fold[batch[0]]), moving.guide(int(fold[batch[0]]), coder, guidance_likelihood)
-            corrected = guide[1].of_images(moving.response[rows[batch]], fits.n_decoded)
+        corrected = moved_by(batch)
         contexts = _contexts(network, some, len(batch), mixing, unconditional)
         trajectory = denoise(
             network,
@@ -372,10 +381,18 @@ def samples(
         made = np.concatenate([coder.decode(last[p], round_up=not chosen.cut_off) for p in pieces])
         made = made if made.shape[3] == 3 else rgb(made[..., 0])
         for i, image in zip(batch.tolist(), made, strict=True):
-            pixels[i] = image
             if kept is not None:
                 with replacing(kept / f"{keys[i]}.png") as temporary:
                     Image.fromarray(image).save(temporary)
+        return made
+
+    told = time.monotonic()
+    finished = zip(together, side_by_side(made_of, together, at_once=at_once), strict=True)
+    for n_done, (batch, made) in enumerate(track(finished, "diffusion", total=len(together), disable=not todo), 1):
+        pixels[batch] = made
+        if time.monotonic() - told > TELL_S:  # where no terminal shows the bar, as in the log of a queue
+            print(f"{n_done} of {len(together)} batches of {fits.n_images} images are done", flush=True)
+            told = time.monotonic()
     return pixels.reshape(len(guides.image_id), n_samples, *pixels.shape[1:])
 
 

@@ -4,6 +4,7 @@ Kept sparse (a few windows per unit), run dense: each layer gets one matrix (uni
 read it, so that the responses to many images, and their gradient, are one matrix product per layer.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -105,7 +106,8 @@ def maps_of(
     for name in names:
         maps = built(name, weights_of)
         parts = [maps(images[i : i + batch_size]) for i in track(range(0, len(images), batch_size), f"{name} maps")]
-        found.append([torch.cat(layer) for layer in zip(*parts, strict=True)])
+        # Rows and columns last in memory, which readouts sum over.
+        found.append([torch.cat(layer).contiguous() for layer in zip(*parts, strict=True)])
     return found
 
 
@@ -178,6 +180,7 @@ class Predictor(torch.nn.Module):
         super().__init__()
         self.register_buffer("intercept", torch.from_numpy(encoder.intercept.astype(np.float32)))
         self.encoder = encoder
+        self._lock = threading.Lock()
         self._maps = [
             (index, built(name, weights_of))
             for index, name in enumerate(encoder.family_name.tolist())
@@ -188,18 +191,23 @@ class Predictor(torch.nn.Module):
         """Columns that read one layer, (n_readers,), and their weights, (n_readers, channel * row * column); made on
         first use for maps of this shape."""
         readers, dense = (f"{kind}_{family}_{layer}" for kind in ("readers", "dense"))
-        if dense not in self._buffers:
-            e = self.encoder
-            rows = np.flatnonzero((e.row_family == family) & (e.row_layer == layer))
-            columns, reader = np.unique(e.row_column[rows], return_inverse=True)
-            places = windows.weights(e.row_window[rows], *shape[1:]).astype(np.float32)
-            matrix = np.zeros((len(columns), shape[0], places.shape[1]), np.float32)
-            for row, to, place in zip(rows.tolist(), reader.tolist(), places, strict=True):
-                channels = e.weight[e.row_start[row] : e.row_start[row + 1]]
-                matrix[to] += channels[:, None] * place
-            self.register_buffer(readers, torch.from_numpy(columns).to(self.intercept.device))
-            self.register_buffer(dense, torch.from_numpy(matrix.reshape(len(matrix), -1)).to(self.intercept))
+        with self._lock:
+            if dense not in self._buffers:
+                self._make(readers, dense, family, layer, shape)
         return self.get_buffer(readers), self.get_buffer(dense)
+
+    def _make(self, readers: str, dense: str, family: int, layer: int, shape: Sequence[int]) -> None:
+        e = self.encoder
+        rows = np.flatnonzero((e.row_family == family) & (e.row_layer == layer))
+        columns, reader = np.unique(e.row_column[rows], return_inverse=True)
+        places = windows.weights(e.row_window[rows], *shape[1:]).astype(np.float32)
+        channels = np.stack([e.weight[e.row_start[row] : e.row_start[row + 1]] for row in rows.tolist()])
+        matrix = np.empty((len(columns), shape[0], places.shape[1]), np.float32)
+        for to in range(len(columns)):
+            own = reader == to
+            np.matmul(channels[own].T, places[own], out=matrix[to])
+        self.register_buffer(readers, torch.from_numpy(columns).to(self.intercept.device))
+        self.register_buffer(dense, torch.from_numpy(matrix.reshape(len(matrix), -1)).to(self.intercept))
 
     def forward(self, images: Tensor) -> Tensor:
         found = self.intercept.expand(len(images), -1)

@@ -17,18 +17,25 @@ such draws, and samples those of the posterior to the power 1 / T^2: closer to i
 For counts of single presentations the first term may be the Poisson likelihood instead (see `likelihood`). Then d is
 drawn with the variance of the counts, max(r, FLOOR) / n, and no r + d is below 0: as above where counts are large.
 
-The search starts at e_0 + G (r + d - f(x(e_0))), G the linear regression from responses to whitened latents of the
-library (a Kalman gain), and takes a few steps of Adam. A single sample looks like a
-photograph and is the estimate for features; the mean of the samples is the one for pixels, for which they are drawn in
-antithetic pairs, d and e_0 of one the negatives of the other's. Where the encoding model
-knows nothing, G is 0 and f constant: samples are those of the prior, and their mean the prior's mean picture.
+The search for the mode e* of an image (d and e_0 are 0) starts at G (r - f(x(0))), G the linear regression from
+responses to whitened latents of the library (a Kalman gain), and takes some steps of Adam. That of a sample starts
+where the mode would go by the same regression,
+
+    e* + e_0 + G (d - f(x(e* + e_0)) + f(x(e*))),
+
+and needs few more. A single sample looks like a photograph and is the estimate for features; the mean of the samples is
+the one for pixels, for which they are drawn in antithetic pairs, d and e_0 of one the negatives of the other's. Where
+the encoding model knows nothing, G is 0 and f constant: samples are those of the prior, and their mean the prior's mean
+picture.
 
 With photographs given, the prior lies around these (see `photographs`): e_0 are then the latents of one of them, drawn
-by how well it explains r.
+by how well it explains r. Samples may lie around different ones, so that each is searched from its own,
+e_0 + G (r + d - f(x(e_0))).
 """
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +46,11 @@ from spikevaediff.encoding import families
 from spikevaediff.encoding import likelihood as likelihoods
 from spikevaediff.encoding import photographs as priors
 from spikevaediff.encoding.encoder import Encoder, Predictor, WeightsOf
+from spikevaediff.encoding.likelihood import Misfit
 from spikevaediff.files.atomic import replacing
 from spikevaediff.records import read_npz
 from spikevaediff.seeds import sample_seed
+from spikevaediff.side_by_side import side_by_side, workers
 from vdvae.layers import image_noise
 from vdvae.memory import images_to_descend
 from vdvae.model import VDVAE
@@ -94,6 +103,7 @@ def samples(
     seed: int,
     batch_size: int | str,
     device: str,
+    shared_steps: int = 0,
     likelihood: str = "gaussian",
     prior_weight: float = 1.0,
     n_presentations: np.ndarray | None = None,
@@ -118,7 +128,7 @@ def samples(
         The weight file of an asset, for the encoder's networks.
     n_samples : int
     steps : int
-        Of Adam, from the start that the gain gives.
+        Of Adam, for each sample, from its start.
     step_size : float
         Of Adam; falls to 0 over the last third of the steps.
     temperature : float
@@ -126,6 +136,9 @@ def samples(
     seed : int
     batch_size, device : int or "auto", str
         How it is computed; results agree to rounding.
+    shared_steps : int
+        Of Adam before, to the mode, once for all samples of an image; without them samples start from e_0. Around
+        photographs none are taken, since samples start from different ones.
     likelihood : str
         Of the responses: gaussian or poisson.
     prior_weight : float
@@ -145,65 +158,114 @@ def samples(
         A tested image was trained on, shapes that do not fit, options out of range, or the Poisson likelihood of what
         is not a count.
     """
-    _check(response, image_id, encoder, n_samples, steps, step_size, temperature, prior_weight)
+    _check(response, image_id, encoder, n_samples, steps, shared_steps, step_size, temperature, prior_weight)
     _check_likelihood(likelihood, response, image_id, n_presentations)
     predictor = Predictor(encoder, weights_of).to(device)
-    model = model.to(device).requires_grad_(False)
+    search = _Search(predictor, model.to(device).requires_grad_(False), n_layers, step_size, prior_weight)
     root = np.linalg.cholesky(encoder.covariance)
     gaussian = likelihoods.gaussian(encoder.covariance, device)
     to_latents = torch.from_numpy(gain).to(device)
-    if photographs is not None:
-        known = torch.from_numpy(photographs.predicted).to(device)
-    pairs = [(row, k) for row in range(len(image_id)) for k in range(n_samples)]
-    size = images_to_descend(batch_size, model.config, n_layers, device, most=_BATCH_SIZE)
-    found = np.empty((len(pairs), families.IMAGE_PX, families.IMAGE_PX), np.float32)
+    known = None if photographs is None else torch.from_numpy(photographs.predicted).to(device)
+    shared = shared_steps if photographs is None else 0
+    at_once = workers(device)
+    size = images_to_descend(batch_size, model.config, n_layers, device, most=_BATCH_SIZE, at_once=at_once)
 
-    def image_of(e: Tensor) -> Tensor:
-        pixels = (model.pixels_of_whitened(e, n_layers).mean(3) + 1) / 2
+    def misfit_of(rows: np.ndarray) -> Misfit:
+        if n_presentations is None or likelihood == "gaussian":
+            return gaussian
+        return likelihoods.poisson(torch.from_numpy(n_presentations[rows].astype(np.float32)).to(device))
+
+    def tensor(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values.astype(np.float32)).to(device)
+
+    def mode_of(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Latents of the mode of each image, and what it leaves of the response."""
+        centre, measured = torch.zeros(len(rows), to_latents.shape[1], device=device), tensor(response[rows])
+        start = (measured - search.answer(centre)) @ to_latents
+        mode = search.run(start, centre, measured, misfit_of(rows), shared)
+        return mode, measured - search.answer(mode)
+
+    def of_pairs(rows: np.ndarray, ks: np.ndarray, mode: Tensor | float, left: Tensor | float) -> np.ndarray:
+        """Sample k of each row, beside the mode of its image and what that leaves."""
+        # The second of a pair has the noise of the first with the other sign: as good a draw, and in their mean what is
+        # linear in the noise is gone.
+        noise = image_noise([sample_seed(seed, i, k // 2) for i, k in zip(image_id[rows].tolist(), ks, strict=True)])
+        sign = torch.from_numpy(np.where(ks % 2, -1.0, 1.0).astype(np.float32))[:, None]
+        scale, misfit = temperature * sign, misfit_of(rows)
+        of_response = (scale * noise((len(rows), root.shape[0]))).double().numpy()
+        if n_presentations is None or misfit is gaussian:
+            target = tensor(response[rows] + of_response @ root.T)
+        else:
+            deviation = np.sqrt(np.maximum(response[rows], likelihoods.FLOOR) / n_presentations[rows, None])
+            target = tensor(np.maximum(response[rows] + deviation * of_response, 0))
+        if photographs is None or known is None:
+            centre = (scale * noise((len(rows), to_latents.shape[1]))).to(device)
+        else:
+            normal = (sign * noise((len(rows), len(known)))).to(device)
+            likely = priors.drawn(misfit, tensor(response[rows]), known, normal).numpy(force=True)
+            centre = torch.from_numpy(photographs.whitened[likely]).to(device)
+        start = mode + centre
+        start = start + (target - search.answer(start) - left) @ to_latents
+        e = search.run(start, centre, target, misfit, steps)
+        with torch.no_grad():
+            return search.image_of(e).clamp(0, 1).cpu().numpy()
+
+    def of_images(rows: np.ndarray) -> np.ndarray:
+        mode, left = mode_of(rows) if shared else (None, None)
+        place, k = (index.ravel() for index in np.indices((len(rows), n_samples)))
+        made = np.empty((len(place), families.IMAGE_PX, families.IMAGE_PX), np.float32)
+        for start in range(0, len(place), size):
+            some = slice(start, start + size)
+            beside = (0.0, 0.0) if mode is None or left is None else (mode[place[some]], left[place[some]])
+            made[some] = of_pairs(rows[place[some]], k[some], *beside)
+        return made.reshape(len(rows), n_samples, *made.shape[1:])
+
+    n_pieces = -(-len(image_id) // max(1, size // n_samples))
+    if batch_size == "auto":  # as many for each processor
+        n_pieces = min(len(image_id), -(-n_pieces // at_once) * at_once)
+    pieces = np.array_split(np.arange(len(image_id)), max(1, n_pieces))
+    return np.concatenate(list(side_by_side(of_images, pieces, at_once=at_once)))
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Latents that explain responses, by Adam.
+
+    predictor, model, n_layers, step_size, prior_weight : of `samples`.
+    """
+
+    predictor: Predictor
+    model: VDVAE
+    n_layers: int
+    step_size: float
+    prior_weight: float
+
+    def image_of(self, e: Tensor) -> Tensor:
+        """Pictures of whitened latents as encoding models see them, float32 (n, row, column), about in [0, 1]."""
+        pixels = (self.model.pixels_of_whitened(e, self.n_layers).mean(3) + 1) / 2
         if pixels.shape[1] != families.IMAGE_PX:
             pixels = torch.nn.functional.interpolate(
                 pixels[:, None], size=(families.IMAGE_PX,) * 2, mode="bilinear", antialias=True
             )[:, 0]
         return pixels
 
-    for start in range(0, len(pairs), size):
-        batch = pairs[start : start + size]
-        # The second of a pair has the noise of the first with the other sign: as good a draw, and in their mean what is
-        # linear in the noise is gone.
-        noise = image_noise([sample_seed(seed, int(image_id[row]), k // 2) for row, k in batch])
-        sign = torch.tensor([[(-1.0) ** k] for _, k in batch])
-        scale = temperature * sign
-        rows = [row for row, _ in batch]
-        of_response = (scale * noise((len(batch), root.shape[0]))).double().numpy()
-        if n_presentations is None or likelihood == "gaussian":
-            misfit, disturbed = gaussian, response[rows] + of_response @ root.T
-        else:
-            n = n_presentations[rows]
-            misfit = likelihoods.poisson(torch.from_numpy(n.astype(np.float32)).to(device))
-            deviation = np.sqrt(np.maximum(response[rows], likelihoods.FLOOR) / n[:, None])
-            disturbed = np.maximum(response[rows] + deviation * of_response, 0)
-        target = torch.from_numpy(disturbed.astype(np.float32)).to(device)
-        if photographs is None:
-            centre = (scale * noise((len(batch), to_latents.shape[1]))).to(device)
-        else:
-            normal = (sign * noise((len(batch), len(known)))).to(device)
-            measured = torch.from_numpy(response[rows].astype(np.float32)).to(device)
-            likely = priors.drawn(misfit, measured, known, normal).numpy(force=True)
-            centre = torch.from_numpy(photographs.whitened[likely]).to(device)
-        with torch.no_grad():
-            e = centre + (target - predictor(image_of(centre))) @ to_latents
-        e.requires_grad_(True)
-        optimiser = torch.optim.Adam([e], lr=step_size, betas=(0.9, 0.95))
+    @torch.no_grad()
+    def answer(self, e: Tensor) -> Tensor:
+        """Predicted responses to them, float32 (n, n_columns)."""
+        return self.predictor(self.image_of(e))
+
+    def run(self, start: Tensor, centre: Tensor, target: Tensor, misfit: Misfit, steps: int) -> Tensor:
+        """The latents after some steps from a start, with the prior around a centre; float32 (n, n_numbers)."""
+        e = start.detach().clone().requires_grad_(True)
+        optimiser = torch.optim.Adam([e], lr=self.step_size, betas=(0.9, 0.95))
         for step in range(steps):
             for group in optimiser.param_groups:
-                group["lr"] = step_size * min(1.0, (steps - step) / max(1.0, steps / 3))
+                group["lr"] = self.step_size * min(1.0, (steps - step) / max(1.0, steps / 3))
             optimiser.zero_grad()
-            from_prior = 0.5 * prior_weight * ((e - centre) ** 2).sum()
-            (misfit(target, predictor(image_of(e))).sum() + from_prior).backward()
+            from_prior = 0.5 * self.prior_weight * ((e - centre) ** 2).sum()
+            (misfit(target, self.predictor(self.image_of(e))).sum() + from_prior).backward()
             optimiser.step()
-        with torch.no_grad():
-            found[start : start + len(batch)] = image_of(e).clamp(0, 1).cpu().numpy()
-    return found.reshape(len(image_id), n_samples, *found.shape[1:])
+        return e.detach()
 
 
 def _check(
@@ -212,6 +274,7 @@ def _check(
     encoder: Encoder,
     n_samples: int,
     steps: int,
+    shared_steps: int,
     step_size: float,
     temperature: float,
     prior_weight: float,
@@ -222,7 +285,7 @@ def _check(
         raise ValueError(
             f"responses are {response.shape}, expected finite ones ({len(image_id)}, {len(encoder.intercept)})"
         )
-    for name, value, least in (("n_samples", n_samples, 1), ("steps", steps, 0)):
+    for name, value, least in (("n_samples", n_samples, 1), ("steps", steps, 0), ("shared_steps", shared_steps, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"params.yaml: decode.posterior.{name} is {value!r}, expected a whole number from {least}")
     if not 0 < step_size < 10:

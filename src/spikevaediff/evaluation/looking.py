@@ -23,6 +23,7 @@ from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing
 from spikevaediff.networks import of_metrics
 from spikevaediff.records import Stimuli, read_npz, rows_of
+from spikevaediff.side_by_side import side_by_side, workers
 
 Looks = dict[str, np.ndarray]  # all that was looked at, by the keys of looks.Look, one image per row
 
@@ -129,23 +130,28 @@ def look(
     looked: Looks = {}
     if any(one.network is None for one in wanted):
         looked["pixels"] = protocols.pixels_of(pixels, protocol, shown=shown, size_px=size_px)
-    for name in sorted({one.network for one in wanted if one.network is not None}):
-        through = [one for one in wanted if one.network == name]
-        outputs = sorted({output for one in through for output in one.outputs})
+    networks = sorted({one.network for one in wanted if one.network is not None})
+    if networks:
         from spikevaediff.networks import small  # torch, for which pixels alone need not wait
 
-        load = through[0].load or of_metrics.NETWORKS[name].load
-        network = load(*(weights[asset] for asset in _assets(through[0], protocol)))
+    def through(name: str) -> Looks:
+        using = [one for one in wanted if one.network == name]
+        outputs = sorted({output for one in using for output in one.outputs})
+        load = using[0].load or of_metrics.NETWORKS[name].load
+        network = load(*(weights[asset] for asset in _assets(using[0], protocol)))
 
-        def chosen(x: Any, network: Any = network, outputs: list[int] = outputs) -> list[Any]:
+        def chosen(x: Any) -> list[Any]:
             found = network(x)
             return [found[output] for output in outputs]
 
-        def prepare(batch: np.ndarray, name: str = name) -> Any:
+        def prepare(batch: np.ndarray) -> Any:
             return protocols.network_input(batch, protocol, name, shown=shown)
 
-        for output, array in zip(outputs, small.run(chosen, prepare, pixels, batch_size), strict=True):
-            looked[f"{name}_{output}"] = array
+        arrays = small.run(chosen, prepare, pixels, batch_size)
+        return {f"{name}_{output}": array for output, array in zip(outputs, arrays, strict=True)}
+
+    for found in side_by_side(through, networks, at_once=workers()):
+        looked |= found
     return {key: array[row] for key, array in looked.items()} if repeated else looked
 
 

@@ -24,6 +24,7 @@ from spikevaediff.evaluation.registry import METRICS
 from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing
 from spikevaediff.records import ImageSplit, Reconstructions, Stimuli
+from spikevaediff.side_by_side import side_by_side, workers
 
 _DIGITS = 6  # kept in the file; float32 networks agree between machines to about this much
 
@@ -128,13 +129,16 @@ def score_looks(
     drawn = {True: statistics.pairings(fold, n_draws=n_draws, seed=seed)}  # by whether shown images compete
     drawn[False] = drawn[True] if group is fold else statistics.pairings(group, n_draws=n_draws, seed=seed)
     counts = statistics.resampled(len(ids), n_draws=n_draws, seed=seed)
+
+    def worth(name: str) -> dict[str, Any]:
+        if name in absent:
+            return dict.fromkeys(EMPTY)
+        competes = _competes(name)
+        given = (matrices[name], ids, fold, drawn[competes], counts)
+        return summary(name, *given, tie=protocol.ties, group=None if competes else group)
+
     results = {}
-    for name in metrics:
-        found: dict[str, Any] = dict.fromkeys(EMPTY)
-        if name not in absent:
-            competes = _competes(name)
-            given = (matrices[name], ids, fold, drawn[competes], counts)
-            found = summary(name, *given, tie=protocol.ties, group=None if competes else group)
+    for name, found in zip(metrics, side_by_side(worth, metrics, at_once=workers()), strict=True):
         about = signature(name, protocol, weights, shown.size_px)
         module = METRICS[name].module
         results[name] = about | {"larger_is_better": module.LARGER_IS_BETTER, "absent": absent.get(name)} | found
@@ -183,17 +187,19 @@ def compare(x: Looks, y: Looks, group: np.ndarray, protocol: Protocol, *, metric
         One of x and y lacks what a metric compares.
     """
     every = np.arange(len(group))
-    matrices = {}
-    for name in metrics:
+
+    def matrix_of(name: str) -> np.ndarray:
         module, seen = METRICS[name]
         if missing := [key for key in seen.keys if key not in x or key not in y]:
             raise KeyError(f"{name} compares {', '.join(missing)}, which looks.npz lacks. Run: dvc repro -f looks")
-        matrices[name] = matrix = np.full((len(group), len(group)), np.nan)
+        matrix = np.full((len(group), len(group)), np.nan)
         for rows in [every] if _competes(name) else statistics.members_of(group):
             pair = ([z[key] if rows is every else z[key][rows] for key in seen.keys] for z in (x, y))
             one, two = (arrays if len(seen.outputs) > 1 else arrays[0] for arrays in pair)
             matrix[np.ix_(rows, rows)] = module.pairwise(one, two, protocol)
-    return matrices
+        return matrix
+
+    return dict(zip(metrics, side_by_side(matrix_of, metrics, at_once=workers()), strict=True))
 
 
 EMPTY = ("scores", "mean", "interval", "chance", "p")

@@ -481,7 +481,11 @@ class Posterior(Section):
     """Images that explain the responses (encoding/posterior.py)."""
 
     n_samples: Count = value("the first is scored as a sample, their mean as the estimate for pixels")
-    steps: Count = value("of Adam, from the start that the library's regression gives")
+    shared_steps: Annotated[int, Field(ge=0)] = value(
+        "of Adam, from what the library's regression gives to the mode, once for all samples of an image; none are "
+        "taken where the prior is photographs"
+    )
+    steps: Count = value("of Adam, then for each sample, from beside the mode")
     step_size: Positive = value("of Adam")
     temperature: Share = value("1: samples of the posterior; below: closer to its mode, which 0 gives")
     likelihood: Literal["gaussian", "poisson"] = value(

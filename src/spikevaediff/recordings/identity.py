@@ -10,6 +10,8 @@ let a decoder use, and drift then costs accuracy as it would in use.
 
 import numpy as np
 
+from spikevaediff.side_by_side import side_by_side, workers
+
 
 def contiguous_folds(n_presentations: int, n_folds: int) -> np.ndarray:
     """The block that tests each presentation, in the order of the session: int64, (n_presentations,).
@@ -82,8 +84,11 @@ def support_vectors(x: np.ndarray, image_id: np.ndarray, fold: np.ndarray) -> np
     """
     from sklearn.svm import SVC  # a second, which the other decoder need not wait for
 
-    correct = np.zeros(len(x), bool)
-    for k in np.unique(fold).tolist():
+    def recognised(k: int) -> np.ndarray:
         machine = SVC().fit(x[fold != k], image_id[fold != k])
-        correct[fold == k] = machine.predict(x[fold == k]) == image_id[fold == k]
+        return machine.predict(x[fold == k]) == image_id[fold == k]
+
+    correct, folds = np.zeros(len(x), bool), np.unique(fold).tolist()
+    for k, of_fold in zip(folds, side_by_side(recognised, folds, at_once=workers()), strict=True):
+        correct[fold == k] = of_fold
     return correct

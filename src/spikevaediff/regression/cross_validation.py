@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jax
 import numpy as np
 from rich.progress import track
 
@@ -22,8 +23,10 @@ from spikevaediff.regression import library_weight
 from spikevaediff.regression.fits import Fit
 from spikevaediff.regression.folds import standardisation, trained
 from spikevaediff.regression.renormalise import renormalise as renormalised_by
+from spikevaediff.side_by_side import side_by_side, workers
 
 LARGE = 1 << 30  # bytes of targets that are not copied
+SMALL = 1 << 28  # bytes of targets up to which folds are fitted side by side
 
 
 @dataclass(frozen=True)
@@ -121,11 +124,12 @@ def predict(
     dtype = np.float64 if y.dtype == np.float64 else np.float32
     raw = np.zeros((len(versions), len(tested), y.shape[1]), dtype)
     renormalised = np.zeros((len(decoded), len(tested), y.shape[1]), dtype)
-    choices = []
-    for fold in track(range(split.n_folds), progress) if progress else range(split.n_folds):
+
+    def of_fold(fold: int) -> dict[str, np.ndarray] | None:
+        """Predicts the images of a fold; what was chosen, or None where nothing varies."""
         test, scale = split.fold == fold, standardisation(x, split, fold)
         if deviations and scale.n_constant == x.shape[1]:
-            continue
+            return None
         fitted = _fit(x, y, split, method, options, fold, scale, library, weights, deviations)
         # One prediction of all versions: one shape to compile for.
         found = method.predict(fitted, preprocessing.standardise(np.concatenate([v[test] for v in versions]), scale))
@@ -139,8 +143,14 @@ def predict(
         if weights is not None:
             chosen = library_weight.among_offered(chosen, options["alphas"])
             chosen["library_weight"] = np.array(fitted.library_weight)
-        choices.append(chosen | {"renormalise": np.array(renormalise), "renormalise_factor": factors[0]})
-    return Prediction(raw, renormalised, tuple(choices))
+        return chosen | {"renormalise": np.array(renormalise), "renormalise_factor": factors[0]}
+
+    # One by one where targets are large, since two folds take twice the memory, or are spread over devices, which wait
+    # for each other.
+    at_once = workers(jax.default_backend()) if y.nbytes <= SMALL and jax.device_count() == 1 else 1
+    found = side_by_side(of_fold, range(split.n_folds), at_once=at_once)
+    choices = list(track(found, progress, total=split.n_folds) if progress else found)
+    return Prediction(raw, renormalised, tuple(one for one in choices if one is not None))
 
 
 def fit_to_all(

@@ -24,6 +24,7 @@ from spikevaediff.files.checksums import size_text
 from spikevaediff.files.download import File
 from spikevaediff.parameters.of_space import of_space, spaces
 from spikevaediff.parameters.runs import CORE, wanted
+from spikevaediff.side_by_side import workers
 from spikevaediff.tools import probe
 from spikevaediff.tools.needs import Need, dataset, in_parts, needs
 from vdvae import memory as of_vdvae
@@ -33,37 +34,38 @@ from versatile_diffusion.config import AUTOENCODERS, UNETS
 
 # The recorded run: 118 images, 418 units, ten folds, 1200 library images, two threads of one core of an Intel Xeon.
 N_IMAGES, N_UNITS, N_FOLDS, N_LIBRARY = 118, 418, 10, 1200
-MATRIX_S = 0.227  # of probe.matrix_s there
-OVERHEAD_S = 0.3  # beside every stage: DVC looks at files and writes dvc.lock
-START_S = 1.2  # Python and imports
-LOADING_S = 3.5  # networks, in the stages that have some
+MATRIX_S = 0.143  # of probe.matrix_s there
+OVERHEAD_S = 0.1  # beside every stage: DVC looks at files and writes dvc.lock
+START_S = 0.3  # of a stage, a fork of a process that has imported what it needs
+LOADING_S = 0.5  # networks, in the stages that have some
 # stage: seconds beside START_S, peak memory in MB, what both grow with
 RECORDED: dict[str, tuple[float, int, str]] = {
-    "start": (1.4, 120, "nothing"),
-    "acquire": (11.9, 340, "images"),
+    "start": (0.9, 120, "nothing"),
+    "acquire": (4.9, 340, "images"),
     "captions": (0.0, 100, "images"),
     "responses": (0.0, 120, "sessions"),
-    "quality": (16.7, 280, "sessions"),
-    "split": (0.9, 130, "images"),
-    "encode": (86.0, 1210, "encoders"),
-    "library": (4.6, 360, "library"),
-    "library_responses": (7.9, 680, "encoders"),
-    "curves": (26.7, 460, "images"),
-    "identify": (28.6, 750, "encoders"),
-    "looks": (8.2, 1250, "images"),
-    "evaluate": (11.3, 1250, "tested"),
-    "halves": (19.2, 1210, "tested"),
-    "baselines": (16.1, 2030, "tested"),
-    "checks_posterior": (0.8, 400, "tested"),
-    "checks": (1.9, 400, "tested"),
-    "regions": (28.3, 500, "images"),
-    "movies": (29.1, 900, "nothing"),
-    "report": (14.4, 390, "images"),  # with the page
+    "quality": (5.2, 280, "sessions"),
+    "split": (0.5, 130, "images"),
+    "encode": (25.0, 1230, "encoders"),
+    "library": (2.0, 360, "library"),
+    "library_responses": (2.0, 680, "encoders"),
+    "curves": (8.0, 460, "images"),
+    "identify": (8.4, 780, "encoders"),
+    "looks": (2.3, 1250, "images"),
+    "evaluate": (2.3, 1250, "tested"),
+    "halves": (4.4, 1210, "tested"),
+    "baselines": (3.7, 2030, "tested"),
+    "checks_posterior": (0.2, 400, "tested"),
+    "checks": (0.6, 400, "tested"),
+    "regions": (6.9, 500, "images"),
+    "movies": (8.8, 1060, "nothing"),
+    "report": (6.4, 390, "images"),  # with the page
 }
+SIDE_BY_SIDE = ("decode_posterior", "decode_diffusion")  # stages of networks whose batches do not share threads
 BASE_MB = 370  # of a process that has imported torch or JAX
 # Seconds of an image in features of the mini model, and of a million numbers that a regression predicts and keeps.
-FEATURE_S = {"efficientnet": 0.028, "minilm": 0.047}
-REGRESSION_S, COPIES = 0.85, 7  # copies of the targets of all rows in memory, measured
+FEATURE_S = {"efficientnet": 0.015, "minilm": 0.02}
+REGRESSION_S, COPIES = 0.21, 7  # copies of the targets of all rows in memory, measured
 # Numbers of a context, and tokens of it, for each module of features.
 TARGETS = {"efficientnet": (49, 1280), "minilm": (24, 384), "clip_vision": (257, 768), "clip_text": (77, 768)}
 
@@ -289,8 +291,10 @@ def _stage(whole: str, params: Mapping[str, Any], counts: _Counts, speed: Speed,
     start = (OVERHEAD_S + START_S) * slower
     if network is not None:
         seconds, n_bytes, cure = network
-        # Two threads do 1.5 times the work of one, measured; a GPU is timed by the clock.
-        threads = processors() ** 0.6 if device == "cpu" else 1.0
+        # Two threads do 1.5 times the work of one, or 1.85 times where they do not share batches, both measured; a GPU
+        # is timed by the clock.
+        power = 0.9 if name in SIDE_BY_SIDE else 0.6
+        threads = processors() ** power if device == "cpu" else 1.0
         return Stage(whole, start + LOADING_S * slower + seconds / threads, n_bytes + BASE_MB * 10**6, "probe", cure)
     space = {"control": "vdvae"}.get(run, run.removeprefix("control_"))
     if name in ("regress", "noise_ceiling") and space in counts.targets:
@@ -341,11 +345,13 @@ def _network(
         n = len(config.latent_shapes())
         return speed.decode * params["layers"]["n_images"] * n, passing, ""
     if name == "known_mistakes" and not own:
-        return 7 * speed.decode * counts.tested + 24 * speed.matrix / MATRIX_S, passing + 3 * held, ""
+        return 7 * speed.decode * counts.tested + 3 * speed.matrix / MATRIX_S, passing + 3 * held, ""
     if name == "decode_posterior":
         look = _look_s(run, counts, speed)
-        passes = counts.tested * posterior["n_samples"] * posterior["steps"]
-        n = of_vdvae.images_to_descend(size, config, n_layers, device, most=48)
+        shared = posterior["shared_steps"] if posterior["prior"] == "normal" else 0
+        passes = counts.tested * (posterior["n_samples"] * posterior["steps"] + shared)
+        at_once = workers(device)
+        n = at_once * of_vdvae.images_to_descend(size, config, n_layers, device, most=48, at_once=at_once)
         each, kept = of_vdvae.bytes_of_descent(config, n_layers), 2 * weights + 2 * held + 400 * 10**6
         fits = int((free - kept) // each)
         cure = f"Set -S compute.batch_size={fits}" if fits >= 1 else "The mini model needs less: -S model=mini"
@@ -356,16 +362,16 @@ def _network(
         n = counts.tested * params["decode"]["diffusion"]["n_samples"]
         n_bytes, cure = _diffusion_bytes(diffusion, model, device, size, free)
         if diffusion["guidance_likelihood"] and run in ("diffusion", "diffusion_control"):
-            # A gradient through the decoder, a part of it computed twice, and a picture beside.
-            step += 3 * speed.coder + 2 * _look_s(run, counts, speed)
+            # A gradient through the decoder, and a picture beside.
+            step += 2 * speed.coder + 2 * _look_s(run, counts, speed)
         return n * (taken * step + speed.coder), n_bytes, cure
     return None
 
 
 def _look_s(run: str, counts: _Counts, speed: Speed) -> float:
-    """Seconds of a look through the encoding models and back: measured, 11 ms and 85 microseconds per unit."""
+    """Seconds of a look through the encoding models and back: measured, 4.5 ms and 2 microseconds per unit."""
     units = counts.sessions * (85 if run.endswith("control") else 333)
-    return (0.011 + 8.5e-5 * units) * speed.matrix / MATRIX_S
+    return (0.0045 + 2e-6 * units) * speed.matrix / MATRIX_S
 
 
 def _network_bytes(module: str) -> int:
