@@ -452,14 +452,14 @@ def decode_diffusion(size: Size, folder: Path) -> Prepared:
 
 
 NETWORK = (16, 48, 118)
-LOAD = "sessions are read one after the other: no reason is known but the load of the machine"
+ANCHOR = "the classifier of the published anchor compares presentations with each other"
 OF_FEW = Size(library=60)
 STAGES = [
     Measured("acquire", "presentations", "simulate, nwb_writer.write", acquire, (2, 6, 18)),
     Measured("responses", "presentations", "sessions.read_population", responses, (5, 15, 50)),
     Measured("responses", "sessions", "sessions.read_population", responses, (1, 4, 8), Size(presentations=2)),
-    Measured("quality", "presentations", "session_quality.judged", quality, (4, 10, 25)),
-    Measured("curves (latency)", "sessions", "latency.rows", latency, (1, 2, 4), Size(presentations=2), why=LOAD),
+    Measured("quality", "presentations", "session_quality.judged", quality, (4, 10, 25), why=ANCHOR),
+    Measured("curves (latency)", "sessions", "latency.rows", latency, (1, 2, 4), Size(presentations=2)),
     Measured("curves (counts)", "images", "curves.rows", curves, (30, 59, 118), Size(units=100), compiled=True),
     Measured("curves (counts)", "units", "curves.rows", curves, (100, 300, 900), Size(images=48), compiled=True),
     Measured(
