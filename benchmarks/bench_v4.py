@@ -37,7 +37,7 @@ from ruamel.yaml import YAML
 
 from spikevaediff.datasets import cowley_v4
 from spikevaediff.decoders import vdvae as decoder
-from spikevaediff.encoding import encoder, fit_folds, identification, of_folds, posterior, posterior_folds
+from spikevaediff.encoding import encoder, fit_folds, identification, luminance, of_folds, posterior, posterior_folds
 from spikevaediff.encoding import library as libraries
 from spikevaediff.evaluation import scores
 from spikevaediff.evaluation.metrics import two_way
@@ -59,7 +59,7 @@ SESSION, N_TESTED, N_CANDIDATES, N_DRAWS = 201025, 240, 118, 20
 SIZES = (106, 300, 960)
 OFFERED = (0.0, 0.03, 0.1, 0.3, 1.0)  # weights of the library, as `make repro DATASET=cowley_v4` has them
 # Of the posterior, as `make repro DATASET=cowley_v4` has them, and photographs as the prior.
-AROUND_PHOTOGRAPHS = {"prior_weight": 0.03, "steps": 12}
+AROUND_PHOTOGRAPHS = {"prior_weight": 0.03, "steps": 12, "luminance_weight": 0.1}
 SIZE_PX = 16  # at which pixels are predicted and compared
 METRICS = ("pixcorr", "alexnet2", "alexnet5")
 TURNED = {"alexnet2 turned": 1, "alexnet5 turned": 4}  # the other direction, and the convolution that it looks at
@@ -249,8 +249,9 @@ class Bench:
         )
         options = self.params["decode"]["posterior"] | AROUND_PHOTOGRAPHS
         del options["prior"]  # photographs
+        trained, response = np.searchsorted(self.number, model.image_id), self.x[self.tested[:n_decoded]]
         return posterior.samples(
-            self.x[self.tested[:n_decoded]],
+            response,
             self.number[self.tested[:n_decoded]],  # decides the draws
             encoder=model,
             gain=posterior.gain(whitened, answers, model.covariance),
@@ -258,6 +259,7 @@ class Bench:
             n_layers=n_layers,
             weights_of=assets.fetch,
             photographs=around(0),
+            luminance=luminance.expected(self.x[trained], self.pixels[trained], response),
             seed=self.params["seed"],
             batch_size="auto",
             device="cpu",

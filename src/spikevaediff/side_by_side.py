@@ -1,8 +1,9 @@
 """Independent pieces of work side by side, each on one processor.
 
 Two threads that share every product of one small network wait for each other half of the time: a step of the posterior
-takes 12 ms per image and sample with two threads, and two steps side by side take 16 ms. Each piece is also computed by
-one thread however many processors there are, so that its result does not depend on their number.
+takes 12 ms per image and sample with two threads, and two steps side by side take 16 ms. Each piece is computed by one
+thread, however many processors there are, so that folds, tiles of targets and metrics do not depend on their number.
+Batches of the posterior do: they are cut by it, and agree to rounding.
 """
 
 import os

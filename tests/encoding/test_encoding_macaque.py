@@ -13,7 +13,7 @@ from conftest import ROOT
 from PIL import Image
 
 from spikevaediff.datasets import simulated
-from spikevaediff.encoding import encoder, identification, library, of_folds, posterior, posterior_folds
+from spikevaediff.encoding import encoder, identification, library, luminance, of_folds, posterior, posterior_folds
 from spikevaediff.evaluation import scores
 from spikevaediff.features import vdvae as latents
 from spikevaediff.files import assets
@@ -120,7 +120,9 @@ def test_a_sample_of_the_posterior_looks_more_like_its_photograph_than_like_othe
         step_size=0.1,
         temperature=0.35,
         prior_weight=0.03,
+        luminance_weight=0.1,
         photographs=prior(0),
+        luminance=luminance.expected(x[model.image_id], pixels[model.image_id], x[ids]),
         seed=0,
         **HERE,
     )[:, 0]

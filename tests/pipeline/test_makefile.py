@@ -102,7 +102,11 @@ def test_another_data_set_is_an_experiment_with_the_parameters_that_go_with_it(c
             *("dataset=cowley_v4", "areas.visual=[V4]", "areas.control=shuffled"),
             *("responses.start_s=0.05", "responses.duration_s=0.1"),
             *("decode.posterior.prior=photographs", "decode.posterior.prior_weight=0.03", "decode.posterior.steps=12"),
-            *("regress.common.library_weights=[0.0,0.03,0.1,0.3,1.0]", "split.n_folds=5"),
+            *(
+                "decode.posterior.luminance_weight=0.1",
+                "regress.common.library_weights=[0.0,0.03,0.1,0.3,1.0]",
+                "split.n_folds=5",
+            ),
         ],
         ("DATASET=allen",): ["dataset=allen"],
         ("SET=-S seed=1",): ["seed=1"],

@@ -268,10 +268,14 @@ def test_methods_say_how_far_from_samples_and_towards_what() -> None:
 
     assert "of size 0.1; temperature 0.35, nearer to its mode than samples of it are). For" in said(0.35, 0.5)
     assert "eta 0.0; moved at each step towards what the responses say, weight 0.5)." in said(0.35, 0.5)
-    other = said(1.0, 0.0, prior="photographs", prior_weight=0.03)
+    other = said(1.0, 0.0, prior="photographs", prior_weight=0.03, luminance_weight=0.3)
     assert "noise and a prior around training images and the library's photographs, in the latents of a very" in other
-    assert "gaussian likelihood; prior weighed by 0.03; 8 steps of Adam" in other
+    assert (
+        "prior weighed by 0.03; coarse luminance as a ridge regression on the responses expects it, weighed by" in other
+    )
+    assert "expects it, weighed by 0.3; 8 steps of Adam" in other
     plain = said(1.0, 0.0, prior="normal", prior_weight=1.0)
+    assert "luminance" not in plain.split("posterior", 1)[1].split("Adam")[0]
     assert "noise and the prior of a very deep" in plain
     assert "gaussian likelihood; 16 steps to the mode and 8 steps of Adam" in plain
     assert "of size 0.1). For" in plain

@@ -31,10 +31,12 @@ picture.
 With photographs given, the prior lies around these (see `photographs`): e_0 are then the latents of one of them, drawn
 by how well it explains r. Samples may lie around different ones, so that each is searched from its own,
 e_0 + G (r + d - f(x(e_0))).
+
+What a regression expects of coarse luminance (see `luminance`) may be a third term of both searches.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +46,7 @@ from torch import Tensor
 
 from spikevaediff.encoding import families
 from spikevaediff.encoding import likelihood as likelihoods
+from spikevaediff.encoding import luminance as luminances
 from spikevaediff.encoding import photographs as priors
 from spikevaediff.encoding.encoder import Encoder, Predictor, WeightsOf
 from spikevaediff.encoding.likelihood import Misfit
@@ -55,6 +58,10 @@ from vdvae.layers import image_noise
 from vdvae.memory import images_to_descend
 from vdvae.model import VDVAE
 
+# Of Adam, to which gradients of latents are compared; those of the prior are about 0.1. With much less, latents that
+# hardly change responses would follow the rounding of their gradients, to other pictures on another processor. Around
+# photographs, where each sample is far from its goal, weak gradients lead to better pictures of macaque V4.
+_EPSILON, _EPSILON_AROUND_PHOTOGRAPHS = 0.1, 1e-8
 _BATCH_SIZE = 48  # images at most: the weights of the encoder, a hundred megabytes, are read once per batch
 
 
@@ -106,8 +113,10 @@ def samples(
     shared_steps: int = 0,
     likelihood: str = "gaussian",
     prior_weight: float = 1.0,
+    luminance_weight: float = 0.0,
     n_presentations: np.ndarray | None = None,
     photographs: priors.Photographs | None = None,
+    luminance: luminances.Luminance | None = None,
 ) -> np.ndarray:
     """Samples of the posterior.
 
@@ -143,10 +152,14 @@ def samples(
         Of the responses: gaussian or poisson.
     prior_weight : float
         w above. Below 1, the likelihood counts more than noise and error of the model say that it should.
+    luminance_weight : float
+        w of `luminance`; above 0 it needs that.
     n_presentations : int64, (n_images,), optional
         That each response is the mean of; poisson needs it, since the sum of counts is what it is about.
     photographs : Photographs, optional
         That the prior lies around, instead of being that of the VDVAE.
+    luminance : Luminance, optional
+        That a regression expects of these images.
 
     Returns
     -------
@@ -158,15 +171,20 @@ def samples(
         A tested image was trained on, shapes that do not fit, options out of range, or the Poisson likelihood of what
         is not a count.
     """
-    _check(response, image_id, encoder, n_samples, steps, shared_steps, step_size, temperature, prior_weight)
+    weights = {"temperature": temperature, "prior_weight": prior_weight, "luminance_weight": luminance_weight}
+    _check(response, image_id, encoder, n_samples, steps, shared_steps, step_size, weights)
+    if luminance_weight and luminance is None:
+        raise ValueError(f"luminance_weight is {luminance_weight!r}, which needs the luminance that is expected")
     _check_likelihood(likelihood, response, image_id, n_presentations)
     predictor = Predictor(encoder, weights_of).to(device)
-    search = _Search(predictor, model.to(device).requires_grad_(False), n_layers, step_size, prior_weight)
+    epsilon = _EPSILON if photographs is None else _EPSILON_AROUND_PHOTOGRAPHS
+    search = _Search(predictor, model.to(device).requires_grad_(False), n_layers, step_size, prior_weight, epsilon)
     root = np.linalg.cholesky(encoder.covariance)
     gaussian = likelihoods.gaussian(encoder.covariance, device)
     to_latents = torch.from_numpy(gain).to(device)
     known = None if photographs is None else torch.from_numpy(photographs.predicted).to(device)
     shared = shared_steps if photographs is None else 0
+    unlike = likelihoods.gaussian(luminance.covariance, device) if luminance_weight and luminance is not None else None
     at_once = workers(device)
     size = images_to_descend(batch_size, model.config, n_layers, device, most=_BATCH_SIZE, at_once=at_once)
 
@@ -178,11 +196,18 @@ def samples(
     def tensor(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values.astype(np.float32)).to(device)
 
+    def unlikely_of(rows: np.ndarray) -> Callable[[Tensor], Tensor] | None:
+        """How unlikely the luminance of pictures is, if that counts."""
+        if unlike is None or luminance is None:
+            return None
+        mean = tensor(luminance.mean[rows])
+        return lambda pictures: luminance_weight * unlike(mean, luminances.of_pictures(pictures))
+
     def mode_of(rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Latents of the mode of each image, and what it leaves of the response."""
         centre, measured = torch.zeros(len(rows), to_latents.shape[1], device=device), tensor(response[rows])
         start = (measured - search.answer(centre)) @ to_latents
-        mode = search.run(start, centre, measured, misfit_of(rows), shared)
+        mode = search.run(start, centre, measured, misfit_of(rows), shared, unlikely_of(rows))
         return mode, measured - search.answer(mode)
 
     def of_pairs(rows: np.ndarray, ks: np.ndarray, mode: Tensor | float, left: Tensor | float) -> np.ndarray:
@@ -206,7 +231,7 @@ def samples(
             centre = torch.from_numpy(photographs.whitened[likely]).to(device)
         start = mode + centre
         start = start + (target - search.answer(start) - left) @ to_latents
-        e = search.run(start, centre, target, misfit, steps)
+        e = search.run(start, centre, target, misfit, steps, unlikely_of(rows))
         with torch.no_grad():
             return search.image_of(e).clamp(0, 1).cpu().numpy()
 
@@ -232,6 +257,7 @@ class _Search:
     """Latents that explain responses, by Adam.
 
     predictor, model, n_layers, step_size, prior_weight : of `samples`.
+    epsilon : of Adam.
     """
 
     predictor: Predictor
@@ -239,6 +265,7 @@ class _Search:
     n_layers: int
     step_size: float
     prior_weight: float
+    epsilon: float
 
     def image_of(self, e: Tensor) -> Tensor:
         """Pictures of whitened latents as encoding models see them, float32 (n, row, column), about in [0, 1]."""
@@ -254,16 +281,28 @@ class _Search:
         """Predicted responses to them, float32 (n, n_columns)."""
         return self.predictor(self.image_of(e))
 
-    def run(self, start: Tensor, centre: Tensor, target: Tensor, misfit: Misfit, steps: int) -> Tensor:
+    def run(
+        self,
+        start: Tensor,
+        centre: Tensor,
+        target: Tensor,
+        misfit: Misfit,
+        steps: int,
+        unlikely: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
         """The latents after some steps from a start, with the prior around a centre; float32 (n, n_numbers)."""
         e = start.detach().clone().requires_grad_(True)
-        optimiser = torch.optim.Adam([e], lr=self.step_size, betas=(0.9, 0.95))
+        optimiser = torch.optim.Adam([e], lr=self.step_size, betas=(0.9, 0.95), eps=self.epsilon)
         for step in range(steps):
             for group in optimiser.param_groups:
                 group["lr"] = self.step_size * min(1.0, (steps - step) / max(1.0, steps / 3))
             optimiser.zero_grad()
             from_prior = 0.5 * self.prior_weight * ((e - centre) ** 2).sum()
-            (misfit(target, self.predictor(self.image_of(e))).sum() + from_prior).backward()
+            pictures = self.image_of(e)
+            energy = misfit(target, self.predictor(pictures)).sum() + from_prior
+            if unlikely is not None:
+                energy = energy + unlikely(pictures).sum()
+            energy.backward()
             optimiser.step()
         return e.detach()
 
@@ -276,8 +315,7 @@ def _check(
     steps: int,
     shared_steps: int,
     step_size: float,
-    temperature: float,
-    prior_weight: float,
+    shares: Mapping[str, float],
 ) -> None:
     if seen := np.intersect1d(image_id, encoder.image_id).tolist():
         raise ValueError(f"image_id {seen[:8]} were trained on by the encoding model that shall reconstruct them")
@@ -290,7 +328,7 @@ def _check(
             raise ValueError(f"params.yaml: decode.posterior.{name} is {value!r}, expected a whole number from {least}")
     if not 0 < step_size < 10:
         raise ValueError(f"params.yaml: decode.posterior.step_size is {step_size!r}, expected a number above 0")
-    for name, share in (("temperature", temperature), ("prior_weight", prior_weight)):
+    for name, share in shares.items():
         if not 0 <= share <= 1:
             raise ValueError(f"params.yaml: decode.posterior.{name} is {share!r}, expected a number from 0 to 1")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from spikevaediff.encoding import likelihood, of_folds, posterior
+from spikevaediff.encoding import likelihood, luminance, of_folds, posterior
 from spikevaediff.encoding.encoder import Encoder, WeightsOf
 from spikevaediff.encoding.photographs import Photographs
 from spikevaediff.images import rgb
@@ -20,7 +20,7 @@ from vdvae.model import VDVAE
 
 # Options of posterior.samples that do not come from section decode.posterior of params.yaml.
 GIVEN = (
-    *("encoder", "gain", "model", "n_layers", "weights_of", "n_presentations", "photographs"),
+    *("encoder", "gain", "model", "n_layers", "weights_of", "n_presentations", "photographs", "luminance"),
     *("seed", "batch_size", "device"),
 )
 
@@ -40,6 +40,7 @@ def samples(
     kept: Path,
     progress: str,
     around: tuple[Stimuli, Features] | None = None,
+    shown: Stimuli | None = None,
 ) -> np.ndarray:
     """Samples for every tested image.
 
@@ -68,6 +69,9 @@ def samples(
     around : Stimuli and Features, optional
         Pictures of the library, and latents of the images of the data set. With them, the prior lies around the library
         and the training images of each fold, instead of being that of the VDVAE.
+    shown : Stimuli, optional
+        The images of the data set. With them, coarse luminance is expected from the responses, by the training images
+        of each fold; options.luminance_weight says how much that counts.
 
     Returns
     -------
@@ -93,7 +97,8 @@ def samples(
     network = {"config": config, "weights": weights.name, "n_layers": n_layers}
     found: list[np.ndarray] = []
     for fold in track(range(split.n_folds), progress):
-        ids, encoder = split.ids(fold)[1], models[fold]
+        trained, ids = split.ids(fold)
+        encoder = models[fold]
         response = preprocessing.mean_over_presentations(x, responses.image_id, ids)
         gain = posterior.gain(whitened, simulated.values[fold][rows], encoder.covariance)
         given: dict[str, Any] = {
@@ -104,10 +109,14 @@ def samples(
             "weights_of": weights_of,
             "n_presentations": (responses.image_id == ids[:, None]).sum(1),
             "photographs": prior(fold) if around is not None else None,
+            "luminance": None,
         }
+        if shown is not None:
+            learnt = preprocessing.mean_over_presentations(x, responses.image_id, trained)
+            given["luminance"] = luminance.expected(learnt, shown.rows(trained), response)
         decisive = (response, ids, gain, encoder.weight, encoder.intercept, encoder.covariance, dict(options), network)
         counted = given["n_presentations"]
-        decisive += given["photographs"] or ()
+        decisive += (given["photographs"] or ()) + (given["luminance"] or ())
         found.append(
             posterior.kept(
                 kept / f"{posterior.key(*decisive, counted, weights)}.npz",

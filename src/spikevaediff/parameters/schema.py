@@ -495,6 +495,9 @@ class Posterior(Section):
         "of the latents. normal: that of the VDVAE; photographs: around those of training images and library"
     )
     prior_weight: Share = value("of the prior against the likelihood, which is 1")
+    luminance_weight: Share = value(
+        "of coarse luminance as a regression expects it, against the likelihood, which is 1; 0 leaves it out"
+    )
 
 
 class DecodeVdvae(Section):

@@ -10,6 +10,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,12 +50,18 @@ class Scores:
     group_loss: np.ndarray
 
 
-def _scale(largest: jax.Array) -> jax.Array:
+def power_below(largest: Any, of: ModuleType = jnp) -> Any:
     """The power of two below a largest value: squares of values over it neither vanish nor overflow in their dtype, and
-    what is divided by it keeps its digits."""
-    bound = jnp.finfo(largest.dtype).maxexp - 3  # of the exponent, so that its reciprocal is a number, too
-    exponent = jnp.clip(jnp.frexp(largest)[1] - 1, -bound, bound)
-    return jnp.ldexp(jnp.ones_like(largest), exponent)
+    what is divided by it keeps its digits.
+
+    Parameters
+    ----------
+    largest : float32 or float64, any shape; an array of the library `of`.
+    of : jax.numpy or numpy
+    """
+    bound = of.finfo(largest.dtype).maxexp - 3  # of the exponent, so that its reciprocal is a number, too
+    exponent = of.clip(of.frexp(largest)[1] - 1, -bound, bound)
+    return of.ldexp(of.ones_like(largest), exponent)
 
 
 @partial(jax.jit, static_argnames=("mesh", "dtype", "choose"))
@@ -69,7 +77,7 @@ def _score_block(
 
     def score_tile(maps: jax.Array, z: jax.Array, candidate: jax.Array) -> tuple[jax.Array, ...]:
         z = z.astype(dtype)
-        scale = _scale(jnp.max(jnp.abs(z), axis=0))
+        scale = power_below(jnp.max(jnp.abs(z), axis=0))
         z = z * (1.0 / scale)[None, :]
         # A constant column keeps the rounding of its mean; below that scores have no meaning.
         rounding = total * (4.0 * jnp.finfo(dtype).eps * jnp.max(jnp.abs(z), axis=0)) ** 2
@@ -122,7 +130,7 @@ def _gram_block(
             inside = (column >= piece[0]) & (column < piece[0] + piece[1])
             tile = jnp.where(inside[None, :], tile, jnp.zeros((), dtype))
             # One scale for all columns: they count by their variance.
-            scale = _scale(jnp.max(jnp.abs(tile)))
+            scale = power_below(jnp.max(jnp.abs(tile)))
             tile = tile * (1.0 / scale)
             tile = tile - share[None, :] @ tile
             return gram.at[piece[2]].add((tile @ tile.T).astype(np.float64) * scale.astype(np.float64) ** 2), None
