@@ -112,7 +112,7 @@ class Allen(Section):
     )
     size_px: Count = value("side of the images, squashed from 918 x 1174", unit="px")
     movies: Annotated[list[Literal["natural_movie_one", "natural_movie_three"]], AfterValidator(different)] = value(
-        "movies of the same sessions that are fetched (174 and 665 MB), with the responses to them"
+        "movies of the same sessions that are fetched (166 and 665 MB), with the responses to them"
     )
     movie_rows: Window = value("of the 304 of a frame, those that fall where scenes are shown", unit="px")
     movie_columns: Window = value("the same of its 608 columns", unit="px")
@@ -578,7 +578,7 @@ class Compute(Section):
     """How results are computed, not which: no stage depends on it, and they agree to rounding."""
 
     device: str = value("cpu, cuda, cuda:1, ...; auto: a GPU where torch finds one")
-    batch_size: Count | Literal["auto"] = value("images at once; auto: as many as pay and fit into memory")
+    batch_size: Count | Literal["auto"] = value("images at once; auto: as many as speed up the run and fit into memory")
 
 
 class Regress(Section):
