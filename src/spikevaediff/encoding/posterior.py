@@ -125,8 +125,8 @@ def samples(
     response : float64, (n_images, n_columns)
         Mean response to each image; none of them may be among the encoder's training images.
     image_id : int64, (n_images,)
-        Noise of samples 2 k and 2 k + 1 is drawn from (seed, image_id, k): an image does not depend on the others,
-        beyond rounding.
+        Noise of samples 2 k and 2 k + 1 is drawn from (seed, image_id, k): an image depends on the others through
+        rounding alone, which the search amplifies to a few grey levels.
     encoder : Encoder
     gain : float32, (n_columns, n_numbers)
         As from `gain`, of the same encoder.
@@ -144,7 +144,7 @@ def samples(
         Of the samples, 0 to 1: how far they spread about the mode of the posterior.
     seed : int
     batch_size, device : int or "auto", str
-        How it is computed; results agree to rounding.
+        How it is computed; results differ by rounding, amplified as above.
     shared_steps : int
         Of Adam before, to the mode, once for all samples of an image; without them samples start from e_0. Around
         photographs none are taken, since samples start from different ones.

@@ -575,7 +575,7 @@ class Report(Section):
 
 
 class Compute(Section):
-    """How results are computed, not which: no stage depends on it, and they agree to rounding."""
+    """How results are computed, not which: no stage depends on it. They agree to rounding, which searches amplify."""
 
     device: str = value("cpu, cuda, cuda:1, ...; auto: a GPU where torch finds one")
     batch_size: Count | Literal["auto"] = value("images at once; auto: as many as speed up the run and fit into memory")
