@@ -17,7 +17,6 @@ def main(run: str, population: str) -> None:
     stages.check_options(posterior.samples, options, "decode.posterior", stage=("prior",), passed=posterior_folds.GIVEN)
     split, of_shown = ImageSplit.load("artifacts/split.npz"), Features.load("artifacts/features/vdvae.npz")
     around = (Stimuli.load("artifacts/library/images.npz"), of_shown) if options.pop("prior") == "photographs" else None
-    shown = Stimuli.load("artifacts/images.npz") if options.get("luminance_weight") else None
     simulated = LibraryResponses.load(f"artifacts/library/responses_{population}.npz")
     samples = posterior_folds.samples(
         of_folds.load(f"artifacts/encoders/{population}", split.n_folds),
@@ -30,10 +29,9 @@ def main(run: str, population: str) -> None:
         kept=Path("artifacts/kept", run),
         progress=f"{run}: folds",
         around=around,
-        shown=shown,
+        shown=Stimuli.load("artifacts/images.npz"),
     )
-    for name, images in ((run, samples.mean(1)), (f"{run}_sample", samples[:, 0])):
-        posterior_folds.pictures(split, images).save(f"artifacts/decoded/{name}")
+    posterior_folds.save(samples, split, Path("artifacts/decoded", run))
     shutil.rmtree(Path("artifacts/kept", run), ignore_errors=True)  # DVC keeps the whole result from here on
     stages.done(f"{run}: {options['n_samples']} samples of {len(samples)} images")
 

@@ -70,8 +70,8 @@ def samples(
         Pictures of the library, and latents of the images of the data set. With them, the prior lies around the library
         and the training images of each fold, instead of being that of the VDVAE.
     shown : Stimuli, optional
-        The images of the data set. With them, coarse luminance is expected from the responses, by the training images
-        of each fold; options.luminance_weight says how much that counts.
+        The images of the data set, which options.luminance_weight above 0 needs: coarse luminance is then expected from
+        the responses, by the training images of each fold.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def samples(
             "photographs": prior(fold) if around is not None else None,
             "luminance": None,
         }
-        if shown is not None:
+        if shown is not None and options.get("luminance_weight"):
             learnt = preprocessing.mean_over_presentations(x, responses.image_id, trained)
             given["luminance"] = luminance.expected(learnt, shown.rows(trained), response)
         decisive = (response, ids, gain, encoder.weight, encoder.intercept, encoder.covariance, dict(options), network)
@@ -174,6 +174,15 @@ def whitened_latents(model: VDVAE, features: Features, n_layers: int) -> np.ndar
     return np.concatenate([nothing, *(model.whiten(piece, n_layers) for piece in pieces)])
 
 
-def pictures(split: ImageSplit, values: np.ndarray) -> Reconstructions:
-    """Grey images in [0, 1], float (n_test, row, column), as reconstructions of the tested images."""
-    return Reconstructions(split.test_ids, rgb(np.round(values * 255).astype(np.uint8)))
+def save(samples: np.ndarray, split: ImageSplit, folder: Path) -> None:
+    """Write the mean of the samples to a folder, and the first of them to one whose name ends in _sample.
+
+    Parameters
+    ----------
+    samples : float32, (n_test, n_samples, row, column), grey in [0, 1]
+        In the order of split.test_ids, as from `samples`.
+    split : ImageSplit
+    folder : Path
+    """
+    for path, images in ((folder, samples.mean(1)), (folder.with_name(f"{folder.name}_sample"), samples[:, 0])):
+        Reconstructions(split.test_ids, rgb(np.round(images * 255).astype(np.uint8))).save(path)
