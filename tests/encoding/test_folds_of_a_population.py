@@ -10,9 +10,18 @@ import tiny_vdvae
 from conftest import close
 from test_encoding import no_weights, photographs, tuned
 
-from spikevaediff.encoding import encoder, fit_folds, identified, left_out, of_folds, posterior, posterior_folds
+from spikevaediff.encoding import (
+    encoder,
+    fit_folds,
+    identified,
+    left_out,
+    luminance,
+    of_folds,
+    posterior,
+    posterior_folds,
+)
 from spikevaediff.encoding.photographs import Photographs
-from spikevaediff.records import Features, ImageSplit, LibraryResponses, Responses, Stimuli, UnitTable
+from spikevaediff.records import Features, ImageSplit, LibraryResponses, Reconstructions, Responses, Stimuli, UnitTable
 from spikevaediff.regression.parts import parts
 from vdvae import weights
 from vdvae.config import CONFIGS
@@ -115,11 +124,10 @@ def test_samples_are_those_of_each_fold_in_the_order_of_the_tested_images_and_fi
                 weights=path,
                 n_layers=N_LAYERS,
                 weights_of=no_weights,
-                options=options,
                 compute=compute,
                 kept=tmp_path / "kept",
                 progress="",
-                **changes,
+                **{"options": options} | changes,
             )
 
         found = samples()
@@ -142,12 +150,26 @@ def test_samples_are_those_of_each_fold_in_the_order_of_the_tested_images_and_fi
         expected = posterior.samples(mean, ids, **given, photographs=known, weights_of=no_weights, **options, **compute)
         close(samples(around=(LIBRARY, of_shown))[np.isin(SPLIT.test_ids, ids)], expected, 1e-4)
 
-        pictures = posterior_folds.pictures(SPLIT, found.mean(1))
-        assert pictures.image_id.tolist() == SPLIT.test_ids.tolist()
-        assert pictures.pixels.shape == (27, 64, 64, 3)
+        # Luminance is expected by the training images of the fold, and only where it counts.
+        learnt = np.stack([responses.counts[responses.image_id == i, :, 0].mean(0) for i in SPLIT.ids(fold)[0]])
+        light = luminance.expected(learnt, STIMULI.rows(SPLIT.ids(fold)[0]), mean)
+        weighed = options | {"luminance_weight": 0.5}
+        expected = posterior.samples(mean, ids, **given, luminance=light, weights_of=no_weights, **weighed, **compute)
+        lit = samples(shown=STIMULI, options=weighed)
+        close(lit[np.isin(SPLIT.test_ids, ids)], expected, 1e-4)
+        assert np.abs(lit - found).max() > 1e-3
+        np.testing.assert_array_equal(samples(shown=STIMULI), found)
+
+        posterior_folds.save(found, SPLIT, tmp_path / "run")
+        for name, images in (("run", found.mean(1)), ("run_sample", found[:, 0])):
+            pictures = Reconstructions.load(tmp_path / name)
+            assert pictures.image_id.tolist() == SPLIT.test_ids.tolist()
+            np.testing.assert_array_equal(
+                pictures.pixels, np.round(images * 255).astype(np.uint8)[..., None].repeat(3, 3)
+            )
 
         kept = sorted((tmp_path / "kept").iterdir())
-        assert len(kept) == 6
+        assert len(kept) == 9
         for file in kept:
             with np.load(file) as array:
                 np.savez(file, samples=np.zeros_like(array["samples"]))
