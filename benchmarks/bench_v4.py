@@ -11,6 +11,9 @@ the other direction stands beside it, in which reconstructions compete for a sho
 Recordings are fetched as by `dataset: cowley_v4`, or read from a folder with session_201025.npz (mean_counts) and
 session_201025_images.zip. Writes benchmarks/v4.csv and the table of docs/cowley-v4.md; sizes that were not run stay.
 The posterior takes most of the time; a bare --reconstruct leaves it out.
+
+--luminance WEIGHTS prints how a weight of expected luminance was chosen instead, and writes nothing: scores of samples
+and of their mean at each weight, on photographs that neither this benchmark nor `make repro DATASET=cowley_v4` tests.
 """
 
 import argparse
@@ -57,6 +60,7 @@ from vdvae.config import CONFIGS
 
 SESSION, N_TESTED, N_CANDIDATES, N_DRAWS = 201025, 240, 118, 20
 SIZES = (106, 300, 960)
+N_RUN, N_DEVELOPED, N_LEARNT = 118, 160, 300  # photographs of the run; on which weights are chosen, and learnt from
 OFFERED = (0.0, 0.03, 0.1, 0.3, 1.0)  # weights of the library, as `make repro DATASET=cowley_v4` has them
 # Of the posterior, as `make repro DATASET=cowley_v4` has them, and photographs as the prior.
 AROUND_PHOTOGRAPHS = {"prior_weight": 0.03, "steps": 12, "luminance_weight": 0.1}
@@ -100,10 +104,19 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--reconstruct", type=int, nargs="*", default=[300], help="with these sizes")
     parser.add_argument("--images", type=int, default=N_TESTED, help="that are reconstructed, the first tested ones")
+    parser.add_argument("--luminance", type=float, nargs="+", help="compare these weights on other photographs")
     given = parser.parse_args()
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     pixels, x = _published(params) if given.folder is None else _of_folder(given.folder)
-    bench = Bench(pixels, x, params, max(given.sizes))
+    order = np.random.default_rng(0).permutation(len(x))
+    if given.luminance:
+        of_run = np.random.default_rng([0]).permutation(len(x))[:N_RUN]  # as cowley_v4.acquire draws them
+        free = order[N_TESTED + max(SIZES) - 200 :]
+        developed = free[~np.isin(free, of_run)][: min(N_DEVELOPED, given.images)]
+        bench = Bench(pixels, x, params, developed, order[N_TESTED : N_TESTED + N_LEARNT])
+        bench.by_luminance(given.luminance)
+        return
+    bench = Bench(pixels, x, params, order[:N_TESTED], order[N_TESTED : N_TESTED + max(given.sizes)])
     for n_train in given.sizes:
         started = time.process_time()
         found = bench.run(n_train, given.images if n_train in given.reconstruct else 0)
@@ -116,16 +129,16 @@ def main() -> None:
 class Bench:
     """One session and one library, of which each size takes the first training images.
 
-    pixels : uint8, (n_images, height, width); x : float64, (n_images, n_units), mean counts. most : int, the largest
-    size; images beyond it are not looked at.
+    pixels : uint8, (n_images, height, width); x : float64, (n_images, n_units), mean counts. tested, pool : int64, rows
+    of both that are tested and that models learn from; others are not looked at.
     """
 
-    def __init__(self, pixels: np.ndarray, x: np.ndarray, params: dict[str, Any], most: int) -> None:
-        order = np.random.default_rng(0).permutation(len(x))
-        used = np.sort(order[: N_TESTED + most])
+    def __init__(
+        self, pixels: np.ndarray, x: np.ndarray, params: dict[str, Any], tested: np.ndarray, pool: np.ndarray
+    ) -> None:
+        used = np.sort(np.concatenate([tested, pool]))
         self.pixels, self.x, self.params, self.number = pixels[used], x[used], params, used
-        self.tested = np.flatnonzero(np.isin(used, order[:N_TESTED]))
-        self.pool = np.searchsorted(used, order[N_TESTED : N_TESTED + most])
+        self.tested, self.pool = np.flatnonzero(np.isin(used, tested)), np.searchsorted(used, pool)
         shown = Stimuli(cowley_v4.SOURCE, np.arange(len(used)), self.pixels)
         made = params["library"]
         self.library = libraries.make(ROOT / made["folder"], shown, n_images=made["n_images"], seed=made["seed"])
@@ -150,15 +163,13 @@ class Bench:
         ids = np.sort(np.concatenate([trained, self.tested]))
         split = ImageSplit(ids, np.where(np.isin(ids, self.tested), 0, -1))
         names = self.params["encoding"]["families"]
-        n_units = self.x.shape[1]
-        units = {"unit_id": np.arange(n_units), "session_id": np.full(n_units, SESSION), "area": np.full(n_units, "V4")}
         wider = [*names, "efficientnet"]
         maps = encoder.maps_of(self.pixels[trained], wider, assets.fetch)
 
         def learnt(rows: np.ndarray, names: list[str] = names) -> encoder.Encoder:
             some = [[layer[rows] for layer in of_family] for of_family in maps[: len(names)]]
             image_id, x = self.number[trained][rows], self.x[trained][rows]
-            return encoder.fit(some, x, families=names, image_id=image_id, units=units)
+            return encoder.fit(some, x, families=names, image_id=image_id, units=self.units)
 
         model = learnt(np.arange(n_train))
         parts = parts_of(np.ones(n_train, bool))
@@ -196,6 +207,31 @@ class Bench:
             half = (mean + decoded.mean(3) / 255) / 2
             found |= self._scored("sample", images[:, 0]) | self._scored("mean", mean) | self._scored("half", half)
         return {name: found[name] for name in ROWS if name in found}
+
+    @property
+    def units(self) -> dict[str, np.ndarray]:
+        n = self.x.shape[1]
+        return {"unit_id": np.arange(n), "session_id": np.full(n, SESSION), "area": np.full(n, "V4")}
+
+    def by_luminance(self, weights: list[float]) -> None:
+        """Print a table of scores of one sample, averaged over all of them, and of their mean, a row per weight."""
+        names, metrics = self.params["encoding"]["families"], [*METRICS, "efficientnet_lite0"]
+        maps = encoder.maps_of(self.pixels[np.sort(self.pool)], names, assets.fetch)
+        number = self.number[np.sort(self.pool)]
+        model = encoder.fit(maps, self.x[np.sort(self.pool)], families=names, image_id=number, units=self.units)
+        (answers,) = of_folds.predict([model], self.library.pixels, assets.fetch)
+        answers = answers + of_folds.noise(model, self.library.image_id, seed=self.params["library"]["seed"], number=0)
+        print(f"| weight | {' | '.join(f'{of}: {m}' for of in ('sample', 'mean') for m in metrics)} |")
+        print("|" + "---|" * (1 + 2 * len(metrics)), flush=True)
+        for weight in weights:
+            images = self._samples(model, answers, len(self.tested), luminance_weight=weight)
+            every = [*np.moveaxis(images, 1, 0), images.mean(1)]
+            found = [
+                [self._results(rgb(np.round(one * 255).astype(np.uint8)), metrics)[m]["mean"] for m in metrics]
+                for one in every
+            ]
+            row = [*np.mean(found[:-1], 0), *found[-1]]
+            print(f"| {weight:g} | {' | '.join(f'{value:.3f}' for value in row)} |", flush=True)
 
     def _identified(self, model: encoder.Encoder, predicted: np.ndarray) -> float:
         likelihood = identification.log_likelihood(self.x[self.tested], predicted, model.covariance)
@@ -237,7 +273,7 @@ class Bench:
         del options["module"]  # decoder
         return decoder.decode(predicted, **self.vdvae, **options).pixels
 
-    def _samples(self, model: encoder.Encoder, answers: np.ndarray, n_decoded: int) -> np.ndarray:
+    def _samples(self, model: encoder.Encoder, answers: np.ndarray, n_decoded: int, **changes: float) -> np.ndarray:
         """Samples of the posterior, float32 (n_decoded, n_samples, row, column), of the first tested images."""
         network = checkpoints.load(self.vdvae["weights"], CONFIGS[self.vdvae["config"]])
         n_layers = self.vdvae["n_layers"]
@@ -247,7 +283,7 @@ class Bench:
         around = posterior_folds.priors(
             [model], (self.library, known), whitened, others.image_id, network, n_layers, assets.fetch
         )
-        options = self.params["decode"]["posterior"] | AROUND_PHOTOGRAPHS
+        options = self.params["decode"]["posterior"] | AROUND_PHOTOGRAPHS | changes
         del options["prior"]  # photographs
         trained, response = np.searchsorted(self.number, model.image_id), self.x[self.tested[:n_decoded]]
         return posterior.samples(
@@ -266,20 +302,25 @@ class Bench:
             **options,
         )
 
-    def _scored(self, run: str, images: np.ndarray) -> Found:
-        """Scores of images of the first tested ones, grey in [0, 1] or uint8 with colours."""
-        ids = self.tested[: len(images)]
-        coloured = images if images.ndim == 4 else rgb(np.round(images * 255).astype(np.uint8))
-        results = scores.score_run(
+    def _results(self, coloured: np.ndarray, metrics: list[str]) -> dict[str, Any]:
+        """Means and intervals of images of the first tested ones, uint8 (image, row, column, 3)."""
+        ids = self.tested[: len(coloured)]
+        return scores.score_run(
             Stimuli(cowley_v4.SOURCE, ids, self.pixels[ids]),
             Reconstructions(ids, coloured),
             ImageSplit(np.append(ids, ids[-1] + 1), np.append(np.zeros(len(ids), int), -1)),
             protocol="strict",
             size_px=SIZE_PX,
-            metrics=list(METRICS),
+            metrics=metrics,
             n_draws=1000,
             seed=0,
         )["metrics"]
+
+    def _scored(self, run: str, images: np.ndarray) -> Found:
+        """Scores of images of the first tested ones, grey in [0, 1] or uint8 with colours."""
+        ids = self.tested[: len(images)]
+        coloured = images if images.ndim == 4 else rgb(np.round(images * 255).astype(np.uint8))
+        results = self._results(coloured, list(METRICS))
         for metric in METRICS:
             print(f"{run}: {metric} {results[metric]['mean']:.3f}, interval {results[metric]['interval']}", flush=True)
         found = {f"{run} {metric}": results[metric]["mean"] for metric in METRICS}
@@ -327,11 +368,12 @@ def _kept(n_train: int, found: Found) -> dict[int, Found]:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 kept.setdefault(int(row["n_train"]), {})[row["what"]] = float(row["value"])
-    kept[n_train] = kept.get(n_train, {}) | found
+    # Rounded as the file has them: a table that is written again with another size has the same digits.
+    kept[n_train] = kept.get(n_train, {}) | {what: round(value, 4) for what, value in found.items()}
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["n_train", "what", "value"])
-        writer.writerows([n, what, round(value, 4)] for n, of in sorted(kept.items()) for what, value in of.items())
+        writer.writerows([n, what, value] for n, of in sorted(kept.items()) for what, value in of.items())
     return kept
 
 
