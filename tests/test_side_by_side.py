@@ -34,6 +34,9 @@ def test_a_piece_has_one_thread_and_does_not_start_others() -> None:
         # A single piece, or one at a time: all processors work on it.
         for pieces, at_once in ((range(1), 2), (range(3), 1)):
             assert set(side_by_side(lambda _: torch.get_num_threads(), pieces, at_once=at_once)) == {2}
+            one = side_by_side(lambda _: torch.get_num_threads(), pieces, at_once=at_once, one_thread=True)
+            assert set(one) == {1}
+            assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
 

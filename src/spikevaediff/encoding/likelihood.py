@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikevaediff.encoding import rowwise
 from spikevaediff.records import few
 
 LIKELIHOODS = ("gaussian", "poisson")
@@ -42,7 +43,7 @@ def gaussian(covariance: np.ndarray, device: str) -> Misfit:
     whiten = whitener(covariance, device)
 
     def misfit(measured: Tensor, predicted: Tensor) -> Tensor:
-        return 0.5 * (((measured - predicted) @ whiten) ** 2).sum(1)
+        return 0.5 * (rowwise.product(measured - predicted, whiten) ** 2).sum(1)
 
     return misfit
 

@@ -39,6 +39,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -50,6 +51,7 @@ from spikevaediff.encoding import luminance as luminances
 from spikevaediff.encoding import photographs as priors
 from spikevaediff.encoding.encoder import Encoder, Predictor, WeightsOf
 from spikevaediff.encoding.likelihood import Misfit
+from spikevaediff.encoding.rowwise import product
 from spikevaediff.files.atomic import replacing
 from spikevaediff.records import read_npz
 from spikevaediff.seeds import sample_seed
@@ -58,6 +60,7 @@ from vdvae.layers import image_noise
 from vdvae.memory import images_to_descend
 from vdvae.model import VDVAE
 
+R = TypeVar("R")
 # Of Adam, to which gradients of latents are compared; those of the prior are about 0.1. With much less, latents that
 # hardly change responses would follow the rounding of their gradients, to other pictures on another processor. Around
 # photographs, where each sample is far from its goal, weak gradients lead to better pictures of macaque V4.
@@ -125,8 +128,7 @@ def samples(
     response : float64, (n_images, n_columns)
         Mean response to each image; none of them may be among the encoder's training images.
     image_id : int64, (n_images,)
-        Noise of samples 2 k and 2 k + 1 is drawn from (seed, image_id, k): an image depends on the others through
-        rounding alone, which the search amplifies to a few grey levels.
+        Noise of samples 2 k and 2 k + 1 is drawn from (seed, image_id, k): an image does not depend on the others.
     encoder : Encoder
     gain : float32, (n_columns, n_numbers)
         As from `gain`, of the same encoder.
@@ -144,7 +146,9 @@ def samples(
         Of the samples, 0 to 1: how far they spread about the mode of the posterior.
     seed : int
     batch_size, device : int or "auto", str
-        How it is computed; results differ by rounding, amplified as above.
+        How it is computed. On processors of one kind, samples are identical for any batch size, subset of images and
+        number of threads. On another one or a GPU they differ by rounding, which the search amplifies to a few grey
+        levels.
     shared_steps : int
         Of Adam before, to the mode, once for all samples of an image; without them samples start from e_0. Around
         photographs none are taken, since samples start from different ones.
@@ -176,10 +180,12 @@ def samples(
     if luminance_weight and luminance is None:
         raise ValueError(f"luminance_weight is {luminance_weight!r}, which needs the luminance that is expected")
     _check_likelihood(likelihood, response, image_id, n_presentations)
+    if not len(image_id):
+        return np.empty((0, n_samples, families.IMAGE_PX, families.IMAGE_PX), np.float32)
     predictor = Predictor(encoder, weights_of).to(device)
     epsilon = _EPSILON if photographs is None else _EPSILON_AROUND_PHOTOGRAPHS
     search = _Search(predictor, model.to(device).requires_grad_(False), n_layers, step_size, prior_weight, epsilon)
-    root = np.linalg.cholesky(encoder.covariance)
+    root = torch.from_numpy(np.linalg.cholesky(encoder.covariance).astype(np.float32))
     gaussian = likelihoods.gaussian(encoder.covariance, device)
     to_latents = torch.from_numpy(gain).to(device)
     known = None if photographs is None else torch.from_numpy(photographs.predicted).to(device)
@@ -206,50 +212,48 @@ def samples(
     def mode_of(rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Latents of the mode of each image, and what it leaves of the response."""
         centre, measured = torch.zeros(len(rows), to_latents.shape[1], device=device), tensor(response[rows])
-        start = (measured - search.answer(centre)) @ to_latents
+        start = product(measured - search.answer(centre), to_latents)
         mode = search.run(start, centre, measured, misfit_of(rows), shared, unlikely_of(rows))
-        return mode, measured - search.answer(mode)
+        return mode.cpu(), (measured - search.answer(mode)).cpu()
 
-    def of_pairs(rows: np.ndarray, ks: np.ndarray, mode: Tensor | float, left: Tensor | float) -> np.ndarray:
-        """Sample k of each row, beside the mode of its image and what that leaves."""
+    def of_pairs(pairs: np.ndarray) -> np.ndarray:
+        """Sample k of each row, beside the mode of its image."""
+        rows, ks = pairs.T
         # The second of a pair has the noise of the first with the other sign: as good a draw, and in their mean what is
         # linear in the noise is gone.
         noise = image_noise([sample_seed(seed, i, k // 2) for i, k in zip(image_id[rows].tolist(), ks, strict=True)])
         sign = torch.from_numpy(np.where(ks % 2, -1.0, 1.0).astype(np.float32))[:, None]
         scale, misfit = temperature * sign, misfit_of(rows)
-        of_response = (scale * noise((len(rows), root.shape[0]))).double().numpy()
+        of_response = scale * noise((len(rows), len(root)))
         if n_presentations is None or misfit is gaussian:
-            target = tensor(response[rows] + of_response @ root.T)
+            target = tensor(response[rows] + product(of_response, root.T).numpy())
         else:
             deviation = np.sqrt(np.maximum(response[rows], likelihoods.FLOOR) / n_presentations[rows, None])
-            target = tensor(np.maximum(response[rows] + deviation * of_response, 0))
+            target = tensor(np.maximum(response[rows] + deviation * of_response.numpy(), 0))
         if photographs is None or known is None:
             centre = (scale * noise((len(rows), to_latents.shape[1]))).to(device)
         else:
             normal = (sign * noise((len(rows), len(known)))).to(device)
             likely = priors.drawn(misfit, tensor(response[rows]), known, normal).numpy(force=True)
             centre = torch.from_numpy(photographs.whitened[likely]).to(device)
-        start = mode + centre
-        start = start + (target - search.answer(start) - left) @ to_latents
+        start = centre + mode[rows].to(device) if shared else centre
+        left = target - search.answer(start) - (left_by_mode[rows].to(device) if shared else 0)
+        start = start + product(left, to_latents)
         e = search.run(start, centre, target, misfit, steps, unlikely_of(rows))
         with torch.no_grad():
             return search.image_of(e).clamp(0, 1).cpu().numpy()
 
-    def of_images(rows: np.ndarray) -> np.ndarray:
-        mode, left = mode_of(rows) if shared else (None, None)
-        place, k = (index.ravel() for index in np.indices((len(rows), n_samples)))
-        made = np.empty((len(place), families.IMAGE_PX, families.IMAGE_PX), np.float32)
-        for start in range(0, len(place), size):
-            some = slice(start, start + size)
-            beside = (0.0, 0.0) if mode is None or left is None else (mode[place[some]], left[place[some]])
-            made[some] = of_pairs(rows[place[some]], k[some], *beside)
-        return made.reshape(len(rows), n_samples, *made.shape[1:])
+    def in_batches(function: Callable[[np.ndarray], R], what: np.ndarray) -> list[R]:
+        n_pieces = -(-len(what) // size)
+        if batch_size == "auto":  # as many for each processor
+            n_pieces = min(len(what), -(-n_pieces // at_once) * at_once)
+        pieces = np.array_split(what, max(1, n_pieces))
+        return list(side_by_side(function, pieces, at_once=at_once, one_thread=True))
 
-    n_pieces = -(-len(image_id) // max(1, size // n_samples))
-    if batch_size == "auto":  # as many for each processor
-        n_pieces = min(len(image_id), -(-n_pieces // at_once) * at_once)
-    pieces = np.array_split(np.arange(len(image_id)), max(1, n_pieces))
-    return np.concatenate(list(side_by_side(of_images, pieces, at_once=at_once)))
+    if shared:
+        mode, left_by_mode = map(torch.cat, zip(*in_batches(mode_of, np.arange(len(image_id))), strict=True))
+    made = np.concatenate(in_batches(of_pairs, np.indices((len(image_id), n_samples)).reshape(2, -1).T))
+    return made.reshape(len(image_id), n_samples, *made.shape[1:])
 
 
 @dataclass(frozen=True)
