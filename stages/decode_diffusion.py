@@ -27,7 +27,7 @@ def main(run: str, population: str, *files: str) -> None:
     options["seed"] = stages.section(params, "seed")
     if stages.asked(decode, {"unconditional": None}):
         options["unconditional"] = given.nothing_of("artifacts/unconditional")
-    kept = unfinished.folder(run, guides, options)
+    kept = unfinished.folder(run, guides, options, decode)
     if stages.asked(decode, {"explained": None}):
         options["explained"] = given.explained(population, "artifacts", split, options, stages.weights_path)
     images = decode(guides, **stages.asked(decode, options | {"kept": kept} | compute))

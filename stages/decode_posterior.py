@@ -6,11 +6,11 @@ from pathlib import Path
 
 import stages
 from spikevaediff.encoding import of_folds, posterior, posterior_folds
-from spikevaediff.records import Features, ImageSplit, LibraryResponses, Responses, Stimuli
+from spikevaediff.records import Features, ImageSplit, LibraryResponses, Responses, Samples, Stimuli
 
 
 def main(run: str, population: str) -> None:
-    """Write artifacts/decoded/RUN, the mean of the samples of every test image, and RUN_sample, the first of them."""
+    """Write artifacts/samples/RUN.npz, samples of the posterior of every test image."""
     params = stages.declared(f"decode_posterior@{run}")
     network = stages.section(params, "models", stages.section(params, "model"), "vdvae")
     options = stages.section(params, "decode", "posterior")
@@ -27,11 +27,11 @@ def main(run: str, population: str) -> None:
         options=options | {"seed": stages.section(params, "seed")},
         compute=stages.compute(),
         kept=Path("artifacts/kept", run),
-        progress=f"{run}: folds",
+        code=Path("artifacts/code/decode_posterior"),
         around=around,
         shown=Stimuli.load("artifacts/images.npz"),
     )
-    posterior_folds.save(samples, split, Path("artifacts/decoded", run))
+    Samples.rounded(split.test_ids, samples).save(f"artifacts/samples/{run}.npz")
     shutil.rmtree(Path("artifacts/kept", run), ignore_errors=True)  # DVC keeps the whole result from here on
     stages.done(f"{run}: {options['n_samples']} samples of {len(samples)} images")
 

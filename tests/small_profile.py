@@ -69,6 +69,7 @@ _GROUPS: dict[str, Iterable[str]] = {
     "noise_ceiling": ["vdvae"],
     "decode": _RUNS["decoded"],
     "decode_posterior": _RUNS["posteriors"],
+    "posterior_images": _RUNS["posteriors"],
     "decode_diffusion": _RUNS["generated"],
     "evaluate": _RUNS["scored"],
     "checks": _RUNS["checked"],

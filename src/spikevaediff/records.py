@@ -555,6 +555,31 @@ class LayerStudy(_Npz):
 
 
 @dataclass(frozen=True)
+class Samples(_Npz):
+    """Samples of the posterior of every tested image.
+
+    image_id : int64, (n_images,), unique.
+    pixels : uint8, (n_images, n_samples, row, column), grey.
+    """
+
+    image_id: np.ndarray
+    pixels: np.ndarray
+
+    def __post_init__(self) -> None:
+        _require(
+            self.pixels.ndim == 4 and self.pixels.dtype == np.uint8,
+            f"Samples: pixels is {self.pixels.dtype} {self.pixels.shape}, expected uint8 (image, sample, row, column)",
+        )
+        _same_length("Samples", image_id=self.image_id, pixels=self.pixels)
+        _unique("Samples", "image_id", self.image_id)
+
+    @classmethod
+    def rounded(cls, image_id: np.ndarray, samples: np.ndarray) -> Self:
+        """Of samples in [0, 1], float (n_images, n_samples, row, column)."""
+        return cls(image_id, np.round(samples * 255).astype(np.uint8))
+
+
+@dataclass(frozen=True)
 class Reconstructions:
     """Images made from brain activity; on disk a folder with one PNG per image, 0042.png.
 

@@ -177,7 +177,7 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
         ("decode.vdvae", {"module": "vdvae"}, "section decode.vdvae lacks temperature"),
         ("decode.posteriors", {"steps": 8}, "section decode.posteriors lacks module"),
         ("decode.posteriors", 8, "section decode.posteriors is 8, expected keys with values"),
-        ("decode", {"vdvae": PARAMS["decode"]["vdvae"]}, "section decode lacks posterior, diffusion"),
+        ("decode", {"vdvae": PARAMS["decode"]["vdvae"]}, "section decode lacks posterior, posterior_images, diffusion"),
         ("regress", {"vdvae": PARAMS["regress"]["vdvae"]}, "section regress lacks common"),
         (
             "regress.vdvae.method",

@@ -80,6 +80,8 @@ def test_a_run_is_left_out_with_what_it_is_made_of() -> None:
         assert there["scored"] == made & set(WRITTEN["scored"])
         for of in ("regressions", "posteriors"):
             assert all(WRITTEN[of][name]["population"] in there["populations"] for name in there[of])
+        for name in there["posteriors"]:
+            assert WRITTEN["posteriors"][name]["regression"].removeprefix("artifacts/decoded/") in there["decoded"]
         for name in there["generated"]:
             for path in (WRITTEN["generated"][name][of] for of in ("start", "vision", "text")):
                 folder, _, made_of = path.removeprefix("artifacts/").removesuffix(".npz").partition("/")

@@ -13,7 +13,7 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 
 import stages
-from spikevaediff.encoding import posterior
+from spikevaediff.encoding import posterior, with_regression
 from spikevaediff.encoding.posterior_folds import GIVEN
 from spikevaediff.evaluation.looks import PIXELS, Look
 from spikevaediff.evaluation.registry import METRICS
@@ -132,6 +132,9 @@ def test_params_name_modules_and_their_options() -> None:
         for name, options in params["decode"].items():
             if name == "posterior":
                 stages.check_options(posterior.samples, options, f"decode.{name}", stage=("prior",), passed=GIVEN)
+                continue
+            if name == "posterior_images":
+                stages.check_options(with_regression.pictures, options, f"decode.{name}")
                 continue
             own = options | spaces[name] if name == "diffusion" else options
             decode = stages.module("decoders", own["module"]).decode

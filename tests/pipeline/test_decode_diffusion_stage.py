@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spikevaediff.decoders.second_stage import given, unfinished
-from spikevaediff.decoders.versatile_diffusion import Guides
+from spikevaediff.decoders.versatile_diffusion import Guides, decode
 from spikevaediff.records import Features, ImageSplit
 
 GUIDES = Guides(np.arange(3), None, np.ones((3, 2, 4), np.float32), None)
@@ -26,24 +26,38 @@ def options(checkout: str, **changes: Any) -> dict[str, Any]:
 
 def test_unfinished_images_are_found_by_another_checkout_and_by_no_other_experiment(cache: Path) -> None:
     """A queued experiment that is started again runs in another folder."""
-    kept = unfinished.folder("diffusion", GUIDES, options("/one"))
+    kept = unfinished.folder("diffusion", GUIDES, options("/one"), decode)
     assert kept.is_dir()
     assert kept.parent == cache / "diffusion"
-    assert unfinished.folder("diffusion", GUIDES, options("/one/.dvc/tmp/exps/two")) == kept
+    assert unfinished.folder("diffusion", GUIDES, options("/one/.dvc/tmp/exps/two"), decode) == kept
     others = [
-        unfinished.folder("diffusion_control", GUIDES, options("/one")),
-        unfinished.folder("diffusion", GUIDES, options("/one", strength=0.6)),
-        unfinished.folder("diffusion", GUIDES.take(np.array([1, 0, 2])), options("/one")),
+        unfinished.folder("diffusion_control", GUIDES, options("/one"), decode),
+        unfinished.folder("diffusion", GUIDES, options("/one", strength=0.6), decode),
+        unfinished.folder("diffusion", GUIDES.take(np.array([1, 0, 2])), options("/one"), decode),
         unfinished.folder(
-            "diffusion", Guides(GUIDES.image_id, None, np.zeros((3, 2, 4), np.float32), None), options("/one")
+            "diffusion", Guides(GUIDES.image_id, None, np.zeros((3, 2, 4), np.float32), None), options("/one"), decode
         ),
     ]
     assert len({kept, *others}) == 5
 
 
+def test_unfinished_images_of_other_code_are_not_gone_on_with(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = [unfinished.folder("diffusion", GUIDES, options("/one"), decode)]
+    (tmp_path / "artifacts/code").mkdir(parents=True)
+    for text in ("a  one.py", "b  one.py"):
+        (tmp_path / "artifacts/code/decode_diffusion").write_text(text)
+        found.append(unfinished.folder("diffusion", GUIDES, options("/one"), decode))
+    found.append(unfinished.folder("diffusion", GUIDES, options("/one"), given.guides))  # another module
+    assert len(set(found)) == 4
+    assert unfinished.folder("diffusion", GUIDES, options("/one"), decode) == found[2]
+
+
 def test_a_cache_that_cannot_be_written_is_left_alone(cache: Path) -> None:
     cache.write_text("a file where the folder should be")
-    assert unfinished.folder("diffusion", GUIDES, options("/one")) == Path("artifacts/kept/diffusion")
+    assert unfinished.folder("diffusion", GUIDES, options("/one"), decode) == Path("artifacts/kept/diffusion")
 
 
 def test_priors_are_given_no_image_and_no_context_or_the_means_of_the_training_images(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ STAGES = [
     "decode vdvae vdvae artifacts/predicted/vdvae.npz",
     "decode ceiling vdvae artifacts/features/vdvae.npz",
     "decode_posterior posterior visual",
+    "posterior_images posterior artifacts/decoded/vdvae",
     "layers",
     "unconditional",
     "decode_diffusion diffusion visual artifacts/decoded/posterior " + CONTEXTS,

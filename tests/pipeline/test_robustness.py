@@ -21,7 +21,7 @@ from spikevaediff.tools.doctor import locks, recorded_stages, stale_results, wor
 pytestmark = pytest.mark.slow
 
 KILLS = 20
-KILLED = "evaluate@posterior"  # twelve stages, and the long one goes on from the folds that are done
+KILLED = "evaluate@posterior"  # fourteen stages, and the long one goes on from the folds that are done
 
 
 def start(clone: Path, *words: str, said: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:

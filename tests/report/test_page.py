@@ -258,22 +258,23 @@ def test_methods_speak_of_the_animal_and_areas_of_the_data() -> None:
 
 
 def test_methods_say_how_far_from_samples_and_towards_what() -> None:
-    def said(temperature: float, weight: float, **prior: str | float) -> str:
+    def said(temperature: float, weight: float, share: float = 0.0, **prior: str | float) -> str:
         given = values()
         posterior = given["decode"]["posterior"] | {"temperature": temperature} | prior
-        given["decode"] = given["decode"] | {"posterior": posterior}
+        given["decode"] = given["decode"] | {"posterior": posterior, "posterior_images": {"regression_share": share}}
         diffusion = given["models"]["diffusion"] | {"guidance_likelihood": weight}
         given["models"] = given["models"] | {"diffusion": diffusion}
         return " ".join(html.unescape(page.render("methods.html", **given)).split())
 
     assert "of size 0.1; temperature 0.35, nearer to its mode than samples of it are). For" in said(0.35, 0.5)
     assert "eta 0.0; moved at each step towards what the responses say, weight 0.5)." in said(0.35, 0.5)
-    other = said(1.0, 0.0, prior="photographs", prior_weight=0.03, luminance_weight=0.3)
+    other = said(1.0, 0.0, share=0.5, prior="photographs", prior_weight=0.03, luminance_weight=0.3)
     assert "noise and a prior around training images and the library's photographs, in the latents of a very" in other
     assert (
         "prior weighed by 0.03; coarse luminance as a ridge regression on the responses expects it, weighed by" in other
     )
     assert "expects it, weighed by 0.3; 8 steps of Adam" in other
+    assert "coarse part of the mean was combined with that of the following regression (share 0.5). For" in other
     plain = said(1.0, 0.0, prior="normal", prior_weight=1.0)
     assert "luminance" not in plain.split("posterior", 1)[1].split("Adam")[0]
     assert "noise and the prior of a very deep" in plain

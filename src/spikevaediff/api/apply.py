@@ -14,11 +14,11 @@ from spikevaediff.decoders import versatile_diffusion as diffusion
 from spikevaediff.decoders.second_stage import given
 from spikevaediff.decoders.second_stage.explained import Explained
 from spikevaediff.encoding import encoder as encoders
-from spikevaediff.encoding import of_folds, posterior, posterior_folds
+from spikevaediff.encoding import luminance, of_folds, posterior, posterior_folds, with_regression
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets
 from spikevaediff.files.left_out import is_left_out
-from spikevaediff.images import read_image, rgb
+from spikevaediff.images import read_image
 from spikevaediff.parameters.options import asked, module
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import (
@@ -28,6 +28,7 @@ from spikevaediff.records import (
     LibraryResponses,
     Reconstructions,
     Responses,
+    Samples,
     Stimuli,
     few,
     rows_of,
@@ -50,8 +51,9 @@ def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = 
     run : Run, str or Path
         A finished run, or its folder.
     by : str
-        posterior (mean of the posterior samples), posterior_sample (one of them), vdvae (regression to latents) or
-        diffusion (second stage, from the posterior mean).
+        posterior (mean of the posterior samples, with decode.posterior_images.regression_share of the regression in
+        it), posterior_sample (one of them), vdvae (regression to latents) or diffusion (second stage, from the
+        posterior mean).
 
     Returns
     -------
@@ -82,9 +84,10 @@ def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = 
     latents = new_responses.predict_features(fit, responses)
     if by == "vdvae":
         return named_images(decode_latents(latents, run))
-    samples = _posterior(responses, latents.image_id, run)
-    first = samples[:, 0] if by == "posterior_sample" else samples.mean(1)
-    start = Reconstructions(latents.image_id, rgb(np.round(first * 255).astype(np.uint8)))
+    options = run.params["decode"]["posterior_images"]
+    regressed = decode_latents(latents, run) if options["regression_share"] else None
+    mean, sample = with_regression.pictures(_posterior(responses, latents.image_id, run), regressed, **options)
+    start = sample if by == "posterior_sample" else mean
     if empty is None:
         return named_images(start)
     contexts = {
@@ -221,9 +224,8 @@ def _of_units(predicted: np.ndarray, model: Encoder, axis: str, names: np.ndarra
     return Named(predicted.reshape(shape).swapaxes(1, 2), axes, {"area": ("unit", model.area[:n_units])})
 
 
-def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> np.ndarray:
-    """Samples of the posterior, float32 (n_images, n_samples, row, column), as the stage `decode_posterior` makes them
-    of a fold."""
+def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> Samples:
+    """Samples of the posterior, as the stage `decode_posterior` makes them of a fold."""
     network = _model(run)["vdvae"]
     encoder = Encoder.load(run.artifacts / "encoders/visual/all_images.npz")
     simulated = LibraryResponses.load(run.artifacts / "library/responses_visual.npz")
@@ -237,8 +239,10 @@ def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> np.ndarr
         known = library.image_id, model, network["n_layers"], partial(assets.weights, root=run.root)
         photographs = posterior_folds.priors([encoder], around, whitened, *known)(0)
     x = preprocessing.response_matrix(responses, transform="none")
-    return posterior.samples(
-        preprocessing.mean_over_presentations(x, responses.image_id, image_id),
+    response = preprocessing.mean_over_presentations(x, responses.image_id, image_id)
+    weighed = options.get("luminance_weight", 0.0) > 0
+    samples = posterior.samples(
+        response,
         image_id,
         encoder=encoder,
         gain=posterior.gain(whitened, simulated.values[-1][rows], encoder.covariance),
@@ -247,10 +251,21 @@ def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> np.ndarr
         weights_of=partial(assets.weights, root=run.root),
         n_presentations=(responses.image_id == image_id[:, None]).sum(1),
         photographs=photographs,
+        luminance=_luminance(response, encoder, run) if weighed else None,
         seed=run.params["seed"],
         **options,
         **_compute(run),
     )
+    return Samples.rounded(image_id, samples)
+
+
+def _luminance(response: np.ndarray, encoder: Encoder, run: Run) -> luminance.Luminance:
+    """What a regression on the training images of the encoding model expects of others."""
+    known = Responses.load(run.artifacts / "responses/visual.npz")
+    x = preprocessing.response_matrix(known, transform="none")
+    learnt = preprocessing.mean_over_presentations(x, known.image_id, encoder.image_id)
+    shown = Stimuli.load(run.artifacts / "images.npz").rows(encoder.image_id)
+    return luminance.expected(learnt, shown, response)
 
 
 def contexts_of_nothing(run: Run) -> diffusion.Guides:

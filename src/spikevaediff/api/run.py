@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from spikevaediff.api.named import Named
 from spikevaediff.files.left_out import is_left_out
 from spikevaediff.recordings import preprocessing
-from spikevaediff.records import BLANK, Features, ImageSplit, Reconstructions, Responses, Stimuli
+from spikevaediff.records import BLANK, Features, ImageSplit, Reconstructions, Responses, Samples, Stimuli
 from spikevaediff.report.read import read_json
 
 T = TypeVar("T")
@@ -130,6 +130,12 @@ class Run:
         return Results(self.artifacts / "decoded", "", lambda path: named_images(Reconstructions.load(path)))
 
     @property
+    def samples(self) -> Results[Named]:
+        """Samples of the posterior, by run: uint8 (image_id, sample, row, column), grey. Their spread says how sure a
+        part of the picture is."""
+        return Results(self.artifacts / "samples", ".npz", lambda path: _named_samples(Samples.load(path)))
+
+    @property
     def scores(self) -> Results[Named]:
         """Scores of every image, by run: float64 (image_id, metric), label larger_is_better; without absent metrics."""
         return Results(self.artifacts / "scores", ".json", _scores)
@@ -197,6 +203,11 @@ def _pictures(image_id: np.ndarray, pixels: np.ndarray) -> Named:
     colours = [np.array(["red", "green", "blue"])] * (pixels.ndim == 4)
     ids = [image_id, np.arange(pixels.shape[1]), np.arange(pixels.shape[2]), *colours]
     return Named(pixels, dict(zip(names, ids, strict=True)))
+
+
+def _named_samples(samples: Samples) -> Named:
+    axes = {name: np.arange(n) for name, n in zip(("sample", "row", "column"), samples.pixels.shape[1:], strict=True)}
+    return Named(samples.pixels, {"image_id": samples.image_id} | axes)
 
 
 def _scores(path: Path) -> Named:

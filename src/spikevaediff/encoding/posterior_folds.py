@@ -11,9 +11,8 @@ from rich.progress import track
 from spikevaediff.encoding import likelihood, luminance, of_folds, posterior
 from spikevaediff.encoding.encoder import Encoder, WeightsOf
 from spikevaediff.encoding.photographs import Photographs
-from spikevaediff.images import rgb
 from spikevaediff.recordings import preprocessing
-from spikevaediff.records import Features, ImageSplit, LibraryResponses, Reconstructions, Responses, Stimuli, rows_of
+from spikevaediff.records import Features, ImageSplit, LibraryResponses, Responses, Stimuli, rows_of
 from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
 from vdvae.model import VDVAE
@@ -38,7 +37,7 @@ def samples(
     options: Mapping[str, Any],
     compute: Mapping[str, Any],
     kept: Path,
-    progress: str,
+    code: Path | None = None,
     around: tuple[Stimuli, Features] | None = None,
     shown: Stimuli | None = None,
 ) -> np.ndarray:
@@ -63,9 +62,10 @@ def samples(
     compute : mapping
         batch_size and device.
     kept : Path
-        Folder of finished folds, found again by all that decides them.
-    progress : str
-        What a progress bar says.
+        Folder of finished folds, found again by all that decides them; its name is that of the progress bar.
+    code : Path, optional
+        File that names the code, with its hashes: folds that other code finished are made again. Ignored if it is not
+        there.
     around : Stimuli and Features, optional
         Pictures of the library, and latents of the images of the data set. With them, the prior lies around the library
         and the training images of each fold, instead of being that of the VDVAE.
@@ -96,7 +96,7 @@ def samples(
         prior = priors(models, around, whitened, features.image_id, model, n_layers, weights_of)
     network = {"config": config, "weights": weights.name, "n_layers": n_layers}
     found: list[np.ndarray] = []
-    for fold in track(range(split.n_folds), progress):
+    for fold in track(range(split.n_folds), f"{kept.name}: folds"):
         trained, ids = split.ids(fold)
         encoder = models[fold]
         response = preprocessing.mean_over_presentations(x, responses.image_id, ids)
@@ -114,12 +114,13 @@ def samples(
         if shown is not None and options.get("luminance_weight"):
             learnt = preprocessing.mean_over_presentations(x, responses.image_id, trained)
             given["luminance"] = luminance.expected(learnt, shown.rows(trained), response)
-        decisive = (response, ids, gain, encoder.weight, encoder.intercept, encoder.covariance, dict(options), network)
-        counted = given["n_presentations"]
-        decisive += (given["photographs"] or ()) + (given["luminance"] or ())
+        decisive: list[Any] = [response, ids, gain, encoder.weight, encoder.intercept, encoder.covariance]
+        decisive += [dict(options), network, weights, given["n_presentations"]]
+        decisive += [*(given["photographs"] or ()), *(given["luminance"] or ())]
+        decisive += [code] if code is not None and code.is_file() else []
         found.append(
             posterior.kept(
-                kept / f"{posterior.key(*decisive, counted, weights)}.npz",
+                kept / f"{posterior.key(*decisive)}.npz",
                 partial(posterior.samples, response, ids, **given, **options, **compute),
             )
         )
@@ -172,17 +173,3 @@ def whitened_latents(model: VDVAE, features: Features, n_layers: int) -> np.ndar
     nothing = np.empty((0, model.n_numbers(n_layers)), np.float32)
     pieces = [features.values[i : i + 32] for i in range(0, len(features.values), 32)]
     return np.concatenate([nothing, *(model.whiten(piece, n_layers) for piece in pieces)])
-
-
-def save(samples: np.ndarray, split: ImageSplit, folder: Path) -> None:
-    """Write the mean of the samples to a folder, and the first of them to one whose name ends in _sample.
-
-    Parameters
-    ----------
-    samples : float32, (n_test, n_samples, row, column), grey in [0, 1]
-        In the order of split.test_ids, as from `samples`.
-    split : ImageSplit
-    folder : Path
-    """
-    for path, images in ((folder, samples.mean(1)), (folder.with_name(f"{folder.name}_sample"), samples[:, 0])):
-        Reconstructions(split.test_ids, rgb(np.round(images * 255).astype(np.uint8))).save(path)

@@ -22,7 +22,11 @@ from spikevaediff.parameters.options import modules
 
 CHOSEN = ("datasets", "models", "regress", "decode")  # sections whose keys depend on names of modules
 # Sections of `decode` that are no decoders of features.
-NO_DECODER: dict[str, type[BaseModel]] = {"posterior": schema.Posterior, "diffusion": schema.DecodeDiffusion}
+NO_DECODER: dict[str, type[BaseModel]] = {
+    "posterior": schema.Posterior,
+    "posterior_images": schema.PosteriorImages,
+    "diffusion": schema.DecodeDiffusion,
+}
 
 
 def refuse(problems: Iterable[str], file: str = "params.yaml") -> None:

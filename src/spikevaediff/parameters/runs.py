@@ -115,6 +115,9 @@ def problems(written: Mapping[str, Any], pipeline: Mapping[str, Any]) -> Iterato
         for run in entries:
             if run not in written[section]:
                 yield f"stage {stage} of dvc.yaml has {run}, which {section} has not"
+    for run, posterior in written["posteriors"].items():
+        if posterior["regression"] not in {f"artifacts/decoded/{name}" for name in written["decoded"]}:
+            yield f"posteriors.{run}.regression is {posterior['regression']}, which nothing of section decoded makes"
     samples = {f"{run}_sample" for run in written["posteriors"]}
     made = {*written["decoded"], *written["posteriors"], *samples, *written["generated"]}
     for run in written["scored"]:

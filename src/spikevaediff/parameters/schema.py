@@ -500,6 +500,12 @@ class Posterior(Section):
     )
 
 
+class PosteriorImages(Section):
+    """The mean of the samples of the posterior."""
+
+    regression_share: Share = value("of the regression's picture in the coarse part of the mean; 0 leaves it out")
+
+
 class DecodeVdvae(Section):
     """The first stage by regression."""
 
@@ -519,6 +525,7 @@ class Decode(Section):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, OwnModule]
     posterior: Posterior
+    posterior_images: PosteriorImages
     vdvae: DecodeVdvae | OwnModule
     diffusion: DecodeDiffusion
 
@@ -575,7 +582,7 @@ class Report(Section):
 
 
 class Compute(Section):
-    """How results are computed, not which: no stage depends on it. They agree to rounding, which searches amplify."""
+    """How results are computed, not which: no stage depends on it. What a GPU changes: docs/experiments.md."""
 
     device: str = value("cpu, cuda, cuda:1, ...; auto: a GPU where torch finds one")
     batch_size: Count | Literal["auto"] = value("images at once; auto: as many as speed up the run and fit into memory")

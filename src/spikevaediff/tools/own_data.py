@@ -106,7 +106,7 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
         "dvc exp run   # everything; -S parts.second_stage=false -S parts.analyses=false: a first look, sooner",
         "Real recordings usually want another prior as well (docs/recordings.md):",
         "-S decode.posterior.prior=photographs -S decode.posterior.prior_weight=0.03 -S decode.posterior.steps=12 "
-        "-S decode.posterior.luminance_weight=0.1",
+        "-S decode.posterior.luminance_weight=0.1 -S decode.posterior_images.regression_share=0.5",
     ]
     return "\n".join(lines)
 

@@ -51,6 +51,7 @@ RECORDED: dict[str, tuple[float, int, str]] = {
     "library_responses": (2.0, 680, "encoders"),
     "curves": (8.0, 460, "images"),
     "identify": (8.4, 780, "encoders"),
+    "posterior_images": (0.2, 340, "tested"),
     "looks": (2.3, 1250, "images"),
     "evaluate": (2.3, 1250, "tested"),
     "halves": (4.4, 1210, "tested"),
