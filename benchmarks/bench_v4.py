@@ -12,8 +12,9 @@ Recordings are fetched as by `dataset: cowley_v4`, or read from a folder with se
 session_201025_images.zip. Writes benchmarks/v4.csv and the table of docs/cowley-v4.md; sizes that were not run stay.
 The posterior takes most of the time; a bare --reconstruct leaves it out.
 
---luminance WEIGHTS prints how a weight of expected luminance was chosen instead, and writes nothing: scores of samples
-and of their mean at each weight, on photographs that neither this benchmark nor `make repro DATASET=cowley_v4` tests.
+--luminance WEIGHTS and --in-mean SHARES print how two numbers of the posterior were chosen instead, and write nothing:
+scores of samples and of their mean at each weight of expected luminance, and of the mean at each share of regression
+in it, on photographs that neither this benchmark nor `make repro DATASET=cowley_v4` tests.
 """
 
 import argparse
@@ -42,6 +43,7 @@ from spikevaediff.datasets import cowley_v4
 from spikevaediff.decoders import vdvae as decoder
 from spikevaediff.encoding import encoder, fit_folds, identification, luminance, of_folds, posterior, posterior_folds
 from spikevaediff.encoding import library as libraries
+from spikevaediff.encoding.with_regression import combined
 from spikevaediff.evaluation import scores
 from spikevaediff.evaluation.metrics import two_way
 from spikevaediff.evaluation.metrics.pixcorr import correlation
@@ -64,6 +66,7 @@ N_RUN, N_DEVELOPED, N_LEARNT = 118, 160, 300  # photographs of the run; on which
 OFFERED = (0.0, 0.03, 0.1, 0.3, 1.0)  # weights of the library, as `make repro DATASET=cowley_v4` has them
 # Of the posterior, as `make repro DATASET=cowley_v4` has them, and photographs as the prior.
 AROUND_PHOTOGRAPHS = {"prior_weight": 0.03, "steps": 12, "luminance_weight": 0.1}
+IN_MEAN = 0.5  # regression_share there
 SIZE_PX = 16  # at which pixels are predicted and compared
 METRICS = ("pixcorr", "alexnet2", "alexnet5")
 TURNED = {"alexnet2 turned": 1, "alexnet5 turned": 4}  # the other direction, and the convolution that it looks at
@@ -86,7 +89,7 @@ ROWS = {
             ("library", "ridge to latents with the library", {}),
             ("sample", "posterior sample", {"alexnet2": ".75 with 300", "alexnet5": ".69 with 300"}),
             ("mean", "posterior mean", {"pixcorr": "ridge to latents"}),
-            ("half", "mean of this and of ridge to latents with the library", {}),
+            ("alone", "the same without `regression_share`", {}),
         )
         for metric, name in zip(
             (*METRICS, *TURNED),
@@ -105,16 +108,17 @@ def main() -> None:
     parser.add_argument("--reconstruct", type=int, nargs="*", default=[300], help="with these sizes")
     parser.add_argument("--images", type=int, default=N_TESTED, help="that are reconstructed, the first tested ones")
     parser.add_argument("--luminance", type=float, nargs="+", help="compare these weights on other photographs")
+    parser.add_argument("--in-mean", type=float, nargs="+", help="compare these shares there")
     given = parser.parse_args()
     params = YAML(typ="safe").load(ROOT / "params.yaml")
     pixels, x = _published(params) if given.folder is None else _of_folder(given.folder)
     order = np.random.default_rng(0).permutation(len(x))
-    if given.luminance:
+    if given.luminance or given.in_mean:
         of_run = np.random.default_rng([0]).permutation(len(x))[:N_RUN]  # as cowley_v4.acquire draws them
         free = order[N_TESTED + max(SIZES) - 200 :]
         developed = free[~np.isin(free, of_run)][: min(N_DEVELOPED, given.images)]
         bench = Bench(pixels, x, params, developed, order[N_TESTED : N_TESTED + N_LEARNT])
-        bench.by_luminance(given.luminance)
+        bench.developed(given.luminance or [], given.in_mean or [])
         return
     bench = Bench(pixels, x, params, order[:N_TESTED], order[N_TESTED : N_TESTED + max(given.sizes)])
     for n_train in given.sizes:
@@ -162,34 +166,16 @@ class Bench:
         trained = np.sort(self.pool[:n_train])
         ids = np.sort(np.concatenate([trained, self.tested]))
         split = ImageSplit(ids, np.where(np.isin(ids, self.tested), 0, -1))
-        names = self.params["encoding"]["families"]
-        wider = [*names, "efficientnet"]
-        maps = encoder.maps_of(self.pixels[trained], wider, assets.fetch)
-
-        def learnt(rows: np.ndarray, names: list[str] = names) -> encoder.Encoder:
-            some = [[layer[rows] for layer in of_family] for of_family in maps[: len(names)]]
-            image_id, x = self.number[trained][rows], self.x[trained][rows]
-            return encoder.fit(some, x, families=names, image_id=image_id, units=self.units)
-
-        model = learnt(np.arange(n_train))
-        parts = parts_of(np.ones(n_train, bool))
-        without = [learnt(np.flatnonzero(~part)) for part in parts]
+        model, without = self._learnt(trained)
         print(fit_folds.report_line(model), flush=True)
         predicted = encoder.predict(model, self.pixels[self.tested], assets.fetch)
         r = np.diag(correlation(predicted.T, self.x[self.tested].T))
         found = {"encoder r": float(np.nanmedian(r)), "identification": self._identified(model, predicted)}
-        widest = learnt(np.arange(n_train), wider)
+        widest, _ = self._learnt(trained, "efficientnet", parts=False)
         found["identification wider"] = self._identified(
             widest, encoder.predict(widest, self.pixels[self.tested], assets.fetch)
         )
-        # Of the one fold, and of all images, which no prediction here is of.
-        answers, *of_parts = (
-            answer + of_folds.noise(one, self.library.image_id, seed=self.params["library"]["seed"], number=0)
-            for one, answer in zip(
-                [model, *without], of_folds.predict([model, *without], self.library.pixels, assets.fetch), strict=True
-            )
-        )
-        self.weights = cross_validation.Weights(OFFERED, [np.stack(of_parts)] * 2)
+        answers = self._answers(model, without)
         for way, responses in (("ridge", None), ("library", np.stack([answers, answers]))):
             pixels = self._regressed(self.of_pixels, split, responses)
             own = correlation(self.of_pixels[self.tested], pixels)
@@ -203,9 +189,9 @@ class Bench:
                 found |= self._scored(way, decoded)
         if n_decoded:
             images = self._samples(model, answers, n_decoded)
-            mean = images.mean(1)
-            half = (mean + decoded.mean(3) / 255) / 2
-            found |= self._scored("sample", images[:, 0]) | self._scored("mean", mean) | self._scored("half", half)
+            alone = images.mean(1)
+            mean = combined(alone, decoded, share=IN_MEAN)
+            found |= self._scored("sample", images[:, 0]) | self._scored("mean", mean) | self._scored("alone", alone)
         return {name: found[name] for name in ROWS if name in found}
 
     @property
@@ -213,25 +199,70 @@ class Bench:
         n = self.x.shape[1]
         return {"unit_id": np.arange(n), "session_id": np.full(n, SESSION), "area": np.full(n, "V4")}
 
-    def by_luminance(self, weights: list[float]) -> None:
-        """Print a table of scores of one sample, averaged over all of them, and of their mean, a row per weight."""
-        names, metrics = self.params["encoding"]["families"], [*METRICS, "efficientnet_lite0"]
-        maps = encoder.maps_of(self.pixels[np.sort(self.pool)], names, assets.fetch)
-        number = self.number[np.sort(self.pool)]
-        model = encoder.fit(maps, self.x[np.sort(self.pool)], families=names, image_id=number, units=self.units)
-        (answers,) = of_folds.predict([model], self.library.pixels, assets.fetch)
-        answers = answers + of_folds.noise(model, self.library.image_id, seed=self.params["library"]["seed"], number=0)
-        print(f"| weight | {' | '.join(f'{of}: {m}' for of in ('sample', 'mean') for m in metrics)} |")
-        print("|" + "---|" * (1 + 2 * len(metrics)), flush=True)
+    def _learnt(
+        self, trained: np.ndarray, *also: str, parts: bool = True
+    ) -> tuple[encoder.Encoder, list[encoder.Encoder]]:
+        """An encoding model of these images, and those that lack a part of them each."""
+        names = [*self.params["encoding"]["families"], *also]
+        maps = encoder.maps_of(self.pixels[trained], names, assets.fetch)
+
+        def of_rows(rows: np.ndarray) -> encoder.Encoder:
+            some = [[layer[rows] for layer in of_family] for of_family in maps]
+            image_id, x = self.number[trained][rows], self.x[trained][rows]
+            return encoder.fit(some, x, families=names, image_id=image_id, units=self.units)
+
+        every = np.ones(len(trained), bool)
+        left_out = parts_of(every) if parts else []
+        return of_rows(np.flatnonzero(every)), [of_rows(np.flatnonzero(~part)) for part in left_out]
+
+    def _answers(self, model: encoder.Encoder, without: list[encoder.Encoder]) -> np.ndarray:
+        """Of a model to the library; those of models that lack a part of the training images choose its weight."""
+        models, seed = [model, *without], self.params["library"]["seed"]
+        predicted = of_folds.predict(models, self.library.pixels, assets.fetch)
+        answers, *of_parts = (
+            answer + of_folds.noise(one, self.library.image_id, seed=seed, number=0)
+            for one, answer in zip(models, predicted, strict=True)
+        )
+        # Of the one fold, and of all images, which no prediction here is of.
+        if of_parts:
+            self.weights = cross_validation.Weights(OFFERED, [np.stack(of_parts)] * 2)
+        return answers
+
+    def developed(self, weights: list[float], shares: list[float]) -> None:
+        """Print scores of one sample, averaged over all of them, and of their mean, a row per weight of luminance; and
+        scores of the mean, with its PixCorr above wrong pairings, a row per share of regression in it."""
+        metrics = [*METRICS, "efficientnet_lite0"]
+        ids, trained = np.arange(len(self.x)), np.sort(self.pool)
+        model, without = self._learnt(trained, parts=bool(shares))
+        answers = self._answers(model, without)
+        n = len(self.tested)
+
+        def means(images: np.ndarray) -> dict[str, float]:
+            coloured = images if images.ndim == 4 else rgb(np.round(images * 255).astype(np.uint8))
+            results = self._results(coloured, metrics)
+            above = results["pixcorr"]["mean"] - results["pixcorr"]["chance"]
+            return {metric: results[metric]["mean"] for metric in metrics} | {"pixcorr above wrong": above}
+
+        def row(*cells: Any) -> None:
+            print(f"| {' | '.join(cell if isinstance(cell, str) else f'{cell:.3f}' for cell in cells)} |", flush=True)
+
+        if weights:
+            row("weight", *(f"{of}: {metric}" for of in ("sample", "mean") for metric in metrics))
+            row(*["---"] * (1 + 2 * len(metrics)))
         for weight in weights:
-            images = self._samples(model, answers, len(self.tested), luminance_weight=weight)
-            every = [*np.moveaxis(images, 1, 0), images.mean(1)]
-            found = [
-                [self._results(rgb(np.round(one * 255).astype(np.uint8)), metrics)[m]["mean"] for m in metrics]
-                for one in every
-            ]
-            row = [*np.mean(found[:-1], 0), *found[-1]]
-            print(f"| {weight:g} | {' | '.join(f'{value:.3f}' for value in row)} |", flush=True)
+            images = self._samples(model, answers, n, luminance_weight=weight)
+            *single, mean = (means(one) for one in [*np.moveaxis(images, 1, 0), images.mean(1)])
+            row(f"{weight:g}", *(np.mean([one[m] for one in single]) for m in metrics), *(mean[m] for m in metrics))
+        if shares:
+            split = ImageSplit(ids, np.where(np.isin(ids, self.tested), 0, -1))
+            regressed = [self._decoded(split, library, n) for library in (None, np.stack([answers, answers]))]
+            samples = self._samples(model, answers, n).mean(1)
+            row("share", *metrics, "pixcorr above wrong")
+            row(*["---"] * (2 + len(metrics)))
+            for share in shares:
+                row(f"{share:g}", *means(combined(samples, regressed[1], share=share)).values())
+            for name, decoded in zip(("ridge", "ridge with the library"), regressed, strict=True):
+                row(name, *means(decoded).values())
 
     def _identified(self, model: encoder.Encoder, predicted: np.ndarray) -> float:
         likelihood = identification.log_likelihood(self.x[self.tested], predicted, model.covariance)
@@ -366,7 +397,7 @@ def _kept(n_train: int, found: Found) -> dict[int, Found]:
     kept: dict[int, Found] = {}
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
+            for row in (row for row in csv.DictReader(file) if row["what"] in ROWS):
                 kept.setdefault(int(row["n_train"]), {})[row["what"]] = float(row["value"])
     # Rounded as the file has them: a table that is written again with another size has the same digits.
     kept[n_train] = kept.get(n_train, {}) | {what: round(value, 4) for what, value in found.items()}
