@@ -19,8 +19,8 @@ from spikevaediff.files.atomic import replacing
 
 # Runs and scores of the short table, as a reader calls them.
 RUNS = {
-    "posterior": "mean of the posterior samples",
-    "posterior_sample": "one sample",
+    "posterior": "posterior mean",
+    "posterior_sample": "one sample of the posterior",
     "diffusion": "second stage",
     "posterior_control": "the same from control units or shuffled responses",
     "ceiling": "true latents decoded: ceiling",
