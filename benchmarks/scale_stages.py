@@ -424,9 +424,7 @@ def decode(size: Size, folder: Path) -> Prepared:
 def decode_posterior(size: Size, folder: Path) -> Prepared:
     from spikevaediff.encoding import posterior_folds
 
-    options = {
-        name: value for name, value in PARAMS["decode"]["posterior"].items() if name not in posterior_folds.OWN
-    } | {"seed": 0}
+    options = {name: value for name, value in PARAMS["decode"]["posterior"].items() if name != "prior"} | {"seed": 0}
     shown, library = pictures(size.images), latents_of(size.library, 100_000)
     drawn = np.random.default_rng(4).standard_normal((size.folds + 1, size.library, size.units), np.float32)
     simulated = LibraryResponses(library.image_id, drawn)

@@ -80,12 +80,12 @@ def test_new_responses_are_reconstructed_as_the_stages_reconstruct_a_fold(clone:
     artifacts = clone / "artifacts"
     split = ImageSplit.load(artifacts / "split.npz")
     trained, tested = split.ids(0)
-    encoder, library = artifacts / "encoders/visual/all_images.npz", artifacts / "library/responses_visual.npz"
+    model, library = artifacts / "encoders/visual/all_images.npz", artifacts / "library/responses_visual.npz"
     answers = LibraryResponses.load(library)
     replaced = {name: fits.load(artifacts / f"fits/{name}_all_images.npz") for name in ("vdvae", "vision", "text")}
-    for path in (encoder, library, *(artifacts / f"fits/{name}_all_images.npz" for name in replaced)):
+    for path in (model, library, *(artifacts / f"fits/{name}_all_images.npz" for name in replaced)):
         path.unlink()
-    shutil.copy(artifacts / "encoders/visual/fold_00.npz", encoder)
+    shutil.copy(artifacts / "encoders/visual/fold_00.npz", model)
     LibraryResponses(answers.image_id, answers.values[:1]).save(library)
     for name, fit in replaced.items():
         fit.parameters["context_image_id"] = trained
@@ -105,11 +105,11 @@ def test_new_responses_are_reconstructed_as_the_stages_reconstruct_a_fold(clone:
     mixed = combined(plain.values[..., 0].astype(np.float32) / 255, by_regression.values, share=0.6)
     assert np.abs(spikevaediff.reconstruct(new, run).values[..., 0] - 255 * mixed).max() < 1.5  # both are rounded
     run.params["decode"]["posterior_images"]["regression_share"] = 0.0
-    run.params["decode"]["posterior"]["luminance_weight"] = 0.3
+    run.params["decode"]["posterior"]["luminance_weight"] = 1.0  # in the two steps of this profile
     lit = spikevaediff.reconstruct(new, run)
     light = luminance.expected(of_images(trained), run.shown.sel(image_id=trained).values, of_images(tested))
     off = [np.abs(luminance.of_pictures(encoder.seen(one.values[..., 0])).numpy() - light.mean) for one in (plain, lit)]
-    assert off[1].mean() < 0.95 * off[0].mean()
+    assert off[1].mean() < 0.98 * off[0].mean()
     run.params["decode"]["posterior"]["luminance_weight"] = 0.0
     # The second stage begins at these images: with strength 0 only the autoencoder lies between.
     run.params["models"]["mini"]["diffusion"]["strength"] = 0.0
