@@ -84,7 +84,7 @@ def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = 
     latents = new_responses.predict_features(fit, responses)
     if by == "vdvae":
         return named_images(decode_latents(latents, run))
-    options = run.params["decode"]["posterior_images"]
+    options = run.params["decode"].get("posterior_images", {"regression_share": 0.0})  # an older run has none
     regressed = decode_latents(latents, run) if options["regression_share"] else None
     mean, sample = with_regression.pictures(_posterior(responses, latents.image_id, run), regressed, **options)
     start = sample if by == "posterior_sample" else mean
