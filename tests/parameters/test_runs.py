@@ -138,9 +138,9 @@ def test_a_run_that_nothing_makes_is_said_before_anything_runs() -> None:
         "gallery has vdave, which is not scored",
         "scored.vdvae is compared with meen, which is not scored",
     ]
-    posteriors = WRITTEN["posteriors"] | {
-        "posterior": WRITTEN["posteriors"]["posterior"] | {"regression": "artifacts/decoded/vdave"}
-    }
-    assert list(problems(WRITTEN | {"posteriors": posteriors}, pipeline)) == [
-        "posteriors.posterior.regression is artifacts/decoded/vdave, which nothing of section decoded makes"
-    ]
+    made = ", ".join(f"artifacts/decoded/{name}" for name in WRITTEN["decoded"])
+    for regression in ({"regression": "artifacts/decoded/vdave"}, {}):
+        posterior = {"posterior": {"population": "visual"} | regression}
+        (line,) = problems(WRITTEN | {"posteriors": WRITTEN["posteriors"] | posterior}, pipeline)
+        named = regression.get("regression")
+        assert line == f"posteriors.posterior.regression is {named}, expected one of {made}"

@@ -14,13 +14,12 @@ from spikevaediff.decoders import versatile_diffusion as diffusion
 from spikevaediff.decoders.second_stage import given
 from spikevaediff.decoders.second_stage.explained import Explained
 from spikevaediff.encoding import encoder as encoders
-from spikevaediff.encoding import luminance, of_folds, posterior, posterior_folds, with_regression
+from spikevaediff.encoding import of_folds, posterior, posterior_folds, with_regression
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets
 from spikevaediff.files.left_out import is_left_out
 from spikevaediff.images import read_image
 from spikevaediff.parameters.options import asked, module
-from spikevaediff.recordings import preprocessing
 from spikevaediff.records import (
     DAMAGED,
     Captions,
@@ -31,7 +30,6 @@ from spikevaediff.records import (
     Samples,
     Stimuli,
     few,
-    rows_of,
 )
 from spikevaediff.regression import fits, new_responses
 from vdvae import weights as checkpoints
@@ -226,46 +224,27 @@ def _of_units(predicted: np.ndarray, model: Encoder, axis: str, names: np.ndarra
 
 def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> Samples:
     """Samples of the posterior, as the stage `decode_posterior` makes them of a fold."""
-    network = _model(run)["vdvae"]
-    encoder = Encoder.load(run.artifacts / "encoders/visual/all_images.npz")
-    simulated = LibraryResponses.load(run.artifacts / "library/responses_visual.npz")
-    library = Features.load(run.artifacts / "library/vdvae.npz")
-    model = checkpoints.load(assets.weights(network["weights"], run.root), CONFIGS[network["config"]])
-    whitened = posterior_folds.whitened_latents(model, library, network["n_layers"])
-    rows = rows_of(library.image_id, simulated.image_id, "the library's responses")
-    options, photographs = dict(run.params["decode"]["posterior"]), None
+    network, options = _model(run)["vdvae"], dict(run.params["decode"]["posterior"])
+    around = trained_on = None
     if options.pop("prior", "normal") == "photographs":
         around = Stimuli.load(run.artifacts / "library/images.npz"), Features.load(run.artifacts / "features/vdvae.npz")
-        known = library.image_id, model, network["n_layers"], partial(assets.weights, root=run.root)
-        photographs = posterior_folds.priors([encoder], around, whitened, *known)(0)
-    x = preprocessing.response_matrix(responses, transform="none")
-    response = preprocessing.mean_over_presentations(x, responses.image_id, image_id)
-    weighed = options.get("luminance_weight", 0.0) > 0
-    samples = posterior.samples(
-        response,
-        image_id,
-        encoder=encoder,
-        gain=posterior.gain(whitened, simulated.values[-1][rows], encoder.covariance),
-        model=model,
-        n_layers=network["n_layers"],
-        weights_of=partial(assets.weights, root=run.root),
-        n_presentations=(responses.image_id == image_id[:, None]).sum(1),
-        photographs=photographs,
-        luminance=_luminance(response, encoder, run) if weighed else None,
-        seed=run.params["seed"],
-        **options,
-        **_compute(run),
+    if options.get("luminance_weight"):
+        trained_on = Responses.load(run.artifacts / "responses/visual.npz"), Stimuli.load(run.artifacts / "images.npz")
+    known = posterior_folds.Known.of(
+        [Encoder.load(run.artifacts / "encoders/visual/all_images.npz")],
+        (
+            LibraryResponses.load(run.artifacts / "library/responses_visual.npz"),
+            Features.load(run.artifacts / "library/vdvae.npz"),
+        ),
+        checkpoints.load(assets.weights(network["weights"], run.root), CONFIGS[network["config"]]),
+        network["n_layers"],
+        partial(assets.weights, root=run.root),
+        around=around,
+        trained_on=trained_on,
     )
+    response, given = known.given(-1, responses, image_id)
+    samples = posterior.samples(response, image_id, **given, **options, seed=run.params["seed"], **_compute(run))
     return Samples.rounded(image_id, samples)
-
-
-def _luminance(response: np.ndarray, encoder: Encoder, run: Run) -> luminance.Luminance:
-    """What a regression on the training images of the encoding model expects of others."""
-    known = Responses.load(run.artifacts / "responses/visual.npz")
-    x = preprocessing.response_matrix(known, transform="none")
-    learnt = preprocessing.mean_over_presentations(x, known.image_id, encoder.image_id)
-    shown = Stimuli.load(run.artifacts / "images.npz").rows(encoder.image_id)
-    return luminance.expected(learnt, shown, response)
 
 
 def contexts_of_nothing(run: Run) -> diffusion.Guides:
@@ -323,12 +302,11 @@ def second_stage(
 
 def _explained(responses: Responses, image_id: np.ndarray, run: Run) -> Explained:
     """Mean responses to images, and the encoding model that judges pictures by them."""
-    x = preprocessing.response_matrix(responses, transform="none")
     return Explained(
         [Encoder.load(run.artifacts / "encoders/visual/all_images.npz")],
         np.zeros(len(image_id), np.int64),
         image_id,
-        preprocessing.mean_over_presentations(x, responses.image_id, image_id),
+        posterior_folds.means(responses, image_id),
         partial(assets.weights, root=run.root),
     )
 

@@ -21,7 +21,6 @@ from torch import Tensor
 from spikevaediff.encoding import encoder, families, noise
 
 PX = 8  # squares per side; of 4, 6, 8 and 16, the best for features and pixels together: docs/encoding.md
-FEWEST = 4  # images that a covariance is estimated from
 PENALTIES = tuple(10.0 ** (k / 2) for k in range(2, 10))  # of standardised responses
 
 
@@ -63,8 +62,8 @@ def expected(trained: np.ndarray, pixels: np.ndarray, response: np.ndarray) -> L
     from sklearn.preprocessing import StandardScaler
 
     target = of_pictures(encoder.seen(pixels)).double().numpy()
-    if len(target) < FEWEST:
-        raise ValueError(f"coarse luminance: {len(target)} training images, expected {FEWEST} or more")
+    if len(target) < noise.FEWEST:
+        raise ValueError(f"coarse luminance: {len(target)} training images, expected {noise.FEWEST} or more")
     if not np.ptp(target, axis=0).any():
         raise ValueError("coarse luminance: the training images are all the same, so that there is nothing to expect")
     scaler = StandardScaler().fit(trained)

@@ -10,6 +10,8 @@ D the deviations and R the correlations of e.
 
 import numpy as np
 
+FEWEST = 4  # images that a covariance is estimated from
+
 
 def covariance(residual: np.ndarray) -> tuple[np.ndarray, float]:
     """Shrunk covariance of residuals.
@@ -29,13 +31,13 @@ def covariance(residual: np.ndarray) -> tuple[np.ndarray, float]:
     Raises
     ------
     ValueError
-        Fewer than 4 images, values that are not finite, or no unit that varies.
+        Fewer than FEWEST images, values that are not finite, or no unit that varies.
 
     Source: Schaefer & Strimmer 2005, Statistical Applications in Genetics and Molecular Biology 4, 32.
     """
     residual = np.asarray(residual, np.float64)
-    if residual.ndim != 2 or len(residual) < 4 or not np.isfinite(residual).all():
-        raise ValueError(f"residuals are {residual.shape}, expected finite ones of at least 4 images")
+    if residual.ndim != 2 or len(residual) < FEWEST or not np.isfinite(residual).all():
+        raise ValueError(f"residuals are {residual.shape}, expected finite ones of at least {FEWEST} images")
     n = len(residual)
     deviation = np.sqrt((residual**2).mean(0))  # around 0: a bias is an error, too
     if not (deviation > 0).any():

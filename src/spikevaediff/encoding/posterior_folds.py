@@ -1,9 +1,10 @@
 """Samples of the posterior for all tested images, by the encoding models of their folds; finished folds are kept."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from rich.progress import track
@@ -84,37 +85,26 @@ def samples(
         As posterior.samples and, for the Poisson likelihood, likelihood.check_counts; the library's responses lack an
         image of it.
     """
-    x = preprocessing.response_matrix(responses, transform="none")
     if options.get("likelihood") == "poisson":
         of_images = np.isin(responses.image_id, split.test_ids)
+        x = preprocessing.response_matrix(responses, transform="none")
         likelihood.check_counts(x[of_images], responses.image_id[of_images])
-    simulated, features = library
-    rows = rows_of(features.image_id, simulated.image_id, "the library's responses")
-    model = checkpoints.load(weights, CONFIGS[config])
-    whitened = whitened_latents(model, features, n_layers)
-    if around is not None:
-        prior = priors(models, around, whitened, features.image_id, model, n_layers, weights_of)
     network = {"config": config, "weights": weights.name, "n_layers": n_layers}
+    known = Known.of(
+        models,
+        library,
+        checkpoints.load(weights, CONFIGS[config]),
+        n_layers,
+        weights_of,
+        around=around,
+        trained_on=(responses, shown) if shown is not None and options.get("luminance_weight") else None,
+    )
     found: list[np.ndarray] = []
     for fold in track(range(split.n_folds), f"{kept.name}: folds"):
-        trained, ids = split.ids(fold)
-        encoder = models[fold]
-        response = preprocessing.mean_over_presentations(x, responses.image_id, ids)
-        gain = posterior.gain(whitened, simulated.values[fold][rows], encoder.covariance)
-        given: dict[str, Any] = {
-            "encoder": encoder,
-            "gain": gain,
-            "model": model,
-            "n_layers": n_layers,
-            "weights_of": weights_of,
-            "n_presentations": (responses.image_id == ids[:, None]).sum(1),
-            "photographs": prior(fold) if around is not None else None,
-            "luminance": None,
-        }
-        if shown is not None and options.get("luminance_weight"):
-            learnt = preprocessing.mean_over_presentations(x, responses.image_id, trained)
-            given["luminance"] = luminance.expected(learnt, shown.rows(trained), response)
-        decisive: list[Any] = [response, ids, gain, encoder.weight, encoder.intercept, encoder.covariance]
+        ids = split.ids(fold)[1]
+        response, given = known.given(fold, responses, ids)
+        decisive: list[Any] = [response, ids, given["gain"]]
+        decisive += [models[fold].weight, models[fold].intercept, models[fold].covariance]
         decisive += [dict(options), network, weights, given["n_presentations"]]
         decisive += [*(given["photographs"] or ()), *(given["luminance"] or ())]
         decisive += [code] if code is not None and code.is_file() else []
@@ -126,6 +116,100 @@ def samples(
         )
     order = np.argsort(np.concatenate([split.ids(fold)[1] for fold in range(split.n_folds)]))
     return np.concatenate(found)[order]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known before responses come in: of images from a library, and of units from their encoding models.
+
+    models : sequence of Encoder
+    simulated : float64, (n_models, n_images, n_columns), responses of the models to the library.
+    whitened : float32, (n_library, n_numbers), latents of the library.
+    rows : int64, (n_library,), of `simulated`: those of the latents.
+    model, n_layers : VDVAE, int
+    weights_of : callable, the weight file of an asset.
+    prior : callable, of the position of a model; None where the prior is that of the VDVAE.
+    trained_on : Responses and Stimuli, the training images of the models; None where no luminance is expected.
+    """
+
+    models: Sequence[Encoder]
+    simulated: np.ndarray
+    whitened: np.ndarray
+    rows: np.ndarray
+    model: VDVAE
+    n_layers: int
+    weights_of: WeightsOf
+    prior: Callable[[int], Photographs] | None
+    trained_on: tuple[Responses, Stimuli] | None
+
+    @classmethod
+    def of(
+        cls,
+        models: Sequence[Encoder],
+        library: tuple[LibraryResponses, Features],
+        model: VDVAE,
+        n_layers: int,
+        weights_of: WeightsOf,
+        *,
+        around: tuple[Stimuli, Features] | None,
+        trained_on: tuple[Responses, Stimuli] | None,
+    ) -> Self:
+        """From what `samples` takes.
+
+        Raises
+        ------
+        KeyError
+            The library's responses or latents lack an image of it.
+        """
+        simulated, features = library
+        rows = rows_of(features.image_id, simulated.image_id, "the library's responses")
+        whitened = whitened_latents(model, features, n_layers)
+        prior = None
+        if around is not None:
+            prior = priors(models, around, whitened, features.image_id, model, n_layers, weights_of)
+        return cls(models, simulated.values, whitened, rows, model, n_layers, weights_of, prior, trained_on)
+
+    def given(self, number: int, responses: Responses, image_id: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        """Mean responses to some images, and what posterior.samples takes with them.
+
+        Parameters
+        ----------
+        number : int
+            Position of the encoding model, -1 for the last one.
+        responses : Responses
+        image_id : int64, (n_images,)
+
+        Returns
+        -------
+        float64, (n_images, n_columns), and dict
+
+        Raises
+        ------
+        KeyError
+            An image was not presented.
+        """
+        encoder = self.models[number]
+        response = means(responses, image_id)
+        light = None
+        if self.trained_on is not None:
+            known, shown = self.trained_on
+            light = luminance.expected(means(known, encoder.image_id), shown.rows(encoder.image_id), response)
+        return response, {
+            "encoder": encoder,
+            "gain": posterior.gain(self.whitened, self.simulated[number][self.rows], encoder.covariance),
+            "model": self.model,
+            "n_layers": self.n_layers,
+            "weights_of": self.weights_of,
+            "n_presentations": (responses.image_id == image_id[:, None]).sum(1),
+            "photographs": None if self.prior is None else self.prior(number),
+            "luminance": light,
+        }
+
+
+def means(responses: Responses, image_id: np.ndarray) -> np.ndarray:
+    """Mean response to each image, float64 (n_images, n_columns)."""
+    x = preprocessing.response_matrix(responses, transform="none")
+    return preprocessing.mean_over_presentations(x, responses.image_id, image_id)
 
 
 def priors(

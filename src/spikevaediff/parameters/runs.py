@@ -115,9 +115,10 @@ def problems(written: Mapping[str, Any], pipeline: Mapping[str, Any]) -> Iterato
         for run in entries:
             if run not in written[section]:
                 yield f"stage {stage} of dvc.yaml has {run}, which {section} has not"
+    regressed = [f"artifacts/decoded/{name}" for name in written["decoded"]]
     for run, posterior in written["posteriors"].items():
-        if posterior["regression"] not in {f"artifacts/decoded/{name}" for name in written["decoded"]}:
-            yield f"posteriors.{run}.regression is {posterior['regression']}, which nothing of section decoded makes"
+        if (named := posterior.get("regression")) not in regressed:
+            yield f"posteriors.{run}.regression is {named}, expected one of {', '.join(regressed)}"
     samples = {f"{run}_sample" for run in written["posteriors"]}
     made = {*written["decoded"], *written["posteriors"], *samples, *written["generated"]}
     for run in written["scored"]:
