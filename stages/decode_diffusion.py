@@ -1,4 +1,4 @@
-"""The second stage of decoding: python -m stages.decode_diffusion RUN POPULATION [START VISION TEXT]"""
+"""The second stage of decoding: python -m stages.decode_diffusion RUN ENCODERS RESPONSES [START VISION TEXT]"""
 
 import shutil
 import sys
@@ -9,8 +9,8 @@ from spikevaediff.decoders.second_stage import given, unfinished
 from spikevaediff.records import Captions, ImageSplit
 
 
-def main(run: str, population: str, *files: str) -> None:
-    """Write artifacts/decoded/RUN, one PNG for every test image; POPULATION is asked which sample explains it best."""
+def main(run: str, encoders: str, responses: str, *files: str) -> None:
+    """Write artifacts/decoded/RUN, one PNG for every test image, guided by what ENCODERS say of RESPONSES."""
     params = stages.declared(f"decode_diffusion@{run}")
     name, compute = stages.section(params, "model"), stages.compute()
     model = stages.section(params, "models", name)
@@ -29,7 +29,7 @@ def main(run: str, population: str, *files: str) -> None:
         options["unconditional"] = given.nothing_of("artifacts/unconditional")
     kept = unfinished.folder(run, guides, options, decode)
     if stages.asked(decode, {"explained": None}):
-        options["explained"] = given.explained(population, "artifacts", split, options, stages.weights_path)
+        options["explained"] = given.explained(encoders, responses, split, options, stages.weights_path)
     images = decode(guides, **stages.asked(decode, options | {"kept": kept} | compute))
     images.save(f"artifacts/decoded/{run}")
     shutil.rmtree(kept, ignore_errors=True)  # DVC keeps the whole result from here on

@@ -50,7 +50,9 @@ def main(*which: str) -> None:
     spaces = params["models"][model]
     empty = given.nothing(unconditional.contexts(spaces, stages.weights_path, compute["device"]))
     options |= {"unconditional": empty, "kept": None} | compute
-    asked = given.explained("visual", "artifacts", split, {"n_samples": 2}, stages.weights_path)
+    asked = given.explained(
+        "artifacts/encoders/visual", "artifacts/responses/visual.npz", split, {"n_samples": 2}, stages.weights_path
+    )
     assert asked is not None
     rows = np.searchsorted(asked.image_id, ids)
     asked = replace(asked, fold=asked.fold[rows], image_id=ids, response=asked.response[rows])

@@ -86,9 +86,9 @@ def test_without_captions_the_text_context_is_left_out(
     vision = Features.of_tokens("vision", IDS, drawn)
     vision.save("artifacts/features/vision.npz")
     without_content.main()
-    decode_diffusion.main(
-        "diffusion", "none", "artifacts/decoded/vdvae", "artifacts/features/vision.npz", "artifacts/predicted/text.npz"
-    )
+    nothing = "artifacts/split.npz"
+    files = ["artifacts/decoded/vdvae", "artifacts/features/vision.npz", "artifacts/predicted/text.npz"]
+    decode_diffusion.main("diffusion", nothing, nothing, *files)
     assert "no image has a caption, so the text context is left out (mixing 1)" in capsys.readouterr().out
     options = {k: v for k, v in params["models"]["mini"]["diffusion"].items() if k != "module"}
     options |= {name: stages.weights_path(options[name]) for name in ("unet_weights", "autoencoder_weights")}

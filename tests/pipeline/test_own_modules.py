@@ -82,7 +82,8 @@ def test_a_second_stage_is_the_module_that_the_model_names(checkout: Path) -> No
         Features.of_tokens(space, SHOWN, tokens).save(artifacts / f"predicted/{space}.npz")
     Captions(SHOWN, tuple((f"picture {k}",) for k in SHOWN)).save(artifacts / "captions.csv")
     predicted = "artifacts/predicted/vision.npz artifacts/predicted/text.npz"
-    run(checkout, f"decode_diffusion diffusion visual artifacts/decoded/posterior {predicted}")
+    given = "artifacts/encoders/visual artifacts/responses/visual.npz artifacts/decoded/posterior"
+    run(checkout, f"decode_diffusion diffusion {given} {predicted}")
     found = Reconstructions.load(artifacts / "decoded/diffusion")
     np.testing.assert_array_equal(found.pixels, 255 - PIXELS[:3])
 

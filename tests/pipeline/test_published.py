@@ -81,7 +81,8 @@ STAGES = [
     "posterior_images posterior artifacts/decoded/vdvae",
     "layers",
     "unconditional",
-    "decode_diffusion diffusion visual artifacts/decoded/posterior " + CONTEXTS,
+    "decode_diffusion diffusion artifacts/encoders/visual artifacts/responses/visual.npz artifacts/decoded/posterior "
+    + CONTEXTS,
 ]
 
 

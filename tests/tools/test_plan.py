@@ -172,7 +172,8 @@ def test_time_follows_the_probe_and_the_numbers_of_images_and_steps() -> None:
     assert seconds(name, "decode.diffusion.n_samples=3") == pytest.approx(3 * seconds(name))
     guided = "models.mini.diffusion.guidance_likelihood=1.0"
     assert 2 * seconds(name) < seconds(name, guided) < 10 * seconds(name)
-    assert seconds("decode_diffusion@diffusion_ceiling", guided) == seconds("decode_diffusion@diffusion_ceiling")
+    assert seconds("decode_diffusion@diffusion_ceiling", guided) > seconds("decode_diffusion@diffusion_ceiling")
+    assert seconds("decode_diffusion@prior_mean_spikes", guided) == seconds("decode_diffusion@prior_mean_spikes")
     few = ("split.method=hold_out", "split.n_test=59")
     assert seconds("decode@vdvae", *few) == pytest.approx(seconds("decode@vdvae") / 2)
     assert stage(planned(*few), "evaluate@vdvae").seconds < 0.6 * stage(planned(), "evaluate@vdvae").seconds

@@ -15,10 +15,12 @@ from test_encoding import fitted, no_weights, photographs, tuned
 from test_versatile_diffusion_decoder import IDS, ROUNDING, grey_levels, guides
 
 from spikevaediff.decoders.second_stage import explained as module
+from spikevaediff.decoders.second_stage import given
 from spikevaediff.decoders.second_stage.explained import Explained, Guide
 from spikevaediff.decoders.versatile_diffusion import best as likeliest
 from spikevaediff.encoding import encoder
 from spikevaediff.encoding.encoder import Encoder
+from spikevaediff.records import ImageSplit, Stimuli
 from versatile_diffusion import memory
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS, AutoencoderConfig
@@ -79,6 +81,35 @@ def test_a_model_that_saw_an_image_may_not_judge_it(units: Encoder) -> None:
         ValueError, match=r"image_id \[101\] were trained on by the encoding model that shall judge them"
     ):
         asked(units, np.array([7, 101]))
+
+
+def test_a_ceiling_is_given_what_the_model_of_the_fold_expects_of_the_shown_image(
+    units: Encoder, tmp_path: Path
+) -> None:
+    ids, pixels = np.array([7, 3, 5, 9, 1]), photographs(5, seed=3)
+    shown = Stimuli("a test", ids, pixels)
+    split = ImageSplit(np.arange(1, 10, 2), np.array([0, 1, 0, -1, 1]))  # 7 is trained on
+    models = [units, replace(units, intercept=units.intercept + 1)]
+    ask = Explained.expected(models, shown, split, no_weights)
+    assert ask.image_id.tolist() == [1, 3, 5, 9]
+    for row, (image, fold) in enumerate(((1, 0), (3, 1), (5, 0), (9, 1))):
+        alone = encoder.predict(models[fold], pixels[ids == image], no_weights)[0]
+        close(ask.response[row], alone, 1e-6)
+    own = np.repeat(pixels[[4, 1, 2, 3]][:, None, :, :, None], 3, axis=4)
+    close(ask.likelihoods(own), np.zeros((4, 1)), 1e-6)  # the shown image misses nothing
+    with pytest.raises(ValueError, match=r"image_id \[5\] were trained on"):
+        Explained.expected([replace(units, image_id=np.array([5])), units], shown, split, no_weights)
+
+    for name, model in zip(("fold_00", "fold_01", "all_images"), [*models, units], strict=True):
+        model.save(tmp_path / f"encoders/{name}.npz")
+    shown.save(tmp_path / "images.npz")
+    options = {"n_samples": 1, "guidance_likelihood": 1.0}
+    read = given.explained(tmp_path / "encoders", tmp_path / "images.npz", split, options, no_weights)
+    assert read is not None
+    np.testing.assert_array_equal(read.response, ask.response)
+    assert given.explained("artifacts/split.npz", "artifacts/split.npz", split, options, no_weights) is None
+    options["guidance_likelihood"] = 0.0
+    assert given.explained(tmp_path / "encoders", tmp_path / "images.npz", split, options, no_weights) is None
 
 
 def test_a_step_goes_down_the_gradient_as_far_as_the_line_asks(

@@ -362,7 +362,7 @@ def _network(
         step = speed.unguided if run == NO_SPIKES else speed.denoise
         n = counts.tested * params["decode"]["diffusion"]["n_samples"]
         n_bytes, cure = _diffusion_bytes(diffusion, model, device, size, free)
-        if diffusion["guidance_likelihood"] and run in ("diffusion", "diffusion_control"):
+        if diffusion["guidance_likelihood"] and run not in PRIORS:
             # A gradient through the decoder, and a picture beside.
             step += 2 * speed.coder + 2 * _look_s(run, counts, speed)
         return n * (taken * step + speed.coder), n_bytes, cure

@@ -32,7 +32,7 @@ from spikevaediff.encoding import encoder as encoders
 from spikevaediff.encoding import families, identification, likelihood
 from spikevaediff.encoding.encoder import Encoder, Predictor, WeightsOf
 from spikevaediff.recordings import preprocessing
-from spikevaediff.records import ImageSplit, Responses
+from spikevaediff.records import ImageSplit, Responses, Stimuli
 from versatile_diffusion import memory
 from versatile_diffusion.autoencoder import Autoencoder
 
@@ -42,7 +42,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as in the greys that units were shown
 
 @dataclass(frozen=True)
 class Explained:
-    """Measured responses to some images, and encoding models that have not seen them.
+    """Responses to some images, measured or expected, and encoding models that have not seen the images.
 
     models : sequence of Encoder, of each fold.
     fold : int64, (n_images,), the one that tests each image.
@@ -75,6 +75,22 @@ class Explained:
             preprocessing.mean_over_presentations(x, responses.image_id, ids),
             weights_of,
         )
+
+    @classmethod
+    def expected(cls, models: Sequence[Encoder], shown: Stimuli, split: ImageSplit, weights_of: WeightsOf) -> Self:
+        """Of all tested images, with the responses that the model of its fold expects of each: f(shown image).
+
+        Raises
+        ------
+        KeyError, ValueError
+            An image is not there, or its model was trained on it.
+        """
+        ids, fold = split.test_ids, split.fold_of(split.test_ids)
+        response = np.empty((len(ids), len(models[0].intercept)))
+        for number in np.unique(fold).tolist():
+            rows = fold == number
+            response[rows] = encoders.predict(models[number], shown.rows(ids[rows]), weights_of)
+        return cls(models, fold, ids, response, weights_of)
 
     def __post_init__(self) -> None:
         for fold in np.unique(self.fold).tolist():

@@ -10,7 +10,7 @@ from spikevaediff.decoders.second_stage import unconditional
 from spikevaediff.decoders.second_stage.explained import Explained
 from spikevaediff.decoders.versatile_diffusion import Guides
 from spikevaediff.encoding import of_folds
-from spikevaediff.records import Features, ImageSplit, Reconstructions, Responses
+from spikevaediff.records import Features, ImageSplit, Reconstructions, Responses, Stimuli
 from spikevaediff.regression.folds import training_mean
 
 # Runs that know nothing of an image: empty contexts, and what the regression says of mean spikes, the mean of the
@@ -21,24 +21,24 @@ NO_SPIKES, MEAN_SPIKES = PRIORS = ("prior_no_spikes", "prior_mean_spikes")
 GIVEN = ("seed", "batch_size", "device", "kept", "unconditional", "explained")
 
 
-NOBODY = "none"  # the population of a run that asks nothing of responses: ceiling and priors
+NOTHING = "split.npz"  # the file that runs.yaml names where a run reads none
 
 
 def explained(
-    population: str,
-    folder: str | Path,
+    encoders: str | Path,
+    responses: str | Path,
     split: ImageSplit,
     options: Mapping[str, Any],
     weights_of: Callable[[str], Path],
 ) -> Explained | None:
-    """The responses of a population to the tested images, and who judges images by them; None where nobody asks.
+    """Responses to the tested images, and who judges images by them; None where nobody asks.
 
     Parameters
     ----------
-    population : str
-        One of runs.yaml, or NOBODY.
-    folder : str or Path
-        Of encoders and responses.
+    encoders : str or Path
+        Folder of a population's encoding models, or NOTHING: a prior asks nothing of responses.
+    responses : str or Path
+        Measured ones of that population, or the images that were shown: then those that its models expect.
     split : ImageSplit
     options : mapping
         Of the second stage: with one sample and no guidance by likelihood there is nothing to ask.
@@ -48,13 +48,14 @@ def explained(
     Raises
     ------
     FileNotFoundError, KeyError, ValueError
-        As of_folds.load, Responses.load and Explained.of raise.
+        As of_folds.load, Responses.load, Stimuli.load, Explained.of and Explained.expected raise.
     """
-    if population == NOBODY or (options.get("n_samples") == 1 and not options.get("guidance_likelihood")):
+    if Path(encoders).name == NOTHING or (options.get("n_samples") == 1 and not options.get("guidance_likelihood")):
         return None
-    models = of_folds.load(Path(folder) / "encoders" / population, split.n_folds)
-    responses = Responses.load(Path(folder) / "responses" / f"{population}.npz")
-    return Explained.of(models, responses, split, weights_of)
+    models = of_folds.load(Path(encoders), split.n_folds)
+    if Path(responses).name == "images.npz":
+        return Explained.expected(models, Stimuli.load(responses), split, weights_of)
+    return Explained.of(models, Responses.load(responses), split, weights_of)
 
 
 def guides(
