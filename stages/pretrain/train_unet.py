@@ -33,9 +33,9 @@ from torch.overrides import TorchFunctionMode
 import stages
 from spikevaediff.features import efficientnet, minilm
 from spikevaediff.files import assets
-from stages.pretrain import checkpoint
+from stages.pretrain import checkpoint, photographs
 from stages.pretrain.train_autoencoder import save, save_figures
-from stages.pretrain.train_vdvae import training_crops
+from stages.pretrain.train_vdvae import training_crops, unlike_scenes
 from stages.pretrain.views import Views, views
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS
@@ -141,11 +141,13 @@ def evaluate(model: UNet, latents: Tensor, of: Views, nothing: tuple[Tensor, Ten
 
 def train(
     crops: list[np.ndarray],
+    more: list[np.ndarray],
     autoencoder: Autoencoder,
     *,
     config: str,
     seed: int,
     n_views: int,
+    n_more_views: int,
     n_validation: int,
     n_tokens: int,
     least_side: float,
@@ -161,8 +163,11 @@ def train(
     validation_every: int,
     bfloat16: bool,
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Train, or continue training, and return (EMA weights, one row per validation)."""
-    settings = {name: value for name, value in locals().items() if name not in ("crops", "autoencoder")}
+    """Train, or continue training, and return (EMA weights, one row per validation).
+
+    Some of `crops` are validated on; `more` are squares that are only trained on.
+    """
+    settings = {name: value for name, value in locals().items() if name not in ("crops", "more", "autoencoder")}
     weights = b"".join(tensor.numpy().tobytes() for tensor in autoencoder.state_dict().values())
     key = hashlib.sha256(json.dumps([settings, asdict(UNETS[config])]).encode() + weights).hexdigest()[:16]
     path = Path(user_cache_dir("spikevaediff")) / "pretrain" / f"unet-{key}.pt"
@@ -170,7 +175,8 @@ def train(
     held_out = range(0, len(crops), max(1, len(crops) // n_validation))[:n_validation]
     size: dict[str, Any] = {"size_px": autoencoder.config.image_size, "n_tokens": n_tokens, "least_side": least_side}
     validation = views([crops[i] for i in held_out], 4 * len(held_out), seed=seed + 1, **size)
-    training = views([crop for i, crop in enumerate(crops) if i not in held_out], n_views, seed=seed, **size)
+    trained_on = [crop for i, crop in enumerate(crops) if i not in held_out]
+    training = views(trained_on, n_views, seed=seed, **size) + views(more, n_more_views, seed=seed + 2, **size)
     latents, validation_latents = (
         torch.cat([autoencoder.encode(of.pixels[i : i + 32]) for i in range(0, len(of.pixels), 32)])
         for of in (training, validation)
@@ -238,7 +244,9 @@ def main() -> None:
     file = HERE / "artifacts" / "autoencoder_mini.safetensors"
     autoencoder = Autoencoder(AUTOENCODERS[params["autoencoder"]["config"]])
     autoencoder.load_state_dict({name: tensor.float() for name, tensor in load_file(file).items()})
-    weights, curve = train(training_crops(stages.ROOT / "vendor" / "data" / "simulated"), autoencoder, **options)
+    data = stages.ROOT / "vendor" / "data" / "simulated"
+    more = unlike_scenes(photographs.squares(), data)
+    weights, curve = train(training_crops(data), more, autoencoder, **options)
     made_for = {"autoencoder_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     save(HERE / "artifacts" / "unet_mini.safetensors", weights, made_for)
     save_figures("unet", curve)

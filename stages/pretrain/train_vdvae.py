@@ -36,8 +36,13 @@ HERE = Path(__file__).resolve().parent
 
 def training_crops(data_dir: Path) -> list[np.ndarray]:
     """Crops of role `train` without those that show what a scene shows (another photograph of the same view)."""
-    _, scenes = simulated.crops(data_dir, role="scene")
     _, crops = simulated.crops(data_dir, role="train")
+    return unlike_scenes(crops, data_dir)
+
+
+def unlike_scenes(crops: list[np.ndarray], data_dir: Path) -> list[np.ndarray]:
+    """Squares without those that show what a scene shows."""
+    _, scenes = simulated.crops(data_dir, role="scene")
     shown, whole = (np.concatenate([resize(crop[None], 256) for crop in some]) for some in (scenes, crops))
     alike = {crop: scene for scene, crop, _ in near_copies(shown, whole).tolist()}
     for crop, scene in alike.items():

@@ -1,9 +1,9 @@
 """What the mini UNet is trained on: views of photographs, with the contexts that a picture of each would have.
 
-A view is a random square of a training crop, mirrored half of the time, with other contrast and brightness. Contexts
-cost a hundred times what a view does, so a fixed number of views is made once and kept, with EfficientNet-lite0's
-tokens, and MiniLM's of an automatic caption (the names of the three classes that EfficientNet-lite0 finds likeliest:
-no one has described these crops). The cache fills in pieces; a killed run continues from the last one.
+A view is a random square of a training crop or of another photograph, mirrored half of the time, with other contrast
+and brightness. Contexts cost a hundred times what a view does, so a fixed number of views is made once and kept, with
+EfficientNet-lite0's tokens, and MiniLM's of an automatic caption (the names of the three classes that it finds
+likeliest: no one has described these pictures). The cache fills in pieces; a killed run continues from the last one.
 """
 
 import hashlib
@@ -37,6 +37,15 @@ class Views:
     vision: np.ndarray
     text: np.ndarray
     captions: list[str]
+
+    def __add__(self, others: "Views") -> "Views":
+        """All views of both."""
+        return Views(
+            np.concatenate([self.pixels, others.pixels]),
+            np.concatenate([self.vision, others.vision]),
+            np.concatenate([self.text, others.text]),
+            self.captions + others.captions,
+        )
 
 
 def views(crops: list[np.ndarray], n_views: int, *, seed: int, size_px: int, n_tokens: int, least_side: float) -> Views:

@@ -22,6 +22,8 @@ from spikevaediff.recordings.unit_filter import LIMITS
 from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli, UnitTable
 from spikevaediff.report import facts
 
+MORE = {"unet_mini": "and the photographs of stages/pretrain/photographs.csv "}  # what a model was trained on besides
+
 
 def cards(root: Path, params: Mapping[str, Any]) -> str:
     """Both cards as Markdown.
@@ -129,8 +131,9 @@ def _model_cards(root: Path, params: Mapping[str, Any]) -> str:
             f"## {path.stem}",
             "",
             f"- {n_values:,} numbers in {len(shapes)} tensors, {size_text(path.stat().st_size)}, sha256 `{digest}`.",
-            "- Made by this project: stages/pretrain, on the training crops of the embedded photographs (grey, none of "
-            "them one of the scenes shown). Small: it is there so that the pipeline runs anywhere, and it blurs.",
+            "- Made by this project: stages/pretrain, on the training crops of the embedded photographs "
+            f"{MORE.get(path.stem, '')}(grey, none of them one of the scenes shown). Small: it is there so that the "
+            "pipeline runs anywhere, and it blurs.",
             "- Use: reconstruction of natural grey images of the embedded data set's kind. Not for anything else.",
         ]
         training = root / "stages/pretrain/metrics" / f"{path.stem.removesuffix('_mini')}.json"
