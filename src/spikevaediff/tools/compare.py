@@ -26,6 +26,7 @@ from spikevaediff.evaluation.statistics import (
     resampled,
     spread_of_intervals,
 )
+from spikevaediff.parameters.declared import of_all_stages
 from spikevaediff.parameters.reached import write_code
 from spikevaediff.tools.sweep import cause, run
 
@@ -171,9 +172,8 @@ def stale(root: Path) -> list[str]:
         DVC cannot read the pipeline, or a module is no Python.
     """
     write_code(root)
-    names = _dvc(root, "stage", "list", "--name-only").split()
     alone = ("--dry", "--allow-missing", "--keep-going", "--single-item")
-    command = [sys.executable, "-m", "dvc", "repro", *alone, *names]
+    command = [sys.executable, "-m", "spikevaediff", "dvc", "repro", *alone, *of_all_stages(root, ("cmd",))]
     done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
     said = done.stdout + done.stderr
     # A changed stage "runs" where its inputs are present and "fails to reproduce" where they are not.
