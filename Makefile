@@ -45,11 +45,13 @@ setup: .venv/installed
 repro: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m spikevaediff dvc $(if $(DATASET)$(SET),exp run $(if $(DATASET),-S dataset=$(DATASET) )$(WITH_$(DATASET)) $(SET),repro)
 
+# SLOW=1 runs the slow tests as well, which run the pipeline many times.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) $(if $(SLOW),-m "")
 
 test-slow: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m slow
 
 lint: .venv/installed
 	$(BIN)/python -m ruff check .

@@ -262,13 +262,21 @@ def project_tables(cache: Path, number: int) -> None:
         table(f"session_{number}/session_{number}_analysis_metrics.csv", fano)
 
 
-def read_by_allensdk(path: Path, out: Path) -> dict[str, np.ndarray]:
-    """What allensdk reads from a session file, in its own environment; skips the test where that cannot be built."""
+def read_by_allensdk(folder: Path, *paths: Path) -> list[dict[str, np.ndarray]]:
+    """What allensdk reads from session files, in its own environment; skips the test where that cannot be built.
+
+    `folder` is for what it writes.
+    """
+    outs = [folder / f"{path.stem}_read.npz" for path in paths]
+    pairs = [str(one) for pair in zip(paths, outs, strict=True) for one in pair]
     try:
-        command = allensdk_environment.command("read", str(path), str(out))
+        command = allensdk_environment.command("read", *pairs)
     except OSError as error:
         pytest.skip(str(error))
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
     assert run.returncode == 0, run.stderr
-    with np.load(out) as found:
-        return {name: found[name] for name in found.files}
+    found = []
+    for out in outs:
+        with np.load(out) as file:
+            found.append(dict(file))
+    return found

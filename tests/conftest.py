@@ -38,20 +38,27 @@ TOLERANCE = {
 MODEL_TOLERANCE = 1e-4  # tensors inside a network, float32
 
 
-# Files of slow tests that take four minutes to one.
-LONG = ("test_docs.py", "test_robustness.py", "test_remotes.py", "test_cluster.py")
+# Files of slow tests that take longest; the first does not need the finished run, and is begun while that is made.
+LONG = ("test_edited_data.py", "test_docs.py", "test_robustness.py", "test_remotes.py", "test_cluster.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One file that needs the finished run first, and the others last, so that a second worker need not wait for it.
+    """One file that needs the finished run first, then the long ones, then others that need it, then all the rest.
 
-    Of the last, those that take longest go first, so that both workers end together.
+    Long files wait for servers and queues, which the rest of the machine can use only while there is something left to
+    do. Short ones last, so that both workers end together.
     """
     needing = [item.path for item in items if "finished" in getattr(item, "fixturenames", ())]
     if needing:
         maker = max(needing, key=needing.count)
-        last = sorted({*needing} - {maker}, key=lambda path: ([*LONG, path.name].index(path.name), path))
-        items.sort(key=lambda item: 2 + last.index(item.path) if item.path in last else int(item.path != maker))
+
+        def rank(item: pytest.Item) -> int:
+            if item.path == maker:
+                return 0
+            long = LONG.index(item.path.name) if item.path.name in LONG else len(LONG)
+            return 1 + long + (long == len(LONG) and item.path not in needing)
+
+        items.sort(key=rank)  # files stay together: items come file by file, and the sort is stable
 
 
 def close(actual: np.ndarray, expected: np.ndarray, tolerance: float | None = None) -> None:

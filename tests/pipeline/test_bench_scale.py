@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from benchmarks import bench_scale
 from benchmarks.bench_scale import Point
-from benchmarks.scale_stages import STAGES, TINY_SIZES, WANTED
+from benchmarks.scale_stages import PARAMS, STAGES, TINY_SIZES, WANTED
 
 
 def points(law: float, sizes: tuple[int, ...] = (20, 50, 118)) -> list[Point]:
@@ -92,6 +92,8 @@ def test_a_stage_is_measured_in_a_process_of_its_own() -> None:
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: f"{stage.stage}-{stage.axis}")
 def test_every_stage_is_called_at_a_tiny_size(stage: bench_scale.Measured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_scale, "AGAIN_S", 0.0)
+    for name in ("n_samples", "shared_steps", "steps"):
+        monkeypatch.setitem(PARAMS["decode"]["posterior"], name, 2)
     size = TINY_SIZES[stage.axis][-1]
     (point,) = bench_scale.calls(stage, [size], tiny=True)
     assert point.size == size

@@ -147,5 +147,5 @@ def wait_for_queue(clone: Path, env: dict[str, str]) -> None:
         assert "Failed" not in said, said
         if "Queued" not in said and "Running" not in said:
             return
-        time.sleep(2)
+        time.sleep(5)  # asking takes two seconds of the processors that experiments need
     raise AssertionError(f"the queue does not end:\n{said}")

@@ -73,6 +73,8 @@ def ran(source: Path, bucket: Bucket, cache: Path, tmp_path_factory: pytest.Temp
             "responses.min_units": 2,  # the fixture is small
             "captions.model": network,
             "captions.max_new_tokens": 6,
+            "library.n_images": 12,
+            "regress.vdvae.library": 12,
         }
         words = [word for name, value in options.items() for word in ("-S", f"{name}={value}")]
         return clone, dvc(clone, "exp", "run", *words, *LAST)

@@ -178,7 +178,7 @@ def test_pynwb_opens_the_extract(part: Path) -> None:
 def test_what_allensdk_reads_from_the_recording_is_what_the_extract_holds(
     whole: Path, part: Path, tmp_path: Path
 ) -> None:
-    theirs, of_extract = (allen_files.read_by_allensdk(path, tmp_path / f"{path.stem}.npz") for path in (whole, part))
+    theirs, of_extract = allen_files.read_by_allensdk(tmp_path, whole, part)
     ours = read_responses(part, **OPTIONS | {"limits": LIMITS} | {"windows_s": WINDOWS_S[:2]})
     shown, (unit_id, ccf_um, probe_id) = read_presentations(part), places(part)
     running, pupil = behaviour.read_running_speed(part), behaviour.read_pupil(part)

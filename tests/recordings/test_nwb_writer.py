@@ -172,7 +172,7 @@ def test_pynwb_opens_the_file_and_reads_the_same_spikes(recording: Recording, pa
 def test_allensdk_reads_the_same_units_presentations_and_counts(
     recording: Recording, path: Path, tmp_path: Path
 ) -> None:
-    found = allen_files.read_by_allensdk(path, tmp_path / "found.npz")
+    (found,) = allen_files.read_by_allensdk(tmp_path, path)
     units, presentations, counts = _expected(recording)
     assert len(found["unit_id"]) == len(units) == sum(area.n_units for area in AREAS.values())
     names, n = np.unique(found["area"], return_counts=True)

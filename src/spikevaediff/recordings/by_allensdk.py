@@ -5,7 +5,7 @@
 """Recordings by way of allensdk itself, in an environment of its own (allensdk_environment.py):
 
     python src/spikevaediff/recordings/by_allensdk.py fetch CACHE N_IMAGES MOVIES SESSION_ID...
-    python src/spikevaediff/recordings/by_allensdk.py read SESSION.nwb OUT.npz
+    python src/spikevaediff/recordings/by_allensdk.py read SESSION.nwb OUT.npz ...
 
 Above is what it needs: freshly installed, allensdk brings an hdmf that it cannot work with and a setuptools without
 pkg_resources, hence the other pins. by_allensdk.txt holds what that comes to, with hashes; to renew it, in this folder:
@@ -15,7 +15,7 @@ pkg_resources, hence the other pins. by_allensdk.txt holds what that comes to, w
 `fetch` fills the folder
 CACHE with the sessions, the templates of the natural scenes and of movies (numbers joined by commas: 1,3; - for none)
 and the tables of sessions, probes, channels and units, under the names that the project's own download uses as well.
-`read` writes what allensdk finds in one session file, for comparison.
+`read` writes what allensdk finds in each session file, for comparison.
 """
 
 import sys
@@ -89,6 +89,7 @@ if __name__ == "__main__":
         movies = [] if words[2] == "-" else [int(word) for word in words[2].split(",")]
         fetch(Path(words[0]), int(words[1]), movies, [int(word) for word in words[3:]])
     elif verb == "read":
-        read(Path(words[0]), Path(words[1]))
+        for path, out in zip(words[::2], words[1::2], strict=True):
+            read(Path(path), Path(out))
     else:
         raise SystemExit(__doc__)
