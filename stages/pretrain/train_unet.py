@@ -168,9 +168,11 @@ def train(
     Some of `crops` are validated on; `more` are squares that are only trained on.
     """
     settings = {name: value for name, value in locals().items() if name not in ("crops", "more", "autoencoder")}
-    weights = b"".join(tensor.numpy().tobytes() for tensor in autoencoder.state_dict().values())
-    key = hashlib.sha256(json.dumps([settings, asdict(UNETS[config])]).encode() + weights).hexdigest()[:16]
-    path = Path(user_cache_dir("spikevaediff")) / "pretrain" / f"unet-{key}.pt"
+    decisive = [tensor.numpy() for tensor in autoencoder.state_dict().values()] + [*crops, *more]
+    key = hashlib.sha256(json.dumps([settings, asdict(UNETS[config])]).encode())
+    for array in decisive:
+        key.update(array.tobytes())
+    path = Path(user_cache_dir("spikevaediff")) / "pretrain" / f"unet-{key.hexdigest()[:16]}.pt"
 
     held_out = range(0, len(crops), max(1, len(crops) // n_validation))[:n_validation]
     size: dict[str, Any] = {"size_px": autoencoder.config.image_size, "n_tokens": n_tokens, "least_side": least_side}

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 import tarfile
 from pathlib import Path
@@ -77,17 +78,15 @@ def test_photographs_of_a_package_are_grey_and_reduced(tmp_path: Path, kind: str
 
 @pytest.mark.parametrize("shape", [(600, 600), (600, 1000), (1000, 600), (520, 1400), (300, 700)])
 def test_squares_of_two_sizes_leave_nothing_out(shape: tuple[int, int]) -> None:
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    # Every pixel of its own within a square of 700, and contrast everywhere.
-    for of in (y, x):
-        found = photographs.squares_of((of % 256).astype(np.uint8))
-        sides = {len(square) for square in found}
-        assert all(square.shape == (len(square),) * 2 for square in found)
-        assert sides == {min(shape)} | ({min(shape) // 2} if min(shape) >= 512 else set())
-    marked = np.where((y // 20 + x // 20) % 2, 255, 0).astype(np.uint8)
+    pixels = np.arange(shape[0] * shape[1]).reshape(shape)  # every one has a number of its own
+    found = photographs.squares_of(pixels)
+    sides = [min(shape)] + [min(shape) // 2] * (min(shape) >= 512)
+    assert {len(square) for square in found} == set(sides)
     for side in sides:
-        n = [-(-length // side) for length in shape]
-        assert sum(len(square) == side for square in photographs.squares_of(marked)) == n[0] * n[1]
+        of_side = [square for square in found if len(square) == side]
+        assert all(square.shape == (side, side) for square in of_side)
+        np.testing.assert_array_equal(np.unique(of_side), pixels.ravel())
+        assert len(of_side) == math.ceil(shape[0] / side) * math.ceil(shape[1] / side)  # and no more than that takes
 
 
 def test_squares_that_show_nothing_and_small_photographs_are_left_out() -> None:
