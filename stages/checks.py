@@ -14,7 +14,11 @@ from spikevaediff.parameters.runs import read_runs
 def main(run: str, ceiling: str, control: str) -> None:
     """Write artifacts/checks/RUN.json, or stop the pipeline with what was found."""
     spaces = read_runs().checked[run]["spaces"]
-    found = checked_run.findings("artifacts", run, ceiling, control, spaces, halves=run == "vdvae")
+    params = stages.declared(f"checks@{run}" if spaces else f"checks_posterior@{run}")
+    as_published = stages.section(params, "split", "method") == "as_published"
+    found = checked_run.findings(
+        "artifacts", run, ceiling, control, spaces, halves=run == "vdvae", as_published=as_published
+    )
     for finding in found:
         print(f"{run}: {finding.check}: {finding.status}; {finding.says}")
     says = checked_run.refuse(run, found)

@@ -36,8 +36,11 @@ def responses(monkey: str) -> dict[str, np.ndarray]:
     }
 
 
-def write(folder: Path, things: Path) -> None:
-    """What the publisher has of both monkeys, and a folder of THINGS."""
+def write(folder: Path, things: Path, *, alike: bool = False) -> None:
+    """What the publisher has of both monkeys, and a folder of THINGS.
+
+    alike : whether the first training photograph is the mirror image of the first tested one.
+    """
     for monkey in AREAS:
         logs = folder / f"monkey{monkey}/_logs"
         logs.mkdir(parents=True)
@@ -55,6 +58,10 @@ def write(folder: Path, things: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         coarse = Image.fromarray(rng.integers(0, 256, (7, 7, 3), np.uint8))
         coarse.resize((80, 80), Image.Resampling.BICUBIC).save(path, quality=95)
+    if alike:
+        (first, *_), (tested, *_) = names()
+        with Image.open(things / "object_images" / tested) as image:
+            image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(things / "object_images" / first, quality=95)
 
 
 def text(name: str) -> np.ndarray:

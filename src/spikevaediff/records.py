@@ -84,6 +84,11 @@ def rows_of(wanted: np.ndarray, present: np.ndarray, what: str) -> np.ndarray:
     return order[np.searchsorted(present, wanted, sorter=order)]
 
 
+def same_windows(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether windows, (n_windows, 2) in seconds, are the same but for rounding, 1e-6 s: 0.05 + 0.1 is not 0.15."""
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=0, atol=1e-6))
+
+
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of an npz without pickle, by name.
 

@@ -85,6 +85,9 @@ def test_columns_of_pandas_that_name_units_must_name_these() -> None:
         np.testing.assert_array_equal(made.counts[:, :, 0], COUNTS)
     with pytest.raises(ValueError, match="counts names its units 20, 30, expected 30, 20"):
         spikevaediff.make_responses(pandas.DataFrame(COUNTS, columns=[20, 30]), SHOWN, **KNOWN)
+    # Names that pandas gives by itself, if they are ids of units as well, are taken as these.
+    with pytest.raises(ValueError, match="counts names its units 0, 1, expected 1, 0 in this order"):
+        spikevaediff.make_responses(pandas.DataFrame(COUNTS), SHOWN, **KNOWN | {"unit_id": np.array([1, 0])})
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

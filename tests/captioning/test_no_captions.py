@@ -113,7 +113,10 @@ def test_a_report_without_captions_says_so_in_every_title(params: dict[str, Any]
         (same * IDS[:, None, None].astype(np.float32), []),
     ):
         Features.of_tokens("text", IDS, tokens).save("artifacts/features/text.npz")
-        assert results.marks_of(scores, read_runs(ROOT / "runs.yaml")) == marks
+        assert results.marks_of(scores, read_runs(ROOT / "runs.yaml"), {}) == marks
+        found = {"vdvae": [{"check": "near-duplicates", "status": "legacy"}]}
+        legacy = results.marks_of(scores, read_runs(ROOT / "runs.yaml"), found)
+        assert legacy == ["legacy: trained on images that look like tested ones", *marks]
 
 
 def test_one_caption_is_enough_to_be_checked(params: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

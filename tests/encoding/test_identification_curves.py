@@ -74,6 +74,25 @@ def test_fewer_presentations_identify_fewer_images_and_count_those_that_every_im
     np.testing.assert_array_equal(found[N_TIMES], likelihood.argmax(1) == np.arange(N_IMAGES))
 
 
+def test_the_noise_that_models_know_is_that_of_their_training_images() -> None:
+    """Training images were presented ten times as often as tested ones: the likelihood is that of single responses."""
+    predicted, single, x, image_id = noisy(1.0)
+    tested, often = IDS[FOLD == 0], np.isin(image_id, IDS[FOLD != 0])
+    first = np.concatenate([np.flatnonzero(image_id == i)[:1] for i in tested])
+    rows = np.concatenate([first, np.flatnonzero(often)])
+    found = identification_curves.over_presentations(
+        identification_curves.Task([single / N_TIMES], predicted[None].astype(np.float32), np.zeros(len(tested), int),
+                                   np.flatnonzero(FOLD == 0), np.arange(N_UNITS)),
+        x[rows], image_id[rows], tested, [IDS[FOLD != 0]], preprocessing.mean_over_presentations, [1],
+        n_draws=1, seed=0,
+    )  # fmt: skip
+    noise = identification_curves.noise_of_one(x[often], image_id[often])
+    own = single / N_TIMES + (1 - 1 / N_TIMES) * noise
+    likelihood = np.array([[multivariate_normal.logpdf(r, c, own) for c in predicted] for r in x[first]])
+    assert list(found) == [1]
+    np.testing.assert_array_equal(found[1], likelihood.argmax(1) == np.flatnonzero(FOLD == 0))
+
+
 def test_the_noise_of_single_responses_is_their_pooled_covariance() -> None:
     _, _, x, image_id = noisy(1.0)
     expected = sum((np.cov(x[image_id == i].T, ddof=1) for i in IDS), np.zeros((N_UNITS, N_UNITS))) / N_IMAGES

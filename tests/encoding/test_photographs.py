@@ -1,10 +1,14 @@
 """The prior around photographs: which of them a sample starts from."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 import torch
 from scipy import stats
 
-from spikevaediff.encoding import likelihood, photographs
+from spikevaediff.encoding import likelihood, of_folds, photographs, posterior_folds
+from spikevaediff.records import Features, Stimuli
 
 COVARIANCE = np.array([[1.0, 0.5, 0.0], [0.5, 2.0, 0.0], [0.0, 0.0, 0.5]])
 PREDICTED = np.random.default_rng(0).normal(0, 1.5, (6, 3)).astype(np.float32)
@@ -43,3 +47,26 @@ def test_counts_are_compared_under_their_own_likelihood() -> None:
     )
     expected = stats.poisson.logpmf((n[:, None] * counts)[:, None], n[:, None, None] * rate).sum(2).argmax(1)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("n_latents", [5, 2, 0])
+def test_the_prior_is_of_those_photographs_of_the_library_that_have_latents(
+    monkeypatch: pytest.MonkeyPatch, n_latents: int
+) -> None:
+    library, shown = 100 + np.arange(5), np.arange(3)
+    pictures = Stimuli("library", library, np.tile(library.astype(np.uint8)[:, None, None], (1, 8, 8)))
+    monkeypatch.setattr(of_folds, "predict", lambda models, pixels, _: pixels[None, :, 0, :2].astype(np.float32))
+    as_they_are = SimpleNamespace(n_numbers=lambda _: 1, whiten=lambda values, _: values)
+    features = Features("vdvae", shown, shown[:, None].astype(np.float32), np.array(["a"]), np.ones(1, int))
+    model = SimpleNamespace(image_id=shown[:2], left_out=np.array([[0.0, 0.0], [1.0, 1.0]]))
+    found = posterior_folds.priors(
+        [model],  # type: ignore[list-item]
+        (pictures, features),
+        library[:n_latents, None].astype(np.float32),
+        library[:n_latents],
+        as_they_are,  # type: ignore[arg-type]
+        1,
+        lambda _: None,  # type: ignore[arg-type,return-value]
+    )(0)
+    expected = [*library[:n_latents].tolist(), 0, 1]
+    assert found.predicted[:, 0].tolist() == found.whitened[:, 0].tolist() == expected

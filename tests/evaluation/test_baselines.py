@@ -67,6 +67,14 @@ def test_the_nearest_training_image_has_the_response_most_like_and_is_never_of_t
     assert all(fold[a] != fold[b] for a, b in zip(nearest.tolist(), IDS.tolist(), strict=True))
 
 
+def test_of_one_or_two_units_the_nearest_training_image_has_the_nearest_response() -> None:
+    # 3 is nearest to 40 and 40 to 3; 7 and 58 to each other; 20 to 7, and 21, which is of the fold of 3, to 40.
+    counts = np.array([[0], [50], [90], [10], [4], [60]])
+    for n_units in (1, 2):
+        nearest = baselines.nearest_training_image(recorded(np.tile(counts, n_units)), SPLIT)
+        assert nearest.tolist() == [40, 58, 7, 40, 3, 7]
+
+
 def test_a_random_training_image_depends_on_seed_and_image_alone() -> None:
     first = baselines.random_training_image(SPLIT, seed=0)
     fold = dict(zip(IDS.tolist(), SPLIT.fold.tolist(), strict=True))

@@ -55,6 +55,18 @@ def test_every_check_is_made_once(folder: Path) -> None:
     assert len(checked_run.findings(folder, "vdvae", "ceiling", "control", [], halves=False)) == 5
 
 
+def test_a_published_split_may_keep_images_that_look_alike_and_is_marked(folder: Path, shown: Stimuli) -> None:
+    pixels = shown.pixels.copy()
+    pixels[5] = pixels[0]
+    Stimuli("invented", IDS, pixels).save(folder / "images.npz")
+    options: dict[str, Any] = {"halves": False}
+    with pytest.raises(ValueError, match=r"image overlap: image_id 3, 8 are trained on under another id"):
+        checked_run.refuse("vdvae", checked_run.findings(folder, "vdvae", "ceiling", "control", [], **options))
+    found = checked_run.findings(folder, "vdvae", "ceiling", "control", [], **options, as_published=True)
+    assert [finding.status for finding in found[:2]] == ["legacy", "legacy"]
+    assert checked_run.refuse("vdvae", found).endswith("none failed")
+
+
 def test_the_agreement_of_halves_bounds_the_runs_that_it_is_measured_for(folder: Path) -> None:
     found = checked_run.findings(folder, "vdvae", "ceiling", "control", ["vdvae"], halves=True)
     with pytest.raises(ValueError, match=r"vdvae is not reported, since a check failed.*pixcorr is 0\.400 .*0\.200"):

@@ -67,6 +67,10 @@ def test_a_near_duplicate_across_folds_fails() -> None:
     found = checks.near_duplicates(SPLIT, Stimuli("invented", IDS, np.stack([scene, brighter, *others])))
     assert found.status == "failed"
     assert "3 and 4" in found.says
+    published = checks.near_duplicates(
+        SPLIT, Stimuli("invented", IDS, np.stack([scene, brighter, *others])), as_published=True
+    )
+    assert (published.status, published.says) == ("legacy", found.says)
 
 
 def features(values: np.ndarray, ids: np.ndarray = IDS) -> Features:

@@ -76,6 +76,8 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
             [0.0],
             "regress.vdvae.alphas is [0.0], expected a list of one or more, each a number, above 0, all different",
         ),
+        ("quality.shrinkage", 0.0, "quality.shrinkage is 0.0, expected a number, above 0, 1 or less"),
+        ("split.n_test", 2, "split.n_test is 2, expected a whole number, 3 or more"),
         ("regress.common.alphas", [1.0, 1.0], "regress.common.alphas is [1.0, 1.0], expected a list of one or more"),
         ("regress.common.library_weights", [-0.1], "regress.common.library_weights is [-0.1], expected a list, each a"),
         ("regress.common.library_weights", [float("inf")], "regress.common.library_weights is [inf], expected a list"),
@@ -210,6 +212,23 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
             "square_root",
             "regress.vdvae.transform is square_root, but encoding models, which answer the library, predict counts: "
             "choose none, or set regress.vdvae.library to 0",
+        ),
+        ("regress.common.folds", "none", "regress.vdvae.folds is none, which chooses nothing, but 11 alphas are"),
+        ("regress.text.folds", "none", "regress.text.renormalise is train, which needs scores of left-out images: "),
+        (
+            "regress.text",
+            PARAMS["regress"]["text"] | {"method": "banded", "folds": "none"},
+            "regress.text.folds is none, which only ridge knows: image, or a number of folds",
+        ),
+        (
+            "regress.text",
+            PARAMS["regress"]["text"] | {"method": "kernel_ridge", "kernel_ridge": {"kernel": "linear"}},
+            "regress.text.kernel_ridge.widths is [0.5, 1.0, 2.0, 4.0], expected a single one: the linear kernel has no",
+        ),
+        (
+            "regress.vision",
+            PARAMS["regress"]["vision"] | {"method": "kernel_ridge", "kernel_ridge": {"width_search": "gradient"}},
+            "regress.vision.kernel_ridge.width_search is gradient, which takes no library: choose grid, or library 0",
         ),
         ("regress.common.transform", "square_root", "regress.vision.transform is square_root, but encoding models, "),
         ("areas.control", ["VISp"], "VISp stands in areas.visual and in areas.control"),

@@ -34,7 +34,7 @@ CHANGES = {
 
 
 def test_multi_unit_activity_becomes_images_with_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tvsd_files.write(tmp_path / "published", tmp_path / "things")
+    tvsd_files.write(tmp_path / "published", tmp_path / "things", alike=True)
     clone = checkout(tmp_path / "clone")
     edit(clone / "params.yaml", CHANGES)
     (tmp_path / "cache").mkdir()
@@ -54,6 +54,7 @@ def test_multi_unit_activity_becomes_images_with_scores(tmp_path: Path, monkeypa
     assert (responses.counts < 0).any()
     split = ImageSplit.load(clone / "artifacts/split.npz")
     assert split.test_ids.tolist() == list(range(tvsd_files.N_TRAIN, tvsd_files.N_TRAIN + tvsd_files.N_TEST))
+    assert sorted({*range(tvsd_files.N_TRAIN), *split.test_ids.tolist()} - {*split.image_id.tolist()}) == [0]
     scores = json.loads((clone / "artifacts/scores/vdvae.json").read_text())["metrics"]["pixcorr"]
     assert sorted(map(int, scores["scores"])) == split.test_ids.tolist()
     # Nothing of counts: activity is z-scored, and the share that images decide stands in the place of Fano factors.

@@ -230,6 +230,7 @@ def test_a_regression_takes_records_of_one_set_of_images_only() -> None:
     split = ImageSplit(np.arange(4), np.array([0, 1, 0, 1]))
     every = [3, 0, 1, 2]
     check_same_images(responses([*every, BLANK, 0]), split, features(every), "visual")
+    check_same_images(responses([*every, 7]), split, features([*every, 7]), "visual")  # 7 is left out of the split
     with pytest.raises(
         ValueError, match=r"images.npz lacks image_id 8, 9 \(2 of 6 that the sessions show\).*dvc repro"
     ):

@@ -44,12 +44,10 @@ def only(unit: int, values: np.ndarray, others: np.ndarray = COUNTS) -> np.ndarr
         (COUNTS * 0.5 - 1, np.float32),
         (NOISE, np.float32),
         (NOISE + 100, np.float32),
-        (only(1, NOISE * 0.01 + 1e6), np.float64),  # float32 has steps of 0.06 there
-        (COUNTS + 2**27, np.float64),  # of 8 to 16 there
-        (COUNTS + 2**40, np.float64),
-        (only(2, NOISE * 1e60), np.float64),  # infinite in float32
-        (only(2, NOISE * 1e-60), np.float64),  # 0 in float32
-        (only(2, NOISE * 1e200), np.float64),  # with squares that are infinite
+        (only(1, NOISE * 0.01 + 1e4), np.float64),  # float32 has steps of 0.001 there
+        (COUNTS + 2**22 + 0.25, np.float64),  # of 0.5 there
+        (only(2, NOISE * 1e14), np.float32),
+        (only(2, NOISE * 1e-14), np.float32),
     ],
 )
 def test_each_response_keeps_its_signal(tmp_path: Path, responses: np.ndarray, dtype: Any, kind: str) -> None:
@@ -60,6 +58,25 @@ def test_each_response_keeps_its_signal(tmp_path: Path, responses: np.ndarray, d
     exact, largest = responses.astype(np.float64), np.abs(responses).max((0, 2), keepdims=True)
     lost = np.std((table.responses - exact) / largest, axis=(0, 2)) / np.std(exact / largest, axis=(0, 2))
     assert np.all(lost < precision.COST)
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv"])
+@pytest.mark.parametrize(
+    "responses",
+    [
+        only(1, NOISE * 0.01 + 1e6),  # float32 has steps of 0.06 there
+        only(1, COUNTS + 2**27),  # of 8 to 16 there
+        only(1, COUNTS + 2**40),
+        only(1, NOISE * 1e60),  # infinite in float32
+        only(1, NOISE * 1e-60),  # 0 in float32
+        only(1, NOISE * 1e200),  # with squares that are infinite
+    ],
+)
+def test_what_encoding_models_would_lose_is_refused(tmp_path: Path, responses: np.ndarray, kind: str) -> None:
+    _, found = read(tmp_path, responses, kind)
+    (problem,) = found.problems
+    assert "responses of unit 6 vary so little around their mean, or are so small or large" in problem
+    assert "Take the mean of each unit away" in problem
 
 
 def test_a_unit_that_never_changes_decides_nothing(tmp_path: Path) -> None:

@@ -62,6 +62,13 @@ def test_blanks_are_dropped_when_a_session_has_none():
     assert concatenate([responses(1, [0, BLANK, 1], 1), responses(2, [1, 0], 1)]).image_id.tolist() == [0, 1]
 
 
+def test_windows_that_differ_by_rounding_are_the_same():
+    joined = concatenate(
+        [responses(1, [0], 1, windows_s=((0.05, 0.05 + 0.1),)), responses(2, [0], 1, windows_s=((0.05, 0.15),))]
+    )
+    assert joined.session_id.tolist() == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("sessions", "message"),
     [

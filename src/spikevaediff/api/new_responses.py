@@ -119,11 +119,12 @@ def _check_names(counts: Any, units: UnitTable, image_id: np.ndarray) -> None:
         if not np.array_equal(names["image_id"], image_id):
             raise ValueError(f"counts are of image_id {few(names['image_id'])}, but image_id is {few(image_id)}")
         columns = list(map(str, names["unit"].tolist()))
-    else:
-        columns = list(map(str, getattr(counts, "columns", ())))
-        if columns == list(map(str, range(len(columns)))):  # pandas counts columns that have no names
-            return
     wanted = list(map(str, units.unit_id.tolist()))
+    if not isinstance(counts, Named):
+        columns = list(map(str, getattr(counts, "columns", ())))
+        # pandas counts columns that have no names; these may be the ids of units as well, in another order.
+        if columns == list(map(str, range(len(columns)))) and set(columns) != set(wanted):
+            return
     if columns not in (wanted, unit_ids(units).tolist()):
         raise ValueError(
             f"counts names its units {few(columns)}, expected {few(wanted)} in this order. Put its columns in this "

@@ -89,7 +89,8 @@ def over_presentations(
     """Successes from the mean over some of the presentations of each tested image; the models keep all of theirs.
 
     With N the covariance of single responses around the mean of their image, of the training images of a fold, a mean
-    over k instead of n presentations has (1 / k - 1 / n) N more noise.
+    over k presentations has (1 / k - 1 / n) N more noise than the models know, which learnt it from means over n: 1 / n
+    is the mean over training images. For k above n, the models keep the noise that they know.
 
     Parameters
     ----------
@@ -114,9 +115,10 @@ def over_presentations(
     most = min(map(len, presented))
     columns, trained = np.arange(x.shape[1]), [np.isin(image_id, ids) for ids in train]
     single = [noise_of_one(x[mask], image_id[mask]) for mask in trained]
+    known = [float(np.mean(1 / np.unique(image_id[mask], return_counts=True)[1])) for mask in trained]
     found = {}
     for k in sorted({*[k for k in counts if k < most], most}):
-        more = [(1 / k - 1 / most) * noise for noise in single]
+        more = [max(0.0, 1 / k - of_fold) * noise for of_fold, noise in zip(known, single, strict=True)]
         drawn = []
         for draw in range(n_draws if k < most else 1):
             taken = [

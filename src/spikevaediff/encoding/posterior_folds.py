@@ -221,7 +221,7 @@ def priors(
     n_layers: int,
     weights_of: WeightsOf,
 ) -> Callable[[int], Photographs]:
-    """The photographs of the library and those that an encoding model was trained on, as a function of its position.
+    """Photographs of the library that have latents, and those that an encoding model was trained on.
 
     Parameters
     ----------
@@ -233,14 +233,20 @@ def priors(
     model, n_layers, weights_of
         As in `samples`.
 
+    Returns
+    -------
+    callable of int
+        The photographs of a model, by its position.
+
     Raises
     ------
     KeyError
-        Latents of a picture of the library, or of a training image, are not there.
+        Latents of a training image are not there.
     """
     pictures, features = around
-    answers = of_folds.predict(models, pictures.pixels, weights_of)
-    of_library = whitened[rows_of(pictures.image_id, image_id, "latents of the library")]
+    kept = pictures.image_id[np.isin(pictures.image_id, image_id)]  # regress.vdvae.library may ask for fewer latents
+    answers = of_folds.predict(models, pictures.rows(kept), weights_of)
+    of_library = whitened[rows_of(kept, image_id, "latents of the library")]
     of_shown = whitened_latents(model, features, n_layers)
 
     def prior(number: int) -> Photographs:

@@ -52,7 +52,8 @@ def mean_training_image(stimuli: Stimuli, split: ImageSplit, *, size_px: int) ->
 def nearest_training_image(responses: Responses, split: ImageSplit) -> np.ndarray:
     """The training image whose mean response is most like that of each test image.
 
-    Most like is the largest Pearson correlation over units of responses z-scored with training statistics.
+    Most like is the largest Pearson correlation over units of responses z-scored with training statistics. Of fewer
+    than three columns, whose correlation is 1, -1 or nothing, it is the smallest Euclidean distance.
 
     Returns
     -------
@@ -63,10 +64,14 @@ def nearest_training_image(responses: Responses, split: ImageSplit) -> np.ndarra
     chosen = np.empty(len(split.image_id), np.int64)
     for fold in range(split.n_folds):
         z = preprocessing.standardise(means, folds.standardisation(means, split, fold))
-        z = z - z.mean(1, keepdims=True)
         test, train = split.fold == fold, split.fold != fold
-        length = np.maximum(np.linalg.norm(z[train], axis=1), np.finfo(float).tiny)
-        chosen[test] = split.image_id[train][((z[test] @ z[train].T) / length).argmax(1)]
+        if z.shape[1] < 3:
+            like = z[test] @ z[train].T - (z[train] ** 2).sum(1) / 2
+        else:
+            z = z - z.mean(1, keepdims=True)
+            length = np.maximum(np.linalg.norm(z[train], axis=1), np.finfo(float).tiny)
+            like = (z[test] @ z[train].T) / length
+        chosen[test] = split.image_id[train][like.argmax(1)]
     return chosen[split.fold >= 0]
 
 

@@ -12,7 +12,14 @@ from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli,
 
 
 def findings(
-    folder: str | Path, run: str, ceiling: str, control: str, spaces: Sequence[str], *, halves: bool
+    folder: str | Path,
+    run: str,
+    ceiling: str,
+    control: str,
+    spaces: Sequence[str],
+    *,
+    halves: bool,
+    as_published: bool = False,
 ) -> list[Finding]:
     """Check a run against the images, the split, its features and its ceilings.
 
@@ -28,6 +35,8 @@ def findings(
     halves : bool
         Whether the agreement of halves of the presentations bounds its PixCorr. It bounds no other score: all
         presentations together are less noisy than halves of them.
+    as_published : bool
+        Whether the split is that of a publication, which keeps training images that look like a tested one.
 
     Raises
     ------
@@ -45,8 +54,8 @@ def findings(
     if halves and "pixcorr" in (agreed := _metrics(folder, "halves")):
         limits.append(("its noise ceiling", {"pixcorr": agreed["pixcorr"]["ceiling"]}))
     return [
-        checks.overlap(split, stimuli, decoded.image_id),
-        checks.near_duplicates(split, stimuli),
+        checks.overlap(split, stimuli, decoded.image_id, as_published=as_published),
+        checks.near_duplicates(split, stimuli, as_published=as_published),
         *(_renormalised(folder, space, split) for space in spaces),
         checks.memorised(decoded, stimuli, split, nothing),
         checks.collapsed(decoded, stimuli, best),

@@ -198,6 +198,7 @@ def _of_regressions(params: Mapping[str, Any]) -> Iterator[str]:
         yield from _one_of(f"regress.{space}.method", options.get("method"), modules(folder), _in(folder))
         if options.get("method") == "banded" and options.get("alpha_scope") == "component":
             yield f"regress.{space}.alpha_scope is component, which banded does not know: target, group or global"
+        yield from _of_choice_of_penalties(f"regress.{space}", options)
         n = options.get("library")
         if n and options.get("library_weights") and options.get("method") != "ridge":
             yield f"regress.{space}.library_weights goes with method ridge alone. Choose it, or offer no weights: []"
@@ -210,6 +211,25 @@ def _of_regressions(params: Mapping[str, Any]) -> Iterator[str]:
                 f"regress.{space}.transform is {options['transform']}, but encoding models, which answer the library, "
                 f"predict counts: choose none, or set regress.{space}.library to 0"
             )
+
+
+def _of_choice_of_penalties(path: str, options: Mapping[str, Any]) -> Iterator[str]:
+    method, penalties = options.get("method"), options.get("alphas")
+    if options.get("folds") == "none":
+        if method in ("kernel_ridge", "banded"):
+            yield f"{path}.folds is none, which only ridge knows: image, or a number of folds"
+        elif isinstance(penalties, list) and len(penalties) > 1:
+            yield f"{path}.folds is none, which chooses nothing, but {len(penalties)} alphas are offered. Give one"
+        if options.get("renormalise") == "train":
+            yield f"{path}.renormalise is train, which needs scores of left-out images: choose none where folds is none"
+    if method != "kernel_ridge" or not isinstance(kernel := options.get("kernel_ridge"), Mapping):
+        return
+    by_gradient, linear = kernel.get("width_search") == "gradient", kernel.get("kernel") == "linear"
+    if (by_gradient or linear) and len(widths := kernel.get("widths") or []) > 1:
+        why = "the linear kernel has no width" if linear else "the gradient search starts from one"
+        yield f"{path}.kernel_ridge.widths is {widths}, expected a single one: {why}"
+    if by_gradient and options.get("library"):
+        yield f"{path}.kernel_ridge.width_search is gradient, which takes no library: choose grid, or library 0"
 
 
 def _of_private_data(params: Mapping[str, Any]) -> Iterator[str]:
@@ -305,7 +325,8 @@ def _said(kind: Any, metadata: Iterable[Any] = ()) -> str:
 def _range(found: Mapping[type, Any]) -> str:
     if limits.Ge in found and limits.Le in found:
         return f", {found[limits.Ge].ge:g} to {found[limits.Le].le:g}"
-    words = {limits.Ge: "{0.ge:g} or more", limits.Gt: "above {0.gt:g}", limits.Lt: "below {0.lt:g}"}
+    words = {limits.Ge: "{0.ge:g} or more", limits.Gt: "above {0.gt:g}"}
+    words |= {limits.Le: "{0.le:g} or less", limits.Lt: "below {0.lt:g}"}
     return "".join(f", {text.format(found[kind])}" for kind, text in words.items() if kind in found)
 
 

@@ -37,6 +37,7 @@ def different(values: list[Any]) -> list[Any]:
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Shrinkage = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Window = Annotated[list[Number], Field(min_length=2, max_length=2), AfterValidator(later)]
 Penalties = Annotated[list[Positive], Field(min_length=1), AfterValidator(different)]
@@ -339,7 +340,7 @@ class Split(Section):
         "less training images that look like a tested one; as_published: with these"
     )
     n_folds: Annotated[int, Field(ge=2)] = value("folds of k_fold")
-    n_test: Count = value("tested images of hold_out")
+    n_test: Annotated[int, Field(ge=3)] = value("tested images of hold_out; the gallery shows three")
     seed: Seed = value("decides which images")
 
 
@@ -434,7 +435,7 @@ class Quality(Section):
     seed: Seed = value("of these")
     n_blocks: Count = value("parts of the session in which drift is shown")
     n_folds: Annotated[int, Field(ge=2)] = value("contiguous parts of the session, for identity decoding")
-    shrinkage: Share = value("of the covariance of its linear discriminant, towards independence")
+    shrinkage: Shrinkage = value("of the covariance of its linear discriminant, towards independence")
     running_cm_per_s: Number = value("above it the mouse runs", unit="cm/s")
     anchor_area: str = value("decoded as published as well")
     anchor_window_s: Window = value("the window of the publication", unit="s")
@@ -448,7 +449,7 @@ class Latency(Section):
     step_s: Positive = value("from one to the next", unit="s")
     width_s: Positive = value("of each", unit="s")
     n_folds: Annotated[int, Field(ge=2)] = value("contiguous parts of the session")
-    shrinkage: Share = value("as quality.shrinkage")
+    shrinkage: Shrinkage = value("as quality.shrinkage")
 
 
 class Counts(Section):

@@ -1,14 +1,16 @@
 """The type in which responses that were counted elsewhere are kept, and what their own type has already cost them.
 
 Spike counts are kept as uint16, other responses as float32 where that costs no unit more than 1e-4 of its standard
-deviation, as float64 otherwise: what varies by 0.01 around a million is gone in float32. What was lost before, when
-negative numbers were written into a type without a sign, or small changes into one with few digits, cannot be brought
-back, but seen.
+deviation, as float64 otherwise: what varies by 1 around a million would lose 3 % of it. What would be lost in encoding
+models, which compute in float32, is refused. What was lost before, when negative numbers were written into a type
+without a sign, or small changes into one with few digits, cannot be brought back, but seen.
 """
 
 import numpy as np
 
 COST = 1e-4  # of the standard deviation of a unit, root mean square
+LARGEST_COST = 0.1  # the same: encoding models predict in float32
+SPREAD = (1e-15, 1e15)  # standard deviations whose squares float32 has with room to spare
 
 
 def kept(responses: np.ndarray) -> np.ndarray:
@@ -36,6 +38,30 @@ def kept(responses: np.ndarray) -> np.ndarray:
     cost = np.sqrt(np.mean(error**2, axis=(0, 2)))
     varies = np.ptp(exact, axis=(0, 2)) > 0
     return rounded if np.all(cost[varies] <= COST * scaled.std((0, 2))[varies]) else exact
+
+
+def lost(responses: np.ndarray) -> np.ndarray:
+    """Units that arithmetic in float32, as that of encoding models, would lose.
+
+    Rounding to float32 costs more than a tenth of the standard deviation, as it does where a unit varies by 0.01 around
+    a million; or the standard deviation is so small or large that float32 has no number for its square.
+
+    Parameters
+    ----------
+    responses : real, (n_presentations, n_units, n_windows)
+        Finite.
+
+    Returns
+    -------
+    bool, (n_units,)
+        False for units that never change.
+    """
+    exact = responses.astype(np.float64)
+    varies, largest = np.ptp(exact, axis=(0, 2)) > 0, np.abs(exact).max((0, 2), keepdims=True)
+    relative = (exact / np.maximum(largest, np.finfo(float).tiny)).std((0, 2))
+    deviation = relative * largest[0, :, 0]
+    spread = (deviation >= SPREAD[0]) & (deviation <= SPREAD[1])
+    return varies & ~(spread & (np.finfo(np.float32).eps / np.sqrt(12) <= LARGEST_COST * relative))
 
 
 def wrapped(responses: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spikevaediff.records import BLANK, Responses, UnitTable, few
+from spikevaediff.records import BLANK, Responses, UnitTable, few, same_windows
 
 
 def concatenate(responses: Sequence[Responses]) -> Responses:
@@ -38,7 +38,7 @@ def concatenate(responses: Sequence[Responses]) -> Responses:
     if np.any(times > 1):
         raise ValueError(f"sessions {values[times > 1].tolist()} are listed more than once")
     for other in responses[1:]:
-        if not np.array_equal(other.window_s, first.window_s):
+        if not same_windows(other.window_s, first.window_s):
             raise ValueError(
                 f"sessions were counted in different windows: {first.window_s.tolist()} in "
                 f"{first.session_id.tolist()}, {other.window_s.tolist()} in {other.session_id.tolist()}. "

@@ -15,7 +15,7 @@ import numpy as np
 from spikevaediff.recordings import nwb, spike_counts, unit_filter
 from spikevaediff.recordings.pseudo_population import concatenate
 from spikevaediff.recordings.unit_filter import Limits
-from spikevaediff.records import BLANK, Responses, UnitTable
+from spikevaediff.records import BLANK, Responses, UnitTable, same_windows
 
 Shown = Callable[[Path], nwb.Presentations]
 
@@ -139,7 +139,7 @@ def windows(
     found = _equal(start, start + duration, n_bins)
     for path in tables:
         counted = Responses.load(path).window_s
-        if counted.shape != found.shape or not np.allclose(counted, found, rtol=0, atol=1e-6):
+        if not same_windows(counted, found):
             raise ValueError(
                 f"{path} is a table, counted from {counted[0, 0]:g} to {counted[-1, 1]:g} s in {len(counted)} "
                 f"window(s). params.yaml would show other ones as if they applied, {start:g} to "

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from spikevaediff.recordings import preprocessing
-from spikevaediff.records import BLANK, Features, Responses
+from spikevaediff.records import BLANK, Features, Responses, same_windows
 from spikevaediff.regression import fits
 from spikevaediff.regression.fits import Fit
 from spikevaediff.regression.renormalise import renormalise
@@ -89,7 +89,7 @@ def predict_features(fit: Fit, responses: Responses, *, block_mb: float = 256.0)
             f"the responses are of other units than the fit: {len(missing)} missing {missing[:5].tolist()}, "
             f"{len(extra)} unknown {extra[:5].tolist()}, or in another order. Use the same quality filter and areas."
         )
-    if not np.array_equal(p["context_window_s"], responses.window_s):
+    if not same_windows(p["context_window_s"], responses.window_s):
         raise ValueError(
             f"the responses were counted in the windows {responses.window_s.tolist()}, the fit is of counts in "
             f"{p['context_window_s'].tolist()} (seconds after onset). Count in the same windows."

@@ -301,8 +301,9 @@ def check_same_images(responses: Responses, split: ImageSplit, features: Feature
         Names the images that were shown but are not split, and those that are split but have no response or feature.
     """
     shown = np.setdiff1d(responses.image_id, [BLANK])
+    there = np.union1d(split.image_id, features.image_id)  # a split may leave images out that look like a tested one
     for what, present, cure, wanted, where in (
-        ("artifacts/images.npz", split.image_id, "acquire", shown, "the sessions show"),
+        ("artifacts/images.npz", there, "acquire", shown, "the sessions show"),
         (f"artifacts/responses/{population}.npz", shown, "acquire", split.image_id, "artifacts/images.npz holds"),
         (
             f"feature space {features.space}",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from spikevaediff.evaluation import feature_r2
+from spikevaediff.evaluation import checks, feature_r2
 from spikevaediff.files import tables
 from spikevaediff.parameters.runs import Runs
 from spikevaediff.records import Features, ImageSplit, LayerStudy, Reconstructions, Responses, Stimuli, read_npz
@@ -54,7 +54,8 @@ def of_run(
     scores = {run: read_json(f"artifacts/scores/{run}.json") for run in wanted.scored}
     halves = read_json("artifacts/scores/halves.json")
     lead, settings = scores[wanted.lead], scores[wanted.lead]["settings"]
-    marks = marks_of(scores, wanted)
+    findings = {run: read_json(f"artifacts/checks/{run}.json") for run in wanted.checked}
+    marks = marks_of(scores, wanted, findings)
     told = f"{lead['n_images']} images, each reconstructed by models that had not seen it"
     title = ", ".join([shown.source, told, *marks])
     rows = {name.format(control=control): run for run, name in wanted.gallery.items()}
@@ -65,7 +66,6 @@ def of_run(
     features = r2_of_features(wanted, split, n_draws=settings["n_draws"], seed=settings["seed"])
     for run, of_features in means_of_features(wanted, split, correlation, features).items():
         means[run] = means.get(run, {}) | of_features
-    findings = {run: read_json(f"artifacts/checks/{run}.json") for run in wanted.checked}
     evidence = numbers.evidence(
         scores, halves, features, findings, hypotheses=wanted.hypotheses, compared=wanted.compared
     )
@@ -253,9 +253,9 @@ def read_fit(run: str) -> dict[str, np.ndarray]:
     return read_npz(f"artifacts/fits/{run}.npz")
 
 
-def marks_of(scores: dict[str, dict[str, Any]], wanted: Runs) -> list[str]:
-    """What must be said wherever these scores are shown: another protocol than the strict one, legacy statistics, no
-    captions.
+def marks_of(scores: dict[str, dict[str, Any]], wanted: Runs, findings: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """What must be said wherever these scores are shown: another protocol than the strict one, legacy statistics, a
+    split that keeps near-duplicates, no captions.
 
     Raises
     ------
@@ -268,6 +268,9 @@ def marks_of(scores: dict[str, dict[str, Any]], wanted: Runs) -> list[str]:
     marks = [f"protocol {found[0]}"] if found[0] != "strict" else []
     if str(read_fit("vdvae")["renormalise"][0]) == "test_legacy":
         marks.append("legacy: renormalised with statistics of the test images")
+    legacy = {one["check"] for of_run in findings.values() for one in of_run if one["status"] == "legacy"}
+    if legacy & {checks.OVERLAP, checks.NEAR_DUPLICATES}:
+        marks.append("legacy: trained on images that look like tested ones")
     if "text" in wanted.spaces and not Features.load("artifacts/features/text.npz").varies:
         marks.append("no captions: guided by vision alone")
     return marks

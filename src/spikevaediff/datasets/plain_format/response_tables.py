@@ -206,6 +206,12 @@ def _checked(
             f"{name}: responses of unit {few(coarse)} change by less than a step of {responses.dtype}. Take their mean "
             f"away before they are written, or write them as float64"
         )
+    elif vast := unit_id[precision.lost(responses)].tolist():
+        found.problems.append(
+            f"{name}: responses of unit {few(vast)} vary so little around their mean, or are so small or large, that "
+            f"encoding models, which compute in float32, would lose them. Take the mean of each unit away before they "
+            f"are written, or use another unit of measure"
+        )
     _check_sense(name, responses, image_id, unit_id, found)
     if (mark := _fill_value(responses)) is not None:
         found.problems.append(
