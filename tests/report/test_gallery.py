@@ -48,7 +48,14 @@ def test_no_image_is_shown_twice_and_the_middle_is_the_median(n: int, n_each: in
     assert abs(np.median([scores[i] for i in groups["median"]]) - (n - 1) / 2) <= 0.5
 
 
-@pytest.mark.parametrize(("scores", "n_each"), [({1: 0.0, 2: 1.0}, 1), ({1: 0.0, 2: 1.0, 3: 2.0}, 0), ({}, 1)])
+def test_of_two_images_the_better_and_the_worse_are_shown() -> None:
+    groups = by_rank({3: 0.2, 5: 0.7}, 4, larger_is_better=True)
+    assert groups == {"best": [5], "worst": [3]}
+    picture = gallery.draw(SHOWN, ROWS, groups, SCORES, title="two images", score_name="b", cell_px=CELL)
+    assert len(picture) > 0
+
+
+@pytest.mark.parametrize(("scores", "n_each"), [({1: 0.0}, 1), ({1: 0.0, 2: 1.0, 3: 2.0}, 0), ({}, 1)])
 def test_too_few_images_are_refused(scores: dict[int, float], n_each: int) -> None:
     with pytest.raises(ValueError, match=rf"got n_each = {n_each} and {len(scores)} images"):
         by_rank(scores, n_each, larger_is_better=True)

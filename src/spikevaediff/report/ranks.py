@@ -22,18 +22,20 @@ def by_rank(scores: dict[int, float], n_each: int, *, larger_is_better: bool) ->
     Returns
     -------
     dict with the keys best, median, worst
-        Each best first; ties in the order of ids; no image twice.
+        Each best first; ties in the order of ids; no image twice. Of two images, best and worst.
 
     Raises
     ------
     ValueError
-        n_each is not positive, or there are fewer images than groups.
+        n_each is not positive, or there are fewer than two images.
     """
-    if n_each < 1 or len(scores) < 3:
+    if n_each < 1 or len(scores) < 2:
         raise ValueError(
-            f"a gallery needs 1 or more images for each of 3 groups, got n_each = {n_each} and {len(scores)} images"
+            f"a gallery needs two images, and 1 or more of each group; got n_each = {n_each} and {len(scores)} images"
         )
     order = by_score(scores, larger_is_better=larger_is_better)
+    if len(order) == 2:
+        return {"best": order[:1], "worst": order[1:]}
     n_each = min(n_each, len(order) // 3)
     middle = (len(order) - n_each) // 2
     return {"best": order[:n_each], "median": order[middle : middle + n_each], "worst": order[-n_each:]}

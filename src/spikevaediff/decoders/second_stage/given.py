@@ -21,7 +21,8 @@ NO_SPIKES, MEAN_SPIKES = PRIORS = ("prior_no_spikes", "prior_mean_spikes")
 GIVEN = ("seed", "batch_size", "device", "kept", "unconditional", "explained")
 
 
-NOTHING = "split.npz"  # the file that runs.yaml names where a run reads none
+# What runs.yaml names where a run reads no file, and where images that were shown stand in the place of responses.
+NOTHING, SHOWN = "split.npz", "images.npz"
 
 
 def explained(
@@ -38,7 +39,7 @@ def explained(
     encoders : str or Path
         Folder of a population's encoding models, or NOTHING: a prior asks nothing of responses.
     responses : str or Path
-        Measured ones of that population, or the images that were shown: then those that its models expect.
+        Measured ones of that population; or SHOWN: those that its models expect of the images that were shown.
     split : ImageSplit
     options : mapping
         Of the second stage: with one sample and no guidance by likelihood there is nothing to ask.
@@ -53,7 +54,7 @@ def explained(
     if Path(encoders).name == NOTHING or (options.get("n_samples") == 1 and not options.get("guidance_likelihood")):
         return None
     models = of_folds.load(Path(encoders), split.n_folds)
-    if Path(responses).name == "images.npz":
+    if Path(responses).name == SHOWN:
         return Explained.expected(models, Stimuli.load(responses), split, weights_of)
     return Explained.of(models, Responses.load(responses), split, weights_of)
 
