@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 import stages
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.vendored import check_data, older_copy
+from spikevaediff.files.weights_used import write_weights
 from spikevaediff.parameters import check, own, runs
 from spikevaediff.parameters.reached import write_code
 from spikevaediff.report.unread import unread
@@ -28,6 +29,7 @@ def main() -> None:
         print(f"not read, given the other parameters: {', '.join(ignored)}")
     runs.write_parts("artifacts/parts", params["parts"])
     write_code(Path.cwd())
+    write_weights(Path.cwd(), params)
     with replacing("artifacts/started") as temporary:
         temporary.write_text("A run has begun.\n", encoding="utf-8")  # always the same, or everything would run again
     stages.done(f"data set {params['dataset']}{older_copy(reader.load(Path('data.dvc')))}")

@@ -101,6 +101,14 @@ def test_one_factor_a_group_and_fold_is_no_trace_of_test_statistics(declared: st
     assert found.status == "passed", found.says
 
 
+def test_folds_that_are_left_at_their_mean_differ_from_it_by_rounding_alone() -> None:
+    true, _ = predictions()
+    mean = training_mean(true)
+    rounded = [mean.astype(np.float32), np.nextafter(mean.astype(np.float32), np.float32(9))]
+    found = checks.test_statistics(features(rounded[0]), features(rounded[1]), true, SPLIT, "train")
+    assert found.status == "passed", found.says
+
+
 def test_statistics_of_test_images_are_found_whatever_the_run_says() -> None:
     true, raw = predictions()
     legacy = np.empty_like(raw)

@@ -160,6 +160,18 @@ def test_a_metric_without_its_network_is_absent_and_the_others_are_computed(show
     assert result["pixcorr"]["mean"] > 0.5
 
 
+def test_a_network_that_was_there_for_the_shown_images_and_is_not_here_makes_a_metric_absent(
+    shown, reconstructed, split, request
+):
+    seen = looking.Shown.of(shown, IDS, protocol="strict", size_px=24, metrics=["lpips", "pixcorr"])
+    assert seen.absent == {}
+    request.getfixturevalue("without_network")
+    found = scores.score(seen, reconstructed, split, metrics=["lpips", "pixcorr"], n_draws=50, seed=0)["metrics"]
+    assert found["lpips"]["absent"].startswith("asset alexnet_convolutions cannot be had now")
+    assert found["lpips"]["mean"] is None
+    assert found["pixcorr"]["mean"] > 0.5
+
+
 def test_weights_with_wrong_bytes_are_an_error_and_not_an_absence(shown, reconstructed, monkeypatch):
     def damaged(name: str) -> None:
         raise ValueError(f"{name}: another archive than the pinned one")

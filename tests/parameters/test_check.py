@@ -213,6 +213,23 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
             "regress.vdvae.transform is square_root, but encoding models, which answer the library, predict counts: "
             "choose none, or set regress.vdvae.library to 0",
         ),
+        (
+            "models.mini.diffusion.strength",
+            0.05,
+            "models.mini.diffusion.strength is 0.05, less than one of 10 steps: raise one of them, or set strength",
+        ),
+        ("models.mini.diffusion.guidance", -1, "models.mini.diffusion.guidance is -1, expected a number, 0 or more"),
+        ("models.mini.diffusion.steps", 2000, "models.mini.diffusion.steps is 2000, expected a whole number, 1 to 500"),
+        (
+            "models.mini.diffusion.protocol",
+            "brain_diffuser_2023",
+            "models.mini.diffusion.guidance is 2.0, but protocol brain_diffuser_2023 has 7.5",
+        ),
+        (
+            "regress.vdvae",
+            PARAMS["regress"]["vdvae"] | {"library_weights": [0.0, 1.0]},
+            "regress.vdvae.library_weights needs regress.common.library_weights, for which the library is answered",
+        ),
         ("regress.common.folds", "none", "regress.vdvae.folds is none, which chooses nothing, but 11 alphas are"),
         ("regress.text.folds", "none", "regress.text.renormalise is train, which needs scores of left-out images: "),
         (

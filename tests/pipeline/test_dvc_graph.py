@@ -84,7 +84,7 @@ def test_the_contexts_of_nothing_depend_on_the_modules_and_weights_of_both_conte
         for m in PARAMS["models"]
         for s in ("vision", "text")
     }
-    assert named | {"vendor/data/weights"} <= stages()["unconditional"]["deps"]
+    assert named | {"artifacts/weights/text", "artifacts/weights/vision"} <= stages()["unconditional"]["deps"]
     assert "artifacts/unconditional" in stages()["decode_diffusion@diffusion"]["deps"]
 
 
@@ -143,14 +143,14 @@ def test_start_is_run_by_every_change_of_a_parameter_or_of_code_that_a_result_de
     with Repo(str(ROOT)) as repo:
         for path in sorted((ROOT / "src/spikevaediff").rglob("*.py")):
             name = path.relative_to(ROOT).as_posix()
-            # Methods are chosen by name; and what start writes of the code follows from how it is read.
-            if path.stem not in ("__init__", "reached") and path.parent.name != "methods":
+            # Methods are chosen by name; and what start writes of code and weights follows from how they are read.
+            if path.stem not in ("__init__", "reached", "weights_used") and path.parent.name != "methods":
                 assert repo.dvcignore.is_ignored_file(str(path)) == (name not in files), f"{name}: see .dvcignore"
 
 
 def test_start_writes_what_dvc_never_takes_from_the_run_cache() -> None:
     pipeline = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-    outs = ("artifacts/started", "artifacts/parts", "artifacts/code")
+    outs = ("artifacts/started", "artifacts/parts", "artifacts/code", "artifacts/weights")
     assert pipeline["start"]["outs"] == [{out: {"persist": True}} for out in outs]  # see dvc.stage.cache._can_hash
 
 

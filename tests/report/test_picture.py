@@ -22,6 +22,20 @@ def figure_of(layout: str | None) -> Figure:
     return figure
 
 
+def test_a_dollar_in_a_name_is_a_dollar_and_ticks_of_logarithms_stay_formulas() -> None:
+    names = ["cost $ 5 and 6% $", "V1, $_$", "a$#$b"]
+    figure = new_figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xticks(range(3), names)
+    axes.set(title=names[1], yscale="log", ylim=(1, 1e4))
+    figure.suptitle(names[2])
+    assert png_of(figure)
+    labels = [label for label in axes.get_yticklabels() if label.get_text()]
+    assert labels
+    assert all(label.get_parse_math() for label in labels)
+    assert not any(text.get_parse_math() for text in [axes.title, *axes.get_xticklabels()])
+
+
 @pytest.mark.parametrize("layout", ["constrained", "compressed", None])
 def test_a_picture_is_what_saving_the_figure_gives(layout: str | None) -> None:
     saved = io.BytesIO()

@@ -72,18 +72,25 @@ IDS = range(60)
 NOISE = np.random.default_rng([5]).normal(0, 0.05, (4, 60))
 
 
-def with_scores(folder: Path, scores: dict[tuple[str, str], np.ndarray], ids: Iterable[int] = IDS) -> None:
+def with_scores(
+    folder: Path,
+    scores: dict[tuple[str, str], np.ndarray],
+    ids: Iterable[int] = IDS,
+    name: str = "simulated",
+    protocol: str = "strict",
+) -> None:
     """A commit with scores of single images, as the report writes them."""
     metrics = {
         "pixcorr": {"larger_is_better": True, "network": None},
         "lpips": {"larger_is_better": False, "network": "AlexNet"},
         "alexnet2": {"larger_is_better": True, "network": "AlexNet"},
     }
-    evidence = {"n_folds": 10, "settings": {"n_draws": 2000, "seed": 0}, "metrics": metrics}
-    (folder / "metrics/statistics.json").write_text(json.dumps({"simulated": evidence}))
+    settings = {"n_draws": 2000, "seed": 0}
+    evidence = {"protocol": protocol, "n_folds": 10, "settings": settings, "metrics": metrics}
+    (folder / "metrics/statistics.json").write_text(json.dumps({name: evidence}))
     lines = ["run,image_id,pixcorr,lpips,alexnet2"]
     for place, image_id in enumerate(ids):
-        values = [f"{scores['posterior', name][place]:.4f}" for name in metrics]
+        values = [f"{scores['posterior', metric][place]:.4f}" for metric in metrics]
         lines.append(",".join(["posterior", str(image_id), *values]))
     (folder / "plots/scores.csv").write_text("\n".join(lines) + "\n")
 
@@ -130,6 +137,23 @@ def test_scores_of_other_images_are_not_compared(scored: Path) -> None:
     with_scores(scored, other, ids=range(1, 61))
     commit(scored, "other images")
     assert "**Not comparable**: the two commits scored different images." in compare.page("HEAD~1", "HEAD", scored)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"name": "allen"}, "simulated, protocol strict, those of the head of allen, protocol strict"),
+        ({"name": "simulated (protocol mindeye)", "protocol": "mindeye"}, "of the head of simulated, protocol mindeye"),
+    ],
+)
+def test_scores_of_other_data_or_another_protocol_are_not_compared(scored: Path, told: dict, said: str) -> None:
+    """Images of two data sets may have the same ids."""
+    with_scores(scored, {("posterior", name): np.full(60, 0.5) for name in ("pixcorr", "lpips", "alexnet2")}, **told)
+    commit(scored, "other scores")
+    text = compare.page("HEAD~1", "HEAD", scored)
+    assert "**Not comparable**: scores of the base are of simulated" in text
+    assert said in text
+    assert "Beyond noise" not in text
 
 
 def test_without_scores_of_single_images_no_change_has_an_interval(two: Path) -> None:

@@ -269,7 +269,8 @@ def samples(
         guidance_likelihood=guidance_likelihood,
         n_samples=n_samples,
     )
-    settings = {"strength": strength, "mixing": mixing, "guidance": guidance, "steps": steps, "eta": eta}
+    settings = {"strength": strength, "guidance": guidance, "steps": steps, "eta": eta}
+    settings |= {"mixing": mixing} if guides.text is not None else {}  # nothing is mixed where there is no text
     chosen = _protocol(protocol, **settings, guidance_likelihood=guidance_likelihood)
     moving = explained if guidance_likelihood > 0 else None
     if moving is not None and not np.array_equal(moving.image_id, guides.image_id):
@@ -444,7 +445,7 @@ def _protocol(name: str, **numbers: float) -> Protocol:
     if name not in PROTOCOLS:
         raise KeyError(f"there is no diffusion protocol {name!r}; there are {', '.join(PROTOCOLS)}")
     own = PROTOCOLS[name].numbers
-    other = [f"{key} is {numbers[key]!r}, not {value!r}" for key, value in own.items() if numbers[key] != value]
+    other = [f"{key} is {given!r}, not {own[key]!r}" for key, given in numbers.items() if own.get(key, given) != given]
     if other:
         raise ValueError(f"protocol {name}: {'; '.join(other)}. Set the numbers of the protocol, or protocol strict")
     return PROTOCOLS[name]

@@ -101,10 +101,11 @@ def score(
         Something was not looked at that a metric compares.
     """
     ids = np.sort(reconstructed.image_id)
-    protocol, weights, _ = prepared(shown.protocol, metrics)
+    protocol, weights, absent = prepared(shown.protocol, metrics)
+    absent = shown.absent | absent  # shown images may have been looked at on a machine that has other networks
     looked = look(
         reconstructed.rows(ids), protocol, shown=False, size_px=shown.size_px,
-        metrics=[name for name in metrics if name not in shown.absent], weights=weights, batch_size=batch_size,
+        metrics=[name for name in metrics if name not in absent], weights=weights, batch_size=batch_size,
     )  # fmt: skip
     return score_looks(shown, ids, looked, split, metrics=metrics, n_draws=n_draws, seed=seed)
 
@@ -121,8 +122,9 @@ def score_looks(
     """
     if len(ids) < 2:
         raise ValueError(f"{len(ids)} reconstructions leave no wrong pairing to compare with; at least 2 are needed")
-    protocol, weights, _ = prepared(shown.protocol, metrics)
-    absent = shown.absent | too_few(metrics, len(ids), shown.absent)
+    protocol, weights, here = prepared(shown.protocol, metrics)
+    absent = shown.absent | {name: why for name, why in here.items() if not looked.keys() >= {*METRICS[name].look.keys}}
+    absent |= too_few(metrics, len(ids), absent)
     fold = split.fold_of(ids)
     group = statistics.groups(fold, seed=seed)
     matrices = compare(shown.rows(ids), looked, group, protocol, metrics=[m for m in metrics if m not in absent])

@@ -28,6 +28,7 @@ from spikevaediff.files.atomic import alone, replacing
 from spikevaediff.files.checksums import sha256_of, size_text
 from spikevaediff.files.download import download
 from spikevaediff.files.file_structure import fault
+from spikevaediff.files.weights_used import is_path
 
 ASSETS = read_table(Path(__file__).with_name("assets.toml"))
 HUB = "https://huggingface.co"
@@ -189,8 +190,7 @@ def weights(value: str, root: Path) -> Path:
     ----------
     value : str
         A path below the checkout, such as vendor/data/weights/mine.safetensors; an absolute one, or one that begins
-        with "~"; or the name of an asset. Of a path outside the checkout DVC knows the name and not the bytes: after
-        replacing the file, dvc repro --force.
+        with "~"; or the name of an asset.
     root : Path
         Top of the checkout.
 
@@ -199,7 +199,7 @@ def weights(value: str, root: Path) -> Path:
     KeyError, FileNotFoundError, ValueError
         As `fetch`.
     """
-    if "/" not in value and os.sep not in value:
+    if not is_path(value):
         return fetch(value)
     return root / Path(value).expanduser()  # whoever loads it says that it is not there
 

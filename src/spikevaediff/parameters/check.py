@@ -178,9 +178,36 @@ def of_choices(params: Mapping[str, Any]) -> Iterator[str]:
     for metric in metrics:
         yield from _one_of("evaluate.metrics", metric, METRICS, declared)
     yield from _one_of("report.rank_by", _at(params, "report", "rank_by"), metrics, "one of evaluate.metrics")
+    yield from _of_protocol(params)
+    yield from _of_diffusion(params)
     yield from _of_regressions(params)
     yield from _of_areas(params.get("areas"))
     yield from _of_private_data(params)
+
+
+def _of_protocol(params: Mapping[str, Any]) -> Iterator[str]:
+    from spikevaediff.evaluation import protocols
+
+    name, rank_by = _at(params, "evaluate", "protocol"), _at(params, "report", "rank_by")
+    defined = protocols.PROTOCOLS[name].metrics if name in protocols.PROTOCOLS else ()
+    if defined and rank_by in _list(params, "evaluate", "metrics") and rank_by not in defined:
+        yield f"report.rank_by is {rank_by}, which protocol {name} does not define: {_or(list(defined))}"
+
+
+def _of_diffusion(params: Mapping[str, Any]) -> Iterator[str]:
+    model = params.get("model")
+    options, path = _at(params, "models", model, "diffusion"), f"models.{model}.diffusion"
+    if not isinstance(options, Mapping) or list(_section(path, options, schema.VersatileDiffusion, True)):
+        return
+    strength, steps = options["strength"], options["steps"]
+    if strength > 0 and strength * len(range(1, 1000, 1000 // steps)) < 1:
+        yield f"{path}.strength is {strength}, less than one of {steps} steps: raise one of them, or set strength to 0"
+    if options["protocol"] != "strict":
+        from spikevaediff.decoders.versatile_diffusion import PROTOCOLS  # which imports torch
+
+        for key, value in PROTOCOLS[options["protocol"]].numbers.items():
+            if options[key] != value:
+                yield f"{path}.{key} is {options[key]}, but protocol {options['protocol']} has {value}"
 
 
 def _of_regressions(params: Mapping[str, Any]) -> Iterator[str]:
@@ -202,6 +229,11 @@ def _of_regressions(params: Mapping[str, Any]) -> Iterator[str]:
         n = options.get("library")
         if n and options.get("library_weights") and options.get("method") != "ridge":
             yield f"regress.{space}.library_weights goes with method ridge alone. Choose it, or offer no weights: []"
+        if n and options.get("library_weights") and not regress[COMMON].get("library_weights"):
+            yield (
+                f"regress.{space}.library_weights needs regress.common.library_weights, for which the library is "
+                f"answered: offer them there, and none, [], in spaces that shall have none"
+            )
         if n and options.get("library_weights") and _at(params, "movies", "train"):
             yield f"regress.{space}.library_weights goes without movies.train. Offer no weights: []"
         if isinstance(n, int) and isinstance(there, int) and n > there:

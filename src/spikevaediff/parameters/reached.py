@@ -32,6 +32,7 @@ PLUMBING = frozenset(
         "src/spikevaediff/files/left_out.py",
         "src/spikevaediff/files/one_request.py",
         "src/spikevaediff/files/pip_archive.py",
+        "src/spikevaediff/files/weights_used.py",
         "src/spikevaediff/networks/torchvision_ops.py",
         "src/spikevaediff/parameters/check.py",
         "src/spikevaediff/parameters/declared.py",

@@ -254,8 +254,8 @@ class VersatileDiffusion(Section):
     )
     strength: Share = value("how much of the first stage's image is noised away: 0 none, 1 all")
     mixing: Share = value("weight of the vision context; text has the rest, but nothing where no image has a caption")
-    guidance: Number = value("1: the contexts are followed; above: exaggerated")
-    steps: Count = value("from noise to image, of which the start leaves the share `strength`")
+    guidance: Annotated[Number, Field(ge=0)] = value("1: the contexts are followed; above: exaggerated")
+    steps: Annotated[int, Field(ge=1, le=500)] = value("from noise to image, of which `strength` is the share taken")
     eta: Share = value("0: no fresh noise; 1: fresh noise in every step")
     guidance_likelihood: Share = value("how far steps are moved towards what the responses say; 0: not")
 

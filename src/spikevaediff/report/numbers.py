@@ -286,7 +286,7 @@ def draw_scores(scores: dict[str, dict[str, Any]], title: str) -> Figure:
     figure.suptitle(title, size=12, weight="bold")
     figure.supxlabel(
         f"dot: an image; bar: their mean; black: its 95 % interval; dashed: {runs[0]} with wrong images of the fold"
-        + (f"\nabsent, as their networks are not on this machine: {', '.join(missing)}" if missing else ""),
+        + (f"\nabsent, for the reasons that the report gives: {', '.join(missing)}" if missing else ""),
         size=9,
     )
     return figure

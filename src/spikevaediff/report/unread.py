@@ -9,7 +9,9 @@ from typing import Any
 
 from spikevaediff.parameters.of_space import COMMON, of_space, spaces
 
-SPLIT = {"k_fold": "n_test", "hold_out": "n_folds"}  # what each method does not read
+# What each method of a split does not read.
+SPLIT: dict[str, tuple[str, ...]] = {"k_fold": ("n_test",), "hold_out": ("n_folds",)}
+SPLIT |= dict.fromkeys(("given", "as_published"), ("n_folds", "n_test", "seed"))
 # What is read for a part alone, and not by the others.
 OF_PARTS = {
     "second_stage": ("captions", "regress.text", "regress.vision", "decode.diffusion"),
@@ -42,7 +44,7 @@ def unread(params: Mapping[str, Any]) -> list[str]:
     areas = [area for listed in params["areas"].values() if isinstance(listed, list) for area in listed]
     anchor = [name for name in params["quality"] if name.startswith("anchor_")]
     found = [f"quality.{name}" for name in anchor if params["quality"]["anchor_area"] not in areas]
-    found += [f"split.{name}" for name in [SPLIT.get(params["split"].get("method", ""))] if name in params["split"]]
+    found += [f"split.{name}" for name in SPLIT.get(params["split"].get("method", ""), ()) if name in params["split"]]
     regress = params["regress"]
     read = {space: {of_space(regress, space)["method"]} for space in spaces(regress)}
     read[COMMON] = set().union(*read.values())

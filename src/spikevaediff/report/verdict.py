@@ -107,9 +107,11 @@ def not_shown(
             f"Independence of {listed([metric for _, metric in shared])}: {listed(sorted({f for f, _ in shared}))} is "
             "both a family of encoding models and the network of these metrics."
         )
-    absent = [metric for metric, about in evidence["metrics"].items() if about["absent"] is not None]
-    if absent:
-        told.append(f"Anything about {listed(absent)}: their networks are not on this machine.")
+    absent = {metric: about["absent"] for metric, about in evidence["metrics"].items() if about["absent"] is not None}
+    if away := [metric for metric, why in absent.items() if "on this machine" in why]:
+        told.append(f"Anything about {listed(away)}: their networks are not on this machine.")
+    for why in dict.fromkeys(why for metric, why in absent.items() if metric not in away):
+        told.append(f"Anything about {listed([metric for metric in absent if absent[metric] == why])}: {why}.")
     if model == "mini":
         told.append(
             "What a large generator would do: the mini models are small and were trained on a few hundred crops. Their "

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from ruamel.yaml import YAML
 
 import spikevaediff
 from spikevaediff.evaluation.statistics import (
@@ -26,6 +27,7 @@ from spikevaediff.evaluation.statistics import (
     resampled,
     spread_of_intervals,
 )
+from spikevaediff.files.weights_used import write_weights
 from spikevaediff.parameters.declared import of_all_stages
 from spikevaediff.parameters.reached import write_code
 from spikevaediff.tools.sweep import cause, run
@@ -84,11 +86,13 @@ def page(base: str, head: str, root: Path, *, url: str | None = None) -> str:
 
 def _changes(root: Path, base: str, head: str) -> tuple[list[dict[str, Any]], str]:
     """What changed of the scores of single images, beyond noise first, and a verdict on it."""
-    told = _shown(root, head, "metrics/statistics.json")
+    told_base, told = (_shown(root, commit, "metrics/statistics.json") for commit in (base, head))
     old, new = (_scores(_shown(root, commit, "plots/scores.csv")) for commit in (base, head))
-    if told is None or not old or not new:
+    if told_base is None or told is None or not old or not new:
         return [], "**Not known**: scores of single images are not in both commits, so that no change has an interval."
     ((_, evidence),) = json.loads(told).items()
+    if (kind_base := _kind(told_base)) != (kind := _kind(told)):
+        return [], f"**Not comparable**: scores of the base are of {kind_base}, those of the head of {kind}."
     rows = [
         _change(evidence, run, metric, old[run, metric], new[run, metric])
         for run, metric in new
@@ -113,6 +117,13 @@ def _changes(root: Path, base: str, head: str) -> tuple[list[dict[str, Any]], st
         changes,
         f"{verdict} (95 % intervals of paired differences; about {n * 0.05:.1f} of {n} would be by accident).",
     )
+
+
+def _kind(statistics: str) -> str:
+    """What scores are of, which none can be compared without: the data set, the protocol, and the size of pixels."""
+    ((name, evidence),) = json.loads(statistics).items()
+    size = f", {evidence['settings']['size_px']} px" if evidence["settings"].get("size_px") else ""
+    return f"{name.partition(' (')[0]}, protocol {evidence.get('protocol', 'strict')}{size}"
 
 
 def _change(
@@ -164,14 +175,16 @@ def stale(root: Path) -> list[str]:
 
     Needs no data and no cache: what is not there is taken as dvc.lock describes it. `dvc repro --dry --allow-missing`
     looks at each stage by itself: a walk would end at `start`, which depends on all code and parameters. The code of
-    every stage is looked up here as `start` does, and written to artifacts/code.
+    every stage and the weights of the model are looked up here as `start` does, and written to artifacts/code and
+    artifacts/weights.
 
     Raises
     ------
-    ValueError
-        DVC cannot read the pipeline, or a module is no Python.
+    FileNotFoundError, ValueError
+        DVC cannot read the pipeline, a module is no Python, or weights are not there.
     """
     write_code(root)
+    write_weights(root, YAML(typ="safe").load(root / "params.yaml"))
     alone = ("--dry", "--allow-missing", "--keep-going", "--single-item")
     command = [sys.executable, "-m", "spikevaediff", "dvc", "repro", *alone, *of_all_stages(root, ("cmd",))]
     done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)

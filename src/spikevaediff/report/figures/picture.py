@@ -11,6 +11,8 @@ from typing import Any, Generic, ParamSpec
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 
 P = ParamSpec("P")
 
@@ -18,15 +20,34 @@ P = ParamSpec("P")
 class Picture(Generic[P]):
     """A function that returns a figure, as a decorator: the picture it makes is the same for the same input.
 
-    figure : callable; the function itself.
+    figure : callable; the function itself, its texts as written.
     """
 
     def __init__(self, figure: Callable[P, Figure]) -> None:
-        self.figure = figure
+        self._drawn = figure
         update_wrapper(self, figure)
 
+    def figure(self, *args: P.args, **kwargs: P.kwargs) -> Figure:
+        return as_written(self._drawn(*args, **kwargs))
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> bytes:
-        return png_of(self.figure(*args, **kwargs))
+        return png_of(self._drawn(*args, **kwargs))
+
+
+def as_written(figure: Figure) -> Figure:
+    """The figure, in which $ is a character and begins no formula: names of data sets and areas may hold it. Numbers at
+    ticks, which matplotlib writes as formulas on logarithmic axes, stay what they are."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            for formatter, ticks in (
+                (axis.get_major_formatter(), axis.majorTicks),
+                (axis.get_minor_formatter(), axis.minorTicks),
+            ):
+                for tick in ticks:
+                    tick.label1.set_parse_math(isinstance(formatter, LogFormatter))
+    return figure
 
 
 def new_figure(**options: Any) -> Figure:
@@ -49,7 +70,8 @@ def subplots(n_rows: int = 1, n_columns: int = 1, *, figsize: tuple[float, float
 
 def png_of(figure: Figure) -> bytes:
     """The figure as PNG without the date and version that would change its bytes from run to run; its layout is fixed
-    by this."""
+    by this, and its texts are as written."""
+    as_written(figure)
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             if not axis.get_label_text():

@@ -133,7 +133,7 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
         panel.axhline(0, color=_GREY, lw=1)
         panel.legend(fontsize=8)
     else:
-        _unknown(panel, _NO_REPEATS)
+        _unknown(panel, _NO_REPEATS if max(passing, default=0) > 1 else "no area\nhas two units")
     panel.set_title("Correlations of pairs of units (mean)", size=10)
 
     panel = axes[1, 1]
