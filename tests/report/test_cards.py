@@ -12,6 +12,7 @@ import tvsd_files
 from bucket import serving
 from conftest import ROOT
 from ruamel.yaml import YAML
+from safetensors.numpy import save_file
 from small_profile import copied
 
 from spikevaediff.__main__ import main
@@ -19,7 +20,7 @@ from spikevaediff.datasets import cowley_v4, nsd, tvsd
 from spikevaediff.files import tables
 from spikevaediff.files.left_out import mark
 from spikevaediff.records import ImageSplit, Responses, Stimuli
-from spikevaediff.report.cards import cards
+from spikevaediff.report.cards import _model_cards, cards
 
 
 def test_without_a_run_the_command_to_make_one_is_named(tmp_path: Path) -> None:
@@ -126,6 +127,17 @@ def test_the_cards_name_units_presentations_and_weights(
     weights = clone / "vendor/data/weights/vdvae_mini.safetensors"
     assert hashlib.sha256(weights.read_bytes()).hexdigest() in text
     assert "the spikes are **simulated**" in text
+
+
+def test_weights_of_another_name_are_not_said_to_be_made_here(tmp_path: Path) -> None:
+    save_file({"a": np.zeros(3, np.float32)}, tmp_path / "mine.safetensors")
+    save_file({"a": np.zeros(3, np.float32)}, tmp_path / "unread.safetensors")
+    spaces = {"vdvae": {"weights": "./mine.safetensors"}, "text": {"weights": "an_asset"}}
+    text = _model_cards(tmp_path, {"model": "own", "models": {"own": spaces}})
+    assert "## mine" in text
+    assert "Not of this project" in text
+    assert "Made by this project" not in text
+    assert "unread" not in text
 
 
 def test_the_cards_of_the_repository_are_of_the_weights_that_it_ships() -> None:

@@ -18,11 +18,22 @@ from safetensors import safe_open
 from spikevaediff.files import assets
 from spikevaediff.files.checksums import size_text
 from spikevaediff.files.left_out import there
+from spikevaediff.files.weights_used import is_path
 from spikevaediff.recordings.unit_filter import LIMITS
 from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli, UnitTable
 from spikevaediff.report import facts
 
-MORE = {"unet_mini": "and the photographs of stages/pretrain/photographs.csv "}  # what a model was trained on besides
+# The models of this project, and what they were trained on besides the training crops.
+MORE = {
+    "autoencoder_mini": "",
+    "unet_mini": "and the photographs of stages/pretrain/photographs.csv ",
+    "vdvae_mini": "",
+}
+MADE_HERE = """\
+- Made by this project: stages/pretrain, on the training crops of the embedded photographs {more}\
+(grey, none of them one of the scenes shown). Small: it is there so that the pipeline runs anywhere, and it blurs.
+- Use: reconstruction of natural grey images of the embedded data set's kind. Not for anything else."""
+MADE_ELSEWHERE = "- Not of this project: params.yaml names it by its path."
 
 
 def cards(root: Path, params: Mapping[str, Any]) -> str:
@@ -120,9 +131,16 @@ def _span(numbers: np.ndarray) -> str:
     return str(least) if least == most else f"{least} to {most}"
 
 
+def _own_weights(root: Path, model: Mapping[str, Any]) -> list[Path]:
+    """The files with weights that a model names by a path, sorted."""
+    named = [value for space in model.values() for key, value in space.items() if key.split("_")[-1] == "weights"]
+    paths = {assets.weights(value, root) for value in named if is_path(value)}
+    return sorted(path for path in paths if path.suffix == ".safetensors" and path.is_file())
+
+
 def _model_cards(root: Path, params: Mapping[str, Any]) -> str:
     lines = [f"# Model cards: {params['model']}", ""]
-    for path in sorted((root / "vendor/data/weights").glob("*.safetensors")):
+    for path in _own_weights(root, params["models"][params["model"]]):
         with safe_open(path, framework="np") as file:
             shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118 it is not a dict
         n_values = sum(int(np.prod(shape)) for shape in shapes)
@@ -131,10 +149,7 @@ def _model_cards(root: Path, params: Mapping[str, Any]) -> str:
             f"## {path.stem}",
             "",
             f"- {n_values:,} numbers in {len(shapes)} tensors, {size_text(path.stat().st_size)}, sha256 `{digest}`.",
-            "- Made by this project: stages/pretrain, on the training crops of the embedded photographs "
-            f"{MORE.get(path.stem, '')}(grey, none of them one of the scenes shown). Small: it is there so that the "
-            "pipeline runs anywhere, and it blurs.",
-            "- Use: reconstruction of natural grey images of the embedded data set's kind. Not for anything else.",
+            *(MADE_HERE.format(more=MORE[path.stem]).splitlines() if path.stem in MORE else [MADE_ELSEWHERE]),
         ]
         training = root / "stages/pretrain/metrics" / f"{path.stem.removesuffix('_mini')}.json"
         if training.is_file():
