@@ -9,8 +9,8 @@ from spikevaediff.files.checksums import sha256_of
 from spikevaediff.files.weights_used import write_weights
 
 
-def params(second_stage: bool = True, **changed: str) -> dict[str, Any]:
-    spaces = {
+def params(second_stage: bool = True, **changed: Any) -> dict[str, Any]:
+    spaces: dict[str, dict[str, Any]] = {
         "vdvae": {"config": "mini64", "weights": "mine/vdvae.safetensors"},
         "text": {"module": "minilm", "weights": "all_minilm_l6_v2"},
         "diffusion": {"unet_weights": "mine/unet", "autoencoder_weights": "mine/coder.safetensors", "steps": 10},
@@ -51,6 +51,10 @@ def test_other_bytes_change_the_file_of_their_space_and_no_other(root: Path) -> 
     assert [use for use in first if second[use] != third[use]] == ["diffusion"]
     (root / "mine/unet/part/weights.safetensors").rename(root / "mine/unet/part/renamed.safetensors")
     assert written(root)["diffusion"] != third["diffusion"]
+
+
+def test_an_option_of_a_module_of_your_own_that_is_no_name_is_left_alone(root: Path) -> None:
+    assert written(root, layer_weights=[1.0, 0.5], weights=None)["vdvae"] == ""
 
 
 def test_a_path_may_be_absolute_or_in_the_home_folder(

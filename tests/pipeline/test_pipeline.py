@@ -239,11 +239,12 @@ def spoil_spike(file: h5py.File) -> None:
 
 
 def drop_image(clone: Path) -> None:
-    """images.npz without image 17, and a split made of it."""
+    """images.npz without image 17, and a split and latents made of it."""
     stimuli = Stimuli.load(clone / "artifacts/images.npz")
     kept = stimuli.image_id != 17
     Stimuli(stimuli.source, stimuli.image_id[kept], stimuli.pixels[kept]).save(clone / "artifacts/images.npz")
-    assert stage(clone, "split").returncode == 0
+    for made in ("split", "features vdvae"):
+        assert stage(clone, made).returncode == 0
 
 
 def drop_caption(clone: Path) -> None:

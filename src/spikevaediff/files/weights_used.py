@@ -35,7 +35,7 @@ def write_weights(root: Path, params: Mapping[str, Any]) -> None:
     """
     model = params["model"]
     named = {
-        space: {key: value for key, value in options.items() if key.split("_")[-1] == "weights"}
+        space: {key: value for key, value in options.items() if is_weights(key, value)}
         for space, options in params["models"][model].items()
     }
     sections = {space: f"models.{model}.{space}" for space in named} | {"captions": "captions"}
@@ -50,6 +50,11 @@ def write_weights(root: Path, params: Mapping[str, Any]) -> None:
                     raise FileNotFoundError(f"{sections[use]}.{key} is {value}, where there is no file")
                 lines.append(f"{key} {found or 'nothing'}\n")
             (temporary / use).write_text("".join(lines), encoding="utf-8")
+
+
+def is_weights(key: str, value: object) -> bool:
+    """Whether an option of a space names weights; those of a module of your own may be anything."""
+    return key.split("_")[-1] == "weights" and isinstance(value, str)
 
 
 def is_path(value: str) -> bool:

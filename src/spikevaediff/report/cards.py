@@ -18,7 +18,7 @@ from safetensors import safe_open
 from spikevaediff.files import assets
 from spikevaediff.files.checksums import size_text
 from spikevaediff.files.left_out import there
-from spikevaediff.files.weights_used import is_path
+from spikevaediff.files.weights_used import is_path, is_weights
 from spikevaediff.recordings.unit_filter import LIMITS
 from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli, UnitTable
 from spikevaediff.report import facts
@@ -133,7 +133,7 @@ def _span(numbers: np.ndarray) -> str:
 
 def _own_weights(root: Path, model: Mapping[str, Any]) -> list[Path]:
     """The files with weights that a model names by a path, sorted."""
-    named = [value for space in model.values() for key, value in space.items() if key.split("_")[-1] == "weights"]
+    named = [value for space in model.values() for key, value in space.items() if is_weights(key, value)]
     paths = {assets.weights(value, root) for value in named if is_path(value)}
     return sorted(path for path in paths if path.suffix == ".safetensors" and path.is_file())
 
