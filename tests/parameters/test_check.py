@@ -77,7 +77,11 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
             "regress.vdvae.alphas is [0.0], expected a list of one or more, each a number, above 0, all different",
         ),
         ("quality.shrinkage", 0.0, "quality.shrinkage is 0.0, expected a number, above 0, 1 or less"),
-        ("split.n_test", 1, "split.n_test is 1, expected a whole number, 2 or more"),
+        (
+            "split",
+            PARAMS["split"] | {"method": "hold_out", "n_test": 1},
+            "split.n_test is 1, expected 2 or more: with one image, there is no wrong one to compare with",
+        ),
         ("regress.common.alphas", [1.0, 1.0], "regress.common.alphas is [1.0, 1.0], expected a list of one or more"),
         ("regress.common.library_weights", [-0.1], "regress.common.library_weights is [-0.1], expected a list, each a"),
         ("regress.common.library_weights", [float("inf")], "regress.common.library_weights is [inf], expected a list"),

@@ -178,6 +178,8 @@ def of_choices(params: Mapping[str, Any]) -> Iterator[str]:
     for metric in metrics:
         yield from _one_of("evaluate.metrics", metric, METRICS, declared)
     yield from _one_of("report.rank_by", _at(params, "report", "rank_by"), metrics, "one of evaluate.metrics")
+    if _at(params, "split", "method") == "hold_out" and _at(params, "split", "n_test") == 1:
+        yield "split.n_test is 1, expected 2 or more: with one image, there is no wrong one to compare with"
     yield from _of_protocol(params)
     yield from _of_diffusion(params)
     yield from _of_regressions(params)

@@ -340,7 +340,7 @@ class Split(Section):
         "less training images that look like a tested one; as_published: with these"
     )
     n_folds: Annotated[int, Field(ge=2)] = value("folds of k_fold")
-    n_test: Annotated[int, Field(ge=2)] = value("tested images of hold_out")
+    n_test: Count = value("tested images of hold_out")
     seed: Seed = value("decides which images")
 
 
