@@ -88,6 +88,18 @@ def test_the_contexts_of_nothing_depend_on_the_modules_and_weights_of_both_conte
     assert "artifacts/unconditional" in stages()["decode_diffusion@diffusion"]["deps"]
 
 
+def test_weights_rerun_the_stages_that_read_them_and_no_other() -> None:
+    def reading(space: str) -> set[str]:
+        return {name.split("@")[0] for name, stage in stages().items() if f"artifacts/weights/{space}" in stage["deps"]}
+
+    assert reading("diffusion") == {"decode_diffusion"}
+    assert reading("captions") == {"captions"}
+    assert reading("text") == reading("vision") == {"features", "library_features", "unconditional"}
+    of_vdvae = {"features", "library_features", "decode", "decode_posterior", "layers", "known_mistakes"}
+    assert reading("vdvae") == of_vdvae
+    assert not [name for name, stage in stages().items() if "vendor/data/weights" in stage["deps"]]
+
+
 def test_a_module_reruns_the_stages_that_reach_it_and_no_other() -> None:
     """Known answers, by what each stage is for."""
     names = set(stages()) - {"start"}

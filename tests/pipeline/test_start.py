@@ -102,6 +102,8 @@ def test_what_is_read_for_a_part_alone_is_said_to_be_not_read_without_it() -> No
         return set(unread(params | {"parts": parts | dict.fromkeys(left_out, False)})) - set(usual)
 
     assert without() == without("controls") == set()
+    given = unread(params | {"split": params["split"] | {"method": "given"}})
+    assert {"split.n_folds", "split.n_test", "split.seed"} <= set(given)
     contexts = {f"{of}.{space}" for of in ("regress", "models.mini") for space in ("text", "vision")}
     assert without("second_stage") == {"captions", "decode.diffusion", "models.mini.diffusion"} | contexts
     analyses = {"quality", "curves.latency", "curves.n_resamples", "layers", "regions", "known_mistakes"}

@@ -127,7 +127,12 @@ def test_what_is_not_shown_follows_from_the_run() -> None:
     assert "less than about 0.05 in pixel correlation" in text
     assert "there is one session" in text
     assert "Independence of alexnet2 and lpips: alexnet is both" in text
-    assert "Anything about clip" in text
+    assert "Anything about clip: their networks are not on this machine." in text
+    undefined = evidence()
+    undefined["metrics"]["lpips"] |= {"absent": "protocol mindeye does not define it"}
+    assert "Anything about lpips: protocol mindeye does not define it." in verdict.not_shown(
+        undefined, V4, WANTED, **options
+    )
     assert "mini models are small" in text
     other = "\n".join(
         verdict.not_shown(evidence(), V4, WANTED, families=["luminance"], model="published", rank_by="pixcorr")

@@ -207,6 +207,14 @@ def test_settings_stand_with_their_model_and_the_published_ones_are_those_of_the
     assert {one["protocol"] for one in options.values()} == {"strict"}
 
 
+def test_where_there_is_no_text_a_protocol_has_nothing_to_say_of_mixing() -> None:
+    name = "brain_diffuser_2023"
+    numbers = {key: value for key, value in decoder.PROTOCOLS[name].numbers.items() if key != "mixing"}
+    assert decoder._protocol(name, **numbers) is decoder.PROTOCOLS[name]
+    with pytest.raises(ValueError, match=r"protocol brain_diffuser_2023: mixing is 1.0, not 0.6"):
+        decoder._protocol(name, **numbers, mixing=1.0)
+
+
 def test_guidance_away_from_one_changes_the_image(generate: Generate) -> None:
     assert grey_levels(generate(guides(), guidance=1.0), generate(guides(), guidance=4.0)) > 3
 
