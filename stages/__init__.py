@@ -47,7 +47,7 @@ sys.excepthook = _one_clear_error  # before what takes a second to import
 from spikevaediff import threads  # found by the path above
 from spikevaediff.parameters import check
 from spikevaediff.parameters.declared import of_stage
-from spikevaediff.parameters.options import asked, check_options, module, modules
+from spikevaediff.parameters.options import asked, check_options, is_weights, module, modules
 
 __all__ = [
     "asked",
@@ -170,7 +170,7 @@ def weights_path(value: str) -> Path:
 
 def with_weights(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options with files for the values of `weights` and `..._weights`, as `weights_path` finds them."""
-    return {n: weights_path(value) if n.split("_")[-1] == "weights" else value for n, value in options.items()}
+    return {n: weights_path(value) if is_weights(n, value) else value for n, value in options.items()}
 
 
 def decoder(params: dict[str, Any], name: str) -> Callable[..., Any]:

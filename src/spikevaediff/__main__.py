@@ -252,6 +252,9 @@ def _parser() -> argparse.ArgumentParser:
     generating.add_argument("--text", metavar="CAPTION", help="sentence that guides")
     generating.add_argument("--mean", action="store_true", help="guide by mean contexts: what mean spikes predict")
     generating.add_argument("--strength", type=float, help="how much of the start is noised away, 0 to 1")
+    generating.add_argument(
+        "--start-share", type=float, help="of the start in the coarse luminance of pictures, 0 to 1"
+    )
     generating.add_argument("--mixing", type=float, help="weight of the image beside the text, 0 to 1")
     generating.add_argument("--guidance", type=float, help="1 follows the contexts, more exaggerates them")
     generating.add_argument("--steps", type=int, help="of denoising")

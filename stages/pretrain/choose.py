@@ -20,13 +20,14 @@ from spikevaediff.evaluation import scores
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli
 
 N_SCORED = 32
-# strength, mixing, guidance, steps, samples of which the likeliest is scored, guidance by likelihood
-SETTINGS = ("strength", "mixing", "guidance", "steps", "n_samples", "guidance_likelihood")
+# strength, mixing, guidance, steps, samples of which the likeliest is scored, guidance by likelihood, and the share of
+# the start in what is coarse
+SETTINGS = ("strength", "mixing", "guidance", "steps", "n_samples", "guidance_likelihood", "start_share")
 GRID = [
-    *[(strength, 0.6, 2.0, 10, 1, 1.0) for strength in (0.3, 0.4, 0.5, 0.6, 0.75)],
-    *[(0.5, 0.6, guidance, 10, 1, 1.0) for guidance in (1.0, 1.5, 3.0, 5.0)],
-    *[(0.5, mixing, 2.0, 10, 1, 1.0) for mixing in (0.3, 0.8, 1.0)],
-    *[(0.5, 0.6, 2.0, 10, k, w) for w in (0.0, 1.0) for k in (1, 2, 4, 8)],
+    *[(strength, 0.6, 2.0, 10, 1, 1.0, share) for share in (0.0, 1.0) for strength in (0.4, 0.5, 0.6, 0.7, 0.8)],
+    *[(0.5, 0.6, guidance, 10, 1, 1.0, 1.0) for guidance in (1.0, 1.5, 3.0, 5.0)],
+    *[(0.5, mixing, 2.0, 10, 1, 1.0, 1.0) for mixing in (0.3, 0.8, 1.0)],
+    *[(0.5, 0.6, 2.0, 10, k, w, 1.0) for w in (0.0, 1.0) for k in (1, 2, 4, 8)],
 ]
 
 

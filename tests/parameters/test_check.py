@@ -259,6 +259,15 @@ def test_what_is_not_possible_is_said_with_its_place(path: str, value: Any, mess
     assert [one for one in problems(changed(path, value)) if message in one]
 
 
+def test_a_part_that_is_left_out_may_hold_what_does_not_go_together() -> None:
+    params = changed("parts.second_stage", False)
+    params["models"]["mini"]["diffusion"]["strength"] = 0.05
+    params["regress"]["text"]["library"] = 1300
+    assert list(problems(params)) == []
+    params["regress"]["vdvae"]["library"] = 1300
+    assert list(problems(params)) == ["regress.vdvae.library is 1300, expected 0 to 1200 (library.n_images)"]
+
+
 def test_all_problems_are_said_at_once_and_one_in_a_line() -> None:
     params = changed("seed", -1)
     with pytest.raises(ValueError, match=r"^params.yaml: seed is -1, expected a whole number, 0 or more$"):

@@ -11,6 +11,7 @@ from conftest import ROOT
 from PIL import Image
 from ruamel.yaml import YAML
 
+from spikevaediff.coarse import exchanged
 from spikevaediff.decoders import versatile_diffusion as decoder
 from spikevaediff.decoders.versatile_diffusion import Guides
 from spikevaediff.records import Features, Reconstructions
@@ -103,7 +104,7 @@ def test_the_seed_the_image_and_the_sample_decide_what_is_drawn(generate: Genera
 def test_decode_gives_the_first_sample_by_id(files: dict[str, Path], generate: Generate) -> None:
     options = {"unet": "tiny", "autoencoder": "tiny", "unconditional": EMPTY, "strength": 0.6, "mixing": 0.6}
     options |= {"guidance": 2.0, "steps": 5, "eta": 0.0, "n_samples": 2, "seed": 0, "kept": None, "batch_size": 2}
-    options |= {"protocol": "strict", "guidance_likelihood": 0.0, "explained": None}
+    options |= {"protocol": "strict", "guidance_likelihood": 0.0, "start_share": 0.0, "explained": None}
     found = decoder.decode(guides(), device="cpu", **options | files)
     np.testing.assert_array_equal(found.image_id, IDS)
     assert grey_levels(found.pixels, generate(guides())[:, 0]) <= ROUNDING
@@ -122,6 +123,31 @@ def test_strength_goes_from_the_start_to_its_being_forgotten(generate: Generate,
     np.testing.assert_array_equal(
         generate(guides(start=None), strength=0.2), generate(guides(start=None), strength=1.0)
     )
+
+
+def test_the_coarse_part_can_be_that_of_the_start(generate: Generate, files: dict[str, Path]) -> None:
+    plain, shared = (generate(guides(), start_share=share) for share in (0.0, 0.8))
+    start = guides().start
+    assert start is not None
+    model, _ = weights.load_autoencoder(files["autoencoder_weights"], AUTOENCODERS["tiny"])
+    if model.config.image_channels == 1:
+        start = np.stack([luma(image) for image in start])[..., None]
+    expected = exchanged(plain[:, 0].astype(np.float64), np.broadcast_to(start, plain[:, 0].shape), share=0.8)
+    assert np.abs(shared[:, 0] - np.clip(expected, 0, 255)).max() <= 0.5 + 1e-3
+    assert grey_levels(plain, shared) > 5
+    # An image's own, whatever is made beside it; and nothing where there is no start.
+    assert grey_levels(generate(guides(IDS[1:3]), start_share=0.8), shared[1:3]) <= ROUNDING
+    np.testing.assert_array_equal(generate(guides(start=None), start_share=0.8), generate(guides(start=None)))
+    with pytest.raises(ValueError, match=r"start_share is 1\.5, expected 0 to 1"):
+        generate(guides(), start_share=1.5)
+
+
+def test_kept_images_of_another_share_are_made_again(generate: Generate, tmp_path: Path) -> None:
+    for share in (0.0, 0.8):
+        np.testing.assert_array_equal(
+            generate(guides(), start_share=share, kept=tmp_path), generate(guides(), start_share=share)
+        )
+    assert len(list(tmp_path.iterdir())) == 2 * len(IDS)
 
 
 def luma(image: np.ndarray) -> np.ndarray:

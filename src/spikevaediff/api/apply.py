@@ -19,7 +19,7 @@ from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets
 from spikevaediff.files.left_out import is_left_out
 from spikevaediff.images import read_image
-from spikevaediff.parameters.options import asked, module
+from spikevaediff.parameters.options import asked, is_weights, module
 from spikevaediff.records import (
     DAMAGED,
     Captions,
@@ -289,13 +289,13 @@ def second_stage(
     model, compute = _model(run), _compute(run)
     guides = diffusion.Guides.predicted(start.image_id, start=start, **contexts)
     decode = module("decoders", model["diffusion"]["module"]).decode
-    options = model["diffusion"] | run.params["decode"]["diffusion"]
+    options = {"start_share": 0.0} | model["diffusion"] | run.params["decode"]["diffusion"]  # an older run has none
     if explained is None:
         options |= asked(decode, {"n_samples": 1, "guidance_likelihood": 0.0})
     if not len(Captions.load(run.artifacts / "captions.csv").described):
         guides, options["mixing"] = replace(guides, text=None), 1.0
     weights_of = partial(assets.weights, root=run.root)
-    options |= {name: weights_of(value) for name, value in options.items() if name.split("_")[-1] == "weights"}
+    options |= {name: weights_of(value) for name, value in options.items() if is_weights(name, value)}
     options |= {"unconditional": empty, "seed": run.params["seed"], "kept": None, "explained": explained}
     return decode(guides, **asked(decode, options | compute))
 

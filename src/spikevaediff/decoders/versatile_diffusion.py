@@ -1,9 +1,12 @@
 """Versatile Diffusion as a decoder: an image to start from, and two contexts that say where to go.
 
 The start image, the VDVAE's reconstruction, is encoded, noised as far as `strength` says, and denoised under the
-guidance of the predicted vision and text contexts. Without a start all begins with noise: with a vision context that is
-image variation, with a text context text to image, with both dual-guided generation. Without contexts the model draws
-from its prior; whatever such images show comes from its training and not from a brain.
+guidance of the predicted vision and text contexts. The coarse luminance of the start can then take the place of that of
+the result (`start_share`): the network draws detail, but knows no better than the first stage how light an area is.
+
+Without a start all begins with noise: with a vision context that is image variation, with a text context text to image,
+with both dual-guided generation. Without contexts the model draws from its prior; whatever such images show comes from
+its training and not from a brain.
 
 Everything random is drawn on the processor from (seed, image_id, number of the sample), so an image depends neither on
 the device nor on which others are made with it, but for the rounding of the kernels: one grey level, two in a few
@@ -25,6 +28,7 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
+from spikevaediff.coarse import exchanged
 from spikevaediff.decoders.second_stage.explained import Explained, Guide
 from spikevaediff.files.atomic import replacing
 from spikevaediff.images import resize, rgb
@@ -72,6 +76,7 @@ PROTOCOLS = {
             "steps": 50,
             "eta": 0.0,
             "guidance_likelihood": 0.0,
+            "start_share": 0.0,
         },
     ),
 }
@@ -144,6 +149,7 @@ def decode(
     batch_size: int | str,
     device: str,
     guidance_likelihood: float,
+    start_share: float,
     explained: Explained | None,
 ) -> Reconstructions:
     """Of every image the sample that explains the responses best; see `samples` and `best`.
@@ -153,7 +159,7 @@ def decode(
     guides : Guides
         From spikes, or from images and words.
     unet, unet_weights, autoencoder, autoencoder_weights, unconditional, protocol, strength, mixing, guidance, steps, \
-eta, n_samples, seed, kept, batch_size, device, guidance_likelihood, explained
+eta, n_samples, seed, kept, batch_size, device, guidance_likelihood, start_share, explained
         As in samples.
 
     Returns
@@ -206,6 +212,7 @@ def samples(
     batch_size: int | str,
     device: str,
     guidance_likelihood: float = 0.0,
+    start_share: float = 0.0,
     explained: Explained | None = None,
 ) -> np.ndarray:
     """Several images for the guides of each image.
@@ -239,6 +246,9 @@ def samples(
         How it is computed; see the module about rounding.
     guidance_likelihood : float
         In [0, 1]: how far each step is moved towards what the responses say, see second_stage.explained; 0: not.
+    start_share : float
+        In [0, 1]: the share of the start in what is coarse of the result, x + share G (start - x), see
+        spikevaediff.coarse; 0: none. Without a start it has no effect.
     explained : Explained, optional
         The responses to these images, row by row. Where there are none (ceilings, priors), nothing is moved.
 
@@ -267,11 +277,12 @@ def samples(
         mixing=mixing,
         guidance=guidance,
         guidance_likelihood=guidance_likelihood,
+        start_share=start_share,
         n_samples=n_samples,
     )
     settings = {"strength": strength, "guidance": guidance, "steps": steps, "eta": eta}
     settings |= {"mixing": mixing} if guides.text is not None else {}  # nothing is mixed where there is no text
-    chosen = _protocol(protocol, **settings, guidance_likelihood=guidance_likelihood)
+    chosen = _protocol(protocol, **settings, guidance_likelihood=guidance_likelihood, start_share=start_share)
     moving = explained if guidance_likelihood > 0 else None
     if moving is not None and not np.array_equal(moving.image_id, guides.image_id):
         raise ValueError("the responses that shall guide are not those to the images of the guides, in their order")
@@ -300,6 +311,7 @@ def samples(
     empty = _contexts(network, unconditional, 1, mixing, unconditional)
     decisive = {"unet": asdict(UNETS[unet]), "autoencoder": asdict(AUTOENCODERS[autoencoder]), "mixing": mixing}
     decisive |= {"strength": strength, "guidance": guidance, "steps": steps, "eta": eta, "seed": seed}
+    decisive |= {"start_share": start_share}
     decisive |= {"protocol": asdict(chosen)}
     decisive |= {
         "weights": [_hash_of(unet_weights), _hash_of(autoencoder_weights)],
@@ -355,7 +367,7 @@ def samples(
         seeds = [sample_seed(seed, i, number) for i, number in zip(ids, numbers[batch].tolist(), strict=True)]
         # The autoencoder takes more memory for an image than the UNet: fewer at once, and while no contexts are there.
         pieces = [slice(i, i + fits.n_decoded) for i in range(0, len(batch), fits.n_decoded)]
-        noise, latents = image_noise(seeds), None
+        noise, latents, shown = image_noise(seeds), None, None
         if some.start is not None:
             latent = (len(batch), network.config.latent_channels, *(network.config.latent_size,) * 2)
             drawn = noise(latent).to(network.weight.device) if chosen.drawn_latents else None
@@ -380,6 +392,9 @@ def samples(
         *_, (last, _) = trajectory
         del contexts, trajectory
         made = np.concatenate([coder.decode(last[p], round_up=not chosen.cut_off) for p in pieces])
+        if shown is not None and start_share:
+            light = exchanged(made.astype(np.float32), shown.astype(np.float32), share=start_share)
+            made = np.clip(np.rint(light), 0, 255).astype(np.uint8)
         made = made if made.shape[3] == 3 else rgb(made[..., 0])
         for i, image in zip(batch.tolist(), made, strict=True):
             if kept is not None:
@@ -459,9 +474,11 @@ def _check(
     mixing: float,
     guidance: float,
     guidance_likelihood: float,
+    start_share: float,
     n_samples: int,
 ) -> None:
-    for name, value in (("strength", strength), ("mixing", mixing), ("guidance_likelihood", guidance_likelihood)):
+    shares = {"strength": strength, "mixing": mixing, "guidance_likelihood": guidance_likelihood}
+    for name, value in (shares | {"start_share": start_share}).items():
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value}, expected 0 to 1")
     if not 0 <= guidance < np.inf:

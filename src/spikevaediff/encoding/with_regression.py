@@ -2,21 +2,14 @@
 
 The mean and the picture by regression to latents estimate the same image, and they err in different places. Encoding
 models of higher areas say much about features and little about coarse luminance. The regression has learnt some of that
-luminance, but its fine detail is blurred. With x the mean, y the picture by regression and G a Gaussian filter, the
-combination is
-
-    x + share G (y - x).
+luminance, but its fine detail is blurred. So the mean can take a share of its coarse part: spikevaediff.coarse.
 """
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
+from spikevaediff.coarse import exchanged
 from spikevaediff.images import resize, rgb
 from spikevaediff.records import Reconstructions, Samples
-
-# Standard deviation of G in widths of a picture, two pixels of 64. A finer filter gives a little more in pixels and
-# costs features of AlexNet, a coarser one the other way round: docs/encoding.md
-WIDTH = 1 / 32
 
 
 def pictures(
@@ -73,6 +66,4 @@ def combined(mean: np.ndarray, regressed: np.ndarray, *, share: float) -> np.nda
     if len(regressed) != len(mean):
         raise ValueError(f"{len(regressed)} pictures by regression for {len(mean)} means of samples")
     other = resize(regressed, mean.shape[1]).mean(3) / 255
-    sigma = WIDTH * mean.shape[1]
-    coarse = gaussian_filter(other - mean, (0, sigma, sigma), mode="nearest")
-    return np.clip(mean + share * coarse, 0, 1).astype(np.float32)
+    return np.clip(exchanged(mean, other, share=share), 0, 1).astype(np.float32)

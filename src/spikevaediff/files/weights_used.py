@@ -13,6 +13,7 @@ from typing import Any
 
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.checksums import sha256_of
+from spikevaediff.parameters.options import is_weights
 
 FOLDER = "artifacts/weights"
 CORE = "vdvae"  # the space that every run needs; the others belong to the second stage
@@ -50,11 +51,6 @@ def write_weights(root: Path, params: Mapping[str, Any]) -> None:
                     raise FileNotFoundError(f"{sections[use]}.{key} is {value}, where there is no file")
                 lines.append(f"{key} {found or 'nothing'}\n")
             (temporary / use).write_text("".join(lines), encoding="utf-8")
-
-
-def is_weights(key: str, value: object) -> bool:
-    """Whether an option of a space names weights; those of a module of your own may be anything."""
-    return key.split("_")[-1] == "weights" and isinstance(value, str)
 
 
 def is_path(value: str) -> bool:

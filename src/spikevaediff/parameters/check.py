@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent
 
+from spikevaediff.files.weights_used import CORE
 from spikevaediff.parameters import schema
 from spikevaediff.parameters.of_space import COMMON, of_space, spaces
 from spikevaediff.parameters.options import modules
@@ -199,6 +200,8 @@ def _of_protocol(params: Mapping[str, Any]) -> Iterator[str]:
 def _of_diffusion(params: Mapping[str, Any]) -> Iterator[str]:
     model = params.get("model")
     options, path = _at(params, "models", model, "diffusion"), f"models.{model}.diffusion"
+    if _at(params, "parts", "second_stage") is False:
+        return
     if not isinstance(options, Mapping) or list(_section(path, options, schema.VersatileDiffusion, True)):
         return
     strength, steps = options["strength"], options["steps"]
@@ -223,6 +226,8 @@ def _of_regressions(params: Mapping[str, Any]) -> Iterator[str]:
         if features and space not in features:
             model = params["model"]
             yield f"regress has {space}, which is not a feature space of model {model}{_meant(space, features)}"
+        if space != CORE and _at(params, "parts", "second_stage") is False:
+            continue  # nothing is predicted of it
         options, folder = of_space(regress, space), "regression/methods"
         yield from _one_of(f"regress.{space}.method", options.get("method"), modules(folder), _in(folder))
         if options.get("method") == "banded" and options.get("alpha_scope") == "component":

@@ -37,6 +37,11 @@ def modules(folder: str) -> list[str]:
     return sorted(path.stem for path in (PACKAGE / folder).glob("[!_]*.py"))
 
 
+def is_weights(key: str, value: object) -> bool:
+    """Whether an option of a space names a file of weights; those of a module of your own may be anything."""
+    return key.split("_")[-1] == "weights" and isinstance(value, str)
+
+
 def check_options(
     function: Callable[..., object],
     options: dict[str, Any],

@@ -18,7 +18,8 @@ from safetensors import safe_open
 from spikevaediff.files import assets
 from spikevaediff.files.checksums import size_text
 from spikevaediff.files.left_out import there
-from spikevaediff.files.weights_used import is_path, is_weights
+from spikevaediff.files.weights_used import is_path
+from spikevaediff.parameters.options import is_weights
 from spikevaediff.recordings.unit_filter import LIMITS
 from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli, UnitTable
 from spikevaediff.report import facts

@@ -5,7 +5,8 @@ given                     | flow
 --image                   | image variation
 --text                    | text to image
 --image and --text        | dual-guided, mixed as --mixing says
---start with any of them  | image to image; --strength says how much of it is noised away
+--start with any of them  | image to image; --strength says how much of it is noised away, --start-share how much of its
+                          | coarse luminance comes back at the end
 --mean                    | what mean spikes would give: the mean contexts of the images of the data set
 nothing                   | the prior of the generator: what it draws by itself
 
@@ -44,6 +45,7 @@ class Wish:
     text: str | None = None
     mean: bool = False
     strength: float | None = None
+    start_share: float | None = None
     mixing: float | None = None
     guidance: float | None = None
     steps: int | None = None
@@ -89,7 +91,7 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
         raise ValueError("--mean is a context of its own: leave out --image and --text, or --mean")
     chosen = dict(params["decode"]["diffusion"]) | {k: v for k, v in models["diffusion"].items() if k != "module"}
     asked = {"strength": wish.strength, "mixing": wish.mixing, "guidance": wish.guidance, "steps": wish.steps}
-    asked |= {"eta": wish.eta, "n_samples": wish.samples}
+    asked |= {"eta": wish.eta, "n_samples": wish.samples, "start_share": wish.start_share}
     chosen |= {name: value for name, value in asked.items() if value is not None}
     chosen["protocol"] = "strict"  # no publication is repeated without spikes
     _check_options(chosen, starts=wish.start is not None)
@@ -153,7 +155,7 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
 
 def _check_options(options: Mapping[str, Any], *, starts: bool) -> None:
     """Refuse numbers that the decoder would refuse, which it sees only after the networks of both contexts have run."""
-    for name in ("strength", "mixing"):
+    for name in ("strength", "mixing", "start_share"):
         if not 0 <= options[name] <= 1:
             raise ValueError(f"{name} is {options[name]}, expected 0 to 1")
     if not 0 <= options["guidance"] < np.inf:
