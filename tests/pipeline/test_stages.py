@@ -1,6 +1,8 @@
 """What the stage scripts share: parameters that are checked before anything runs, and one clear line for bad input."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -172,6 +174,9 @@ def test_weights_are_a_path_below_vendor_or_an_asset(monkeypatch: pytest.MonkeyP
     assert stages.weights_path("vendor/data/weights/a.safetensors") == stages.ROOT / "vendor/data/weights/a.safetensors"
     monkeypatch.setattr(assets, "fetch", lambda name: Path("/cache") / name)
     assert stages.weights_path("vdvae_imagenet64_ema") == Path("/cache/vdvae_imagenet64_ema")
+    options = {"unet_weights": "vdvae_imagenet64_ema", "weights": [0.5, 2.0], "layer_weights": None, "weight": "x"}
+    found = stages.with_weights(options)  # those of a module of one's own may be anything
+    assert found == options | {"unet_weights": Path("/cache/vdvae_imagenet64_ema")}
 
 
 def report(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
@@ -199,7 +204,13 @@ def test_bad_input_is_one_line_and_a_mistake_of_ours_a_traceback(
     assert said.endswith("TypeError: a mistake\n")
     monkeypatch.setenv("SPIKEVAEDIFF_TRACEBACK", "1")
     assert report(ValueError("x"), capsys) == "ValueError: x\n"
-    assert sys.excepthook is stages._one_clear_error
+
+
+def test_a_process_of_a_stage_answers_bad_input_in_one_line() -> None:
+    command = [sys.executable, "-c", "import stages; raise ValueError('alphas are [-1]')"]
+    environment = {name: value for name, value in os.environ.items() if name != "SPIKEVAEDIFF_TRACEBACK"}
+    done = subprocess.run(command, cwd=stages.ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "ValueError: alphas are [-1]\n")
 
 
 def test_a_step_ends_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:

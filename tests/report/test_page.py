@@ -262,7 +262,7 @@ def test_methods_say_how_far_from_samples_and_towards_what() -> None:
         given = values()
         posterior = given["decode"]["posterior"] | {"temperature": temperature} | prior
         given["decode"] = given["decode"] | {"posterior": posterior, "posterior_images": {"regression_share": share}}
-        diffusion = given["models"]["diffusion"] | {"guidance_likelihood": weight}
+        diffusion = given["models"]["diffusion"] | {"guidance_likelihood": weight, "start_share": share}
         given["models"] = given["models"] | {"diffusion": diffusion}
         return " ".join(html.unescape(page.render("methods.html", **given)).split())
 
@@ -275,6 +275,7 @@ def test_methods_say_how_far_from_samples_and_towards_what() -> None:
     )
     assert "expects it, weighed by 0.3; 8 steps of Adam" in other
     assert "coarse part of the mean was combined with that of the following regression (share 0.5). For" in other
+    assert "eta 0.0; then combined with the coarse part of the posterior mean, share 0.5)." in other
     plain = said(1.0, 0.0, prior="normal", prior_weight=1.0)
     assert "luminance" not in plain.split("posterior", 1)[1].split("Adam")[0]
     assert "noise and the prior of a very deep" in plain
