@@ -253,7 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     generating.add_argument("--mean", action="store_true", help="guide by mean contexts: what mean spikes predict")
     generating.add_argument("--strength", type=float, help="how much of the start is noised away, 0 to 1")
     generating.add_argument(
-        "--start-share", type=float, help="of the start in the coarse luminance of pictures, 0 to 1"
+        "--start-share", type=float, help="how much of the start's coarse luminance pictures keep, 0 to 1"
     )
     generating.add_argument("--mixing", type=float, help="weight of the image beside the text, 0 to 1")
     generating.add_argument("--guidance", type=float, help="1 follows the contexts, more exaggerates them")
@@ -419,6 +419,8 @@ def _predict(chosen: argparse.Namespace) -> int:
 def _ids(text: str) -> list[int]:
     """Whole numbers with commas between them, for argparse."""
     try:
+        if "_" in text:  # which int reads past
+            raise ValueError
         return [int(one) for one in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of image ids, such as 3,17") from None
@@ -469,7 +471,7 @@ def _check_data(chosen: argparse.Namespace) -> int:
     from spikevaediff.datasets.plain_format import plain_folder
 
     folder = Path(chosen.folder)
-    found = plain_folder.examine(folder)
+    found = plain_folder.examine(folder, window_s=chosen.window)
     n = len(found.problems)
     for number, problem in enumerate(found.problems, start=1):
         print(f"{number}. {problem}")

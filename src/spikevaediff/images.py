@@ -13,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 RESIZE_RULE = "Pillow bicubic, antialiased, 8 bit"
+LEAST_PX = 8  # of a side of a picture; less is something else
 GREY_RULE = "ITU-R BT.601 luma 0.299 R + 0.587 G + 0.114 B, not rounded"
 # What Pillow's readers raise for files that are damaged or not pictures; which one depends on the kind and damage.
 _UNREADABLE = (

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,8 @@ def test_a_record_like_another_has_its_units_and_windows() -> None:
         ({"session_id": 1.7}, "session_id is 1.7, expected a whole number"),
         ({"window_s": [0.25, 0.0]}, r"window_s is \[\[0.25, 0.0\]\], expected a start and a later stop"),
         ({"like": "visual"}, "like is str, expected a record"),
+        ({"counts": np.ma.masked_equal(COUNTS, 5)}, "counts is an array with masked values: leave out presentations"),
+        ({"session_id": True}, "session_id is True, expected a whole number"),
     ],
 )
 def test_what_is_no_record_is_refused(changed: dict, said: str) -> None:
@@ -88,6 +91,41 @@ def test_columns_of_pandas_that_name_units_must_name_these() -> None:
     # Names that pandas gives by itself, if they are ids of units as well, are taken as these.
     with pytest.raises(ValueError, match="counts names its units 0, 1, expected 1, 0 in this order"):
         spikevaediff.make_responses(pandas.DataFrame(COUNTS), SHOWN, **KNOWN | {"unit_id": np.array([1, 0])})
+
+
+def test_rows_of_pandas_that_are_image_ids_must_be_these() -> None:
+    pandas = pytest.importorskip("pandas")
+    first = spikevaediff.make_responses(COUNTS, SHOWN, **KNOWN)
+    table = pandas.DataFrame(COUNTS, index=pandas.Index([7, 8, 9], name="image_id"), columns=[30, 20])
+    rows = np.array([7, 8, 9])
+    np.testing.assert_array_equal(spikevaediff.make_responses(table, rows, like=first).counts[:, :, 0], COUNTS)
+    with pytest.raises(ValueError, match="counts are of image_id 7, 8, 9, but image_id is 9, 8, 7"):
+        spikevaediff.make_responses(table, rows[::-1], like=first)
+    spikevaediff.make_responses(table.reset_index(drop=True), rows[::-1], like=first)  # rows without a name
+
+
+class Labelled:
+    """What xarray offers of an array with names: dims, coords and the numbers."""
+
+    def __init__(self, values: np.ndarray, **coords: np.ndarray) -> None:
+        self.values, self.dims, self.coords = values, ("image_id", "unit"), coords
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self.values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def test_coordinates_of_xarray_must_name_these() -> None:
+    first, rows = spikevaediff.make_responses(COUNTS, SHOWN, **KNOWN), np.array([7, 8, 9])
+    for coords in ({"unit": np.array([30, 20]), "image_id": rows}, {"unit": np.array([30, 20])}, {}):
+        found = spikevaediff.make_responses(Labelled(COUNTS, **coords), rows, like=first)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found.counts[:, :, 0], COUNTS)
+    with pytest.raises(ValueError, match="counts names its units 20, 30, expected 30, 20 in this order"):
+        spikevaediff.make_responses(Labelled(COUNTS, unit=np.array([20, 30])), rows, like=first)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="counts are of image_id 9, 8, 7, but image_id is 7, 8, 9"):
+        spikevaediff.make_responses(Labelled(COUNTS, image_id=rows[::-1]), rows, like=first)  # type: ignore[arg-type]
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Arguments of encode and reconstruct that would be taken for others are refused before a model is loaded."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,29 @@ def test_ids_that_are_no_whole_numbers_are_not_cut_off(image_id: Any) -> None:
         (np.zeros((0, 4, 4), np.uint8), r"pictures are uint8 \(0, 4, 4\), expected uint8"),
         (np.zeros((1, 0, 0), np.uint8), r"pictures are uint8 \(1, 0, 0\), expected uint8"),
         (np.zeros((1, 4, 4, 3), np.uint8), r"pictures are uint8 \(1, 4, 4, 3\), expected uint8"),
+        (
+            np.zeros((64, 48, 3), np.uint8),
+            r"pictures are \(64, 48, 3\), 64 of 3 x 48 pixels, .* is pixels\[None\]; make",
+        ),
     ],
 )
 def test_what_is_no_picture_is_refused(pictures: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         spikevaediff.encode(pictures, NOWHERE)
+
+
+def test_an_image_is_asked_for_once() -> None:
+    with pytest.raises(ValueError, match=r"image_id 3, 3 repeat: each can be asked for once"):
+        spikevaediff.encode(run=NOWHERE, image_id=[3, 3])
+
+
+@pytest.mark.parametrize("given", [{"images": 3}, {"images": []}, {"runs": "posterior"}, {"runs": ["vdvae", "vdvae"]}])
+def test_a_figure_is_of_a_list_without_repeats(given: Any) -> None:
+    (name, value), *_ = given.items()
+    with pytest.raises(
+        ValueError, match=f"{name} is {re.escape(repr(value))}, expected a list of at least one, each once"
+    ):
+        spikevaediff.figure(NOWHERE, "gallery", **given)
 
 
 def test_an_array_is_no_record_of_responses() -> None:

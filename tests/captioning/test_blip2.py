@@ -368,7 +368,7 @@ def test_without_the_weights_the_user_is_told_their_size_and_the_other_way(
         r"^5 images have no caption, and the network that describes images is not here",
         r"blip2_opt_2.7b \(5 files, 15 GB\) is not all there: asset blip2_config",
         r"huggingface.co/Salesforce/blip2-opt-2.7b",
-        r"Or bring captions of your own: captions.csv \(image_id,caption\)",
+        r"Or bring captions of your own in .*: a column caption in images.csv .*, or else captions.csv \(image_id,capt",
     ):
         assert re.search(part, str(caught.value))
     with pytest.raises(KeyError, match=r"there is no folder of assets 'blip3'; there are .*blip2_opt_2.7b"):

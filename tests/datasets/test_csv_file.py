@@ -82,9 +82,19 @@ REFUSED = {
     "commas alone": (",,,\n,,\n", r"begins with '', expected image_id"),
     "-1 for missing counts": (
         PLAIN.replace("5,0", "-1,0"),
-        r"responses are -1 in 1 places and never below 0 elsewhere",
+        r"responses are -1 in 1 places and nothing like it elsewhere",
     ),
-    "-999 for missing numbers": (PLAIN.replace("5,0", "-999,0.5"), r"responses are -999 in 1 places and never below 0"),
+    "-999 for missing numbers": (
+        PLAIN.replace("5,0", "-999,0.5"),
+        r"responses are -999 in 1 places and nothing like it",
+    ),
+    "-9 twice among numbers": (PLAIN.replace("5,0", "-9,-9") + "3,0.5,1,2\n", r"responses are -9 in 2 places and noth"),
+    "two marks": (PLAIN.replace("5,0", "-1,-9"), r"responses are -1, -9 in 2 places and nothing like it"),
+    "255 for missing counts": (PLAIN.replace("5,0", "255,255"), r"responses are 255 in 2 places and nothing like it"),
+    "-9999 among numbers around 0": (
+        PLAIN.replace("5,0", "-9999,-1.5"),
+        r"responses are -9999 in 1 places and nothing like it",
+    ),
 }
 
 

@@ -625,11 +625,19 @@ def repeated_means() -> np.ndarray:
 SENSELESS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "the image_id among the units": (
         npz(responses=np.column_stack([arrays()["responses"][:, :2], arrays()["image_id"]])),
-        "the responses of unit 15 are the image_id, or count the rows",
+        "the responses of unit 15 are the image_id or the number of the row",
     ),
     "a counter among the units": (
         npz(responses=np.column_stack([arrays()["responses"][:, :2], np.arange(21) + 1])),
-        "the responses of unit 15 are the image_id, or count the rows",
+        "the responses of unit 15 are the image_id or the number of the row",
+    ),
+    "the image_id counted from 1": (
+        npz(responses=np.column_stack([arrays()["responses"][:, :2], arrays()["image_id"] + 1])),
+        "the responses of unit 15 are the image_id or the number of the row, or in proportion to it",
+    ),
+    "onsets in milliseconds, every half second": (
+        npz(responses=np.column_stack([arrays()["responses"][:, :2], 3000 + 500 * np.arange(21)])),
+        "the responses of unit 15 are the image_id or the number of the row, or in proportion to it",
     ),
     "means written once for each presentation": (
         npz(responses=repeated_means()),
@@ -648,6 +656,43 @@ def test_what_would_decode_too_well_or_in_other_units_is_refused(case: str, fold
     spoil(folder)
     problem, *_ = plain_folder.examine(folder).problems
     assert re.search(message, problem), problem
+
+
+def test_areas_are_those_of_units_with_responses(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = [[*row, 2.5] for row in units(1, 2)]
+    write_csv(
+        folder / "units.csv", ["session_id", "unit_id", "area", "snr"], *listed, [1, 99, "V2", 2.5], [3, 5, "IT", 1]
+    )
+    found = plain_folder.examine(folder)
+    assert found.problems == []
+    assert sorted(plain_folder.areas_of_tables(found)) == ["V1"] * 4 + ["V4"] * 2
+    assert "units V1 4, V4 2," in plain_folder.summary(folder, found)
+
+
+def test_a_window_that_is_given_counts_in_the_look_at_a_folder(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_csv(
+        folder / "units.csv", ["session_id", "unit_id", "area", "firing_rate"], *[[*row, 0.1] for row in units(1, 2)]
+    )
+    assert plain_folder.examine(folder).problems == []
+    problem, *_ = plain_folder.examine(folder, window_s=(0.05, 0.15)).problems
+    assert "times as many as firing_rate of units.csv says" in problem
+    assert __main__.main(["check-data", str(folder), "--window", "50,150"]) == 1
+    said = capsys.readouterr()
+    assert "the window is 50 to 150 s, expected seconds after onset, up to 60 s from it: milliseconds?" in said.err
+    assert "is ready" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("header", "lacks"),
+    [("image_id,file,caption", False), ("\nimage_id,file,caption", False), ("image_id,file,Caption", True)],
+)
+def test_the_forecast_reads_captions_as_the_acquisition_does(folder: Path, header: str, lacks: bool) -> None:
+    path = folder / "images.csv"
+    path.write_text(path.read_text().replace("image_id,file,caption", header, 1))
+    assert plain.lacks_captions(folder) is lacks
+    assert (plain_folder.examine(folder).captions is None) is lacks
 
 
 def test_counts_are_compared_with_the_rates_that_units_csv_states(folder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The type of responses: what rounding would cost, and what an earlier cast has cost already."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,11 @@ def test_numbers_that_began_anew_in_a_small_type_are_refused(tmp_path: Path, wri
     for kind in ("npz", "csv") if written.dtype.itemsize > 1 else ("npz",):
         _, found = read(tmp_path, only(1, written, COUNTS % 5), kind)
         (problem,) = found.problems
+        if written.max() in (255, 65535):  # which mark missing values as well
+            assert re.search(
+                r"1\.\w+: responses are (255|65535) in 3 places .* or -1 in a type without a sign", problem
+            )
+            continue
         assert problem.startswith(f"sessions/1.{kind}: responses of unit 6 are from")
         assert "negative numbers are that were written into a type without a sign" in problem
 

@@ -127,7 +127,7 @@ def test_counts_equal_those_of_a_loop_over_random_spikes(session):
     )
     windows = [[-0.5, 0.25], [0.04, 0.29], [1.0, 9.0]]
     read = read_responses(path, **OPTIONS | {"areas": ["VISp", "LGd"], "windows_s": windows})
-    for i, onset in enumerate([4.0, 1.0, 3.0, 1.1]):
+    for i, onset in enumerate([1.0, 1.1, 3.0, 4.0]):  # rows are in the order of time
         for j, times in enumerate(spikes):
             for k, (start, stop) in enumerate(windows):
                 assert read.counts[i, j, k] == sum(onset + start <= t < onset + stop for t in times)
@@ -330,6 +330,19 @@ def test_presentations_are_the_rows_of_the_responses(session, fixture_path):
     np.testing.assert_array_equal(found.presentation_id, read.presentation_id[:, 0])
     np.testing.assert_array_equal(found.image_id, read.image_id)
     assert np.median(found.stop_s - found.start_s) == pytest.approx(0.25021, abs=1e-4)
+
+
+def test_presentations_are_in_the_order_of_time_whatever_the_file_has(session):
+    """Drift and the identity of images are read off that order."""
+    columns = {"id": [3, 1, 0, 2], "frame": [5, BLANK, 5, 7], "start_time": [4.0, 2.0, 1.0, 3.0]}
+    columns["stop_time"] = [4.25, 2.25, 1.25, 3.25]
+    mixed = session({f"{SCENES}/{name}": values for name, values in columns.items()})
+    options = {"areas": ["VISp"], "windows_s": [[0, 0.25]], "min_units": 1, "limits": NO_LIMITS}
+    for one, other in zip(read_presentations(mixed), read_presentations(session()), strict=True):
+        np.testing.assert_array_equal(one, other)
+    found, expected = read_responses(mixed, **options), read_responses(session(), **options)
+    np.testing.assert_array_equal(found.counts, expected.counts)
+    np.testing.assert_array_equal(found.presentation_id, expected.presentation_id)
 
 
 def test_units_and_spikes_that_no_area_asks_for_are_checked_too(session, tmp_path):

@@ -266,7 +266,10 @@ def test_methods_say_how_far_from_samples_and_towards_what() -> None:
         given["models"] = given["models"] | {"diffusion": diffusion}
         return " ".join(html.unescape(page.render("methods.html", **given)).split())
 
-    assert "of size 0.1; temperature 0.35, nearer to its mode than samples of it are). For" in said(0.35, 0.5)
+    assert (
+        "of size 0.1; temperature 0.35, so that they are nearer to the mode than samples of the posterior). For"
+        in said(0.35, 0.5)
+    )
     assert "eta 0.0; moved at each step towards what the responses say, weight 0.5)." in said(0.35, 0.5)
     other = said(1.0, 0.0, share=0.5, prior="photographs", prior_weight=0.03, luminance_weight=0.3)
     assert "noise and a prior around training images and the library's photographs, in the latents of a very" in other
@@ -306,7 +309,7 @@ def test_methods_say_which_decoders_are_ones_own() -> None:
 
 
 def test_identification_stands_with_interval_chance_and_p() -> None:
-    one = {"top1": 0.975, "top1_interval": [0.9, 1.0], "chance": 1 / 118, "p_value": 0.0}
+    one = {"n_candidates": 118, "top1": 0.975, "top1_interval": [0.9, 1.0], "chance": 1 / 118, "p_value": 0.0}
     sets = dict.fromkeys(("fold", "all", "library"), one)
     found = page.identified(
         {"identification": {"visual": sets, "control": sets}}, {"visual": ["V4"], "control": "shuffled"}

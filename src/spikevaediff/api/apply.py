@@ -18,7 +18,7 @@ from spikevaediff.encoding import of_folds, posterior, posterior_folds, with_reg
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets
 from spikevaediff.files.left_out import is_left_out
-from spikevaediff.images import read_image
+from spikevaediff.images import LEAST_PX, read_image
 from spikevaediff.parameters.options import asked, is_weights, module
 from spikevaediff.records import (
     DAMAGED,
@@ -102,8 +102,7 @@ def decode_latents(latents: Features, run: Run) -> Reconstructions:
     decode = module("decoders", own.pop("module")).decode
     given = {"seed": run.params["seed"]} | _compute(run)
     options = asked(decode, _model(run)["vdvae"]) | own | asked(decode, given)
-    if "weights" in options:
-        options["weights"] = assets.weights(options["weights"], run.root)
+    options |= {name: assets.weights(value, run.root) for name, value in options.items() if is_weights(name, value)}
     return decode(latents, **options)
 
 
@@ -171,11 +170,18 @@ def encode(
     if (pictures is None) == (image_id is None):
         raise ValueError("encode takes pictures, or the image_id of images of the run, and not both")
     if image_id is not None:
+        if len(np.unique(np.asarray(image_id))) < np.asarray(image_id).size:
+            raise ValueError(f"image_id {few(np.asarray(image_id).tolist())} repeat: each can be asked for once")
         return _encode_unseen(_whole_numbers(image_id), run, population)
     if isinstance(pictures, np.ndarray | Named):
         pixels, names = np.asarray(pictures), np.arange(len(pictures))
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or not pixels.size:
             raise ValueError(f"pictures are {pixels.dtype} {pixels.shape}, expected uint8 (n, height, width)")
+        if min(pixels.shape[1:]) < LEAST_PX:
+            raise ValueError(
+                f"pictures are {pixels.shape}, {len(pixels)} of {pixels.shape[2]} x {pixels.shape[1]} pixels, expected "
+                f"(n, height, width) of at least {LEAST_PX}. A single one is pixels[None]; make colours grey first"
+            )
     else:
         if not isinstance(pictures, Sequence) or not all(isinstance(path, str | Path) for path in pictures):
             raise ValueError("pictures are neither an array, uint8 (n, height, width), nor a list of paths")

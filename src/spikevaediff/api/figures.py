@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spikevaediff.api.run import Run
+from spikevaediff.api.run import Run, load
 from spikevaediff.files import tables
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.left_out import is_left_out
@@ -32,13 +32,13 @@ _CELL_INCHES = 0.8
 
 
 def figure(
-    run: Run, name: str, *, images: Sequence[int] | None = None, runs: Sequence[str] | None = None
+    run: Run | str | Path, name: str, *, images: Sequence[int] | None = None, runs: Sequence[str] | None = None
 ) -> list[Axes]:
     """A figure of a finished run.
 
     Parameters
     ----------
-    run : Run
+    run : Run, str or Path
     name : str
         A key of FIGURES.
     images : sequence of image_id, optional
@@ -55,7 +55,7 @@ def figure(
     ------
     FileNotFoundError, KeyError, ValueError
         There is no such figure, image or run; a result is not there or is left out; an argument that the figure does
-        not have.
+        not have, is empty or names something twice.
     """
     if name not in FIGURES:
         raise KeyError(f"there is no figure {name!r}; there are {', '.join(FIGURES)}")
@@ -63,7 +63,10 @@ def figure(
     takes = {"gallery": ("images", "runs"), "scores": ("runs",)}.get(name, ())
     if wrong := [key for key in given if key not in takes]:
         raise ValueError(f"the figure {name} does not choose {wrong[0]}; those that do: gallery, scores (runs alone)")
-    return FIGURES[name](run, **given).axes
+    for key, value in given.items():
+        if isinstance(value, str) or np.ndim(value) != 1 or not len(value) or len(set(value)) < len(value):
+            raise ValueError(f"{key} is {value!r}, expected a list of at least one, each once")
+    return FIGURES[name](run if isinstance(run, Run) else load(run), **given).axes
 
 
 def save(axes: Sequence[Axes], path: str | Path) -> None:

@@ -29,7 +29,8 @@ def make_responses(
     ----------
     counts : (n_presentations, n_units) or (n_presentations, n_units, n_windows)
         Whole numbers are spike counts, 0 to 65535; float32 and float64 are taken as they are. A table that names its
-        columns (Named, pandas) must name these units in this order: they are compared and not put in order.
+        columns (Named, pandas, xarray) must name these units in this order, and where its rows are named image_id,
+        these images: both are compared and not put in order.
     image_id : int, (n_presentations,)
         The image of each presentation, from 0 on; -1 is a blank screen.
     like : Responses, optional
@@ -56,6 +57,8 @@ def make_responses(
     """
     if like is not None and not isinstance(like, Responses):
         raise ValueError(f'like is {type(like).__name__}, expected a record: run.presentations["visual"]')
+    if np.ma.is_masked(counts):
+        raise ValueError("counts is an array with masked values: leave out presentations, or units, that lack some")
     named, counts, image_id = counts, np.asarray(counts), np.asarray(image_id)
     counts = counts[:, :, None] if counts.ndim == 2 else counts
     if counts.ndim != 3:
@@ -83,7 +86,7 @@ def make_responses(
         if unit_id is None or window_s is None:
             raise ValueError("give unit_id and window_s, or `like`: a record with the same units and windows")
         session_id = 0 if session_id is None else session_id
-        if not isinstance(session_id, int | np.integer):
+        if isinstance(session_id, bool) or not isinstance(session_id, int | np.integer):
             raise ValueError(f"session_id is {session_id!r}, expected a whole number")
         units = _units(np.asarray(unit_id), "unknown" if area is None else area, session_id, metrics)
         windows, sessions = np.atleast_2d(np.asarray(window_s, np.float64)), np.array([session_id])
@@ -121,7 +124,12 @@ def _check_names(counts: Any, units: UnitTable, image_id: np.ndarray) -> None:
         columns = list(map(str, names["unit"].tolist()))
     wanted = list(map(str, units.unit_id.tolist()))
     if not isinstance(counts, Named):
-        columns = list(map(str, getattr(counts, "columns", ())))
+        rows, called = _names(counts)
+        if rows is not None and not np.array_equal(rows, image_id):
+            raise ValueError(f"counts are of image_id {few(rows)}, but image_id is {few(image_id)}")
+        if called is None:
+            return
+        columns = list(map(str, called))
         # pandas counts columns that have no names; these may be the ids of units as well, in another order.
         if columns == list(map(str, range(len(columns)))) and set(columns) != set(wanted):
             return
@@ -130,3 +138,16 @@ def _check_names(counts: Any, units: UnitTable, image_id: np.ndarray) -> None:
             f"counts names its units {few(columns)}, expected {few(wanted)} in this order. Put its columns in this "
             "order by name, or give the array alone: np.asarray(counts)"
         )
+
+
+def _names(counts: Any) -> tuple[np.ndarray | None, list[Any] | None]:
+    """What a table of pandas or xarray calls its rows, where these are image_id, and its columns; None: nothing."""
+    if hasattr(counts, "columns"):  # pandas, pynapple
+        index = getattr(counts, "index", None)
+        rows = np.asarray(index) if getattr(index, "name", None) == "image_id" else None
+        return rows, list(counts.columns)
+    if hasattr(counts, "dims") and hasattr(counts, "coords"):  # xarray
+        first, second = list(counts.dims)[:2]
+        rows = np.asarray(counts.coords[first]) if first == "image_id" and first in counts.coords else None
+        return rows, np.asarray(counts.coords[second]).tolist() if second in counts.coords else None
+    return None, None

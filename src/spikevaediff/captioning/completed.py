@@ -47,7 +47,8 @@ def completed(given: Captions, stimuli: Stimuli, *, model: str, **options: Any) 
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{len(lacking)} images have no caption, and the network that describes images is not here: {error}. Or "
-            f"bring captions of your own: captions.csv (image_id,caption) in the data set's folder below vendor/data"
+            f"bring captions of your own in the data set's folder below vendor/data: a column caption in images.csv of "
+            f"the plain format, which may be empty, or else captions.csv (image_id,caption)"
         ) from error
     made = blip2.describe(
         Stimuli(stimuli.source, lacking, stimuli.rows(lacking)),

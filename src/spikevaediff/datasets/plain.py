@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from spikevaediff.datasets.plain_format import plain_folder
+from spikevaediff.datasets.plain_format import csv_file, plain_folder
 from spikevaediff.files import tables
 from spikevaediff.files.atomic import replacing
 from spikevaediff.images import check_size, read_grey, resize
@@ -91,5 +91,4 @@ def acquire(
 
 def lacks_captions(data_dir: Path, **others: Any) -> bool:
     """Whether acquisition leaves images for the stage `captions` to describe: images.csv has no column for captions."""
-    with (data_dir / "images.csv").open(encoding="utf-8-sig", errors="replace") as file:
-        return "caption" not in file.readline().lower()
+    return "caption" not in csv_file.read(data_dir / "images.csv", "images.csv").header

@@ -82,10 +82,10 @@ def summary(ranks: np.ndarray, n_candidates: np.ndarray, fold: np.ndarray) -> di
     Returns
     -------
     dict
-        top1: share with rank 0, a tie of k candidates counting 1 / k; top1_interval: 95 %; chance: mean of
-        1 / n_candidates; p_value: of as many successes by chance, from the Poisson binomial distribution, with the
-        excess divided by the spread of folds; two_way: mean share of the other candidates that are less likely;
-        two_way_interval.
+        n_candidates: the most of any image; top1: share with rank 0, a tie of k candidates counting 1 / k;
+        top1_interval: 95 %; chance: mean of 1 / n_candidates; p_value: of as many successes by chance, from the Poisson
+        binomial distribution, with the excess divided by the spread of folds; two_way: mean share of the other
+        candidates that are less likely; two_way_interval.
     """
     first = successes(ranks)
     by_chance = 1 / n_candidates
@@ -94,6 +94,7 @@ def summary(ranks: np.ndarray, n_candidates: np.ndarray, fold: np.ndarray) -> di
     mean = by_chance.mean()
     excess = (first.mean() - mean) / statistics.spread_of_folds(fold)
     return {
+        "n_candidates": int(n_candidates.max()),
         "top1": float(first.mean()),
         "top1_interval": statistics.interval_of_proportion(first, len(first), spread),
         "chance": float(mean),

@@ -258,7 +258,7 @@ class VersatileDiffusion(Section):
     steps: Annotated[int, Field(ge=1, le=500)] = value("from noise to image, of which `strength` is the share taken")
     eta: Share = value("0: no fresh noise; 1: fresh noise in every step")
     guidance_likelihood: Share = value("how far steps are moved towards what the responses say; 0: not")
-    start_share: Share = value("of the first stage's image in what is coarse of the result; 0: none, 1: all")
+    start_share: Share = value("of the first stage's image in the coarse luminance of the result; 0: none, 1: all")
 
 
 class Model(Section):

@@ -150,7 +150,9 @@ class Presentations(NamedTuple):
 
 
 def read_presentations(path: Source, stimulus: str = SCENES) -> Presentations:
-    """When which natural scene was shown, in the order of the file; the rows are those of spike_counts.read_responses.
+    """When which natural scene was shown, in the order of time; the rows are those of spike_counts.read_responses.
+
+    Files have their presentations in any order, and drift and the identity of images are read off that of the session.
 
     Parameters
     ----------
@@ -184,7 +186,8 @@ def read_presentations(path: Source, stimulus: str = SCENES) -> Presentations:
         valid = np.ones(len(onset), bool)
         for start, stop in _invalid_times(file):
             valid &= np.maximum(onset, start) > np.minimum(offset, stop)  # intervals that touch overlap
-    return Presentations(presentation_id[valid], frame[valid].astype(np.int64), onset[valid], offset[valid])
+    rows = np.flatnonzero(valid)[np.argsort(onset[valid], kind="stable")]
+    return Presentations(presentation_id[rows], frame[rows].astype(np.int64), onset[rows], offset[rows])
 
 
 def _check_times(file: h5py.File, table: str, start_s: np.ndarray, stop_s: np.ndarray) -> None:

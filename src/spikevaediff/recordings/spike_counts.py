@@ -81,8 +81,8 @@ def read_responses(
     windows is counted twice; half-open windows that touch add up to their union.
 
     A unit is kept when its peak channel is valid and lies in one of the areas, when it was judged good, and when it
-    meets the limits. Units and presentations stay in the order of the file. Presentations that overlap a time marked
-    invalid for the stimulus are left out; blanks are kept, with image_id -1.
+    meets the limits. Units stay in the order of the file, presentations are in that of time. Presentations that
+    overlap a time marked invalid for the stimulus are left out; blanks are kept, with image_id -1.
 
     Parameters
     ----------

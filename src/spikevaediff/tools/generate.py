@@ -30,6 +30,7 @@ from spikevaediff.decoders import versatile_diffusion as diffusion
 from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.replaceable import check_ours
+from spikevaediff.parameters.options import is_weights
 from spikevaediff.records import Features
 from versatile_diffusion.sampler import Schedule, Steps
 
@@ -89,18 +90,22 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
         )
     if wish.mean and (wish.image is not None or wish.text is not None):
         raise ValueError("--mean is a context of its own: leave out --image and --text, or --mean")
-    chosen = dict(params["decode"]["diffusion"]) | {k: v for k, v in models["diffusion"].items() if k != "module"}
+    chosen = {"start_share": 0.0} | params["decode"]["diffusion"]  # an older params.yaml has none
+    chosen |= {name: value for name, value in models["diffusion"].items() if name != "module"}
     asked = {"strength": wish.strength, "mixing": wish.mixing, "guidance": wish.guidance, "steps": wish.steps}
     asked |= {"eta": wish.eta, "n_samples": wish.samples, "start_share": wish.start_share}
     chosen |= {name: value for name, value in asked.items() if value is not None}
     chosen["protocol"] = "strict"  # no publication is repeated without spikes
     _check_options(chosen, starts=wish.start is not None)
+    if wish.start is None and (wish.start_share is not None or wish.strength is not None):
+        option = "--strength" if wish.start_share is None else "--start-share"
+        raise ValueError(f"{option} is of a picture to start from: name it with --start, or leave {option} out")
     start = None if wish.start is None else images.read_image(wish.start)
     shown = None if wish.image is None else images.read_image(wish.image)
     modules = {s: importlib.import_module(f"spikevaediff.features.{models[s]['module']}") for s in ("vision", "text")}
     options = {s: {k: v for k, v in models[s].items() if k != "module"} for s in modules}
     for one in options.values():
-        one["weights"] = assets.weights(one["weights"], root)
+        one |= {name: assets.weights(value, root) for name, value in one.items() if is_weights(name, value)}
     empty = {s: modules[s].unconditional(device="cpu", **options[s])[None] for s in modules}
     contexts: dict[str, np.ndarray | None] = {"vision": None, "text": None}
     if wish.mean:
@@ -127,7 +132,8 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     )[0]
 
     deviation = diffusion.spread(pixels[None])[0]
-    told = [f"{len(pixels)} pictures of {pixels.shape[1]} px, {deviation.mean():.1f} grey levels between samples"]
+    several = f"s of {pixels.shape[1]} px, {deviation.mean():.1f} grey levels between samples"
+    told = [f"{len(pixels)} picture" + (several if len(pixels) > 1 else f" of {pixels.shape[1]} px")]
     size = pixels.shape[1]
     rows = [list(pixels)]
     given = [images.resize(picture, size)[0] for picture in (start, shown) if picture is not None]

@@ -12,6 +12,8 @@ from spikevaediff import datasets as datasets_package
 from spikevaediff.evaluation import looking, protocols
 from spikevaediff.files import assets
 from spikevaediff.files.download import File, download_all
+from spikevaediff.files.weights_used import is_path
+from spikevaediff.parameters.options import is_weights
 
 N_AT_ONCE = 4
 
@@ -186,8 +188,8 @@ def _of_model(params: Mapping[str, Any]) -> list[str]:
     if model not in params["models"]:
         raise ValueError(f"params.yaml: model is {model!r}; there are {', '.join(params['models'])}")
     read = [options for space, options in params["models"][model].items() if space == "vdvae" or _second_stage(params)]
-    values = [value for options in read for key, value in options.items() if key.endswith("weights")]
-    return [value for value in values if "/" not in value]
+    values = [value for options in read for key, value in options.items() if is_weights(key, value)]
+    return [value for value in values if not is_path(value)]
 
 
 def _second_stage(params: Mapping[str, Any]) -> bool:

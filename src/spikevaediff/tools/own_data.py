@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from spikevaediff.datasets.plain_format.plain_folder import Examination
+from spikevaediff.datasets.plain_format.plain_folder import Examination, areas_of_tables
 from spikevaediff.files.atomic import replacing
 
 _SIZE_PX = 128
@@ -19,8 +19,8 @@ _MARGIN_S = 1.0
 def write_params(root: Path, folder: Path, found: Examination, *, window_s: tuple[float, float] | None = None) -> str:
     """Write the section of the data set, its areas, window and split into params.yaml, and say what comes next.
 
-    All areas are decoded together, and the control is shuffled: the same responses, taken for those of other images.
-    All else in params.yaml stays as it is, comments included.
+    All areas of tables are decoded together, and the control is shuffled: the same responses, taken for those of other
+    images. All else in params.yaml stays as it is, comments included.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
         params["datasets"][name] = section
     else:
         kept["window_s"] = whole
-    areas = sorted({unit["area"] for unit in found.units.values()})
+    areas = sorted(set(areas_of_tables(found)))
     params["dataset"] = name
     if areas:
         params["areas"]["visual"] = areas
@@ -86,9 +86,9 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
         + (f", responses between {whole[0]:g} and {whole[1]:g} s" if windows is not None else "")
         + (", split given by images.csv" if found.tested is not None else ""),
         *(
-            []
-            if areas
-            else ["Units of recordings have their areas in the files: name those to decode in areas.visual."]
+            ["Units of recordings have their areas in the files: name those to decode in areas.visual."]
+            if found.recordings
+            else []
         ),
         *(
             []

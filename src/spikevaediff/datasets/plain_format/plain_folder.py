@@ -19,10 +19,10 @@ import numpy as np
 from spikevaediff.datasets.plain_format import csv_file, response_tables
 from spikevaediff.datasets.plain_format.csv_file import whole_number
 from spikevaediff.datasets.plain_format.response_tables import Findings, Table, few
-from spikevaediff.images import read_picture
+from spikevaediff.images import LEAST_PX, read_picture
 from spikevaediff.recordings import nwb, nwb_extract, unit_filter
 from spikevaediff.recordings.session_file import LARGEST
-from spikevaediff.records import BLANK, Responses, UnitTable
+from spikevaediff.records import BLANK, LONGEST_WINDOW_S, Responses, UnitTable
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 METRICS = ("snr", "isi_violations", "amplitude_cutoff", "presence_ratio", "firing_rate")
@@ -68,7 +68,7 @@ class Examination:
     shared: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
-def examine(folder: Path, *, rehearse: bool = True) -> Examination:
+def examine(folder: Path, *, rehearse: bool = True, window_s: tuple[float, float] | None = None) -> Examination:
     """Read everything in a folder of the plain format.
 
     Never raises for what is in the folder: every problem is collected, so that one look is enough to mend all.
@@ -79,7 +79,19 @@ def examine(folder: Path, *, rehearse: bool = True) -> Examination:
     rehearse : bool
         Take the sessions over as acquisition does, into a temporary folder: minutes for a recording of gigabytes.
         Without it, the spikes of recordings are not read.
+    window_s : start and stop, optional
+        Seconds after onset in which tables were counted that do not say so themselves.
+
+    Raises
+    ------
+    ValueError
+        The window reaches further from the onset than any of responses may.
     """
+    if window_s is not None and max(map(abs, window_s)) > LONGEST_WINDOW_S:
+        raise ValueError(
+            f"the window is {window_s[0]:g} to {window_s[1]:g} s, expected seconds after onset, up to "
+            f"{LONGEST_WINDOW_S:g} s from it: milliseconds?"
+        )
     folder, found = Path(folder), Examination()
     if not folder.is_dir():
         found.problems.append(f"{folder} is not a folder")
@@ -97,7 +109,8 @@ def examine(folder: Path, *, rehearse: bool = True) -> Examination:
     _join(found, shown)
     if not found.problems:
         for session_id, table in found.tables.items():
-            _try(found, f"session {session_id}", responses_of, session_id, table, found, None)
+            window = None if window_s is None else np.array(window_s, np.float64)
+            _try(found, f"session {session_id}", responses_of, session_id, table, found, window)
     return found
 
 
@@ -168,9 +181,15 @@ def responses_of(session_id: int, table: Table, found: Examination, window_s: np
     )
 
 
+def areas_of_tables(found: Examination) -> list[str]:
+    """The area of every unit that a table has responses of; units.csv may list others."""
+    keys = [(session_id, unit_id) for session_id, table in found.tables.items() for unit_id in table.unit_id.tolist()]
+    return [found.units[key]["area"] for key in keys]
+
+
 def summary(folder: Path, found: Examination) -> str:
     """One line about a folder without problems."""
-    areas = Counter(row["area"] for key, row in found.units.items() if key[0] in found.tables)
+    areas = Counter(areas_of_tables(found))
     n_presentations = [int(np.sum(table.image_id != BLANK)) for table in found.tables.values()]
     parts = [f"{len(found.tables)} table(s) of responses"] * bool(found.tables)
     parts += [f"{len(found.recordings)} recording(s)"] * bool(found.recordings)
@@ -277,7 +296,7 @@ def _images(folder: Path, found: Examination) -> None:
                 else:
                     broken.append(f"{row['file']} ({error})")
                 continue
-            if min(grey.shape) < 8:
+            if min(grey.shape) < LEAST_PX:
                 broken.append(f"{row['file']} (only {grey.shape[1]} x {grey.shape[0]} pixels)")
             elif np.ptp(grey) == 0:
                 broken.append(f"{row['file']} (all of it is grey level {grey[0, 0]}; a blank screen is image_id -1)")

@@ -17,6 +17,8 @@ from spikevaediff.records import BLANK, DAMAGED, LONGEST_WINDOW_S
 
 _MARKS = (-1.0, -9.0, -99.0, -999.0, -9999.0)  # that people and programs put where a value is missing
 
+_LARGEST = (255.0, 65535.0)  # numbers of uint8 and uint16, put there for the same
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -194,7 +196,8 @@ def _checked(
             f"that are missing: images may have different numbers of presentations"
         )
         return Table(responses, image_id, unit_id, window_s)
-    if (wrapped := precision.wrapped(responses)).any():
+    marks = _fill_values(responses)
+    if not marks and (wrapped := precision.wrapped(responses)).any():
         low, high = responses[:, wrapped].min(), responses[:, wrapped].max()
         found.problems.append(
             f"{name}: responses of unit {few(unit_id[wrapped].tolist())} are from {low:g} to {high:g}, as negative "
@@ -213,10 +216,12 @@ def _checked(
             f"are written, or use another unit of measure"
         )
     _check_sense(name, responses, image_id, unit_id, found)
-    if (mark := _fill_value(responses)) is not None:
+    if marks:
+        n_places = int(np.isin(responses, marks).sum())
         found.problems.append(
-            f"{name}: responses are {mark:g} in {int((responses == mark).sum())} places and never below 0 "
-            f"elsewhere: a mark of missing values? Leave these presentations out"
+            f"{name}: responses are {few(f'{mark:g}' for mark in marks)} in {n_places} places and nothing like it "
+            f"elsewhere: a mark of missing values{', or -1 in a type without a sign' * (marks[0] > 0)}? Leave these "
+            f"presentations out"
         )
     silent = unit_id[(responses == responses[:1, :, :1]).all((0, 2))].tolist()
     if silent:
@@ -244,10 +249,11 @@ def _check_sense(name: str, responses: np.ndarray, image_id: np.ndarray, unit_id
     if len(np.unique(image_id)) > 2:
         ids = unit_id[(values == image_id[:, None, None]).all((0, 2))]
         rows = unit_id[(np.diff(values, axis=0) == 1).all((0, 2))]
-        if no_units := [*ids.tolist(), *np.setdiff1d(rows, ids).tolist()]:
+        scaled = unit_id[_in_proportion(values, image_id) | _in_proportion(values, np.arange(len(values)))]
+        if no_units := [*ids.tolist(), *np.setdiff1d([*rows, *scaled], ids).tolist()]:
             found.problems.append(
-                f"{name}: the responses of unit {few(no_units)} are the image_id, or count the rows. Leave out what is "
-                f"no unit"
+                f"{name}: the responses of unit {few(no_units)} are the image_id or the number of the row, or in "
+                f"proportion to it. Leave out what is no unit"
             )
     _, first, image = np.unique(image_id, return_index=True, return_inverse=True)
     repeats = np.setdiff1d(np.arange(len(image_id)), first)
@@ -267,10 +273,34 @@ def _check_sense(name: str, responses: np.ndarray, image_id: np.ndarray, unit_id
         found.notes.append(f"{name}: as many presentations as units; rows must be presentations, and columns units")
 
 
-def _fill_value(responses: np.ndarray) -> float | None:
-    """The number that marks missing values, where one does: -1 among counts, -999 among any numbers from 0 on."""
-    values = np.unique(responses)
-    if len(values) < 2 or values[0] not in _MARKS or values[1] < 0:
-        return None
-    counts = bool(np.all(values == np.round(values)))
-    return float(values[0]) if counts or 10 * values[-1] < -values[0] else None
+def _in_proportion(values: np.ndarray, number: np.ndarray) -> np.ndarray:
+    """Which columns of (row, column, window) rise or fall with a number of each row and nothing else, bool (column,).
+
+    Of five numbers or fewer, responses may do so by chance.
+    """
+    away = number - number[0]
+    far = int(np.argmax(np.abs(away)))
+    if len(np.unique(number)) <= 5:
+        return np.zeros(values.shape[1], bool)
+    slope = (values[far] - values[0]) / away[far]
+    off = np.abs(values - values[0] - away[:, None, None] * slope)
+    return ((off <= 1e-9 * np.ptp(values, axis=0)).all(0) & (slope != 0)).all(1)
+
+
+def _fill_values(responses: np.ndarray) -> list[float]:
+    """The numbers that mark missing values, none where none do.
+
+    These are numbers below 0 that are all of _MARKS: among counts, or in two places, since activity may be -1 once; and
+    a single one of _MARKS or _LARGEST that is far from all other numbers.
+    """
+    values, n = np.unique(responses.astype(np.float64), return_counts=True)
+    below = values[values < 0]
+    if 0 < len(below) < len(values) and np.isin(below, _MARKS).all():
+        counts = bool(np.all(values == np.round(values)))
+        if counts or n[values < 0].sum() > 1:
+            return below[::-1].tolist()
+    if len(values) > 2 and values[0] in _MARKS and 10 * np.abs(values[1:]).max() < -values[0]:
+        return [float(values[0])]
+    if len(values) > 2 and values[-1] in _LARGEST and n[-1] > 1 and 2 * np.abs(values[:-1]).max() < values[-1]:
+        return [float(values[-1])]
+    return []

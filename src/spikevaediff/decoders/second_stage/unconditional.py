@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from spikevaediff.parameters.options import module
+from spikevaediff.parameters.options import is_weights, module
 from spikevaediff.records import Features
 
 SPACES = ("vision", "text")
@@ -42,6 +42,6 @@ def contexts(spaces: Mapping[str, Any], weights_of: Callable[[str], Path], devic
     for space in SPACES:
         options = {"module": space} | spaces[space]
         extractor = module("features", options.pop("module"))
-        options["weights"] = weights_of(options["weights"])
+        options |= {name: weights_of(value) for name, value in options.items() if is_weights(name, value)}
         found[space] = Features.of_tokens(space, ID, extractor.unconditional(device=device, **options)[None])
     return found
