@@ -43,7 +43,7 @@ def evidence(
     of_pair, of_mean = (
         {name: {"mean": by, "low": by - 0.1, "high": by + 0.1} for name in there} for by in (gain, above_mean)
     )
-    one = {"n_candidates": 118, "top1": 0.57, "top1_interval": [0.48, 0.66], "chance": 1 / 118, "p_value": 0.0}
+    one = {"n_candidates": 118.0, "top1": 0.57, "top1_interval": [0.48, 0.66], "chance": 1 / 118, "p_value": 0.0}
     sets = dict.fromkeys(("fold", "all", "library"), one)
     lost = sets | dict.fromkeys(("all", "library"), one | {"top1": 0.01, "top1_interval": [0, 0.05], "p_value": 0.63})
     return {

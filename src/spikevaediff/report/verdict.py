@@ -154,7 +154,7 @@ def _identified(population: str, sets: dict[str, dict[str, Any]], facts: Facts) 
     inside = "" if among["p_value"] < LEVEL else f"; this is not distinguishable from it (p = {among['p_value']:.2f})"
     return (
         f"From {of}, encoding models identify {100 * among['top1']:.0f} % ({low} to {high} %) of the unseen images "
-        f"among {among['n_candidates']} candidates, without a generator; chance is "
+        f"among {among['n_candidates']:.0f} candidates, without a generator; chance is "
         f"{100 * among['chance']:.1f} %{inside}."
     )
 
