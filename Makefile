@@ -30,6 +30,7 @@ endif
 WITH_cowley_v4 := -S 'areas.visual=[V4]' -S areas.control=shuffled -S responses.start_s=0.05 -S responses.duration_s=0.1 \
 	-S decode.posterior.prior=photographs -S decode.posterior.prior_weight=0.03 -S decode.posterior.steps=12 \
 	-S decode.posterior.luminance_weight=0.1 -S decode.posterior_images.regression_share=0.5 \
+	-S models.mini.diffusion.start_share=0.5 \
 	-S 'regress.common.library_weights=[0.0,0.03,0.1,0.3,1.0]'
 WITH_nsd := -S 'areas.visual=[nsdgeneral]' -S areas.control=shuffled -S responses.start_s=null -S responses.duration_s=null \
 	-S responses.n_bins=null -S split.method=given -S recordings_remote=not_shared -S parts.analyses=false

@@ -105,6 +105,7 @@ def test_another_data_set_is_an_experiment_with_the_parameters_that_go_with_it(c
             *(
                 "decode.posterior.luminance_weight=0.1",
                 "decode.posterior_images.regression_share=0.5",
+                "models.mini.diffusion.start_share=0.5",
                 "regress.common.library_weights=[0.0,0.03,0.1,0.3,1.0]",
                 "split.n_folds=5",
             ),
