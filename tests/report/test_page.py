@@ -257,6 +257,16 @@ def test_methods_speak_of_the_animal_and_areas_of_the_data() -> None:
     assert not [word for word in ("mouse", "mice", "hippocamp", "CA1", "VISp") if word in text]
 
 
+def test_methods_widen_intervals_only_where_folds_share_training_images() -> None:
+    given = values()
+    shared = "widened for the training images that folds share [nadeau2003inference]"
+    assert shared in " ".join(page.render("methods.html", **given).split())
+    given["evidence"] = given["evidence"] | {"n_folds": 1}
+    text = " ".join(page.render("methods.html", **given).split())
+    assert "nadeau2003inference" not in text
+    assert "accelerated bootstraps over images [efron1987better]." in text
+
+
 def test_methods_say_how_far_from_samples_and_towards_what() -> None:
     def said(temperature: float, weight: float, share: float = 0.0, **prior: str | float) -> str:
         given = values()
