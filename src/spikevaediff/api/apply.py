@@ -170,8 +170,6 @@ def encode(
     if (pictures is None) == (image_id is None):
         raise ValueError("encode takes pictures, or the image_id of images of the run, and not both")
     if image_id is not None:
-        if len(np.unique(np.asarray(image_id))) < np.asarray(image_id).size:
-            raise ValueError(f"image_id {few(np.asarray(image_id).tolist())} repeat: each can be asked for once")
         return _encode_unseen(_whole_numbers(image_id), run, population)
     if isinstance(pictures, np.ndarray | Named):
         pixels, names = np.asarray(pictures), np.arange(len(pictures))
@@ -200,6 +198,8 @@ def _whole_numbers(image_id: Sequence[int] | np.ndarray) -> np.ndarray:
     ids = np.asarray(image_id)
     if ids.ndim != 1 or not ids.size or ids.dtype.kind not in "iu":
         raise ValueError(f"image_id is {ids.tolist()!r}, expected a row of whole numbers: [3, 17]")
+    if len(np.unique(ids)) < len(ids):
+        raise ValueError(f"image_id {few(ids.tolist())} repeat: each can be asked for once")
     return ids.astype(np.int64)
 
 

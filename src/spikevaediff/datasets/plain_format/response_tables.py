@@ -253,7 +253,7 @@ def _check_sense(name: str, responses: np.ndarray, image_id: np.ndarray, unit_id
         if no_units := [*ids.tolist(), *np.setdiff1d([*rows, *scaled], ids).tolist()]:
             found.problems.append(
                 f"{name}: the responses of unit {few(no_units)} are the image_id or the number of the row, or in "
-                f"proportion to it. Leave out what is no unit"
+                f"proportion to it. Remove these columns: they are not units"
             )
     _, first, image = np.unique(image_id, return_index=True, return_inverse=True)
     repeats = np.setdiff1d(np.arange(len(image_id)), first)
