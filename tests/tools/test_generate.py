@@ -91,6 +91,8 @@ def test_samples_their_spread_and_the_nearest_training_photograph(
         (["--mean", "--text", "a"], "--mean is a context of its own"),
         (["--strength", "1.5", "--start", "scene.png"], "strength is 1.5, expected 0 to 1"),
         (["--start-share", "1.5", "--start", "scene.png"], "start_share is 1.5, expected 0 to 1"),
+        (["--start-share", "0.5", "--text", "a"], "--start-share is of a picture to start from: name it with --start"),
+        (["--strength", "0.5"], "--strength is of a picture to start from: name it with --start, or leave --strength"),
         (["--mixing", "-1"], "mixing is -1.0, expected 0 to 1"),
         (["--samples", "0"], "samples is 0, expected a whole number from 1"),
         (["--eta", "3"], "eta is 3.0, expected"),
