@@ -436,6 +436,7 @@ def decode_posterior(size: Size, folder: Path) -> Prepared:
 def decode_diffusion(size: Size, folder: Path) -> Prepared:
     from spikevaediff.decoders import versatile_diffusion as diffusion
     from spikevaediff.decoders.second_stage import given, unconditional
+    from spikevaediff.decoders.second_stage.guides import Guides
 
     model, rng = PARAMS["models"]["mini"], np.random.default_rng(7)
     options = {name: value for name, value in model["diffusion"].items() if name != "module"}
@@ -445,7 +446,7 @@ def decode_diffusion(size: Size, folder: Path) -> Prepared:
         name: rng.standard_normal((size.images, *getattr(empty, name).shape[1:]), np.float32)
         for name in ("vision", "text")
     }
-    guides = diffusion.Guides(np.arange(size.images), images.rgb(pictures(size.images).pixels), **contexts)
+    guides = Guides(np.arange(size.images), images.rgb(pictures(size.images).pixels), **contexts)
     # Without responses, as ceilings and priors are made: with them, a look through the encoding models comes on top.
     own = {"unconditional": empty, "kept": None, "explained": None, "seed": 0, "n_samples": 1}
     return partial(diffusion.decode, guides, **options | own | COMPUTE)

@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 
 import stages
 from spikevaediff.decoders.second_stage import given, unconditional
-from spikevaediff.decoders.versatile_diffusion import Guides, best, samples
+from spikevaediff.decoders.second_stage.guides import Guides
+from spikevaediff.decoders.versatile_diffusion import best, samples
 from spikevaediff.evaluation import scores
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli
 

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 import stages
 from spikevaediff.decoders import versatile_diffusion
 from spikevaediff.decoders.second_stage import given, unconditional
-from spikevaediff.decoders.versatile_diffusion import Guides
+from spikevaediff.decoders.second_stage.guides import Guides
 from spikevaediff.evaluation import feature_r2
 from spikevaediff.features import efficientnet, minilm
 from spikevaediff.files import assets

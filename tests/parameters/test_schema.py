@@ -93,7 +93,7 @@ def test_limits_of_units() -> None:
 
 def test_words_are_those_of_the_code() -> None:
     from spikevaediff.datasets import allen
-    from spikevaediff.decoders import versatile_diffusion
+    from spikevaediff.decoders.second_stage.protocols import PROTOCOLS
     from spikevaediff.evaluation import protocols
     from spikevaediff.networks import clip
     from spikevaediff.regression import designs, renormalise
@@ -106,7 +106,7 @@ def test_words_are_those_of_the_code() -> None:
         (schema.Vdvae, "config", CONFIGS),
         (schema.VersatileDiffusion, "unet", UNETS),
         (schema.VersatileDiffusion, "autoencoder", AUTOENCODERS),
-        (schema.VersatileDiffusion, "protocol", versatile_diffusion.PROTOCOLS),
+        (schema.VersatileDiffusion, "protocol", PROTOCOLS),
         (schema.ClipText, "config", clip.CONFIGS),
         (schema.ClipVision, "config", clip.CONFIGS),
         (schema.Common, "alpha_scope", designs.SCOPES),

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from spikevaediff.decoders.second_stage import given, unfinished
-from spikevaediff.decoders.versatile_diffusion import Guides, decode
+from spikevaediff.decoders.second_stage.guides import Guides
+from spikevaediff.decoders.versatile_diffusion import decode
 from spikevaediff.records import Features, ImageSplit
 
 GUIDES = Guides(np.arange(3), None, np.ones((3, 2, 4), np.float32), None)

@@ -29,7 +29,7 @@ def decode(predicted: Features, *, size_px: int, seed: int) -> Reconstructions:
     return Reconstructions(predicted.image_id, np.broadcast_to(grey, (len(grey), size_px, size_px, 3)))
 """
 NEGATIVE = """
-from spikevaediff.decoders.versatile_diffusion import Guides
+from spikevaediff.decoders.second_stage.guides import Guides
 from spikevaediff.records import Reconstructions
 
 

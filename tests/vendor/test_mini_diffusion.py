@@ -7,7 +7,7 @@ from conftest import ROOT
 from safetensors import safe_open
 
 from spikevaediff.datasets import simulated
-from spikevaediff.decoders.versatile_diffusion import Guides
+from spikevaediff.decoders.second_stage.guides import Guides
 from spikevaediff.features import efficientnet, minilm
 from spikevaediff.files import assets
 from spikevaediff.files.checksums import sha256_of

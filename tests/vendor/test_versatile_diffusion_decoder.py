@@ -13,8 +13,10 @@ from ruamel.yaml import YAML
 
 from spikevaediff.coarse import exchanged
 from spikevaediff.decoders import versatile_diffusion as decoder
-from spikevaediff.decoders.versatile_diffusion import Guides
+from spikevaediff.decoders.second_stage.guides import Guides
+from spikevaediff.decoders.second_stage.protocols import PROTOCOLS, protocol_of
 from spikevaediff.records import Features, Reconstructions
+from spikevaediff.tools import copies
 from versatile_diffusion import memory, weights
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS, AutoencoderConfig, UNetConfig
@@ -227,7 +229,7 @@ def test_brain_diffuser_is_repeated_step_by_step(
 def test_settings_stand_with_their_model_and_the_published_ones_are_those_of_the_protocol() -> None:
     models = YAML(typ="safe").load(ROOT / "params.yaml")["models"]
     options = {name: model["diffusion"] for name, model in models.items()}
-    numbers = decoder.PROTOCOLS["brain_diffuser_2023"].numbers
+    numbers = PROTOCOLS["brain_diffuser_2023"].numbers
     assert {name: options["published"][name] for name in numbers} == numbers
     assert {name: options["mini"][name] for name in numbers} != numbers
     assert {one["protocol"] for one in options.values()} == {"strict"}
@@ -235,10 +237,10 @@ def test_settings_stand_with_their_model_and_the_published_ones_are_those_of_the
 
 def test_where_there_is_no_text_a_protocol_has_nothing_to_say_of_mixing() -> None:
     name = "brain_diffuser_2023"
-    numbers = {key: value for key, value in decoder.PROTOCOLS[name].numbers.items() if key != "mixing"}
-    assert decoder._protocol(name, **numbers) is decoder.PROTOCOLS[name]
+    numbers = {key: value for key, value in PROTOCOLS[name].numbers.items() if key != "mixing"}
+    assert protocol_of(name, **numbers) is PROTOCOLS[name]
     with pytest.raises(ValueError, match=r"protocol brain_diffuser_2023: mixing is 1.0, not 0.6"):
-        decoder._protocol(name, **numbers, mixing=1.0)
+        protocol_of(name, **numbers, mixing=1.0)
 
 
 def test_guidance_away_from_one_changes_the_image(generate: Generate) -> None:
@@ -371,12 +373,12 @@ def test_guides_are_joined_by_id() -> None:
 def test_the_nearest_training_image_is_found_mirrored_or_not() -> None:
     training = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
     pixels = np.repeat(np.stack([training[3], training[7][:, ::-1], 255 - training[1]])[..., None], 3, 3)
-    row, r = decoder.nearest(pixels, training)
+    row, r = copies.nearest(pixels, training)
     assert row[:2].tolist() == [3, 7]
     np.testing.assert_allclose(r[:2], 1)
     assert r[2] < 0.6
     with pytest.raises(ValueError, match="resize one"):
-        decoder.nearest(pixels, training[:, :4])
+        copies.nearest(pixels, training[:, :4])
 
 
 def test_the_autoencoder_takes_as_many_images_as_it_has_memory_for(

@@ -10,9 +10,9 @@ import numpy as np
 
 from spikevaediff.api.named import Named
 from spikevaediff.api.run import Run, load, named_images, unit_ids
-from spikevaediff.decoders import versatile_diffusion as diffusion
 from spikevaediff.decoders.second_stage import given
 from spikevaediff.decoders.second_stage.explained import Explained
+from spikevaediff.decoders.second_stage.guides import Guides
 from spikevaediff.encoding import encoder as encoders
 from spikevaediff.encoding import of_folds, posterior, posterior_folds, with_regression
 from spikevaediff.encoding.encoder import Encoder
@@ -253,7 +253,7 @@ def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> Samples:
     return Samples.rounded(image_id, samples)
 
 
-def contexts_of_nothing(run: Run) -> diffusion.Guides:
+def contexts_of_nothing(run: Run) -> Guides:
     """What the stage `unconditional` wrote, without which there is no second stage.
 
     Raises
@@ -275,7 +275,7 @@ def second_stage(
     start: Reconstructions,
     run: Run,
     *,
-    empty: diffusion.Guides,
+    empty: Guides,
     explained: Explained | None,
 ) -> Reconstructions:
     """Images of predicted contexts, as the stage `decode_diffusion` makes them.
@@ -293,7 +293,7 @@ def second_stage(
         The responses that guide it, or choose among samples; with None one sample follows the contexts alone.
     """
     model, compute = _model(run), _compute(run)
-    guides = diffusion.Guides.predicted(start.image_id, start=start, **contexts)
+    guides = Guides.predicted(start.image_id, start=start, **contexts)
     decode = module("decoders", model["diffusion"]["module"]).decode
     options = {"start_share": 0.0} | model["diffusion"] | run.params["decode"]["diffusion"]  # an older run has none
     if explained is None:

@@ -7,7 +7,7 @@ the image_id alone, whatever else is in the batch. There are two kinds, by what 
 options; which run decodes which features with which section stands in runs.yaml (`decoded`) and in the stage `decode`
 of dvc.yaml. It is also given what it asks for by name of `models.<model>.vdvae` (config, weights, n_layers).
 
-`predicted: Guides` (versatile_diffusion.Guides) is a second stage: images of another decoder to start from, and
+`predicted: Guides` (second_stage.guides.Guides) is a second stage: images of another decoder to start from, and
 contexts. `models.<model>.diffusion` names it by `module` and holds its options; it is also given what it asks for of
 `decode.diffusion` (n_samples), `unconditional` (the Guides of no image and no words), `explained` (responses, with who
 judges images by them, or None) and `kept` (a folder for images before all are there).

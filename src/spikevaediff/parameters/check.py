@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent
 
+from spikevaediff.decoders.second_stage.protocols import PROTOCOLS
 from spikevaediff.files.weights_used import CORE
 from spikevaediff.parameters import schema
 from spikevaediff.parameters.of_space import COMMON, of_space, spaces
@@ -208,8 +209,6 @@ def _of_diffusion(params: Mapping[str, Any]) -> Iterator[str]:
     if strength > 0 and strength * len(range(1, 1000, 1000 // steps)) < 1:
         yield f"{path}.strength is {strength}, less than one of {steps} steps: raise one of them, or set strength to 0"
     if options["protocol"] != "strict":
-        from spikevaediff.decoders.versatile_diffusion import PROTOCOLS  # which imports torch
-
         for key, value in PROTOCOLS[options["protocol"]].numbers.items():
             if options[key] != value:
                 yield f"{path}.{key} is {options[key]}, but protocol {options['protocol']} has {value}"

@@ -27,11 +27,13 @@ from ruamel.yaml import YAML
 from spikevaediff import images
 from spikevaediff.datasets import simulated
 from spikevaediff.decoders import versatile_diffusion as diffusion
+from spikevaediff.decoders.second_stage.guides import Guides
 from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.replaceable import check_ours
 from spikevaediff.parameters.options import is_weights
 from spikevaediff.records import Features
+from spikevaediff.tools import copies
 from versatile_diffusion.sampler import Schedule, Steps
 
 NEAREST_PX = 64  # at which pictures are compared with training photographs
@@ -122,8 +124,8 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     for name in ("unet_weights", "autoencoder_weights"):
         chosen[name] = assets.weights(chosen[name], root)
     pixels = diffusion.samples(
-        diffusion.Guides(np.array([0]), start, contexts["vision"], contexts["text"]),
-        unconditional=diffusion.Guides(np.array([0]), None, empty["vision"], empty["text"]),
+        Guides(np.array([0]), start, contexts["vision"], contexts["text"]),
+        unconditional=Guides(np.array([0]), None, empty["vision"], empty["text"]),
         seed=params["seed"] if wish.seed is None else wish.seed,
         kept=None,
         batch_size="auto",
@@ -140,7 +142,7 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     rows[0] = given + rows[0]
     if wish.nearest:
         crops = training_crops(root)
-        row, r = diffusion.nearest(images.resize(pixels, NEAREST_PX), images.resize(crops, NEAREST_PX))
+        row, r = copies.nearest(images.resize(pixels, NEAREST_PX), images.resize(crops, NEAREST_PX))
         usual = usual_nearest(root, crops)
         told += [f"{k}.png: nearest training photograph {row[k]}, correlation {r[k]:.3f}" for k in range(len(row))]
         middle, high = np.quantile(usual, [0.5, 0.95])
@@ -188,4 +190,4 @@ def usual_nearest(root: Path, crops: np.ndarray) -> np.ndarray:
     """The correlation of each scene, none of them trained on, with the nearest training photograph; float64 (118,)."""
     _, scenes = simulated.crops(root / "vendor/data/simulated", "scene")
     small = np.concatenate([images.resize(scene[None], NEAREST_PX) for scene in scenes])
-    return diffusion.nearest(images.rgb(small), images.resize(crops, NEAREST_PX))[1]
+    return copies.nearest(images.rgb(small), images.resize(crops, NEAREST_PX))[1]

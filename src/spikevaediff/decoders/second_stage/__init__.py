@@ -1,1 +1,1 @@
-"""What the second stage is given, and where its unfinished images are kept."""
+"""The second stage: what it is given, what moves it, its protocols, and where images are kept until all are there."""

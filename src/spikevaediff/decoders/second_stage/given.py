@@ -8,7 +8,7 @@ import numpy as np
 
 from spikevaediff.decoders.second_stage import unconditional
 from spikevaediff.decoders.second_stage.explained import Explained
-from spikevaediff.decoders.versatile_diffusion import Guides
+from spikevaediff.decoders.second_stage.guides import Guides
 from spikevaediff.encoding import of_folds
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Responses, Stimuli
 from spikevaediff.regression.folds import training_mean

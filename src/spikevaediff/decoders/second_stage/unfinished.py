@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from spikevaediff.decoders.versatile_diffusion import Guides
+from spikevaediff.decoders.second_stage.guides import Guides
 from spikevaediff.files import assets
 
 
