@@ -76,7 +76,7 @@ bench: .venv/installed
 # The pip that comes with Python 3.11 takes a minute longer to find out which versions go together; it will do, though.
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:3]; (3, 11) <= v < (3, 15) and v != (3, 14, 1) or sys.exit( \
-	"Python %d.%d.%d cannot run this: 3.11 to 3.14 can, but for 3.14.1. Choose one: make PYTHON=python3.12" % v)'
+	"Python %d.%d.%d cannot run this: expected 3.11 to 3.14, except 3.14.1. Choose one: make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH),$(PIP) "$(CPU_TORCH)" || { echo "$(CPU_TORCH): $(NO_CPU_TORCH)" >&2; exit 1; })
 	$(PIP) "pip>=25,<27" || true

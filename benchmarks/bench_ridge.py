@@ -56,7 +56,7 @@ class Workload:
     n_alphas: int
     peers: dict[str, tuple[int, ...]]  # solver -> numbers of targets to run it at; the full number if empty
     kernels: int = 0
-    n_scored: int = 0  # the first so many images are left out, the others (a library) never; 0: all are
+    n_scored: int = 0  # the first n_scored images are left out, the others (a library) never; 0: all are
     scale: float = 1.0  # of presentations (images, where each is shown once), units, targets and predicted rows
 
     def sized(self, scale: float | None) -> "Workload":

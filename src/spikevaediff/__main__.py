@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = _parser().parse_args(words)
         return chosen.run(chosen)
     except KeyboardInterrupt:
-        print("interrupted; of downloads, what has arrived is kept", file=sys.stderr)
+        print("interrupted; what has been downloaded so far is kept", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `spikevaediff assets | head`: nobody reads on, which is not a failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -138,8 +138,8 @@ def _parser() -> argparse.ArgumentParser:
     encoding = commands.add_parser(
         "encode",
         help="predict responses to pictures by saved encoding models",
-        description="Mean responses of the units of an encoding model to pictures, as a table: a row per picture, a "
-        "column per unit (session_id.unit_id, and .window where a unit has several).",
+        description="Mean responses of the units of an encoding model to pictures, as a table: one row per picture, "
+        "one column per unit (session_id.unit_id, and .window where a unit has several).",
     )
     encoding.add_argument(
         "encoder",
@@ -158,8 +158,8 @@ def _parser() -> argparse.ArgumentParser:
     preferring = commands.add_parser(
         "preferred",
         help="find the photographs to which each unit would respond most strongly",
-        description="For every unit of an encoding model the images of the largest predicted response, as a table, and "
-        "beside it a picture of the units that are predicted best.",
+        description="Writes a table of the images with the largest predicted response of each unit of an encoding "
+        "model, and next to it a picture for the units that are predicted best.",
     )
     preferring.add_argument("encoder", metavar="ENCODER", help="npz such as artifacts/encoders/visual/all_images.npz")
     preferring.add_argument(
@@ -300,7 +300,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="as of dvc exp run: -S model=published",
+        help="set a parameter, as in dvc exp run: -S model=published",
     )
 
 
@@ -316,7 +316,7 @@ def _bundle(chosen: argparse.Namespace) -> int:
     print(f"{chosen.file}: {len(packed)} files, {size_text(size)}. On the other machine:")
     print(f"spikevaediff assets unbundle {chosen.file.name}")
     if absent := [need.name for need in wanted if need not in packed]:
-        print(f"not in it, since a run does without (metrics are absent): {', '.join(absent)}")
+        print(f"not included, since a run can do without (its metrics are then absent): {', '.join(absent)}")
     return 0
 
 

@@ -38,7 +38,7 @@ def squares() -> list[np.ndarray]:
     Raises
     ------
     OSError, ValueError
-        A package cannot be had or is another one, as `download_all` says.
+        A package cannot be fetched or is another one, as `download_all` says.
     KeyError
         A package lacks a file.
     """

@@ -240,7 +240,9 @@ def test_altered_scenes_are_refused_and_not_kept(data: Path, bucket: Bucket, cac
 
 def test_no_network_is_named(data: Path, cache: Path, tmp_path: Path) -> None:
     change(data, "base_url", value="https://absent.invalid/cache/")
-    with pytest.raises(FileNotFoundError, match=r"cannot be had from https://absent.invalid/cache/ now: no connection"):
+    with pytest.raises(
+        FileNotFoundError, match=r"cannot be fetched from https://absent.invalid/cache/ now: no connection"
+    ):
         allen.acquire(data, tmp_path / "out", **OPTIONS)
 
 
@@ -354,7 +356,7 @@ def test_a_refusal_of_allensdk_is_reported_with_its_last_words(
     uv_that_makes('echo Traceback >&2\necho "ConnectionError: $*" >&2\nexit 3\n', tmp_path, monkeypatch)
     with pytest.raises(FileNotFoundError) as caught:
         allen.acquire(data, tmp_path / "out", **OPTIONS | {"fetch": "allensdk"})
-    assert caught.match("cannot be had by allensdk now: allensdk ended with 3 and said: ConnectionError: /")
+    assert caught.match("cannot be fetched by allensdk now: allensdk ended with 3 and said: ConnectionError: /")
     assert caught.match(f"by_allensdk.py fetch {cache} 6 - 700000001. With a network, run the same command")
     assert caught.match("or choose the other way: -S datasets.allen.fetch=https")
 
@@ -519,7 +521,9 @@ def test_a_session_that_is_not_as_it_is_known_stops_before_anything_is_written(
     data: Path, cache: Path, tmp_path: Path, name: str, value: int | str, found: int | str
 ) -> None:
     change(data, "facts", value=FACTS | {name: value})
-    message = f"session 700000001 is not as it is known: {name} is {found}, expected {value}. Its files were altered"
+    message = (
+        f"session 700000001 differs from what is known: {name} is {found}, expected {value}. Its files were altered"
+    )
     with pytest.raises(ValueError, match=message):
         allen.acquire(data, tmp_path / "out", **OPTIONS)
     assert not list((tmp_path / "out").rglob("*.*"))
@@ -533,7 +537,7 @@ def test_scenes_in_another_order_are_found_out(data: Path, cache: Path, publishe
     (scenes / "natural_scene_2.tiff").rename(tmp_path / "2")
     (scenes / "natural_scene_4.tiff").rename(scenes / "natural_scene_2.tiff")
     (tmp_path / "2").rename(scenes / "natural_scene_4.tiff")
-    with pytest.raises(ValueError, match="natural scenes is not as it is known: in their places is 4, expected 6"):
+    with pytest.raises(ValueError, match="natural scenes differs from what is known: in their places is 4, expected 6"):
         allen.acquire(data, tmp_path / "out", **OPTIONS)
 
 

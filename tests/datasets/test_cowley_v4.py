@@ -186,7 +186,9 @@ def test_a_session_that_is_not_as_it_is_known_stops_and_writes_nothing(
     data: Path, cache: Path, tmp_path: Path, name: str, found: object, expected: object
 ) -> None:
     change(data, 1, "facts", name, value=expected)
-    with pytest.raises(ValueError, match=f"session 1 is not as it is known: {name} is {found}, expected {expected}"):
+    with pytest.raises(
+        ValueError, match=f"session 1 differs from what is known: {name} is {found}, expected {expected}"
+    ):
         cowley_v4.acquire(data, tmp_path / "out", **OPTIONS | {"trials": "single"})
     assert not (tmp_path / "out").exists()
 
@@ -246,7 +248,9 @@ def test_an_address_of_ones_own_goes_first(
 
 def test_without_a_network_one_line_says_what_to_do(data: Path, bucket: Bucket, cache: Path, tmp_path: Path) -> None:
     bucket.faults["images/images_1.zip"] = 404
-    with pytest.raises(FileNotFoundError, match=r"of someone/V4 is not all in .* cannot be had now: .*\(404\)") as says:
+    with pytest.raises(
+        FileNotFoundError, match=r"of someone/V4 is not all in .* cannot be fetched now: .*\(404\)"
+    ) as says:
         cowley_v4.acquire(data, tmp_path / "out", **OPTIONS)
     assert f"put the files there yourself, as {cache / 'images/images_1.zip'}" in str(says.value)
     assert f"{cowley_v4.MIRROR}=https://..." in str(says.value)

@@ -168,7 +168,7 @@ def test_a_folder_of_the_users_is_read_in_place(
     for name in ("images.npz", f"sessions/{SUBJECT}.npz", "captions_given.csv"):
         assert (tmp_path / "fetched" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
     monkeypatch.setenv("SPIKEVAEDIFF_SOURCE_NSD", str(tmp_path / "nowhere"))
-    with pytest.raises(FileNotFoundError, match="which is not a folder, and no address either"):
+    with pytest.raises(FileNotFoundError, match="which is neither a folder nor an address"):
         nsd.acquire(data, tmp_path / "none", **OPTIONS)
 
 
@@ -308,7 +308,7 @@ def test_terms_are_shown_and_must_be_accepted_once(
         ({"subject": 3}, "subject is 3, expected one of 2"),
         (
             {"sessions": [1, 4]},
-            r"sessions is \[1, 4\], expected all, the first so many .* of the 3 sessions of subject 2",
+            r"sessions is \[1, 4\], expected all, a number n .* of the 3 sessions of subject 2",
         ),
         ({"sessions": [1, 1]}, r"sessions is \[1, 1\]"),
         ({"sessions": 0}, "sessions is 0"),
@@ -329,7 +329,7 @@ def test_a_subject_of_other_numbers_is_refused_and_nothing_written(data: Path, c
     manifest = json.loads((data / "manifest.json").read_text())
     manifest["subjects"][0]["facts"]["nsdgeneral"] += 1
     (data / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="subject 2 is not as it is known: nsdgeneral is 72, expected 73"):
+    with pytest.raises(ValueError, match="subject 2 differs from what is known: nsdgeneral is 72, expected 73"):
         nsd.acquire(data, tmp_path / "out", **OPTIONS)
     assert not (tmp_path / "out").exists()
 
@@ -365,7 +365,7 @@ def test_files_of_another_layout_are_refused(tmp_path: Path) -> None:
     scaled = nibabel.Nifti1Image(whole / 300, np.eye(4))  # percent, which nibabel writes as int16 with a scale
     scaled.header.set_data_dtype(np.int16)
     scaled.to_filename(path)
-    with pytest.raises(ValueError, match=r"are to be multiplied by 0\.\d+.*whether to divide by 300 as well"):
+    with pytest.raises(ValueError, match=r"states a scale factor of 0\.\d+.*whether to divide by 300 as well"):
         betas.read(path, mine, N_TRIALS)
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="is not a NIfTI volume or damaged"):

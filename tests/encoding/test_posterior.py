@@ -263,7 +263,7 @@ def test_the_search_goes_to_the_luminance_that_is_expected(units: encoder.Encode
 
 
 def test_what_cannot_be_is_refused(units: encoder.Encoder, model: VDVAE) -> None:
-    with pytest.raises(ValueError, match=r"image_id \[3\] were trained on by the encoding model"):
+    with pytest.raises(ValueError, match=r"image_id \[3\] were used to train the encoding model"):
         drawn(units, model, np.array([3, 50]))
     for name, value, message in (
         ("n_samples", 0, "decode.posterior.n_samples is 0, expected a whole number from 1"),

@@ -43,7 +43,7 @@ def split() -> ImageSplit:
 @pytest.fixture
 def without_network(monkeypatch):
     def refuse(name: str) -> None:
-        raise FileNotFoundError(f"asset {name} cannot be had now")
+        raise FileNotFoundError(f"asset {name} cannot be fetched now")
 
     monkeypatch.setattr(assets, "fetch", refuse)
 
@@ -152,7 +152,7 @@ def test_settings_say_what_the_numbers_depend_on(shown, reconstructed):
 
 def test_a_metric_without_its_network_is_absent_and_the_others_are_computed(shown, reconstructed, without_network):
     result = score_run(shown, reconstructed, size_px=24, metrics=["lpips", "pixcorr"])["metrics"]
-    absent = "asset alexnet_convolutions cannot be had now\nasset lpips_heads cannot be had now"
+    absent = "asset alexnet_convolutions cannot be fetched now\nasset lpips_heads cannot be fetched now"
     assert result["lpips"]["absent"] == absent
     assert [result["lpips"][key] for key in scores.EMPTY] == [None] * 5
     assert result["lpips"]["weights_sha256"] == {}
@@ -167,7 +167,7 @@ def test_a_network_that_was_there_for_the_shown_images_and_is_not_here_makes_a_m
     assert seen.absent == {}
     request.getfixturevalue("without_network")
     found = scores.score(seen, reconstructed, split, metrics=["lpips", "pixcorr"], n_draws=50, seed=0)["metrics"]
-    assert found["lpips"]["absent"].startswith("asset alexnet_convolutions cannot be had now")
+    assert found["lpips"]["absent"].startswith("asset alexnet_convolutions cannot be fetched now")
     assert found["lpips"]["mean"] is None
     assert found["pixcorr"]["mean"] > 0.5
 

@@ -232,7 +232,8 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
         (
             "regress.vdvae",
             PARAMS["regress"]["vdvae"] | {"library_weights": [0.0, 1.0]},
-            "regress.vdvae.library_weights needs regress.common.library_weights, for which the library is answered",
+            "regress.vdvae.library_weights needs regress.common.library_weights, for which responses to the "
+            "library are predicted",
         ),
         ("regress.common.folds", "none", "regress.vdvae.folds is none, which chooses nothing, but 11 alphas are"),
         ("regress.text.folds", "none", "regress.text.renormalise is train, which needs scores of left-out images: "),
@@ -252,7 +253,7 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
             "regress.vision.kernel_ridge.width_search is gradient, which takes no library: choose grid, or library 0",
         ),
         ("regress.common.transform", "square_root", "regress.vision.transform is square_root, but encoding models, "),
-        ("areas.control", ["VISp"], "VISp stands in areas.visual and in areas.control"),
+        ("areas.control", ["VISp"], "VISp is in areas.visual and in areas.control"),
     ],
 )
 def test_what_is_not_possible_is_said_with_its_place(path: str, value: Any, message: str) -> None:

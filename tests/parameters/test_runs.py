@@ -124,13 +124,13 @@ def test_a_run_that_nothing_makes_is_said_before_anything_runs() -> None:
     pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")
     assert list(problems(WRITTEN, pipeline)) == []
     more = {"decoded": WRITTEN["decoded"] | {"mine": {}}, "scored": WRITTEN["scored"] | {"mine": {}, "mien": {}}}
-    line = "decoded has mine, which stage decode of dvc.yaml has not: give it a line there, as vdvae has"
+    line = "decoded has mine, which stage decode of dvc.yaml lacks: give it a line there, as vdvae has"
     nothing, *others = problems(WRITTEN | more, pipeline)
     assert nothing == line
     assert [one.split(".")[0] for one in others] == ["scored has mien, which nothing makes"]
     fewer = {name: run for name, run in WRITTEN["regressions"].items() if name != "text"}
     assert list(problems(WRITTEN | {"regressions": fewer}, pipeline)) == [
-        "stage regress of dvc.yaml has text, which regressions has not"
+        "stage regress of dvc.yaml has text, which is not in regressions"
     ]
     mean = WRITTEN["scored"]["vdvae"] | {"compared_with": ["meen"]}
     changed = {"scored": WRITTEN["scored"] | {"vdvae": mean}, "gallery": {"vdave": "x"}}

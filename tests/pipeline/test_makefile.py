@@ -135,7 +135,9 @@ def test_a_python_that_cannot_run_this_is_refused_before_anything_is_made(
     fake.chmod(0o755)
     said = make(checkout, ".venv/installed", "PYTHON=./python")
     assert said.returncode != 0
-    refused = f"Python {version} cannot run this: 3.11 to 3.14 can, but for 3.14.1. Choose one: make PYTHON=python3.12"
+    refused = (
+        f"Python {version} cannot run this: expected 3.11 to 3.14, except 3.14.1. Choose one: make PYTHON=python3.12"
+    )
     assert (refused in said.stderr) == (not right)
     assert not (checkout / ".venv").exists()
 

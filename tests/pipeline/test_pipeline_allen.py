@@ -120,7 +120,7 @@ def test_without_a_network_the_user_is_told_what_is_missing_and_what_to_do(
     (line,) = [line for line in run.output.splitlines() if line.startswith("FileNotFoundError")]
     for part in (
         "session 900000001 and 118 scenes",
-        "cannot be had from https://absent.invalid/ecephys-cache/ now: no connection",
+        "cannot be fetched from https://absent.invalid/ecephys-cache/ now: no connection",
         "run the same command again",
         f"is not in {tmp_path / 'cache' / 'allen'}",
     ):

@@ -48,7 +48,7 @@ def test_voxels_predict_the_latents_of_photographs_that_were_never_trained_on(
         nsd_files.write_manifest(clone / "vendor/data/nsd", bucket.url)
         refused = stage(clone, "start")
         assert refused.returncode == 1
-        assert "dataset is nsd, its terms forbid to pass it on" in refused.stderr
+        assert "dataset is nsd, its terms forbid passing it on" in refused.stderr
         edit(clone / "params.yaml", {"recordings_remote": "not_shared"})
         run = succeeded(clone, "repro", "regress@vdvae")
     assert {"acquire", "responses@visual", "split", "regress@vdvae"} <= run.ran

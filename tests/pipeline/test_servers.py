@@ -541,7 +541,9 @@ def test_with_no_network_a_damaged_file_is_said_to_be_damaged(
     monkeypatch.setenv("COLUMNS", "200")
     assert command(["assets"]) == 0
     assert "damaged" in next(line for line in capsys.readouterr().out.splitlines() if " small " in line)
-    says = rf"in .* is damaged \(sha256 .*, expected 00000000\) and cannot be had .* by hand, as {path}.*no connection"
+    says = (
+        rf"in .* is damaged \(sha256 .*, expected 00000000\) and cannot be fetched .* by hand, as {path}.*no connection"
+    )
     with pytest.raises(FileNotFoundError, match=f"(?s){says}"):
         assets.fetch("small")
     assert path.exists()
@@ -602,7 +604,7 @@ def test_mirrors_are_tried_in_turn_and_an_open_one_must_be_safe(
             FileNotFoundError, match=r"had from http.*/gone or http.*/also now(?s:.*)no such file \(404\)"
         ):
             assets.fetch("small", again=True)
-        with pytest.raises(FileNotFoundError, match=rf"stays in {cache} as it is, and cannot be had from"):
+        with pytest.raises(FileNotFoundError, match=rf"stays in {cache} as it is, and cannot be fetched from"):
             assets.fetch("small", again=True)
         assert assets.fetch("small").read_bytes() == content
     small(monkeypatch, "https://example.org/w.pth")
@@ -679,6 +681,6 @@ def test_an_interruption_ends_a_download_at_once_and_keeps_what_arrived(tmp_path
         silent.set()
     assert process.returncode == 130
     assert took < 5, "a thread that waits for a silent server does not hold the process"
-    assert said.strip().splitlines()[-1] == "interrupted; of downloads, what has arrived is kept"
+    assert said.strip().splitlines()[-1] == "interrupted; what has been downloaded so far is kept"
     assert "Traceback" not in said
     assert part.read_bytes() == CONTENT

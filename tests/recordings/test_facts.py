@@ -16,7 +16,7 @@ def test_what_agrees_is_printed_and_what_nobody_knew_is_said_to_be_new(capsys: p
 
 def test_a_difference_stops_with_what_was_expected() -> None:
     with pytest.raises(
-        ValueError, match="session 7 is not as it is known: units is 11, expected 12; order is b, expec"
+        ValueError, match="session 7 differs from what is known: units is 11, expected 12; order is b, expec"
     ):
         facts.check("session 7", {"units": 11, "images": 118, "order": "b"}, {"units": 12, "images": 118, "order": "a"})
 

@@ -77,7 +77,7 @@ def test_what_encoding_models_would_lose_is_refused(tmp_path: Path, responses: n
     _, found = read(tmp_path, responses, kind)
     (problem,) = found.problems
     assert "responses of unit 6 vary so little around their mean, or are so small or large" in problem
-    assert "Take the mean of each unit away" in problem
+    assert "Subtract the mean of each unit" in problem
 
 
 def test_a_unit_that_never_changes_decides_nothing(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_numbers_that_began_anew_in_a_small_type_are_refused(tmp_path: Path, wri
             )
             continue
         assert problem.startswith(f"sessions/1.{kind}: responses of unit 6 are from")
-        assert "negative numbers are that were written into a type without a sign" in problem
+        assert "negative numbers had been written into an unsigned type" in problem
 
 
 @pytest.mark.parametrize(

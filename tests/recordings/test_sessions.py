@@ -167,7 +167,7 @@ def test_a_shuffled_population_has_the_areas_of_the_others() -> None:
 
 
 def test_a_control_holds_no_area_that_it_is_the_control_of() -> None:
-    with pytest.raises(ValueError, match=r"IT stands in areas.visual and in areas.control.* -S areas.control=shuffled"):
+    with pytest.raises(ValueError, match=r"IT is in areas.visual and in areas.control.* -S areas.control=shuffled"):
         sessions.areas_of({"visual": ["V4", "IT"], "control": ["IT"]}, "visual")
     assert sessions.areas_of({"visual": ["V4"], "control": ["IT"]}, "control") == ["IT"]
 

@@ -107,7 +107,7 @@ def test_of_voxels_and_multi_unit_activity_no_card_says_hertz(name: str, tmp_pat
     mean = responses.counts[:, responses.unit_area == area].astype(np.float64).mean()
     assert f"| visual | {area} | {n} | {mean:.2f} |" in text
     assert "- Cite: " in text
-    assert {"nsd": "which forbid to pass it on", "tvsd": "CC BY 4.0"}[name] in text
+    assert {"nsd": "which forbid passing it on", "tvsd": "CC BY 4.0"}[name] in text
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ V4 = Facts(
     n_images=5,
     n_tested=5,
     visual="89 units in V4",
-    control="the same 89 units, each image's responses taken for those of another",
+    control="the same 89 units, with the responses to each image assigned to another one",
     responses="responses between 0.05 and 0.15 s after onset",
     repeats="one response of each image, a mean over presentations or a single one",
     split="5 folds by image",
@@ -155,10 +155,10 @@ def test_methods_name_the_seed_of_a_split_that_was_drawn_and_of_no_other() -> No
 
 def test_methods_name_the_groups_in_which_many_images_are_exchanged() -> None:
     few = " ".join(html.unescape(page.render("methods.html", **values())).split())
-    assert "permutations of the pairing within folds [phipson2010permutation], corrected after Holm" in few
+    assert "permutations of the pairing within folds [phipson2010permutation], corrected by Holm's method" in few
     given = values() | {"facts": replace(V4, most_exchanged=32)}
     many = " ".join(html.unescape(page.render("methods.html", **given)).split())
-    assert ", of scores that compare a pair by itself within random groups of at most 32 images, corrected" in many
+    assert " (for scores that compare a pair by itself, within random groups of at most 32 images), corrected" in many
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_a_mistake_without_chance_or_p_value_says_so(tmp_path: Path, monkeypatch
 def test_methods_speak_of_the_animal_and_areas_of_the_data() -> None:
     text = html.unescape(page.render("methods.html", **values()))
     assert "89 units in V4" in text
-    assert "each image's responses taken for those of another" in text
+    assert "with the responses to each image assigned to another one" in text
     assert "one response of each image" in text
     assert not [word for word in ("mouse", "mice", "hippocamp", "CA1", "VISp") if word in text]
 
@@ -284,9 +284,10 @@ def test_methods_say_how_far_from_samples_and_towards_what() -> None:
     other = said(1.0, 0.0, share=0.5, prior="photographs", prior_weight=0.03, luminance_weight=0.3)
     assert "noise and a prior around training images and the library's photographs, in the latents of a very" in other
     assert (
-        "prior weighed by 0.03; coarse luminance as a ridge regression on the responses expects it, weighed by" in other
+        "prior weighted by 0.03; coarse luminance as a ridge regression on the responses expects it, weighted by"
+        in other
     )
-    assert "expects it, weighed by 0.3; 8 steps of Adam" in other
+    assert "expects it, weighted by 0.3; 8 steps of Adam" in other
     assert "coarse part of the mean was combined with that of the following regression (share 0.5). For" in other
     assert "eta 0.0; then combined with the coarse part of the posterior mean, share 0.5)." in other
     plain = said(1.0, 0.0, prior="normal", prior_weight=1.0)

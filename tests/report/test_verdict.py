@@ -212,7 +212,7 @@ def test_voxels_and_electrodes_are_called_so(
     (tmp_path / "artifacts/movies/gain.csv").write_text("tested\n")
     about = facts.of_run(dataset, {"visual": ["V4"], "control": "shuffled"}, "given")
     assert about.visual == units
-    assert about.control.startswith(f"the same {units.removesuffix(' in V4')}, each image's")
+    assert about.control.startswith(f"the same {units.removesuffix(' in V4')}, with the responses")
     assert said in about.responses
     assert about.sessions == sessions
     assert alone in about.alone
@@ -241,7 +241,7 @@ def test_parameters_of_what_nobody_measured_or_repeated_are_without_effect() -> 
     [
         (["V4"], "89 units in V4", "V4"),
         (["VISp", "LP", "LGd", "VISl"], "89 units in VISp, LP, LGd, VISl", "VISp, LP and 2 more"),
-        ("shuffled", "the same 89 units, each image's responses taken for those of another", "shuffled"),
+        ("shuffled", "the same 89 units, with the responses to each image assigned to another one", "shuffled"),
     ],
 )
 def test_a_population_is_told_by_its_areas(areas: Any, long: str, few: str) -> None:

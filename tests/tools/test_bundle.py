@@ -331,7 +331,7 @@ def test_the_default_run_is_bundled_and_unbundled_by_commands(
     assert main(["assets", "bundle", str(tmp_path / "b.tar")]) == 0
     said = capsys.readouterr().out
     assert "6 files, 2" in said
-    assert "not in it, since a run does without (metrics are absent): inception_v3, clip_vit_l14" in said
+    assert "not included, since a run can do without (its metrics are then absent): inception_v3, clip_vit_l14" in said
     monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path / "here"))
     assert main(["assets", "unbundle", str(tmp_path / "b.tar")]) == 0
     assert capsys.readouterr().out.count("unpacked: ") == 6

@@ -112,7 +112,7 @@ def test_ctrl_c_prints_one_line(tmp_path: Path) -> None:
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert said == "interrupted; of downloads, what has arrived is kept\n"
+    assert said == "interrupted; what has been downloaded so far is kept\n"
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_a_flipped_bit_is_found_and_its_place_named(cache: Path) -> None:
 @pytest.mark.parametrize(
     ("remote", "state", "says"),
     [
-        ("", "broken", "dataset is nsd, its terms forbid to pass it on; `dvc push` sends all of it"),
+        ("", "broken", "dataset is nsd, its terms forbid passing it on; `dvc push` sends all of it"),
         ("not_shared", "note", "recordings, images, captions and responses stay here; features"),
         ("lab", "note", "`dvc push` sends recordings, images, captions and responses to lab"),
     ],

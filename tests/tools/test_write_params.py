@@ -65,6 +65,13 @@ def test_section_areas_and_window_are_written_and_the_next_commands_told(
     }
     check.refuse([*check.of_sections(params), *check.of_choices(params)])
     assert "\ndvc exp run   # everything; -S parts.second_stage=false -S parts.analyses=false: a first look" in said
+    # What is recommended for real recordings is what macaque V4 has, as far as it does not name the data.
+    advised = set(re.findall(r"-S (\S+)", said.splitlines()[-1]))
+    of_v4 = re.search(r"^WITH_cowley_v4 := ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert of_v4 is not None
+    others = ("areas.", "responses.", "regress.common.library_weights")
+    used = {one.strip("'") for one in re.findall(r"-S (\S+)", of_v4[1])}
+    assert advised == {one for one in used if not one.startswith(others)}
     assert "git add vendor/data/mine params.yaml && git commit -m mine" in said
     assert "queues and sweeps see only what is committed" in said
     # Whatever else is there stays, comments included.
@@ -135,7 +142,7 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_changed(
         (project / f"vendor/data/{name}").symlink_to(project / "vendor/data/mine")
         assert f"{name} is a data set of the project" in refused(f"vendor/data/{name}")
     (project / "vendor/data/mine").rename(project / "vendor/data/allen")
-    assert "allen is a data set of the project. Call the folder otherwise" in refused("vendor/data/allen")
+    assert "allen is a data set of the project. Give the folder another name" in refused("vendor/data/allen")
     (project / "vendor/data/allen/units.csv").unlink()
     assert main(["check-data", "vendor/data/allen", "--write-params"]) == 1
     assert (project / "params.yaml").read_text() == before
@@ -151,7 +158,7 @@ def test_a_folder_does_not_take_the_section_of_another_data_set(
     (project / "vendor/data/mine").rename(project / f"vendor/data/{name}")
     before = (project / "params.yaml").read_bytes()
     assert main(["check-data", f"vendor/data/{name}", "--write-params", "--window", "0.05,0.15"]) == 1
-    assert f"{name} is a data set of the project. Call the folder otherwise" in capsys.readouterr().err
+    assert f"{name} is a data set of the project. Give the folder another name" in capsys.readouterr().err
     assert (project / "params.yaml").read_bytes() == before
 
 

@@ -78,7 +78,7 @@ def test_the_likeliest_sample_is_that_of_the_normal_density_under_the_model_of_t
 
 def test_a_model_that_saw_an_image_may_not_judge_it(units: Encoder) -> None:
     with pytest.raises(
-        ValueError, match=r"image_id \[101\] were trained on by the encoding model that shall judge them"
+        ValueError, match=r"image_id \[101\] were used to train the encoding model that is to judge them"
     ):
         asked(units, np.array([7, 101]))
 
@@ -97,7 +97,7 @@ def test_a_ceiling_is_given_what_the_model_of_the_fold_expects_of_the_shown_imag
         close(ask.response[row], alone, 1e-6)
     own = np.repeat(pixels[[4, 1, 2, 3]][:, None, :, :, None], 3, axis=4)
     close(ask.likelihoods(own), np.zeros((4, 1)), 1e-6)  # the shown image misses nothing
-    with pytest.raises(ValueError, match=r"image_id \[5\] were trained on"):
+    with pytest.raises(ValueError, match=r"image_id \[5\] were used to train"):
         Explained.expected([replace(units, image_id=np.array([5])), units], shown, split, no_weights)
 
     for name, model in zip(("fold_00", "fold_01", "all_images"), [*models, units], strict=True):
@@ -191,7 +191,7 @@ def test_finished_guided_images_are_kept_by_what_guided_them(
 def test_what_cannot_guide_is_refused(generate: Generate, units: Encoder) -> None:
     with pytest.raises(ValueError, match=r"guidance_likelihood is 1\.5, expected 0 to 1"):
         generate(guides(), explained=asked(units), guidance_likelihood=1.5)
-    with pytest.raises(ValueError, match="the responses that shall guide are not those to the images of the guides"):
+    with pytest.raises(ValueError, match="the guiding responses are not those to the images of the guides"):
         generate(guides(), explained=asked(units, IDS[::-1].copy()), guidance_likelihood=1.0)
 
 

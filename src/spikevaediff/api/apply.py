@@ -207,7 +207,7 @@ def _encode_unseen(image_id: np.ndarray, run: Run, population: str) -> Named:
     """Responses to images of the run, each by the model of the fold that tests it."""
     fold, shown = run.split.fold_of(image_id), run.shown.sel(image_id=image_id).values
     if len(trained := image_id[fold < 0]):
-        raise ValueError(f"image_id {few(trained)} are only trained on: no model has not seen them")
+        raise ValueError(f"image_id {few(trained)} are used for training only: every model has seen them")
     predicted: np.ndarray | None = None
     for number in np.unique(fold):
         model = Encoder.load(run.artifacts / f"encoders/{population}" / of_folds.file_name(int(number)))

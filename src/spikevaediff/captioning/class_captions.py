@@ -44,7 +44,7 @@ def describe(images: Stimuli, vision: Features, **compute: Any) -> list[str]:
     Raises
     ------
     FileNotFoundError
-        The weights of the network, or the names of its classes, cannot be had.
+        The weights of the network, or the names of its classes, cannot be fetched.
     """
     same = vision.group_size.tolist() == [efficientnet.WIDTH] * efficientnet.N_TOKENS
     n = int(np.isin(images.image_id, vision.image_id).sum()) if same else 0

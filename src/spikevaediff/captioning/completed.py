@@ -36,7 +36,7 @@ def completed(given: Captions, stimuli: Stimuli, *, model: str, **options: Any) 
     Raises
     ------
     FileNotFoundError
-        The network cannot be had; the message says how else to bring captions.
+        The network cannot be fetched; the message says how else to bring captions.
     KeyError, ValueError
         There is no such asset; or as blip2.describe.
     """

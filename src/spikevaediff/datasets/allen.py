@@ -107,7 +107,7 @@ def acquire(
     for session in chosen:
         if session["at_chance"]:
             print(
-                f"session {session['session_id']} is known to decode at chance (see manifest.json); it was asked for",
+                f"session {session['session_id']} is known to decode at chance (see manifest.json); it is used anyway",
                 file=sys.stderr,
             )
     cache = cache_dir() / "allen"
@@ -312,9 +312,9 @@ def _fetch(manifest: dict[str, Any], lacking: list[_Item], cache: Path, way: str
     except OSError as error:
         origin = "by allensdk" if way == "allensdk" else f"from {manifest['base_url']}"
         raise FileNotFoundError(
-            f"{what} is not in {cache} and cannot be had {origin} now: {error}. With a network, run the same command "
-            f"again, it continues with what has arrived; or put the files there yourself, as {lacking[0].file} (a link "
-            f"to an AllenSDK cache will do), or choose the other way: -S datasets.allen.fetch="
+            f"{what} is not in {cache} and cannot be fetched {origin} now: {error}. With a network, run the same "
+            f"command again: it continues with what has arrived; or put the files there yourself, as {lacking[0].file} "
+            f"(a link to an AllenSDK cache will do), or choose the other way: -S datasets.allen.fetch="
             f"{'https' if way == 'allensdk' else 'allensdk'}"
         ) from error
 

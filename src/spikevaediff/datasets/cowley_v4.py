@@ -286,9 +286,9 @@ def _fetch(manifest: dict[str, Any], lacking: list[_Item], cache: Path) -> None:
             raise  # of the disk
         left = next(item for item in lacking if not item.path.is_file())
         raise FileNotFoundError(
-            f"{what} of {manifest['repository']} is not all in {cache} and cannot be had now: {error}. With a network, "
-            f"run the same command again, it continues with what has arrived; or put the files there yourself, as "
-            f"{left.path}; or name a folder that has them, by address: {MIRROR}=https://..."
+            f"{what} of {manifest['repository']} is not all in {cache} and cannot be fetched now: {error}. With a "
+            f"network, run the same command again: it continues with what has arrived; or put the files there "
+            f"yourself, as {left.path}; or name a folder that has them, by address: {MIRROR}=https://..."
         ) from error
 
 

@@ -1,6 +1,6 @@
 """Natural Scenes Dataset (Allen et al. 2022): 7 tesla fMRI of eight people who saw up to 10,000 photographs each.
 
-The repository tracks what there is and where (manifest.json), nothing of the data. Its terms forbid to pass it on: they
+The repository tracks what there is and where (manifest.json), nothing of the data. Its terms forbid passing it on: they
 are accepted once (files.terms), and `recordings_remote` of params.yaml keeps what is made of it out of `dvc push`.
 Files lie in the user's cache, `$SPIKEVAEDIFF_CACHE/nsd`, under the publisher's paths, or in a folder of the user's
 (files.source). Photographs are read row by row from the one file that holds them all.
@@ -31,7 +31,7 @@ from spikevaediff.recordings import facts
 from spikevaediff.records import Captions, Responses, Stimuli, UnitTable
 
 ASSETS = ("efficientnet_lite0",)  # whose features the clusters are of
-PRIVATE = "its terms forbid to pass it on"
+PRIVATE = "its terms forbid passing it on"
 TRIAL_S = (0.0, 4.0)  # a trial: a photograph for 3 s, and 1 s until the next; a beta is of the whole
 _ENDING = {"nifti": "nii.gz", "hdf5": "hdf5"}
 
@@ -65,7 +65,7 @@ def acquire(
     subject : int
         1 to 8.
     sessions : "all", int, or list of int
-        All that there are, the first so many, or these.
+        All, the first n, or these.
     rois : list of str
         nsdgeneral; or regions with labels (prf-visualrois, streams, floc-faces, Kastner2015, ...), whose names become
         the areas. A voxel of several belongs to the first.
@@ -109,7 +109,7 @@ def acquire(
     terms.require("nsd", manifest["terms"]["address"], manifest["terms"]["points"])
     source = Source.of("nsd", manifest["base_url"])
     files = _files(manifest, source, row, numbers, rois, betas_version, betas_format, captions)
-    sums = source.have([file for some in files.values() for file in some], "Its terms forbid to pass it on.")
+    sums = source.have([file for some in files.values() for file in some], "Its terms forbid passing it on.")
     paths = {name: [file.path for file in some] for name, some in files.items()}
 
     n_trials, of_images = manifest["trials_per_session"], manifest["images"]

@@ -65,7 +65,7 @@ def acquire(
     Raises
     ------
     FileNotFoundError
-        A file, or photographs of THINGS, are not there and cannot be had; the message says what to do.
+        A file, or photographs of THINGS, are not there and cannot be fetched; the message says what to do.
     ValueError
         The manifest or an option is wrong; a file is damaged, was altered, or is of another layout.
     """

@@ -196,7 +196,7 @@ def samples(
     chosen = protocol_of(protocol, **numbers | ({"mixing": mixing} if guides.text is not None else {}))
     moving = explained if guidance_likelihood > 0 else None
     if moving is not None and not np.array_equal(moving.image_id, guides.image_id):
-        raise ValueError("the responses that shall guide are not those to the images of the guides, in their order")
+        raise ValueError("the guiding responses are not those to the images of the guides, in the same order")
     schedule = checkpoints.load_schedule(unet_weights) if chosen.stored_schedule else Schedule.published()
     grid = Steps.ddim(schedule, steps, eta)
     if guides.start is not None:

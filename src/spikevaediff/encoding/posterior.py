@@ -322,7 +322,7 @@ def _check(
     shares: Mapping[str, float],
 ) -> None:
     if seen := np.intersect1d(image_id, encoder.image_id).tolist():
-        raise ValueError(f"image_id {seen[:8]} were trained on by the encoding model that shall reconstruct them")
+        raise ValueError(f"image_id {seen[:8]} were used to train the encoding model that is to reconstruct them")
     if response.shape != (len(image_id), len(encoder.intercept)) or not np.isfinite(response).all():
         raise ValueError(
             f"responses are {response.shape}, expected finite ones ({len(image_id)}, {len(encoder.intercept)})"

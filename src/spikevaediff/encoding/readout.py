@@ -80,7 +80,7 @@ def fit(
     y : float64, (n_images, n_units)
         Mean response of every unit to every training image, rows as in `maps`.
     n_scored : int, optional
-        Only the first so many are left out, choose and count in the results; the fits learn from all. The others,
+        Only the first n are left out, choose and count in the results; the fits learn from all. The others,
         rows of movies, have a mean of their own.
 
     Raises

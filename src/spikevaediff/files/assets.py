@@ -1,7 +1,7 @@
 """Photographs and weights that come from elsewhere: one table (assets.toml), one fetcher, every byte checked.
 
 A file is used only if its sha256 is the one in the table, so all machines compute with the same bytes, and a network
-that cannot be had is reported, never replaced by another one. Where a publisher states no sha256, what the server
+that cannot be fetched is reported, never replaced by another one. Where a publisher states no sha256, what the server
 states is checked (see download), and the sha256 of the first use is noted and holds from then on.
 
 Addresses can be exchanged: HF_ENDPOINT for the hub of Hugging Face, SPIKEVAEDIFF_SOURCE_<NAME> for one asset. The bytes
@@ -107,8 +107,8 @@ def fetch(name: str, *, again: bool = False) -> Path:
     KeyError
         There is no such asset.
     FileNotFoundError
-        It is not in the cache and cannot be had now; the message names the asset, its size, the reason, where to put it
-        by hand and the command that gets it.
+        It is not in the cache and cannot be fetched now; the message names the asset, its size, the reason, where to
+        put it by hand and the command that gets it.
     OSError
         It is not in the cache, and this user cannot write there.
     ValueError
@@ -131,7 +131,7 @@ def fetch(name: str, *, again: bool = False) -> Path:
             if path.is_file():
                 where = f"in {cache_dir()} is damaged ({wrong})" if wrong else f"stays in {cache_dir()} as it is,"
             raise FileNotFoundError(
-                f"asset {asset.name} ({size_text(asset.bytes)}; {asset.used_for}) {where} and cannot be had from "
+                f"asset {asset.name} ({size_text(asset.bytes)}; {asset.used_for}) {where} and cannot be fetched from "
                 f"{' or '.join(_addresses(asset))} now. Put it there by hand, as {path}; or name another address: "
                 f"{_mirror_variable(asset)}=https://...; or with a network: "
                 f"python -m spikevaediff assets fetch {asset.name}\nThe reason: {error}"

@@ -95,8 +95,8 @@ def download(
     Raises
     ------
     OSError
-        The file cannot be had now: no network, a broken or silent connection (what arrived is kept), a refusal, a web
-        page in place of the file, too little space. The message says which.
+        The file cannot be fetched now: no network, a broken or silent connection (what arrived is kept), a refusal, a
+        web page in place of the file, too little space. The message says which.
     ValueError
         The server offers a file of another size or sent other bytes; nothing is kept of these.
     """
@@ -106,7 +106,7 @@ def download(
 def download_all(files: Sequence[File], *, n_at_once: int) -> list[Stated]:
     """Fetch several files side by side; each is resumed and checked as by `download`.
 
-    When one of them cannot be had, the others stop as well and keep what has arrived: the next call continues from
+    When one of them cannot be fetched, the others stop as well and keep what has arrived: the next call continues from
     there. An interruption (Ctrl-C) ends the call at once.
 
     Parameters

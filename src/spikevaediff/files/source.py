@@ -49,7 +49,7 @@ class Source:
         if own and "://" not in own:
             folder = Path(own).expanduser()
             if not folder.is_dir():
-                raise FileNotFoundError(f"{variable} is {own}, which is not a folder, and no address either")
+                raise FileNotFoundError(f"{variable} is {own}, which is neither a folder nor an address")
             return cls(name, folder, None)
         check_address(own or url)
         return cls(name, cache_dir() / name, (own or url).rstrip("/"))
@@ -77,7 +77,7 @@ class Source:
         Raises
         ------
         FileNotFoundError
-            A file is not there and cannot be had now; what has arrived is kept.
+            A file is not there and cannot be fetched now; what has arrived is kept.
         ValueError
             A file is another one than at its first use, or was damaged on its way.
         OSError
@@ -115,9 +115,10 @@ class Source:
                 raise  # of the disk
             left = next(file for file in lacking if not file.path.is_file())
             raise FileNotFoundError(
-                f"{left.path.name} and others of {self.name} cannot be had now: {error}. With a network, run the same "
-                f"command again, it continues with what has arrived; or put the files there yourself, as {left.path}; "
-                f"or name a folder or an address that has them: SPIKEVAEDIFF_SOURCE_{self.name.upper()}=..."
+                f"{left.path.name} and others of {self.name} cannot be fetched now: {error}. With a network, run the "
+                f"same command again: it continues with what has arrived; or put the files there yourself, as "
+                f"{left.path}; or name a folder or an address that has them: "
+                f"SPIKEVAEDIFF_SOURCE_{self.name.upper()}=..."
             ) from error
 
 

@@ -237,8 +237,8 @@ def _of_regressions(params: Mapping[str, Any]) -> Iterator[str]:
             yield f"regress.{space}.library_weights goes with method ridge alone. Choose it, or offer no weights: []"
         if n and options.get("library_weights") and not regress[COMMON].get("library_weights"):
             yield (
-                f"regress.{space}.library_weights needs regress.common.library_weights, for which the library is "
-                f"answered: offer them there, and none, [], in spaces that shall have none"
+                f"regress.{space}.library_weights needs regress.common.library_weights, for which responses to the "
+                f"library are predicted. Offer weights there, and an empty list, [], for spaces without weights"
             )
         if n and options.get("library_weights") and _at(params, "movies", "train"):
             yield f"regress.{space}.library_weights goes without movies.train. Offer no weights: []"
@@ -278,8 +278,8 @@ def _of_private_data(params: Mapping[str, Any]) -> Iterator[str]:
         return
     if why := getattr(importlib.import_module(f"spikevaediff.datasets.{module}"), "PRIVATE", ""):
         yield (
-            f"dataset is {name}, {why}, and `dvc push` would: say -S recordings_remote=not_shared; or, "
-            f"where all who can read it have agreed to the terms, the name of a remote"
+            f"dataset is {name}, {why}, and `dvc push` would do so: set -S recordings_remote=not_shared; or, if "
+            f"everyone who can read a remote has agreed to the terms, to the name of that remote"
         )
 
 

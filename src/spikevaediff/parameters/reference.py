@@ -17,8 +17,8 @@ from spikevaediff.parameters.check import expected
 HERE = Path(__file__).resolve().parent
 TITLE = """# Parameters
 
-All of [params.yaml](../params.yaml), with what each may be. `dvc exp run -S evaluate.size_px=64` changes one; a value
-that is not possible is refused before anything runs. The section of a module of your own holds the options of its
+All parameters of [params.yaml](../params.yaml), with their valid values. `dvc exp run -S evaluate.size_px=64` changes
+one; an invalid value is refused before anything runs. The section of a module of your own holds the options of its
 function.
 
 *Written by `python -m spikevaediff.parameters.reference` from src/spikevaediff/parameters/schema.py.*
@@ -55,7 +55,9 @@ def page() -> str:
             rows.append(f"| `{name}` | {expected(field)} | {unit} | {field.description} |")
         if rows:
             about = f"## `{path}`\n\n{kind.__doc__}" if path else "## Choices"
-            parts.append("\n".join([about, "", "| parameter | may be | unit | what |", "|---|---|---|---|", *rows]))
+            parts.append(
+                "\n".join([about, "", "| parameter | valid values | unit | what |", "|---|---|---|---|", *rows])
+            )
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 

@@ -110,11 +110,11 @@ def problems(written: Mapping[str, Any], pipeline: Mapping[str, Any]) -> Iterato
         entries = pipeline["stages"][stage]["foreach"]
         for run in written[section]:
             if run not in entries:
-                there = f"stage {stage} of dvc.yaml has not: give it a line there, as {next(iter(entries))} has"
+                there = f"stage {stage} of dvc.yaml lacks: give it a line there, as {next(iter(entries))} has"
                 yield f"{section} has {run}, which {there}"
         for run in entries:
             if run not in written[section]:
-                yield f"stage {stage} of dvc.yaml has {run}, which {section} has not"
+                yield f"stage {stage} of dvc.yaml has {run}, which is not in {section}"
     regressed = [f"artifacts/decoded/{name}" for name in written["decoded"]]
     for run, posterior in written["posteriors"].items():
         if (named := posterior.get("regression")) not in regressed:

@@ -102,10 +102,10 @@ class Allen(Section):
     """Allen Visual Coding Neuropixels, fetched into the user's cache."""
 
     sessions: int | list[int] | Literal["all"] = value(
-        "one; several, joined as a pseudo-population; or all, but for one that is known to be at chance"
+        "one; several, joined as a pseudo-population; or all, except one that is known to be at chance"
     )
     fetch: Literal["https", "stream", "allensdk"] = value(
-        "https: from the public bucket; stream: of it, what the extract needs; allensdk: by that package, in its own "
+        "https: from the public bucket; stream: only what the extract needs; allensdk: by that package, in its own "
         "environment"
     )
     margin_s: Annotated[Number, Field(ge=0)] = value(
@@ -138,7 +138,7 @@ class Nsd(Section):
     """Natural Scenes Dataset: fMRI of people who saw thousands of photographs (docs/nsd.md)."""
 
     subject: Annotated[int, Field(ge=1, le=8)] = value("1 to 8; 1, 2, 5 and 7 came to all 40 sessions")
-    sessions: int | list[int] | Literal["all"] = value("all that there are; the first so many; or a list of them")
+    sessions: int | list[int] | Literal["all"] = value("all; a number n: the first n; or a list of them")
     rois: Names = value(
         "nsdgeneral; or regions with labels, which become areas: prf-visualrois, streams, floc-faces, Kastner2015, ..."
     )
@@ -337,8 +337,8 @@ class Split(Section):
     """Which images are tested."""
 
     method: Literal["k_fold", "hold_out", "given", "as_published"] = value(
-        "k_fold: every image is tested once; hold_out: n_test images are set aside; given: what the data set names, "
-        "less training images that look like a tested one; as_published: with these"
+        "k_fold: every image is tested once; hold_out: n_test images are set aside; given: the split of the data set, "
+        "without training images that look like a tested one; as_published: the same, with these images"
     )
     n_folds: Annotated[int, Field(ge=2)] = value("folds of k_fold")
     n_test: Count = value("tested images of hold_out")
@@ -368,10 +368,10 @@ class Movies(Section):
 
 
 class Library(Section):
-    """Photographs that were never shown; encoding models answer them, and the regression learns from both."""
+    """Photographs that were never shown, with predicted responses: the regression learns from them as well."""
 
     n_images: Annotated[int, Field(ge=0)] = value("photographs")
-    seed: Seed = value("of the views that are drawn, and of the noise of the answers")
+    seed: Seed = value("of the views that are drawn, and of the noise of the predicted responses")
     folder: str = value("the embedded data set, of whose training crops views are drawn; or pictures of your own")
 
 
@@ -391,7 +391,7 @@ class Banded(Section):
     """Read when `method` is banded."""
 
     bands: Literal["area", "time_bin"] = value("what shares a weight; time_bin when responses.n_bins is above 1")
-    units_per_band: Annotated[int, Field(ge=0)] = value("as many units of every band, drawn; 0: all")
+    units_per_band: Annotated[int, Field(ge=0)] = value("units drawn from every band, as many from each; 0: all")
     max_steps: Count = value("of the search for weights, at most")
 
 
@@ -404,8 +404,8 @@ class Common(Section):
     transform: Literal["none", "square_root"] = value("of single counts")
     alphas: Penalties = value("penalties to choose from")
     alpha_scope: Literal["target", "group", "global", "component"] = value(
-        "which targets share a penalty. target: none; group: a layer or token; global: all; component: none, but "
-        "principal components of the training targets have penalties (ridge and kernel_ridge)"
+        "what has a penalty of its own. target: each target; group: each layer or token; component: each principal "
+        "component of the training targets (ridge and kernel_ridge); global: nothing, one penalty for all"
     )
     folds: Annotated[int, Field(ge=2)] | Literal["image", "none"] = value(
         "how penalties are chosen. image: every training image is left out once; a number of groups; none: one alpha"
@@ -518,7 +518,9 @@ class DecodeVdvae(Section):
 class DecodeDiffusion(Section):
     """The second stage; its other options are set with the model."""
 
-    n_samples: Count = value("of every image; the one that explains the responses best is scored, of a prior the first")
+    n_samples: Count = value(
+        "of every image; the one that explains the responses best is scored; for a prior, the first"
+    )
 
 
 class Decode(Section):
@@ -549,7 +551,7 @@ class Evaluate(Section):
     )
     size_px: Count = value("side at which pixels are compared, where the protocol does not fix it", unit="px")
     metrics: Names = value(
-        "as modules of src/spikevaediff/evaluation/metrics declare them; without its network here, one is absent"
+        "names declared in src/spikevaediff/evaluation/metrics; one whose network is not here is reported as absent"
     )
     n_draws: Draws = value("permutations of the pairing for p-values, bootstrap samples of images for intervals")
     seed: Seed = value("of both, and of the baseline of random training images")
@@ -558,7 +560,7 @@ class Evaluate(Section):
 class Regions(Section):
     """The comparison of areas; nothing later depends on it."""
 
-    n_units: Annotated[int, Field(ge=0)] = value("of every area, at which they are compared; 0: as the smallest has")
+    n_units: Annotated[int, Field(ge=0)] = value("units compared from every area; 0: as many as the smallest has")
     counts: list[Count] = value("numbers of units, for the curves")
     n_draws: Count = value("of units, each time")
     size_px: Count = value("side of the images that are predicted", unit="px")
@@ -613,8 +615,8 @@ class Parameters(Section):
     model: str = value("a name in `models`. mini: weights in this repository; published: fetched on first use")
     seed: Seed = value("of everything that is drawn when images are decoded")
     recordings_remote: str = value(
-        "a remote of `dvc remote list` to which alone `dvc push` sends recordings, images and responses; empty: as all "
-        "else; not_shared: a folder in .dvc/tmp, for data that may not be passed on"
+        "the only remote (`dvc remote list`) to which `dvc push` sends recordings, images and responses; empty: where "
+        "all else goes; not_shared: a folder in .dvc/tmp, for data that must not be passed on"
     )
     parts: Parts
     datasets: Datasets

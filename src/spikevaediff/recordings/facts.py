@@ -43,7 +43,7 @@ def check(what: str, found: Mapping[str, Fact], expected: Mapping[str, Fact | No
     if wrong := [name for name, value in found.items() if expected[name] is not None and value != expected[name]]:
         told = "; ".join(f"{name} is {found[name]}, expected {expected[name]}" for name in wrong)
         raise ValueError(
-            f"{what} is not as it is known: {told}. Its files were altered, or are read wrongly; nothing was written"
+            f"{what} differs from what is known: {told}. Its files were altered or misread; nothing was written"
         )
     held = [f"{name} {value}" for name, value in found.items() if expected[name] is not None]
     new = [f"{name} {value}" for name, value in found.items() if expected[name] is None]

@@ -1,4 +1,4 @@
-"""What a recording is worth, and what else than the image moves its responses.
+"""What a recording is worth, and what besides the image affects its responses.
 
 All functions take the responses of one session, one row per presentation, in the order of the session, and look at each
 unit, or at the pairs of units of an area. Numbers that need repeated presentations are NaN where there are none.

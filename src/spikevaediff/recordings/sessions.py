@@ -59,8 +59,8 @@ def areas_of(areas: Mapping[str, Sequence[str] | str], *populations: str) -> lis
     for name, listed in areas.items():
         if name != "control" and SHUFFLED not in (control, listed) and (both := [a for a in listed if a in control]):
             raise ValueError(
-                f"params.yaml: {both[0]} stands in areas.{name} and in areas.control, which would make the control one "
-                f"of the population that it is for. Take it out of one; or, where no area knows nothing: "
+                f"params.yaml: {both[0]} is in areas.{name} and in areas.control, so the control would contain units "
+                f"of the population that it is for. Remove it from one; or, if every area responds to images: "
                 f"-S areas.control={SHUFFLED}"
             )
     if any(areas[name] == SHUFFLED for name in populations) or not populations:
@@ -142,8 +142,8 @@ def windows(
         if not same_windows(counted, found):
             raise ValueError(
                 f"{path} is a table, counted from {counted[0, 0]:g} to {counted[-1, 1]:g} s in {len(counted)} "
-                f"window(s). params.yaml would show other ones as if they applied, {start:g} to "
-                f"{start + duration:g} s in {n_bins}. Say what it is: {_settings(counted)}"
+                f"window(s), but params.yaml says {start:g} to {start + duration:g} s in {n_bins}. Set "
+                f"the window of the table: {_settings(counted)}"
             )
     for path in paths:
         if has_spike_times(path):
@@ -179,7 +179,7 @@ def _check_duration(path: Path, duration_s: float) -> None:
     if duration_s > 2 * every:
         raise ValueError(
             f"params.yaml: responses.duration_s is {duration_s:g}, but in {path} one image follows another after "
-            f"{every:.3g} s, so that the window would hold more of the responses to others than to its own. Expected "
+            f"{every:.3g} s, so the window would hold more of the responses to other images than to its own. Expected "
             f"at most {2 * every:.3g}"
         )
 

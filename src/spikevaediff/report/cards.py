@@ -32,8 +32,8 @@ MORE = {
 }
 MADE_HERE = """\
 - Made by this project: stages/pretrain, on the training crops of the embedded photographs {more}\
-(grey, none of them one of the scenes shown). Small: it is there so that the pipeline runs anywhere, and it blurs.
-- Use: reconstruction of natural grey images of the embedded data set's kind. Not for anything else."""
+(grey, none of them one of the scenes shown). It is small, to run anywhere, and its images are blurred.
+- Use: reconstruction of natural grey images like those of the embedded data set. Not for anything else."""
 MADE_ELSEWHERE = "- Not of this project: params.yaml names it by its path."
 
 

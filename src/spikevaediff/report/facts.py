@@ -122,7 +122,7 @@ def population(areas: Areas, n_units: int, kind: Kind | None = None) -> str:
     """A population: "89 units in V4"; of a shuffled one, what was done to it. What units are, if not neurons."""
     units = f"{n_units} unit{'s' * (n_units != 1)}" + (f" ({kind.units})" if kind else "")
     if isinstance(areas, str):
-        return f"the same {units}, each image's responses taken for those of another"
+        return f"the same {units}, with the responses to each image assigned to another one"
     return f"{units} in {', '.join(areas)}"
 
 

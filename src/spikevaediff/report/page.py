@@ -200,8 +200,8 @@ def score_table(evidence: dict[str, Any], wanted: Runs, units_of: Mapping[str, s
     for ceiling, said in (
         (
             "noise",
-            "PixCorr: no reconstruction from these presentations can be expected above it. Others: how well those from "
-            "halves of the presentations agree, which those from all of them may exceed",
+            "PixCorr: no reconstruction from these presentations can be expected to score more. Others: how well "
+            "reconstructions from halves of the presentations agree; those from all presentations may score more",
         ),
         ("generator", "the decoder given true features"),
     ):

@@ -115,7 +115,7 @@ def _changes(root: Path, base: str, head: str) -> tuple[list[dict[str, Any]], st
     verdict = f"**Beyond noise: {better} better, {worse} worse**, of {n} scores compared image by image"
     return (
         changes,
-        f"{verdict} (95 % intervals of paired differences; about {n * 0.05:.1f} of {n} would be by accident).",
+        f"{verdict} (95 % intervals of paired differences; about {n * 0.05:.1f} of {n} would be expected by chance).",
     )
 
 

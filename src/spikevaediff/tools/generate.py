@@ -101,7 +101,7 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     _check_options(chosen, starts=wish.start is not None)
     if wish.start is None and (wish.start_share is not None or wish.strength is not None):
         option = "--strength" if wish.start_share is None else "--start-share"
-        raise ValueError(f"{option} is of a picture to start from: name it with --start, or leave {option} out")
+        raise ValueError(f"{option} needs a picture to start from: name one with --start, or leave {option} out")
     start = None if wish.start is None else images.read_image(wish.start)
     shown = None if wish.image is None else images.read_image(wish.image)
     modules = {s: importlib.import_module(f"spikevaediff.features.{models[s]['module']}") for s in ("vision", "text")}

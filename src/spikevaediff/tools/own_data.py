@@ -57,7 +57,7 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
     params: dict[str, Any] = round_trip.load(path)
     kept = params["datasets"].get(name)
     if kept is not None and kept.get("module") != "plain":
-        raise ValueError(f"{name} is a data set of the project. Call the folder otherwise")
+        raise ValueError(f"{name} is a data set of the project. Give the folder another name")
     whole = [0.0, 0.25] if windows is None else [float(windows[:, 0].min()), float(windows[:, 1].max())]
     section = {"module": "plain", "source": name, "size_px": _SIZE_PX, "window_s": whole, "margin_s": _MARGIN_S}
     if kept is None:
@@ -106,7 +106,8 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
         "dvc exp run   # everything; -S parts.second_stage=false -S parts.analyses=false: a first look, sooner",
         "Real recordings usually want another prior as well (docs/recordings.md):",
         "-S decode.posterior.prior=photographs -S decode.posterior.prior_weight=0.03 -S decode.posterior.steps=12 "
-        "-S decode.posterior.luminance_weight=0.1 -S decode.posterior_images.regression_share=0.5",
+        "-S decode.posterior.luminance_weight=0.1 -S decode.posterior_images.regression_share=0.5 "
+        "-S models.mini.diffusion.start_share=0.5",
     ]
     return "\n".join(lines)
 

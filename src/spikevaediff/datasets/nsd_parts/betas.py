@@ -37,8 +37,8 @@ def _nifti(path: Path, voxels: Voxels, n_trials: int) -> np.ndarray:
         stored = image.dataobj  # type: ignore[attr-defined]
         if (stored.slope, stored.inter) != (1.0, 0.0):
             raise ValueError(
-                f"{path} states that its numbers are to be multiplied by {stored.slope:g}, which those of the data set "
-                f"do not: nobody knows whether to divide by 300 as well. Delete it, and it is fetched again"
+                f"{path} states a scale factor of {stored.slope:g}, which files of the data set do not have: it is not "
+                f"known whether to divide by 300 as well. Delete it, and it is fetched again"
             )
         whole = stored.get_unscaled()
     except UNREADABLE as error:

@@ -69,7 +69,7 @@ def read(path: Path, subject: int, n_images: int) -> Design:
 
 
 def sessions_of(row: Mapping[str, Any], wanted: int | Sequence[int] | str) -> list[int]:
-    """The numbers, from 1, of the sessions that the option `sessions` asks for: all, the first so many, or a list.
+    """The numbers, from 1, of the sessions that the option `sessions` asks for: all, the first n, or a list.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def sessions_of(row: Mapping[str, Any], wanted: int | Sequence[int] | str) -> li
     if isinstance(wanted, list) and wanted and len(set(wanted)) == len(wanted) and 1 <= min(wanted) <= max(wanted) <= n:
         return sorted(wanted)
     raise ValueError(
-        f"datasets.nsd.sessions is {wanted!r}, expected all, the first so many (a number), or a list of different "
+        f"datasets.nsd.sessions is {wanted!r}, expected all, a number n (the first n), or a list of different "
         f"ones, of the {n} sessions of subject {row['subject']}"
     )
 

@@ -200,20 +200,20 @@ def _checked(
     if not marks and (wrapped := precision.wrapped(responses)).any():
         low, high = responses[:, wrapped].min(), responses[:, wrapped].max()
         found.problems.append(
-            f"{name}: responses of unit {few(unit_id[wrapped].tolist())} are from {low:g} to {high:g}, as negative "
-            f"numbers are that were written into a type without a sign, or large ones into a small type. Write them as "
-            f"float64; if they are right, divided by 100"
+            f"{name}: responses of unit {few(unit_id[wrapped].tolist())} are from {low:g} to {high:g}, as if negative "
+            f"numbers had been written into an unsigned type, or large ones into a small type. Write them as "
+            f"float64; if they are right, divide them by 100"
         )
     if coarse := unit_id[precision.too_coarse(responses)].tolist():
         found.problems.append(
-            f"{name}: responses of unit {few(coarse)} change by less than a step of {responses.dtype}. Take their mean "
-            f"away before they are written, or write them as float64"
+            f"{name}: responses of unit {few(coarse)} change by less than a step of {responses.dtype}. Subtract their "
+            f"mean before writing them, or write them as float64"
         )
     elif vast := unit_id[precision.lost(responses)].tolist():
         found.problems.append(
             f"{name}: responses of unit {few(vast)} vary so little around their mean, or are so small or large, that "
-            f"encoding models, which compute in float32, would lose them. Take the mean of each unit away before they "
-            f"are written, or use another unit of measure"
+            f"encoding models, which compute in float32, would lose them. Subtract the mean of each unit before "
+            f"writing them, or use another unit of measure"
         )
     _check_sense(name, responses, image_id, unit_id, found)
     if marks:
@@ -231,8 +231,8 @@ def _checked(
     shown = image_id[image_id != BLANK]
     if len(np.unique(shown)) < len(shown) and np.all(np.diff(shown) >= 0):
         found.notes.append(
-            f"{name}: rows are sorted by image. Only in the order of the session do they tell of drift and of the "
-            f"identity of images"
+            f"{name}: rows are sorted by image. Drift and identity decoding are known only if rows are in the order "
+            f"of the session"
         )
     kept = precision.kept(responses)
     if kept.dtype.kind == "f":

@@ -54,7 +54,7 @@ def tuning(
     Raises
     ------
     OSError, ValueError
-        The weights of EfficientNet-lite0 cannot be had, see `assets.fetch`.
+        The weights of EfficientNet-lite0 cannot be fetched, see `assets.fetch`.
     """
     sets = [activations(pixels)] + ([] if movie is None else [activations(movie, like=pixels)])
     n_units = len(field)

@@ -96,7 +96,7 @@ class Explained:
         for fold in np.unique(self.fold).tolist():
             ids = self.image_id[self.fold == fold]
             if seen := np.intersect1d(ids, self.models[fold].image_id).tolist():
-                raise ValueError(f"image_id {seen[:8]} were trained on by the encoding model that shall judge them")
+                raise ValueError(f"image_id {seen[:8]} were used to train the encoding model that is to judge them")
 
     def likelihoods(self, pixels: np.ndarray) -> np.ndarray:
         """Log likelihood of the response under each of some pictures for it.

@@ -131,8 +131,8 @@ def draw_left_out(spaces: dict[str, dict[str, list[dict[str, Any]]]], title: str
         column[-1].xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(textwrap.fill(title, min(90, int(10 * width))), size=11, weight="bold")
     note = (
-        "line: mean over targets; band: 10th to 90th percentile. Without information both scores are below 0, or with "
-        "rows of a library a little above: they are answered by encoding models that have seen the image left out"
+        "line: mean over targets; band: 10th to 90th percentile. Without information both scores are below 0. With "
+        "rows of a library they are a little above: the encoding models behind these have seen the left-out image"
     )
     figure.supxlabel(textwrap.fill(note, min(126, int(12 * width))), size=9)
     return figure

@@ -105,7 +105,7 @@ def draw_quality(judged: dict[str, Any], units: list[dict[str, str]], title: str
         (
             (axes[0, 2], "fano", "Fano factor (1: Poisson)")
             if any(s.get("spikes", True) for s in sessions)
-            else (axes[0, 2], "ceiling", "Noise ceiling: share of a single response\nthat the image decides")
+            else (axes[0, 2], "ceiling", "Noise ceiling: share of the variance of\nsingle responses due to the image")
         ),
     ):
         for x, area in enumerate(areas):
