@@ -173,7 +173,7 @@ def with_weights(options: Mapping[str, Any]) -> dict[str, Any]:
     return {n: weights_path(value) if is_weights(n, value) else value for n, value in options.items()}
 
 
-def decoder(params: dict[str, Any], name: str) -> Callable[..., Any]:
+def decoder(params: dict[str, Any], name: str, *, other_noise: bool = False) -> Callable[..., Any]:
     """The decoder of a section of `decode`, with its options: those of the section, and what else it asks for.
 
     Parameters
@@ -182,6 +182,8 @@ def decoder(params: dict[str, Any], name: str) -> Callable[..., Any]:
         As a stage declares them: model, models.<model>.vdvae, decode.<name> and seed.
     name : str
         Of the section, whose `module` is one of spikevaediff.decoders.
+    other_noise : bool
+        With another seed, for the second of two halves: noise that both share would count as agreement.
 
     Raises
     ------
@@ -191,7 +193,7 @@ def decoder(params: dict[str, Any], name: str) -> Callable[..., Any]:
     own, model = section(params, "decode", name), section(params, "model")
     decode = module("decoders", own["module"]).decode
     options = asked(decode, section(params, "models", model, "vdvae")) | own
-    given = {"seed": section(params, "seed")} | compute()
+    given = {"seed": section(params, "seed") + other_noise} | compute()
     check_options(decode, options, f"decode.{name} with models.{model}.vdvae", stage=("module",), passed=given)
     del options["module"]
     return partial(decode, **with_weights(options), **asked(decode, given))

@@ -15,7 +15,7 @@ from spikevaediff.records import Features, ImageSplit
 
 def main(run: str, decoder: str, path: str) -> None:
     """Write artifacts/decoded/RUN with one PNG for every test image, or absent.txt where nothing was predicted."""
-    decode = stages.decoder(stages.declared(f"decode@{run}"), decoder)
+    decode = stages.decoder(stages.declared(f"decode@{run}"), decoder, other_noise=run == "half_b")
     split = ImageSplit.load("artifacts/split.npz")
     features = Features.load(path)
     if not len(features.image_id):  # halves of what was shown once

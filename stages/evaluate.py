@@ -20,9 +20,10 @@ def main(run: str) -> None:
     looking, worth = split_up(options, stages.compute())
     split = ImageSplit.load("artifacts/split.npz")
     if run == "halves":
-        reason = json.loads(Path("artifacts/noise_ceiling/vdvae.json").read_text(encoding="utf-8"))["absent"]
-        halves = [decoded(f"half_{half}", split) for half in "ab"] if reason is None else reason
-        result = ceilings.of_halves(halves, split, source=Stimuli.load("artifacts/images.npz").source, **looking)
+        told = json.loads(Path("artifacts/noise_ceiling/vdvae.json").read_text(encoding="utf-8"))
+        halves = [decoded(f"half_{half}", split) for half in "ab"] if told["absent"] is None else told["absent"]
+        source, longer = Stimuli.load("artifacts/images.npz").source, told["lengthening"] or 2.0
+        result = ceilings.of_halves(halves, split, source=source, lengthening=longer, **looking)
     else:
         result = scores.score(Shown.load("artifacts/looks.npz"), decoded(run, split), split, **worth)
     print(*scores.lines(run, result), sep="\n")

@@ -15,6 +15,7 @@ from spikevaediff.records import (
     ImageSplit,
     Reconstructions,
     Responses,
+    Samples,
     Stimuli,
     UnitTable,
     few,
@@ -292,3 +293,11 @@ def test_a_message_names_eight_values_at_most() -> None:
     assert few([3]) == "3"
     assert few(np.arange(8)) == "0, 1, 2, 3, 4, 5, 6, 7"
     assert few(np.arange(9)) == "0, 1, 2, 3, 4, 5, 6, 7, ..."
+
+
+def test_samples_of_a_search_that_diverged_are_refused_and_not_black() -> None:
+    samples = np.full((3, 2, 4, 4), 0.5)
+    samples[1, 0, 2, 3] = np.nan
+    with pytest.raises(ValueError, match=r"samples for image_id 8 are not finite: the search for an image diverged"):
+        Samples.rounded(np.array([7, 8, 9]), samples)
+    assert (Samples.rounded(np.array([7, 9]), samples[::2]).pixels == 128).all()

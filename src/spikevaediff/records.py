@@ -580,7 +580,19 @@ class Samples(_Npz):
 
     @classmethod
     def rounded(cls, image_id: np.ndarray, samples: np.ndarray) -> Self:
-        """Of samples in [0, 1], float (n_images, n_samples, row, column)."""
+        """Of samples in [0, 1], float (n_images, n_samples, row, column).
+
+        Raises
+        ------
+        ValueError
+            Some are not finite: as uint8 they would be black images.
+        """
+        if lost := np.asarray(image_id)[~np.isfinite(samples).all((1, 2, 3))].tolist():
+            raise ValueError(
+                f"samples for image_id {few(lost)} are not finite: the search for an image diverged. Responses to it "
+                f"may lie far outside those to other images (an artefact, or another unit of measure): leave these "
+                f"presentations out. Otherwise lower decode.posterior.step_size"
+            )
         return cls(image_id, np.round(samples * 255).astype(np.uint8))
 
 

@@ -107,3 +107,13 @@ def test_the_table_has_a_row_for_each_test_and_set_of_rows() -> None:
     for row in rows:
         assert -1 <= row["correlation"] <= 1
         assert 0 <= row["two_way"] <= 1
+
+
+def test_units_that_keep_their_mean_have_no_correlation() -> None:
+    """By folds, the mean of the other images falls as the response left out rises: it is taken off first."""
+    rng = np.random.default_rng(5)
+    measured = rng.standard_normal((40, 3))
+    kept = np.zeros((40, 3), np.float32) + 1e-8 * rng.standard_normal((40, 3)).astype(np.float32)
+    np.testing.assert_array_equal(study._correlation(measured, kept), 0)
+    expected = [np.corrcoef(measured[:, j], measured[::-1, j])[0, 1] for j in range(3)]
+    np.testing.assert_allclose(study._correlation(measured, measured[::-1]), expected)

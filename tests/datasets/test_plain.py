@@ -370,6 +370,10 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         npz(responses=np.stack([arrays()["responses"]] * 2, axis=2), window_s=np.array([[0, 0.1], [0, 0.1]])),
         r"1.npz: window_s is \[\[0.0, 0.1\], \[0.0, 0.1\]\], where two rows are the same: each window",
     ),
+    "windows that overlap": (
+        npz(responses=np.stack([arrays()["responses"]] * 2, axis=2), window_s=np.array([[0, 0.1], [0, 0.2]])),
+        r"1.npz: window_s is \[\[0.0, 0.1\], \[0.0, 0.2\]\], where windows overlap: .* would count twice",
+    ),
     "a metric that is not a number": (change("units.csv", "2.5", "good"), "line 2: snr is 'good'"),
     "a unit listed twice": (change("units.csv", "1,12,V1", "1,11,V1"), r"\(1, 11\) occurs more than once"),
     "an id that is not a number of a picture": (

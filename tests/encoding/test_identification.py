@@ -45,6 +45,27 @@ def test_a_summary_of_known_ranks() -> None:
     assert found["p_value"] > one_fold["p_value"], "folds share their training images"
 
 
+@pytest.mark.parametrize(("n_images", "n_candidates"), [(60, 1201), (24, 1201), (118, 3001)])
+def test_without_a_success_the_p_value_is_1(n_images: int, n_candidates: int) -> None:
+    """An excess is divided by the spread of folds; a deficit is not, or it would count as a success."""
+    fold = np.arange(n_images) % 10
+    none = identification.summary(np.full(n_images, 600.0), np.full(n_images, n_candidates), fold)
+    assert none["top1"] == 0
+    assert none["p_value"] == pytest.approx(1)
+
+
+def test_an_image_without_another_candidate_does_not_count() -> None:
+    rng = np.random.default_rng(4)
+    predicted, library = 5 * rng.standard_normal((4, 4, 6)), 5 * rng.standard_normal((4, 30, 6))
+    noise, own = rng.standard_normal((4, 6)), np.arange(4)
+    alone = identification.of_sets([np.eye(6)] * 4, noise, own, own, own, predicted, library)
+    assert list(alone) == ["all", "library"], "each fold tests one image"
+    fold = np.array([0, 0, 0, 1])  # the last one is the only image of its fold
+    some = identification.of_sets([np.eye(6)] * 2, noise, fold, own, fold, predicted[:2], library[:2])
+    assert some["fold"]["chance"] == pytest.approx(1 / 3)
+    assert some["fold"]["n_candidates"] == 3
+
+
 def test_images_are_found_among_those_of_their_fold_all_and_a_library() -> None:
     rng = np.random.default_rng(1)
     fold = np.repeat([0, 1, 2], 4)

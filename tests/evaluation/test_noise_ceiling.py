@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from spikevaediff.evaluation import noise_ceiling
+from spikevaediff.evaluation import ceilings, noise_ceiling
 from spikevaediff.recordings import reliability
 from spikevaediff.records import Features, ImageSplit, Responses, UnitTable
 from spikevaediff.regression.methods import ridge
@@ -125,3 +125,18 @@ def test_images_shown_once_have_no_ceiling_and_no_half(shown: list[int], says: s
     assert result["mean"] is None
     assert [len(half.image_id) for half in halves] == [0, 0]
     assert noise_ceiling.report_line(result).startswith(f"absent: {says} shown once")
+
+
+def test_with_three_presentations_the_ceiling_is_that_of_all_three() -> None:
+    rng = np.random.default_rng(7)
+    true = rng.standard_normal((len(IDS), 3))
+    noise = rng.standard_normal((3, len(IDS), 3))
+    a, b = (features(true + n) for n in noise[:2])  # the third is in neither half
+    rows = noise_ceiling.by_group([(a, b)], features(true + noise.mean(0)), features(true), 3.0)
+    for row in rows:
+        assert row["reliability"] == pytest.approx(1 / (1 + 1 / 3), abs=0.03)
+        assert row["correlation"] == pytest.approx(row["ceiling"], abs=0.02)
+    agreement = rows[1]["half_correlation"]
+    assert ceilings.ceiling_of("pixcorr", agreement, 3.0) == pytest.approx(rows[1]["ceiling"])
+    assert ceilings.ceiling_of("pixcorr", agreement) < rows[1]["ceiling"]
+    assert ceilings.ceiling_of("ssim", agreement, 3.0) == agreement

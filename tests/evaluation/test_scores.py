@@ -346,7 +346,9 @@ def test_halves_are_scored_against_each_other(artifacts, reconstructed, tmp_path
         Reconstructions(IDS, noisy.astype(np.uint8)).save(f"artifacts/decoded/{name}")
     (tmp_path / "artifacts/noise_ceiling").mkdir()
     for absent in (None, "shown once"):
-        (tmp_path / "artifacts/noise_ceiling/vdvae.json").write_text(json.dumps({"absent": absent}))
+        (tmp_path / "artifacts/noise_ceiling/vdvae.json").write_text(
+            json.dumps({"absent": absent, "lengthening": None})
+        )
         evaluate.main("halves")
         result = json.loads((tmp_path / "artifacts/scores/halves.json").read_text())["metrics"]
         if absent is None:

@@ -88,6 +88,16 @@ def test_the_p_value_of_one_fold_is_that_of_all_permutations(larger_is_better: b
     assert abs(found - exact) < 4 * (exact * (1 - exact) / 20_000) ** 0.5 + 1e-4
 
 
+def test_a_run_below_chance_is_not_drawn_towards_it() -> None:
+    """Nothing is retrieved: as few successes as any draw has, so that all draws have as many or more."""
+    matrix, fold = np.zeros((118, 118)), np.repeat([0, 1], 59)
+    matrix[0, 1] = 1.0  # one wrong pairing that counts
+    drawn = statistics.pairings(fold, n_draws=999, seed=0)
+    assert statistics.p_value(matrix, fold, drawn, larger_is_better=True) == 1
+    assert statistics.spread_out(-0.3, fold) == -0.3
+    assert statistics.spread_out(0.3, fold) == pytest.approx(0.3 / 2**0.5)
+
+
 def test_a_perfect_run_has_the_smallest_p_value_and_a_constant_one_has_1() -> None:
     fold = np.arange(20) % 4
     drawn = statistics.pairings(fold, n_draws=999, seed=0)

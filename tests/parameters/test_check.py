@@ -63,6 +63,7 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
         ("seed", None, "seed is None, expected a whole number, 0 or more"),
         ("seed", -1, "seed is -1, expected a whole number, 0 or more"),
         ("decode.posterior.n_samples", 0, "decode.posterior.n_samples is 0, expected a whole number, 1 or more"),
+        ("curves.n_resamples", 1, "curves.n_resamples is 1, expected a whole number, 100 or more"),
         ("evaluate.n_draws", 99, "evaluate.n_draws is 99, expected a whole number, 100 or more"),
         ("models.mini.diffusion.strength", 1.5, "models.mini.diffusion.strength is 1.5, expected a number, 0 to 1"),
         ("models.published.vdvae.n_layers", 0, "models.published.vdvae.n_layers is 0, expected a whole number, 1 or"),

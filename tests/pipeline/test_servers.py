@@ -601,7 +601,7 @@ def test_mirrors_are_tried_in_turn_and_an_open_one_must_be_safe(
         assert assets.fetch("small").read_bytes() == content
         small(monkeypatch, f"{server.url}/gone", mirrors=(f"{server.url}/also",), **pinned)
         with pytest.raises(
-            FileNotFoundError, match=r"had from http.*/gone or http.*/also now(?s:.*)no such file \(404\)"
+            FileNotFoundError, match=r"fetched from http.*/gone or http.*/also now(?s:.*)no such file \(404\)"
         ):
             assets.fetch("small", again=True)
         with pytest.raises(FileNotFoundError, match=rf"stays in {cache} as it is, and cannot be fetched from"):

@@ -168,6 +168,13 @@ def test_declared_parameters_are_those_of_dvc_yaml_and_no_others(monkeypatch: py
     assert set(stages.declared("decode@control")) == {"model", "models", "decode", "seed"}
 
 
+def test_halves_of_the_presentations_are_decoded_with_different_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(stages.ROOT)
+    declared = stages.declared("decode@half_b")
+    one, other = (stages.decoder(declared, "vdvae", other_noise=other) for other in (False, True))
+    assert (one.keywords["seed"], other.keywords["seed"]) == (declared["seed"], declared["seed"] + 1)  # type: ignore[attr-defined]
+
+
 def test_weights_are_a_path_below_vendor_or_an_asset(monkeypatch: pytest.MonkeyPatch) -> None:
     from spikevaediff.files import assets
 

@@ -84,3 +84,17 @@ def test_windows_that_differ_by_rounding_are_the_same():
 def test_sessions_that_do_not_fit_together_are_refused(sessions, message):
     with pytest.raises(ValueError, match=message):
         concatenate(sessions)
+
+
+def test_presentations_that_are_not_used_are_counted(capsys):
+    concatenate([responses(1, [0, 1, 0, 1, 0, BLANK], 1), responses(2, [1, 0, 1, 0], 1)])
+    said = capsys.readouterr().out
+    assert said == (
+        "session 1: 1 of 5 presentations are not used, since another session shows these images less often\n"
+    )
+
+
+def test_means_are_not_joined_with_single_presentations():
+    means, single = responses(7, [0, 1, 2], 1), responses(8, [0, 1, 2, 0, 1, 2, 0], 1)
+    with pytest.raises(ValueError, match=r"session 7 has one response to each image, session 8 several: .*Write means"):
+        concatenate([single, means])

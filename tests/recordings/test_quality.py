@@ -58,17 +58,28 @@ def test_split_half_reliability_is_the_share_of_signal_in_the_variance_of_means(
     each, common = quality.split_half(noisy(sigma=9.0), SHOWN, n_draws=10, seed=0)
     signal = TUNING[1:].var(0, ddof=1)
     assert each == pytest.approx(signal / (signal + 81 / N_REPEATS), abs=0.12)
-    assert quality.area_reliability(common) == pytest.approx(each.mean(), abs=0.06)
+    assert quality.area_reliability(common, 2.0) == pytest.approx(each.mean(), abs=0.06)
     silent = np.hstack([noisy(1.0), np.zeros((len(SHOWN), 1))])
     assert np.isnan(quality.split_half(silent, SHOWN, n_draws=1, seed=0)[0][-1])
-    assert quality.area_reliability(quality.split_half(silent[:, -1:], SHOWN, n_draws=1, seed=0)[1]) == 0
+    assert quality.area_reliability(quality.split_half(silent[:, -1:], SHOWN, n_draws=1, seed=0)[1], 2.0) == 0
+
+
+def test_a_unit_that_seldom_fires_has_a_reliability_and_one_that_never_does_has_none() -> None:
+    """One spike is in one half alone, which leaves the other without variance: 0, not unknown."""
+    x = np.zeros((len(SHOWN), 3))
+    x[np.flatnonzero(SHOWN == 4)[0], 0] = 1
+    x[:, 1] = TUNING[SHOWN + 1, 1]
+    each, _ = quality.split_half(x, SHOWN, n_draws=3, seed=0)
+    assert each[0] == 0
+    assert each[1] == pytest.approx(1)
+    assert np.isnan(each[2])
 
 
 def test_different_mean_rates_without_tuning_are_not_reliable() -> None:
     x = np.array([1.0, 50.0, 200.0]) + RNG.standard_normal((len(SHOWN), 3))
     each, common = quality.split_half(x, SHOWN, n_draws=20, seed=0)
     assert each.max() < 0.5
-    assert quality.area_reliability(common) < 0.4
+    assert quality.area_reliability(common, 2.0) < 0.4
 
 
 def test_noise_correlation_is_what_presentations_share_and_signal_correlation_what_images_do() -> None:
@@ -89,7 +100,7 @@ def test_without_repeats_or_pairs_correlations_are_not_known() -> None:
         assert set(quality.pair_correlations(x, shown, seed=0).values()) == {None}
     each, common = quality.split_half(noisy(1.0)[:20], np.arange(20), n_draws=2, seed=0)
     assert np.isnan(each).all()
-    assert quality.area_reliability(common) is None
+    assert quality.area_reliability(common, 2.0) is None
 
 
 def test_drift_is_the_change_over_the_session() -> None:
@@ -274,7 +285,7 @@ def test_sessions_are_averaged_over_the_same_images_or_not_at_all(tmp_path: Path
     repeated(1, [1, 2, 3, 4], n_blanks=6).save(tmp_path / "1.npz")
     repeated(2, [1, 2, 3, 4], n_blanks=0).save(tmp_path / "2.npz")
     (row,) = latency_of(tmp_path, 1, 2)
-    assert row["n_units"] == 8
+    assert (row["n_units"], row["n_sessions"]) == (8, 2)
     repeated(3, [1, 2, 3, 5], n_blanks=6).save(tmp_path / "3.npz")
     with pytest.raises(ValueError, match=r"3.npz shows other images than .*1.npz; leave one of them out"):
         latency_of(tmp_path, 1, 3)

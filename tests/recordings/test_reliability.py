@@ -59,3 +59,23 @@ def test_spearman_and_browns_formula_predicts_the_reliability_of_wholes() -> Non
     assert from_halves == pytest.approx(1 / (1 + 4 / 20), abs=0.01)
     assert reliability.spearman_brown(-0.3) == 0
     assert np.isnan(reliability.spearman_brown(np.nan))
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 7])
+def test_of_an_odd_number_the_reliability_is_that_of_all_presentations(n: int) -> None:
+    rng = np.random.default_rng(4)
+    ids = np.arange(20_000)
+    image_id, signal = np.repeat(ids, n), rng.standard_normal(len(ids))
+    x = (np.repeat(signal, n) + 2 * rng.standard_normal(len(image_id)))[:, None]
+    longer = reliability.lengthening(image_id)
+    assert longer == (2 if n % 2 == 0 else pytest.approx(n / (n // 2)))
+    half = np.tile(np.r_[np.zeros(n // 2), np.ones(n // 2), -np.ones(n % 2)], len(ids))  # noise has no order
+    r = reliability.correlation_of_columns(*reliability.half_means(x, image_id, half, ids))
+    assert reliability.spearman_brown(r, longer) == pytest.approx(1 / (1 + 4 / n), abs=0.02)
+
+
+def test_lengthening_of_unequal_numbers_is_the_ratio_of_noise_variances() -> None:
+    image_id = np.repeat([BLANK, 0, 1, 2, 3], [9, 2, 3, 5, 1])  # the last one has no halves
+    expected = np.mean([1, 1, 1 / 2]) / np.mean([1 / 2, 1 / 3, 1 / 5])
+    assert reliability.lengthening(image_id) == pytest.approx(expected, rel=1e-12)
+    assert np.isnan(reliability.lengthening(np.arange(5)))

@@ -1,6 +1,6 @@
 """A penalty for each principal component of the targets, against decomposition and refits by NumPy in float64."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -41,12 +41,12 @@ def by_ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, candidate: int) -> n
     return (new - mean_x) @ weights + mean_y
 
 
-def by_kernel(scale: float) -> Predictor:
+def by_kernel(scale: float, widths: Sequence[float] = WIDTHS) -> Predictor:
     def predict(x: np.ndarray, y: np.ndarray, new: np.ndarray, candidate: int) -> np.ndarray:
         b, a = divmod(candidate, len(ALPHAS))
 
         def kernel(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-            return np.exp(-((left[:, None] - right[None]) ** 2).sum(2) / (2 * (WIDTHS[b] * scale) ** 2))
+            return np.exp(-((left[:, None] - right[None]) ** 2).sum(2) / (2 * (widths[b] * scale) ** 2))
 
         k = kernel(x, x)
         centre = np.eye(len(x)) - 1 / len(x)
@@ -178,3 +178,24 @@ def test_what_has_no_components_is_refused() -> None:
     more = {"bands": np.array(["a"] * N_UNITS), "units_per_band": 0, "max_steps": 2, "y_row": np.arange(N_REAL)}
     with pytest.raises(ValueError, match=r"'component', which ridge and kernel_ridge know; .*expected target, group"):
         banded.fit(x, y, **options | more)
+
+
+def test_every_width_that_a_component_chose_takes_part_in_predictions() -> None:
+    """Few targets: no target is mainly of some component, whose width nothing else may have chosen."""
+    rng = np.random.default_rng(5)
+    widths, missed = [0.3, 0.6, 1.2, 2.4, 5.0], 0
+    for _ in range(20):
+        x, new = rng.normal(size=(14, 6)), rng.normal(size=(3, 6))
+        y = np.sin(x @ rng.normal(size=(6, 4))) * [5.0, 2.0, 1.0, 0.5] + 0.5 * rng.normal(size=(14, 4))
+        y = y @ np.linalg.qr(rng.normal(size=(4, 4)))[0]
+        options = COMMON | KERNEL | {"widths": widths, "y_row": np.arange(14), "group_size": np.array([4])}
+        fit = kernel_ridge.fit(x, y, **options | {"alpha_scope": "component"})
+        scale = float(fit.parameters["scale"])
+        predict = by_kernel(scale, widths)
+        v = np.linalg.svd(y - y.mean(0), full_matrices=False)[2].T
+        choice = fit.parameters["component_candidate"].tolist()
+        parts = np.stack([(predict(x, y, new, c) - y.mean(0)) @ v[:, k] for k, c in enumerate(choice)], 1)
+        close(kernel_ridge.predict(fit, new, devices=ONE), parts @ v.T + y.mean(0), 1e-8)
+        chosen = {int(c) // len(ALPHAS) for c in [*choice, fit.parameters["component_rest"]]}
+        missed += not chosen <= set((fit.candidate // len(ALPHAS)).tolist())
+    assert missed > 0, "some component chose a width that is no target's"

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cowley_files
@@ -66,6 +67,10 @@ def test_the_data_card_of_recordings_of_others_has_licence_citation_and_what_nob
     assert "3 to 4 of each image" in text
     assert "mouse" not in text
     assert "| control | V4 |" in text
+    # Time bins add up to a response.
+    bins = replace(responses, counts=np.repeat(responses.counts, 2, 2), window_s=np.array([[0.0, 0.1], [0.1, 0.2]]))
+    bins.save(tmp_path / "artifacts/responses/control.npz")
+    assert f"| control | V4 | 6 | not known | {2 * mean:.2f} |" in cards(tmp_path, params)
     mark(tmp_path / "artifacts/responses/control.npz", "parts.controls")
     assert "| control |" not in cards(tmp_path, params)
 

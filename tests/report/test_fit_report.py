@@ -123,8 +123,12 @@ def test_weights_shared_by_all_groups_are_drawn(banded_fit):
 def test_shares_of_penalties_add_up_to_one() -> None:
     alphas = np.array([1.0, 10.0, 100.0])
     alpha = np.array([[1.0, 1.0, 100.0], [10.0, 1.0, 100.0]])
+    alphas = np.stack([alphas, alphas])
     shares = fit_plots.alpha_shares(alpha, alphas)
     assert shares.tolist() == [3 / 6, 1 / 6, 2 / 6]
+    # Folds that search for their penalties have a grid each: shares are by rank.
+    factor = np.array([[1.0], [40.0]])
+    assert fit_plots.alpha_shares(alpha * factor, alphas * factor).tolist() == shares.tolist()
     # Penalties pass through a float32 on their way.
     np.testing.assert_array_equal(fit_plots.alpha_shares((alpha * (1 + 1e-7)).astype(np.float32), alphas), shares)
 

@@ -105,8 +105,11 @@ def values(text: str = "text") -> dict[str, Any]:
             "alphas": [1.0, 10.0],
             "alpha_scope": "target",
             "library": 0,
+            "library_weights": [],
+            "transform": "none",
             "renormalise": "train",
         },
+        "learns_from_movies": False,
         "seed": 0,
         "split_seed": 0,
         "version": "0",
@@ -264,7 +267,30 @@ def test_methods_widen_intervals_only_where_folds_share_training_images() -> Non
     given["evidence"] = given["evidence"] | {"n_folds": 1}
     text = " ".join(page.render("methods.html", **given).split())
     assert "nadeau2003inference" not in text
-    assert "accelerated bootstraps over images [efron1987better]." in text
+    assert "bootstraps over images [efron1987better], or Jeffreys' intervals for proportions [brown2001int" in text
+    assert "and the wider of both for comparisons of pairs." in text
+
+
+def test_methods_tell_what_decides_the_regression() -> None:
+    def said(movies: bool = False, **changes: Any) -> str:
+        given = values() | {"learns_from_movies": movies}
+        given["regression"] = given["regression"] | {"library": 1200} | changes
+        return " ".join(html.unescape(page.render("methods.html", **given)).split())
+
+    plain = said()
+    assert "one for each target; 1200 photographs that were never shown, with responses predicted by" in plain
+    assert "square roots" not in plain
+    assert "movies" not in plain
+    weighted = said(library_weights=[0.0, 0.3, 1.0])
+    assert "one for all targets, and the weight (0.0, 0.3, 1.0) of 1200 photographs that were never shown" in weighted
+    assert "both chosen by leaving out training images from all models; predictions renormalised" in weighted
+    assert "one for each target" not in weighted
+    assert "were predicted from square roots of single counts by ridge" in said(transform="square_root")
+    filmed = said(movies=True)
+    assert "was fitted to training images and frames of movies, with" in filmed
+    assert "frames of movies among the rows; predictions renormalised" in filmed
+    searched = said(method="kernel_ridge", kernel_ridge={"width_search": "gradient"})
+    assert "all multiplied by a factor that was searched for together with the width of the kernel, chosen" in searched
 
 
 def test_methods_say_how_far_from_samples_and_towards_what() -> None:

@@ -53,7 +53,7 @@ LATENCY = [
     for a in ("VISp", "CA1")
     for s, v in zip((0.0, 0.05, 0.1), (0.05, 0.4, 0.3) if a == "VISp" else (0.1, 0.1, 0.1), strict=True)
 ]
-LATENCY = [{name: str(value) for name, value in (row | {"chance": 0.1}).items()} for row in LATENCY]
+LATENCY = [{name: str(value) for name, value in (row | {"chance": 0.1, "n_sessions": 2}).items()} for row in LATENCY]
 COUNTS = [
     {"population": "visual", "of": of, "n": str(n), "two_way": "0.6", "two_way_low": "0.5", "two_way_high": "0.7"}
     for of in ("units", "presentations")

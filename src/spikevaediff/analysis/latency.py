@@ -76,7 +76,8 @@ def rows(
     Returns
     -------
     list of dict
-        area, n_units, start_s, stop_s, accuracy, low, high, chance.
+        area, n_units of all sessions together, start_s, stop_s, accuracy, low, high, chance, n_sessions. Each session
+        is decoded by itself.
 
     Raises
     ------
@@ -112,5 +113,6 @@ def rows(
                 mean = np.mean([of_session[window] for of_session in shares[area]], axis=0)
                 value, low, high = curves.band(mean[None], n_resamples=n_resamples, seed=seed)
                 row = {"area": area, "n_units": n_units[area], "start_s": start, "stop_s": stop}
-                found_rows.append(row | {"accuracy": value, "low": low, "high": high, "chance": 1 / len(mean)})
+                row |= {"accuracy": value, "low": low, "high": high, "chance": 1 / len(mean)}
+                found_rows.append(row | {"n_sessions": len(shares[area])})
     return found_rows

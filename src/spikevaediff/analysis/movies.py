@@ -22,6 +22,8 @@ from spikevaediff.recordings import movies, preprocessing
 from spikevaediff.records import ImageSplit, Responses, Stimuli
 from spikevaediff.regression.methods import ridge
 
+_ROUNDING = 1e-5  # of predictions, relative to the spread of responses
+
 SCENES, BLOCKS = "scenes", "blocks of movies"
 
 
@@ -115,17 +117,21 @@ def of_encoders(
         tested = split.fold == fold
         pair = [stored[fold], learn(~tested)]
         found = of_folds.predict(pair, stimuli.rows(split.image_id[tested]), weights_of)
-        parts.append([means[tested], *found])
+        # Taken off all: an image is left out of its own training mean, so that models which predict nothing else would
+        # correlate negatively.
+        trained = means[~tested].mean(0)
+        parts.append([rows - trained for rows in (means[tested], *found)])
     measured, *both = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = (stored_learnt_from_movies, not stored_learnt_from_movies)
     return {learnt: float(np.median(_correlation(measured, of))) for learnt, of in zip(order, both, strict=True)}
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of every column over rows; 0 where one never varies."""
-    a, b = (np.asarray(v, np.float64) - v.mean(0, dtype=np.float64) for v in (a, b))
+def _correlation(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Of every column over rows; 0 where one never varies, or predictions, which are float32, by rounding alone."""
+    a, b = (np.asarray(v, np.float64) - v.mean(0, dtype=np.float64) for v in (measured, predicted))
     norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
-    return np.divide((a * b).sum(0), norm, out=np.zeros(len(norm)), where=norm > 0)
+    varies = (norm > 0) & (b.std(0) > _ROUNDING * a.std(0))
+    return np.divide((a * b).sum(0), norm, out=np.zeros(len(norm)), where=varies)
 
 
 def rows(

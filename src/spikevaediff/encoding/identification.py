@@ -84,15 +84,15 @@ def summary(ranks: np.ndarray, n_candidates: np.ndarray, fold: np.ndarray) -> di
     dict
         n_candidates: the most of any image; top1: share with rank 0, a tie of k candidates counting 1 / k;
         top1_interval: 95 %; chance: mean of 1 / n_candidates; p_value: of as many successes by chance, from the Poisson
-        binomial distribution, with the excess divided by the spread of folds; two_way: mean share of the other
-        candidates that are less likely; two_way_interval.
+        binomial distribution, with an excess over chance divided by the spread of folds; two_way: mean share of the
+        other candidates that are less likely; two_way_interval.
     """
     first = successes(ranks)
     by_chance = 1 / n_candidates
     spread = statistics.spread_of_intervals(fold)
     two_way = 1 - ranks / np.maximum(n_candidates - 1, 1)
     mean = by_chance.mean()
-    excess = (first.mean() - mean) / statistics.spread_of_folds(fold)
+    excess = statistics.spread_out(first.mean() - mean, fold)
     return {
         "n_candidates": int(n_candidates.max()),
         "top1": float(first.mean()),
@@ -145,7 +145,8 @@ def of_sets(
     -------
     dict of dicts as from `summary`
         fold: the images that the fold tests; all: all images of the data set; library: the shown image and all
-        library images.
+        library images. An image that has no other candidate in a set does not count in it, and a set in which no image
+        counts is left out.
     """
     ranks: dict[str, list[float]] = {"fold": [], "all": [], "library": []}
     sizes: dict[str, list[int]] = {name: [] for name in ranks}
@@ -165,4 +166,9 @@ def of_sets(
             ranks[name] += rank(likelihood, true).tolist()
             sizes[name] += [likelihood.shape[1]] * len(rows)
         order += rows.tolist()
-    return {name: summary(np.array(ranks[name]), np.array(sizes[name]), fold[order]) for name in ranks}
+    found = {}
+    for name in ranks:
+        of_set, size = np.array(ranks[name]), np.array(sizes[name])
+        if (several := size > 1).any():
+            found[name] = summary(of_set[several], size[several], fold[order][several])
+    return found

@@ -2,10 +2,10 @@
 
 A decoder trained on all presentations of its training images predicts each test image twice, from two halves of its
 presentations. Where the two predictions agree is what the image causes; where they differ is noise. By Spearman and
-Brown's formula the correlation r of the halves makes the reliability R = 2 r / (1 + r) of the prediction from all
-presentations, and no prediction of that reliability can correlate above sqrt(R) with features that are known without
-noise (Spearman 1904, attenuation; Schoppe et al. 2016, Frontiers in Computational Neuroscience 10:10, for responses).
-So
+Brown's formula the correlation r of the halves makes the reliability R = k r / (1 + (k - 1) r) of the prediction from
+all presentations, k = 2, or more where an odd one is in no half (reliability.lengthening). No prediction of that
+reliability can correlate above sqrt(R) with features that are known without noise (Spearman 1904, attenuation; Schoppe
+et al. 2016, Frontiers in Computational Neuroscience 10:10, for responses). So
 
     correlation / ceiling
 
@@ -45,9 +45,9 @@ def of_task(
     Returns
     -------
     dict
-        space, population, source, n_images, n_draws; presentations, [fewest, most of an image]; absent, None or why
-        there is no ceiling (a data set with one presentation of an image has none); mean, a row as those of `by_group`
-        for all groups together; groups, `by_group`.
+        space, population, source, n_images, n_draws; presentations, [fewest, most of an image]; lengthening, k; absent,
+        None or why there is no ceiling (a data set with one presentation of an image has none); mean, a row as those of
+        `by_group` for all groups together; groups, `by_group`.
     list of two Features
         Predictions from the halves of the first draw, as decoders take them; of no image where there are no halves:
         nothing must be decoded and shown as if it came from a half.
@@ -66,6 +66,7 @@ def of_task(
         "n_images": len(split.test_ids),
         "n_draws": n_draws,
         "presentations": [int(n_shown.min()), int(n_shown.max())],
+        "lengthening": None,
         "absent": None,
         "mean": None,
         "groups": [],
@@ -95,9 +96,10 @@ def of_task(
     np.subtract(found.raw, mean, out=found.raw, casting="same_kind")
     of_all, *of_halves = (task.record(values) for values in found.raw)
     true = task.record((real[split.fold >= 0] - mean).astype(np.float32))
-    groups = by_group(list(zip(of_halves[::2], of_halves[1::2], strict=True)), of_all, true)
-    overall = [float(np.mean([group[name] for group in groups])) for name in ("half_correlation", "correlation")]
-    result |= {"mean": summary("mean", *overall), "groups": groups}
+    longer = reliability.lengthening(image_id)
+    groups = by_group(list(zip(of_halves[::2], of_halves[1::2], strict=True)), of_all, true, longer)
+    halves, whole = (float(np.mean([group[name] for group in groups])) for name in ("half_correlation", "correlation"))
+    result |= {"lengthening": longer, "mean": summary("mean", halves, whole, longer), "groups": groups}
     return result, [task.record(values) for values in found.renormalised]
 
 
@@ -112,7 +114,9 @@ def report_line(result: dict[str, Any]) -> str:
     )
 
 
-def by_group(pairs: list[tuple[Features, Features]], predicted: Features, true: Features) -> list[dict[str, Any]]:
+def by_group(
+    pairs: list[tuple[Features, Features]], predicted: Features, true: Features, lengthening: float = 2.0
+) -> list[dict[str, Any]]:
     """The noise ceiling of each group of features (VDVAE layer).
 
     Parameters
@@ -123,6 +127,8 @@ def by_group(pairs: list[tuple[Features, Features]], predicted: Features, true: 
         From all presentations.
     true : Features
         All without the training mean, the true ones too; the same images and dims.
+    lengthening : float
+        k above.
 
     Returns
     -------
@@ -138,17 +144,18 @@ def by_group(pairs: list[tuple[Features, Features]], predicted: Features, true: 
     """
     agreed = np.mean([correlation_of_groups(a.values, b.rows(a.image_id), a.group_size) for a, b in pairs], axis=0)
     found = correlation_of_groups(predicted.values, true.rows(predicted.image_id), predicted.group_size)
-    return [summary(*row) for row in zip(predicted.group_name.tolist(), agreed.tolist(), found.tolist(), strict=True)]
+    rows = zip(predicted.group_name.tolist(), agreed.tolist(), found.tolist(), strict=True)
+    return [summary(*row, lengthening) for row in rows]
 
 
-def summary(group: str, half_correlation: float, correlation: float) -> dict[str, Any]:
+def summary(group: str, half_correlation: float, correlation: float, lengthening: float) -> dict[str, Any]:
     """A row of `by_group` from its two correlations."""
-    reliability = float(spearman_brown(half_correlation))
-    ceiling = reliability**0.5
+    whole = float(spearman_brown(half_correlation, lengthening))
+    ceiling = whole**0.5
     return {
         "group": group,
         "half_correlation": half_correlation,
-        "reliability": reliability,
+        "reliability": whole,
         "ceiling": ceiling,
         "correlation": correlation,
         "share_of_ceiling": correlation / ceiling if ceiling > 0 else None,

@@ -31,6 +31,12 @@ def spread_of_folds(fold: np.ndarray) -> float:
     return 2**0.5 if len(np.unique(fold)) > 1 else 1.0
 
 
+def spread_out(excess: float, fold: np.ndarray) -> float:
+    """An excess over chance divided by `spread_of_folds`; what is at chance or below stays as it is: divided, a score
+    below chance would count as one nearer to it, and none of many images identified as one of them."""
+    return excess / spread_of_folds(fold) if excess > 0 else excess
+
+
 def spread_of_intervals(fold: np.ndarray) -> float:
     """How much wider the mean over these folds is spread than a mean of as many independent scores.
 
@@ -115,7 +121,7 @@ def p_value(
 ) -> float | None:
     """One-sided p-value of the mean score under exchanged pairings.
 
-    p = (1 + #{draws that deviate from their mean at least as far as the true pairing / spread_of_folds}) /
+    p = (1 + #{draws that exceed their mean by at least as much as the true pairing does, less `spread_out`}) /
     (1 + n_draws); the ones keep it valid for any number of draws (Phipson & Smyth 2010, Statistical Applications in
     Genetics and Molecular Biology 9, 39).
 
@@ -147,7 +153,7 @@ def p_value(
     for members in blocks:
         expected[members] = matrix[np.ix_(members, members)].mean(0)
     centre = sign * expected.mean()
-    deviation = (sign * matrix.diagonal().mean() - centre) / spread_of_folds(fold)
+    deviation = spread_out(sign * matrix.diagonal().mean() - centre, fold)
     # Sums in another order differ in the last digits; a draw that is the true pairing must count as equal to it.
     return float((1 + np.sum(means - centre >= deviation - 1e-12 * max(1.0, abs(centre)))) / (1 + len(drawn)))
 

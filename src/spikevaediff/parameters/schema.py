@@ -468,7 +468,7 @@ class Curves(Section):
 
     latency: Latency
     counts: Counts
-    n_resamples: Count = value("of images, for the bands")
+    n_resamples: Draws = value("of images, for the bands")
     seed: Seed = value("of draws and resamples")
 
 

@@ -10,10 +10,11 @@ from spikevaediff.records import BLANK, Responses, UnitTable, few, same_windows
 def concatenate(responses: Sequence[Responses]) -> Responses:
     """A pseudo-population: the units of several sessions as if recorded at once.
 
-    The k-th presentation of an image in one session is paired with its k-th in the others, and the presentations that
-    some session lacks are cut off; rows keep the order of the first session. What an image evokes in each unit is
-    kept. What units of different sessions share from one presentation to the next (noise correlations, running, drift)
-    is destroyed, so single-presentation decoding of a pseudo-population is an upper bound, not a measurement.
+    The k-th presentation of an image in one session is paired with its k-th in the others. Presentations that some
+    session lacks are cut off, and a line says how many; rows keep the order of the first session. What an image evokes
+    in each unit is kept. What units of different sessions share from one presentation to the next (noise correlations,
+    running, drift) is destroyed, so single-presentation decoding of a pseudo-population is an upper bound, not a
+    measurement.
 
     Parameters
     ----------
@@ -28,7 +29,8 @@ def concatenate(responses: Sequence[Responses]) -> Responses:
     Raises
     ------
     ValueError
-        Nothing to join; windows differ; a session comes twice; a session lacks images that another shows.
+        Nothing to join; windows differ; a session comes twice; a session lacks images that another shows, or has one
+        row per image, such as means, where another has several.
     """
     if not responses:
         raise ValueError("no session to concatenate: list at least one")
@@ -54,6 +56,7 @@ def concatenate(responses: Sequence[Responses]) -> Responses:
             if missing.any()
         )
         raise ValueError(f"sessions do not share all images: {names}. Leave these sessions out")
+    _check_repeats(responses, n_shown[:, shown != BLANK])
     n_paired = dict(zip(shown.tolist(), n_shown.min(0).tolist(), strict=True))
 
     def row_of_presentation(r: Responses) -> dict[tuple[int, int], int]:
@@ -79,3 +82,26 @@ def concatenate(responses: Sequence[Responses]) -> Responses:
         window_s=first.window_s,
         units=UnitTable(**{name: np.concatenate([getattr(t, name) for t in tables]) for name in vars(tables[0])}),
     )
+
+
+def _check_repeats(responses: Sequence[Responses], n_shown: np.ndarray) -> None:
+    """Refuse means beside single presentations, and say how many presentations are not used.
+
+    n_shown : int64, (n_sessions, n_images)
+    """
+    once = n_shown.max(1) == 1
+    several = np.median(n_shown, axis=1) > 1
+    if once.any() and several.any():
+        first, other = (responses[int(np.flatnonzero(of)[0])].session_id.tolist() for of in (once, several))
+        raise ValueError(
+            f"session {few(first)} has one response to each image, session {few(other)} several: joined, they would "
+            f"have one presentation of each image, and the others would be lost. Write means for all sessions or "
+            f"single presentations for all, or leave sessions out"
+        )
+    for one, unused in zip(responses, (n_shown - n_shown.min(0)).sum(1).tolist(), strict=True):
+        if unused:
+            n = int(np.sum(one.image_id != BLANK))
+            print(
+                f"session {few(one.session_id.tolist())}: {unused} of {n} presentations are not used, since another "
+                f"session shows these images less often"
+            )

@@ -69,7 +69,8 @@ def split_half(x: np.ndarray, image_id: np.ndarray, *, n_draws: int, seed: int) 
     Returns
     -------
     float64, (n_units,)
-        Of each unit: correlation over images of its two halves. NaN where it never responds.
+        Of each unit: correlation over images of its two halves, 0 where one of them never varies, mean over draws, and
+        Spearman and Brown's formula. NaN where the unit always gives the same response.
     float64, (n_draws, n_images, n_units)
         The mean of either half less its mean over images, multiplied: summed over images and units, the covariance of
         whole populations.
@@ -83,11 +84,14 @@ def split_half(x: np.ndarray, image_id: np.ndarray, *, n_draws: int, seed: int) 
     for draw in range(n_draws):
         half = reliability.halves(image_id, seed=seed, draw=draw)
         a, b = reliability.half_means(x, image_id, half, images)
-        each.append(reliability.correlation_of_columns(a, b))
+        each.append(np.nan_to_num(reliability.correlation_of_columns(a, b)))  # a half in which a unit never varies
         a, b = a - a.mean(0, keepdims=True), b - b.mean(0, keepdims=True)
         size = np.sqrt(np.sum(a**2, axis=0) * np.sum(b**2, axis=0))[None]
         common.append(np.divide(a * b, size, out=np.zeros_like(a), where=size > 0))
-    return reliability.spearman_brown(np.mean(each, axis=0)), np.stack(common)
+    shown = x[np.isin(image_id, images)]
+    silent = (shown == shown[:1]).all(0)
+    of_all = reliability.spearman_brown(np.mean(each, axis=0), reliability.lengthening(image_id))
+    return np.where(silent, np.nan, of_all), np.stack(common)
 
 
 def pair_correlations(x: np.ndarray, image_id: np.ndarray, *, seed: int) -> dict[str, float | None]:
@@ -235,7 +239,7 @@ def running_ratio(x: np.ndarray, runs: np.ndarray, still: np.ndarray) -> np.ndar
     return np.divide(running, resting, out=ratio, where=(x.min(0) >= 0) & (resting > running / 100))
 
 
-def area_reliability(common: np.ndarray) -> float | None:
+def area_reliability(common: np.ndarray, lengthening: float) -> float | None:
     """Reliability of the pattern of an area: correlation of the halves over all images and units, each unit centred on
     its mean over images and scaled to equal weight; then Spearman and Brown.
 
@@ -246,10 +250,12 @@ def area_reliability(common: np.ndarray) -> float | None:
     ----------
     common : float64, (n_draws, n_images, n_units)
         From `split_half`.
+    lengthening : float
+        As reliability.lengthening.
     """
     if common.size == 0:
         return None
-    return float(reliability.spearman_brown(common.sum(1).mean()))
+    return float(reliability.spearman_brown(common.sum(1).mean(), lengthening))
 
 
 def percentiles(values: np.ndarray) -> dict[str, float] | None:

@@ -1,9 +1,9 @@
 """Split halves: how much of a mean response, or of anything computed from it, would come out again.
 
 The presentations of every image are split at random into two halves of equal size. What the halves have in common is
-what the images cause; Spearman and Brown's formula says what a comparison of two wholes, each as long as both halves,
-would give. Every image is split by its own generator, seeded by (seed, draw, image_id), so that leaving out an image
-changes no other image's halves.
+what the images cause; Spearman and Brown's formula says what a comparison of two wholes, each of all presentations,
+would give (`lengthening`: of an odd number one is in no half). Every image is split by its own generator, seeded by
+(seed, draw, image_id), so that leaving out an image changes no other image's halves.
 """
 
 import numpy as np
@@ -92,12 +92,35 @@ def correlation_of_groups(a: np.ndarray, b: np.ndarray, group_size: np.ndarray) 
     return np.add.reduceat(np.nan_to_num(correlation_of_columns(a, b)), starts) / group_size
 
 
-def spearman_brown(r: np.ndarray | float) -> np.ndarray:
-    """Reliability of a whole from the correlation r of its halves: 2 r / (1 + r), and 0 where r is not positive.
+def lengthening(image_id: np.ndarray) -> float:
+    """How many times as long as a half all presentations are, by the noise in a mean over them.
+
+    k = mean_i(1 / h_i) / mean_i(1 / n_i) with n_i presentations of image i, h_i = floor(n_i / 2) of them in a half: 2
+    where all n_i are even, 3 for three presentations, of which `halves` leaves one out.
+
+    Parameters
+    ----------
+    image_id : int64, (n_presentations,)
+        Blanks are left out, and so are images that were shown once.
+
+    Returns
+    -------
+    float, at least 2; NaN where no image was shown twice.
+    """
+    n = np.unique(image_id[image_id != BLANK], return_counts=True)[1]
+    n = n[n > 1]
+    return float(np.mean(1 / (n // 2)) / np.mean(1 / n)) if len(n) else np.nan
+
+
+def spearman_brown(r: np.ndarray | float, lengthening: float = 2.0) -> np.ndarray:
+    """Reliability of a whole from the correlation r of two parts.
+
+    k r / (1 + (k - 1) r), k how many times as long as a part the whole is: 2 for halves. 0 where r is not positive.
 
     float64, of any shape, NaN where r is.
 
     Source: Brown 1910 and Spearman 1910, British Journal of Psychology 3.
     """
     r = np.asarray(r, np.float64)
-    return np.where(np.isnan(r), np.nan, 2 * np.maximum(r, 0) / (1 + np.maximum(r, 0)))
+    positive = np.maximum(r, 0)
+    return np.where(np.isnan(r), np.nan, lengthening * positive / (1 + (lengthening - 1) * positive))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spikevaediff.recordings import behaviour, identity, nwb, quality, sessions
+from spikevaediff.recordings import behaviour, identity, nwb, quality, reliability, sessions
 from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import BLANK, Responses
 
@@ -94,6 +94,7 @@ def judged(
         "fano": quality.fano_factor(x, shown) if spikes else np.full(x.shape[1], np.nan),
         "drift": quality.drift(x),
     }
+    longer = reliability.lengthening(shown)
     of_units["reliability"], common = quality.split_half(x, shown, n_draws=n_draws, seed=seed)
     if not spikes:
         of_units["ceiling"] = quality.noise_ceiling(x, shown)
@@ -113,7 +114,7 @@ def judged(
             "n_units": int(columns.sum()),
             **{name: quality.percentiles(values[columns]) for name, values in of_units.items()},
             "reliable_share": _share(of_units["reliability"][columns] >= 0.8, of_units["reliability"][columns]),
-            "area_reliability": quality.area_reliability(common[:, :, columns]),
+            "area_reliability": quality.area_reliability(common[:, :, columns], longer),
             "correlations": quality.pair_correlations(x[:, columns], shown, seed=seed),
             "course": _mean_course(quality.course(x[:, columns], n_blocks)),
             "identity": None if correct is None else float(correct.mean()),

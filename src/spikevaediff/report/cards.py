@@ -86,7 +86,7 @@ def _data_card(root: Path, params: Mapping[str, Any]) -> str:
         f"|---|---|---|{'---|' * counted}---|",
     ]
     for name, responses in populations.items():
-        counts = responses.counts[responses.image_id != BLANK].mean((0, 2), dtype=np.float64)
+        counts = responses.counts[responses.image_id != BLANK].sum(2, dtype=np.float64).mean(0)  # of all windows
         for area in dict.fromkeys(responses.unit_area.tolist()):
             here = responses.unit_area == area
             known = responses.unit_firing_rate[here & np.isfinite(responses.unit_firing_rate)]

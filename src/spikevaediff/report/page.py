@@ -57,7 +57,7 @@ SIMULATED = (
 )
 CITED = (
     *("child2021very", "ozcelik2023natural", "li2026spikevaediff", "xu2023versatile", "phipson2010permutation"),
-    *("holm1979simple", "efron1987better", "nadeau2003inference"),
+    *("holm1979simple", "efron1987better", "brown2001interval", "nadeau2003inference"),
 )
 SECOND_STAGE = "xu2023versatile"  # cited where there is one
 OF_METRIC = {"ssim": "wang2004image", "lpips": "zhang2018unreasonable"}
@@ -141,6 +141,7 @@ def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
         decode=params["decode"],
         models=params["models"][model],
         regression=of_space(params["regress"], "vdvae"),
+        learns_from_movies=params["movies"]["train"],
         seed=params["seed"],
         split_seed=params["split"]["seed"] if params["split"]["method"] in ("k_fold", "hold_out") else None,
         version=__version__,
@@ -176,18 +177,27 @@ def cell(text: str, *small: str) -> Cell:
     return {"text": text, "small": [line for line in small if line]}
 
 
+SETS = {
+    "fold": "among images of the fold",
+    "all": "among all images",
+    "library": "among the library's photographs",
+}
+
+
 def identified(evidence: dict[str, Any], areas: Mapping[str, facts.Areas]) -> Table:
     """How many unseen images encoding models identify, among which candidates."""
     rows: list[list[Cell | str]] = []
     for population, sets in evidence["identification"].items():
         row: list[Cell | str] = [cell(population, facts.short(areas[population]))]
-        for one in sets.values():
+        for name in SETS:
+            if (one := sets.get(name)) is None:  # no image has another candidate
+                row.append(cell("none"))
+                continue
             low, high = one["top1_interval"]
             small = (f"{low:.3f} to {high:.3f}", f"chance {one['chance']:.4f}", _p(one["p_value"]))
             row.append(cell(f"{one['top1']:.3f}", *small))
         rows.append(row)
-    columns = ["population", "among images of the fold", "among all images", "among the library's photographs"]
-    return table("Share of unseen images identified", columns, rows)
+    return table("Share of unseen images identified", ["population", *SETS.values()], rows)
 
 
 def score_table(evidence: dict[str, Any], wanted: Runs, units_of: Mapping[str, str]) -> Table:
@@ -200,8 +210,8 @@ def score_table(evidence: dict[str, Any], wanted: Runs, units_of: Mapping[str, s
     for ceiling, said in (
         (
             "noise",
-            "PixCorr: no reconstruction from these presentations can be expected to score more. Others: how well "
-            "reconstructions from halves of the presentations agree; those from all presentations may score more",
+            "of the regression. PixCorr: none of its reconstructions can be expected to score more, given this noise. "
+            "Others: how well its reconstructions from halves of the presentations agree; from all they may score more",
         ),
         ("generator", "the decoder given true features"),
     ):

@@ -193,8 +193,8 @@ def of_regressions(wanted: Runs, source: str) -> Files:
             fit = read_fit(run)
             groups = layers if space == "vdvae" else [f"{k:02d}" for k in range(fit["group_size"].shape[1])]
             left_out[space][run] = fit_plots.left_out_rows(run, groups, fit)
-    alphas = fits["alphas"][0]
-    shares = fit_plots.alpha_shares(fits["alpha"], alphas)
+    alphas = np.exp(np.log(fits["alphas"]).mean(0))  # of folds that search for them, each has its own
+    shares = fit_plots.alpha_shares(fits["alpha"], fits["alphas"])
     chosen = zip(np.log10(alphas).tolist(), shares.tolist(), strict=True)
     every = [row for of_space in left_out.values() for rows in of_space.values() for row in rows]
     return {

@@ -90,7 +90,7 @@ def not_shown(
     if f"{wanted.lead}_control" not in wanted.scored:
         told.append("Whether units that know nothing of the images stay at chance: the control was left out.")
     library = evidence["identification"].get("control", {}).get("library")
-    if library and library["p_value"] < LEVEL:
+    if library and library["p_value"] < LEVEL and library["top1"] > library["chance"]:
         share, chance = 100 * library["top1"], 100 * library["chance"]
         told.append(
             "Which image was shown, by identification among the library's photographs: the control is identified "
@@ -132,7 +132,7 @@ def _against_chance(runs: dict[str, dict[str, Worth]], lead: str, n_tests: int) 
     if n_above:
         n = f"{n_above} of {len(tested)}"
         return f"The reconstructions are above chance in {n} scores of the posterior mean ({rule})."
-    return f"No score of the posterior mean is above chance ({rule}): that picture shows nothing of the images."
+    return f"No score of the posterior mean is above chance ({rule}): whether it shows anything of the images is open."
 
 
 def _n_tests(evidence: dict[str, Any]) -> int:
@@ -196,7 +196,7 @@ def _ceilings(
             share = f", of which the posterior mean reaches {mean} % ({low} to {high} %)"
         told.append(f"The decoder given the true latents has a {name} of {ceiling:.3f}{share}")
     if metric == "pixcorr" and ceilings.get("noise") is not None:
-        told.append(f"noise in the responses allows {ceilings['noise']:.3f} at most")
+        told.append(f"noise lets reconstructions of the regression have {ceilings['noise']:.3f} at most")
     return f"{'; '.join(told)}." if told else ""
 
 

@@ -18,6 +18,7 @@ from spikevaediff.records import BLANK, DAMAGED, LONGEST_WINDOW_S
 _MARKS = (-1.0, -9.0, -99.0, -999.0, -9999.0)  # that people and programs put where a value is missing
 
 _LARGEST = (255.0, 65535.0)  # numbers of uint8 and uint16, put there for the same
+_TOUCH_S = 1e-6  # windows may overlap by what rounding leaves
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,11 @@ def _npz(path: Path, found: Findings) -> Table | None:
             found.problems.append(
                 f"{name}: window_s is {window_s.tolist()}, where two rows are the same: each window of responses needs "
                 f"its own [start, stop]. Leave one of the two out of responses and window_s"
+            )
+        elif np.any(np.sort(window_s[:, 0])[1:] < np.sort(window_s[:, 1])[:-1] - _TOUCH_S):
+            found.problems.append(
+                f"{name}: window_s is {window_s.tolist()}, where windows overlap: responses in the overlap would count "
+                f"twice. Expected windows that follow one another, such as [[0, 0.1], [0.1, 0.2]]"
             )
     elif responses.ndim == 3 and responses.shape[2] > 1:
         found.problems.append(f"{name}: responses has {responses.shape[2]} windows; add window_s, one row per window")

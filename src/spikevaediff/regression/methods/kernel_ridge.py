@@ -265,7 +265,8 @@ def predict(
     x = fits.check_new(fit, x, n_units=len(p["mean"]))
     likeness = _likeness(str(p["kernel"]), x - p["mean"], p["rows"])
     coordinates = np.zeros((len(p["widths"]), len(x), p["vectors"].shape[2]))
-    for b in np.unique(fit.candidate // len(fit.alphas)).tolist():
+    used = components.candidates(p) if "component_candidate" in p else fit.candidate
+    for b in np.unique(used // len(fit.alphas)).tolist():
         k = _kernel(str(p["kernel"]), int(p["degree"]), likeness, float(p["widths"][b] * p["scale"]))
         k = k - p["column_mean"][b]
         coordinates[b] = (k - (k @ p["row_share"])[:, None]) @ p["vectors"][b]

@@ -45,7 +45,9 @@ def draw_identification(rows: list[dict[str, Any]], title: str) -> Figure:
     """
     figure, axes = subplots(1, 4, figsize=(18, 4.6))
     populations = list(dict.fromkeys(row["population"] for row in rows))
-    names = [f"among_{name}" for name in SETS]
+    there = {row["of"] for row in rows}
+    labels = {f"among_{name}": label for name, label in SETS.items() if f"among_{name}" in there}
+    names = list(labels)
     for shift, population in enumerate(populations):
         here = {row["of"]: row for row in rows if row["population"] == population and row["of"] in names}
         place = np.arange(len(names)) + 0.35 * (shift - (len(populations) - 1) / 2)
@@ -56,7 +58,7 @@ def draw_identification(rows: list[dict[str, Any]], title: str) -> Figure:
             axes[0].plot([x - 0.17, x + 0.17], [here[name]["chance"]] * 2, color="black", ls=":", lw=1.5)
             axes[0].text(x, here[name]["high"] + 0.01, f"{here[name]['top1']:.2f}", ha="center", va="bottom", size=9)
     sizes = [next(row["n"] for row in rows if row["of"] == name) for name in names]
-    axes[0].set_xticks(range(len(names)), [f"{label} ({n})" for label, n in zip(SETS.values(), sizes, strict=True)])
+    axes[0].set_xticks(range(len(names)), [f"{label} ({n})" for label, n in zip(labels.values(), sizes, strict=True)])
     axes[0].set_title("Candidates (dotted: chance)", size=10)
     axes[0].set_ylabel("share of unseen images identified")
     for axis in axes:

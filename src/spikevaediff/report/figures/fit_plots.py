@@ -45,19 +45,19 @@ def left_out_rows(run: str, groups: list[str], fits: Fits) -> list[dict[str, Any
 
 
 def alpha_shares(alpha: np.ndarray, alphas: np.ndarray) -> np.ndarray:
-    """Share of (fold, target) pairs that chose each penalty.
+    """Share of (fold, target) pairs that chose each penalty, by its rank among those offered to the fold.
 
     Parameters
     ----------
     alpha : float64, (n_folds, n_targets)
-    alphas : float64, (n_alphas,)
+    alphas : float64, (n_folds, n_alphas)
 
     Returns
     -------
     float64, (n_alphas,), adding up to 1
     """
-    nearest = np.abs(np.log(alpha)[..., None] - np.log(alphas)).argmin(-1)
-    return np.bincount(nearest.ravel(), minlength=len(alphas)) / nearest.size
+    nearest = np.abs(np.log(alpha)[..., None] - np.log(alphas)[:, None]).argmin(-1)
+    return np.bincount(nearest.ravel(), minlength=alphas.shape[1]) / nearest.size
 
 
 def search_rows(convergence: np.ndarray, group_r2: np.ndarray) -> list[dict[str, Any]]:

@@ -218,7 +218,8 @@ def draw_curves(latency: list[dict[str, str]], counts: list[dict[str, str]], tit
         low, mean, high = ([float(row[name]) for row in rows] for name in ("low", "accuracy", "high"))
         first = onset(np.array(low), float(rows[0]["chance"]))
         known = "never above chance" if first is None else f"by {1000 * float(rows[first]['stop_s']):.0f} ms"
-        label = f"{area} ({rows[0]['n_units']} units): {known}"
+        alone = f" of {rows[0]['n_sessions']} sessions, each by itself" if int(rows[0]["n_sessions"]) > 1 else ""
+        label = f"{area} ({rows[0]['n_units']} units{alone}): {known}"
         (line,) = axes[0].plot(middle, mean, ".-", ms=4, label=label)
         axes[0].fill_between(middle, low, high, alpha=0.2, color=line.get_color(), lw=0)
     if latency:
