@@ -294,7 +294,7 @@ def test_where_images_were_shown_once_no_half_is_decoded_or_scored(
     decode.main("half_a", "vdvae", "artifacts/predicted/vdvae_half_a.npz")
     assert [path.name for path in Path("artifacts/decoded/half_a").iterdir()] == ["absent.txt"]
     Path("artifacts/noise_ceiling").mkdir()
-    Path("artifacts/noise_ceiling/vdvae.json").write_text('{"absent": "images were shown once"}')
+    Path("artifacts/noise_ceiling/vdvae.json").write_text('{"absent": "images were shown once", "lengthening": null}')
     evaluate.main("halves")
     scores = json.loads(Path("artifacts/scores/halves.json").read_text())
     assert scores["n_images"] == 0
