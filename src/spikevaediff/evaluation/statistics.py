@@ -121,9 +121,9 @@ def p_value(
 ) -> float | None:
     """One-sided p-value of the mean score under exchanged pairings.
 
-    p = (1 + #{draws that exceed their mean by at least as much as the true pairing does, less `spread_out`}) /
-    (1 + n_draws); the ones keep it valid for any number of draws (Phipson & Smyth 2010, Statistical Applications in
-    Genetics and Molecular Biology 9, 39).
+    p = (1 + #{draws whose excess over their mean is at least `spread_out` of that of the true pairing}) / (1 +
+    n_draws); the ones keep it valid for any number of draws (Phipson & Smyth 2010, Statistical Applications in Genetics
+    and Molecular Biology 9, 39).
 
     Parameters
     ----------
