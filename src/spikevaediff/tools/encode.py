@@ -11,6 +11,7 @@ from spikevaediff.encoding import of_folds
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets, tables
 from spikevaediff.images import read_image
+from spikevaediff.records import Stimuli, few
 
 
 def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path, root: Path) -> str:
@@ -31,7 +32,8 @@ def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path,
     Returns
     -------
     str
-        What was written.
+        What was written, and which pictures are images that the model was trained on, as the run of the encoder has
+        them.
 
     Raises
     ------
@@ -51,7 +53,15 @@ def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path,
         for path, row in zip(pictures, responses, strict=True)
     ]
     tables.write(out, rows)
-    return f"{out}: pictures: {len(rows)}, columns: {len(names)}"
+    return f"{out}: pictures: {len(rows)}, columns: {len(names)}{_seen(pixels, model, Path(encoder))}"
+
+
+def _seen(pixels: np.ndarray, model: Encoder, encoder: Path) -> str:
+    """What is said of pictures that trained a model, which lies in artifacts/encoders/<population> of its run."""
+    images = encoder.absolute().parent.parent.parent / "images.npz"
+    known = apply.trained_on(pixels, model, Stimuli.load(images)) if images.is_file() else []
+    how = f"by models that have not seen them: encode {encoder.parent} --images {','.join(map(str, known[:8]))}"
+    return f"; image_id {few(known)} trained this model and look better than they are; {how}" if known else ""
 
 
 def encode_unseen(folder: str | Path, image_id: Sequence[int], out: str | Path) -> str:
