@@ -136,6 +136,19 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         spikevaediff.load(tmp_path / "artifacts")
 
 
+def test_a_run_stays_that_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name / "artifacts").mkdir(parents=True)
+        (tmp_path / name / "artifacts/images.npz").touch()
+        (tmp_path / name / "params.yaml").write_text(f"name: {name}\n")
+    monkeypatch.chdir(tmp_path / "first")
+    runs = [spikevaediff.load("."), spikevaediff.load("artifacts")]
+    monkeypatch.chdir(tmp_path / "second")
+    for run in runs:
+        assert run.root == tmp_path / "first"
+        assert run.params == {"name": "first"}
+
+
 def test_importing_the_package_imports_nothing_else() -> None:
     code = (
         "import sys, spikevaediff; "
