@@ -39,7 +39,9 @@ def test_a_record_like_another_has_its_units_and_windows() -> None:
         spikevaediff.make_responses(COUNTS[:, :1], SHOWN, like=first)
     with pytest.raises(ValueError, match="leave out unit_id, window_s and metrics"):
         spikevaediff.make_responses(COUNTS, SHOWN, like=first, **KNOWN)
-    with pytest.raises(ValueError, match="counts fall to -0.5, and `like` is of spike counts, which are never below 0"):
+    with pytest.raises(
+        ValueError, match=r"counts fall to -0\.5, and `like` is of spike counts, which are never below 0"
+    ):
         spikevaediff.make_responses(COUNTS - 0.5, SHOWN, like=first)
     assert spikevaediff.make_responses(COUNTS - 0.5, SHOWN, like=second).counts.min() == -0.5  # activity, say
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from spikevaediff.api import measure
 from spikevaediff.api.named import Named
 from spikevaediff.api.run import Run, load, named_images, unit_ids
 from spikevaediff.decoders.second_stage import given
@@ -63,8 +64,13 @@ def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = 
     Raises
     ------
     FileNotFoundError, KeyError, ValueError
-        There is no such method, or a model of it is not there; other units or windows; an image that trained the
-        models, whose reconstruction would look better than it is.
+        There is no such method, or a model of it is not there; other units or windows; values below 0 where the run has
+        none; an image that trained the models, whose reconstruction would look better than it is.
+
+    Warns
+    -----
+    UserWarning
+        The mean response is far from that of the run, as that of rates is from counts; see api/measure.py.
     """
     if by not in METHODS:
         raise KeyError(f"there is no method {by!r}; there are {', '.join(METHODS)}")
@@ -82,6 +88,8 @@ def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = 
         )
     # It refuses other units and other windows, which encoding models do not know.
     latents = new_responses.predict_features(fit, responses)
+    if said := measure.problem(fit.parameters, responses, run.artifacts / "responses/visual.npz"):
+        warnings.warn(said, stacklevel=2)
     if by == "vdvae":
         return named_images(decode_latents(latents, run))
     options = run.params["decode"].get("posterior_images", {"regression_share": 0.0})  # an older run has none
@@ -119,8 +127,10 @@ def check_latents(fit: str | Path) -> None:
     Raises
     ------
     FileNotFoundError, ValueError
-        It is not there or damaged, or of another feature space than vdvae.
+        It is not there, a folder or damaged, or of another feature space than vdvae.
     """
+    if Path(fit).is_dir():
+        raise ValueError(f"{fit} is a folder, expected a file")
     if not Path(fit).is_file():
         raise FileNotFoundError(f"{fit} does not exist. Make it with: dvc repro")
     try:

@@ -12,6 +12,7 @@ from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets, tables
 from spikevaediff.images import read_image
 from spikevaediff.records import Stimuli, few
+from spikevaediff.tools import kinds
 
 
 def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path, root: Path) -> str:
@@ -38,11 +39,12 @@ def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path,
     Raises
     ------
     FileNotFoundError, ValueError, KeyError
-        A file is not there, is damaged or not pictures; the encoder is a folder; or a family of the model does not
-        exist here.
+        A file is not there, is damaged or not pictures; the encoder is a folder or a fit; or a family of the model does
+        not exist here.
     """
     if Path(encoder).is_dir():
         raise ValueError(f"{encoder} is a folder: for new pictures name {of_folds.ALL_IMAGES} in it")
+    kinds.refuse_fit(encoder)
     model = Encoder.load(encoder)
     squares = [encoders.seen(read_image(Path(path))[..., 0]) for path in pictures]
     pixels = np.concatenate([np.round(square.numpy() * 255).astype(np.uint8) for square in squares])
