@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         "Python, docs/api.md",
     )
     predicting.add_argument(
-        "out", metavar="OUT", help="npz of Features to write, renormalised as those of artifacts/predicted/"
+        "out", metavar="OUT", help="npz of features to write, renormalised as in artifacts/predicted/: latents.npz"
     )
     predicting.add_argument(
         "--decode",

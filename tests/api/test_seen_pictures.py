@@ -69,8 +69,8 @@ def test_the_command_names_them(project: Path, capsys: pytest.CaptureFixture[str
         Image.fromarray(pixels).save(f"{name}.png")
     assert main(["encode", MODEL, "seen.png", "new.png", "--out", "out.csv"]) == 0
     assert capsys.readouterr().out == (
-        "out.csv: pictures: 2, columns: 3; image_id 3 trained this model and look better than they are; by models that "
-        "have not seen them: encode artifacts/encoders/visual --images 3\n"
+        "out.csv: pictures: 2, columns: 3; image_id 3 trained this model, and their predictions look too good; models "
+        "that have not seen them: encode artifacts/encoders/visual --images 3\n"
     )
     # A model of a fold has not seen what it tests.
     replace(model(), image_id=IDS[IDS != 3]).save("artifacts/encoders/visual/fold_00.npz")

@@ -62,8 +62,8 @@ def _seen(pixels: np.ndarray, model: Encoder, encoder: Path) -> str:
     """What is said of pictures that trained a model, which lies in artifacts/encoders/<population> of its run."""
     images = encoder.absolute().parent.parent.parent / "images.npz"
     known = apply.trained_on(pixels, model, Stimuli.load(images)) if images.is_file() else []
-    how = f"by models that have not seen them: encode {encoder.parent} --images {','.join(map(str, known[:8]))}"
-    return f"; image_id {few(known)} trained this model and look better than they are; {how}" if known else ""
+    how = f"models that have not seen them: encode {encoder.parent} --images {','.join(map(str, known[:8]))}"
+    return f"; image_id {few(known)} trained this model, and their predictions look too good; {how}" if known else ""
 
 
 def encode_unseen(folder: str | Path, image_id: Sequence[int], out: str | Path) -> str:
