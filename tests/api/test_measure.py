@@ -68,9 +68,7 @@ def test_honest_responses_never_are(transform: str) -> None:
 def test_values_below_0_are_refused_where_the_run_has_none(tmp_path: Path) -> None:
     path = tmp_path / "visual.npz"
     recording(COUNTS / 2).save(path)  # mean counts are no whole numbers
-    with pytest.raises(
-        ValueError, match=r"fall to -0\.5, and the fit is of responses that are never below 0: z-scores"
-    ):
+    with pytest.raises(ValueError, match=r"fall to -0\.5, and the fit is of responses that are never below 0: are"):
         measure.problem(context(recording()), recording(COUNTS - 0.5), path)
     recording(COUNTS - 1.5).save(path)
     assert measure.problem(context(recording()), recording(COUNTS - 0.5), path) == ""

@@ -65,7 +65,7 @@ def test_the_gallery_says_that_an_image_is_only_trained_on(tmp_path: Path) -> No
     Stimuli("", ids, np.zeros((13, 8, 8), np.uint8)).save(tmp_path / "artifacts/images.npz")
     ImageSplit(ids[:12], np.array([-1, -1, *[0, 1] * 5])).save(tmp_path / "artifacts/split.npz")
     Reconstructions(tested, np.zeros((10, 8, 8, 3), np.uint8)).save(tmp_path / "artifacts/decoded/posterior")
-    said = "image_id 1, 0 is only trained on and has no reconstruction; tested are 2, 3, 4, 5, 6, 7, 8, 9, ..."
+    said = "no reconstruction of image_id 1, 0, used for training only; tested are 2, 3, 4, 5, 6, 7, 8, 9, ..."
     with pytest.raises(KeyError, match=re.escape(said)):
         spikevaediff.figure(tmp_path, "gallery", images=[1, 5, 0], runs=["posterior"])
     with pytest.raises(KeyError, match="Reconstructions lacks image_id 12"):

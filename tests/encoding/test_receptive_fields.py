@@ -222,7 +222,7 @@ def test_columns_of_several_windows_are_told_apart() -> None:
         ("encoder.npz", "none.png", "none.png does not exist"),
         ("encoder.npz", "text.png", "text.png is not an image that can be read"),
         ("text.png", "a.png", "text.png is damaged"),
-        ("fit.npz", "a.png", "fit.npz is a fit, which predicts features from responses, and no encoding model"),
+        ("fit.npz", "a.png", "fit.npz is a fit, which predicts features from responses, not an encoding model"),
         ("encoder.npz", ".", " is a folder, expected a file"),
     ],
 )

@@ -207,7 +207,7 @@ def encode(
     if known := trained_on(pixels, model, run.stimuli):
         warnings.warn(
             f"{len(known)} of {len(pixels)} pictures are images on which this model was trained, so that predictions "
-            f"look better than they are: image_id {few(known)}. Models that have not seen them predict tested images: "
+            f"look better than they are: image_id {few(known)}. For predictions by models that have not seen them: "
             "encode(run=run, image_id=[...])",
             stacklevel=2,
         )

@@ -102,7 +102,7 @@ def _gallery(run: Run, images: Sequence[int] | None = None, runs: Sequence[str] 
         trained = set(run.split.image_id[run.split.fold < 0].tolist())
         if absent := [image_id for image_id in images if image_id in trained - shared]:
             raise KeyError(
-                f"image_id {few(absent)} is only trained on and has no reconstruction; tested are "
+                f"there is no reconstruction of image_id {few(absent)}, used for training only; tested are "
                 f"{few(run.split.test_ids.tolist())}"
             )
     return gallery.chosen(run.stimuli, rows, groups, cell_inches=_CELL_INCHES)

@@ -1,6 +1,6 @@
-"""Whether new responses have the unit of measure of those that a fit is of: counts are no rates and no z-scores.
+"""Whether new responses have the unit of measure of those that a fit is of: counts are neither rates nor z-scores.
 
-A fit takes any number, and of responses of another size it makes pictures that say nothing.
+A fit takes any number, and makes meaningless pictures from responses of another size.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from spikevaediff.recordings import preprocessing
 from spikevaediff.records import BLANK, Responses
 
 # Five single presentations to 20 units, drawn at random from simulated sessions and V4, have 0.3 to 2.7 times the mean
-# of their recording. Of square roots, rates in windows of 0.1 s are seen, and those in 0.25 s are not.
+# of their recording. Among square roots, rates stand out in windows of 0.1 s, and not in 0.25 s.
 MOST, LEAST = 3.0, 0.2
-N_UNITS, N_IMAGES = 20, 5  # fewer may be units that respond to nothing else, or to anything else
+N_UNITS, N_IMAGES = 20, 5  # with fewer, the means of a recording vary more
 
 
 def problem(context: Mapping[str, np.ndarray], responses: Responses, known: Path) -> str:
@@ -33,7 +33,7 @@ def problem(context: Mapping[str, np.ndarray], responses: Responses, known: Path
     -------
     str
         Empty where there is nothing to say: of other units, or of fewer than N_UNITS or N_IMAGES; where a unit
-        of the fit has a mean below 0, so that means tell no size.
+        of the fit has a mean below 0, so that the ratio says nothing.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def problem(context: Mapping[str, np.ndarray], responses: Responses, known: Path
     if (responses.counts < 0).any() and known.is_file() and not (Responses.load(known).counts < 0).any():
         raise ValueError(
             f"the responses fall to {responses.counts.min():g}, and the fit is of responses that are never below 0: "
-            f"z-scores, or a baseline taken off? Give them in the unit of measure of {known}"
+            f"are these z-scores, or was a baseline taken off? Give them in the unit of measure of {known}"
         )
     mean, shown = context["context_mean"], responses.image_id != BLANK
     n_units, n_windows = responses.counts.shape[1:]
@@ -57,6 +57,6 @@ def problem(context: Mapping[str, np.ndarray], responses: Responses, known: Path
         return ""
     roots = " (of square roots)" if transform == "square_root" else ""
     return (
-        f"the fit is of responses with a mean of {mean.mean():.3g}{roots}; these have {new:.3g}. Have they another "
-        "unit of measure, such as rates instead of counts? Then the predictions mean nothing"
+        f"the fit is of responses with a mean of {mean.mean():.3g}{roots}; these have {new:.3g}. Are they in "
+        "another unit of measure, such as rates instead of counts? If so, predictions are meaningless"
     )

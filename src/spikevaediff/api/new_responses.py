@@ -82,7 +82,10 @@ def make_responses(
                 "units and windows are those of `like`: leave out unit_id, window_s and metrics, area, session_id"
             )
         if counts.size and counts.min() < 0 and np.issubdtype(like.counts.dtype, np.integer):
-            raise ValueError(f"counts fall to {counts.min():g}, and `like` is of spike counts, which are never below 0")
+            raise ValueError(
+                f"counts fall to {counts.min():g}, and `like` is of spike counts, which are never below 0: are these "
+                "z-scores, or was a baseline taken off? Give counts, or means of counts"
+            )
         units, windows, sessions = like.units, like.window_s, like.session_id
     else:
         if unit_id is None or window_s is None:
@@ -154,8 +157,9 @@ def _check_rows(named: np.ndarray, image_id: np.ndarray) -> None:
 
 def _difference(found: list[Any], expected: list[Any], what: str) -> str:
     """Where two lists of names differ, for a message: names in one of them alone, or else the first place."""
-    more = [name for name in found if name not in set(expected)]
-    missing = [name for name in expected if name not in set(found)]
+    there, wanted = set(found), set(expected)
+    more = [name for name in found if name not in wanted]
+    missing = [name for name in expected if name not in there]
     if more or missing:
         return ", ".join([f"{few(more)} not expected"] * bool(more) + [f"{few(missing)} missing"] * bool(missing))
     for number, (one, other) in enumerate(zip(found, expected, strict=False), start=1):

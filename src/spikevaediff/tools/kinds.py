@@ -17,7 +17,7 @@ def refuse_fit(path: str | Path) -> None:
     """Refuse a regression where an encoding model is expected."""
     if {"method", "coupling"} <= _arrays(path):
         raise ValueError(
-            f"{path} is a fit, which predicts features from responses, and no encoding model. Name one such as "
+            f"{path} is a fit, which predicts features from responses, not an encoding model. Name one such as "
             "artifacts/encoders/visual/all_images.npz"
         )
 
