@@ -97,6 +97,8 @@ def test_a_file_of_another_record_is_refused(tmp_path: Path) -> None:
     split().save(tmp_path / "a.npz")
     with pytest.raises(ValueError, match=r"a.npz holds \['fold', 'image_id'\], expected the fields of Stimuli"):
         Stimuli.load(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=f"{tmp_path} is a folder, expected a file"):
+        Features.load(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"none.npz does not exist. Make it with: dvc repro"):
         Stimuli.load(tmp_path / "none.npz")
 

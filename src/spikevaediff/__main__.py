@@ -9,6 +9,7 @@ import argparse
 import io
 import math
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -122,11 +123,18 @@ def _parser() -> argparse.ArgumentParser:
     planning.set_defaults(run=_plan)
     predicting = commands.add_parser("predict", help="apply a saved fit to new responses of the same units")
     predicting.add_argument(
-        "fit", metavar="FIT", help="npz of spikevaediff.regression.new_responses.with_context(...).save"
+        "fit",
+        metavar="FIT",
+        help="regression of a finished run, fitted to all of its images: artifacts/fits/vdvae_all_images.npz",
     )
-    predicting.add_argument("responses", metavar="RESPONSES", help="npz of Responses, as in artifacts/responses/")
     predicting.add_argument(
-        "out", metavar="OUT", help="npz of Features to write, renormalised as those of artifacts/predicted/"
+        "responses",
+        metavar="RESPONSES",
+        help="npz as in artifacts/responses/; of your own: make_responses(values, image_id, like=...).save(...) in "
+        "Python, docs/api.md",
+    )
+    predicting.add_argument(
+        "out", metavar="OUT", help="npz of features to write, renormalised as in artifacts/predicted/: latents.npz"
     )
     predicting.add_argument(
         "--decode",
@@ -186,8 +194,9 @@ def _parser() -> argparse.ArgumentParser:
         "--window",
         metavar="START,STOP",
         type=_window,
-        help="window in which tables were counted, in seconds after onset",
+        help="window in which tables were counted, in seconds after onset, such as 0.05,0.15 or -0.05,0.15",
     )
+    checking._negative_number_matcher = re.compile(r"-\.?\d")  # a start before onset is a value, and no option
     checking.set_defaults(run=_check_data)
     examining = commands.add_parser(
         "doctor", help="find what is wrong with this checkout and this machine, and the cure"
@@ -394,8 +403,9 @@ def _predict(chosen: argparse.Namespace) -> int:
         jax_cache,
         new_responses,
     )
+    from spikevaediff.tools import predict
 
-    check_file(chosen.out, "latents.npz")
+    check_file(chosen.out, "latents.npz", suffix=".npz")
     if chosen.decode is not None:
         check_ours(chosen.decode, r"\d+\.png")
         from spikevaediff.api.apply import check_latents
@@ -403,6 +413,8 @@ def _predict(chosen: argparse.Namespace) -> int:
 
         needs.parameters(Path.cwd())  # which name the decoder
         check_latents(chosen.fit)
+    if said := predict.problem(chosen.fit, chosen.responses):
+        print(f"warning: {said}", file=sys.stderr)
     jax_cache.keep()
     print(new_responses.predict_file(chosen.fit, chosen.responses, chosen.out))
     if chosen.decode is not None:
@@ -449,7 +461,7 @@ def _encode(chosen: argparse.Namespace) -> int:
     from spikevaediff.files import project
     from spikevaediff.tools import encode  # seconds of importing torch, which listing assets need not wait for
 
-    check_file(chosen.out, "responses.csv")
+    check_file(chosen.out, "responses.csv", suffix=".csv")
     if bool(chosen.pictures) == bool(chosen.images):
         raise ValueError("name the pictures to encode, or images of the run: --images 3,17")
     if chosen.images:

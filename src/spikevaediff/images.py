@@ -219,8 +219,10 @@ def read_image(path: Path) -> np.ndarray:
     Raises
     ------
     FileNotFoundError, ValueError
-        There is no such file, or it is not an image.
+        There is no such file, it is a folder, or it is not an image.
     """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, expected a file")
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     try:

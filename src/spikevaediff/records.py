@@ -97,9 +97,10 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     Raises
     ------
     FileNotFoundError, ValueError
-        The file is absent or damaged (npz carries a checksum for each array).
+        The file is absent, a folder, or damaged (npz carries a checksum for each array).
     """
     path = Path(path)
+    _require(not path.is_dir(), f"{path} is a folder, expected a file")
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. Make it with: dvc repro")
     with path.open("rb") as raw:

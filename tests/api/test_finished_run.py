@@ -23,7 +23,7 @@ from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.encoding.with_regression import combined
 from spikevaediff.files import assets, left_out
 from spikevaediff.recordings import preprocessing
-from spikevaediff.records import Features, ImageSplit, LibraryResponses, Reconstructions
+from spikevaediff.records import Features, ImageSplit, LibraryResponses, Reconstructions, Stimuli
 from spikevaediff.regression import fits, new_responses
 
 pytestmark = pytest.mark.slow
@@ -166,16 +166,17 @@ def test_new_pictures_are_encoded_as_the_command_does(
 ) -> None:
     monkeypatch.chdir(clone)
     run = spikevaediff.load()
-    pictures = [tmp_path / f"{k}.png" for k in (5, 6)]
-    for path in pictures:
-        Image.fromarray(run.shown.sel(image_id=int(path.stem)).values).save(path)
+    photographs = Stimuli.load("artifacts/library/images.npz").pixels[:2]
+    pictures = [tmp_path / f"{k}.png" for k in (0, 1)]
+    for path, pixels in zip(pictures, photographs, strict=True):
+        Image.fromarray(pixels).save(path)
     found = spikevaediff.encode(pictures, run)
     command = ["encode", "artifacts/encoders/visual/all_images.npz", *map(str, pictures), "--out", "table.csv"]
     assert __main__.main(command) == 0
     header, *rows = Path("table.csv").read_text().splitlines()
     assert header.split(",")[1:] == found.axes["unit"].tolist()
     np.testing.assert_allclose([list(map(float, row.split(",")[1:])) for row in rows], found.values[:, :, 0], atol=1e-5)
-    np.testing.assert_allclose(spikevaediff.encode(run.shown.sel(image_id=[5, 6]).values, run), found, rtol=1e-5)
+    np.testing.assert_allclose(spikevaediff.encode(photographs, run), found, rtol=1e-5)
     with pytest.raises(ValueError, match=r"pictures are float64 \(2, 4, 4\), expected uint8"):
         spikevaediff.encode(np.zeros((2, 4, 4)), run)
 

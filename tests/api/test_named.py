@@ -58,6 +58,10 @@ def test_what_is_not_there_is_named() -> None:
         RESPONSES.sel(image=3)
     with pytest.raises(KeyError, match="no unit has the area MT; there are V1, V4"):
         RESPONSES.where(area="MT")
+    with pytest.raises(KeyError, match="no unit has the area MT, LP; there are V1, V4"):
+        RESPONSES.where(area=["V1", "MT", "LP"])
+    with pytest.raises(KeyError, match=r"no unit has the area \[\]; there are V1, V4"):
+        RESPONSES.where(area=[])
     with pytest.raises(KeyError, match="there is no label region; there are area"):
         RESPONSES.where(region="V1")
     for mask in ([True, False], np.array([True]), [[5, 8]]):

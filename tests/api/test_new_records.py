@@ -39,6 +39,11 @@ def test_a_record_like_another_has_its_units_and_windows() -> None:
         spikevaediff.make_responses(COUNTS[:, :1], SHOWN, like=first)
     with pytest.raises(ValueError, match="leave out unit_id, window_s and metrics"):
         spikevaediff.make_responses(COUNTS, SHOWN, like=first, **KNOWN)
+    with pytest.raises(
+        ValueError, match=r"counts fall to -0\.5, and `like` is of spike counts, which are never below 0"
+    ):
+        spikevaediff.make_responses(COUNTS - 0.5, SHOWN, like=first)
+    assert spikevaediff.make_responses(COUNTS - 0.5, SHOWN, like=second).counts.min() == -0.5  # activity, say
 
 
 @pytest.mark.parametrize(
@@ -59,6 +64,8 @@ def test_a_record_like_another_has_its_units_and_windows() -> None:
         ({"window_s": [0.25, 0.0]}, r"window_s is \[\[0.25, 0.0\]\], expected a start and a later stop"),
         ({"like": "visual"}, "like is str, expected a record"),
         ({"counts": np.ma.masked_equal(COUNTS, 5)}, "counts is an array with masked values: leave out presentations"),
+        ({"snr": 3}, r"snr has the shape \(\), expected a number for each of 2 units, \(2,\)"),
+        ({"firing_rate": [3.0, 1.0, 2.0]}, r"firing_rate has the shape \(3,\), expected a number for each of 2 units"),
         ({"session_id": True}, "session_id is True, expected a whole number"),
     ],
 )
@@ -72,9 +79,9 @@ def test_a_table_that_names_its_units_must_name_these() -> None:
     rows = np.array([7, 8, 9])
     table = Named(COUNTS, {"image_id": rows, "unit": np.array(["3.30", "3.20"])})
     np.testing.assert_array_equal(spikevaediff.make_responses(table, rows, like=first).counts[:, :, 0], COUNTS)
-    with pytest.raises(ValueError, match=r"counts names its units 3.20, 3.30, expected 30, 20 in this order"):
+    with pytest.raises(ValueError, match=r"units 3\.30, 3\.20 in this order: unit 1 is 3\.20, expected 3\.30"):
         spikevaediff.make_responses(table.sel(unit=["3.20", "3.30"]), rows, like=first)
-    with pytest.raises(ValueError, match="counts are of image_id 7, 8, 9, but image_id is 9, 8, 7"):
+    with pytest.raises(ValueError, match="rows by other images than image_id: row 1 is 7, expected 9"):
         spikevaediff.make_responses(table, rows[::-1], like=first)
     with pytest.raises(ValueError, match="counts has the axes unit, image_id, expected image_id, unit"):
         spikevaediff.make_responses(Named(COUNTS[:2], {"unit": rows[:2], "image_id": rows[:2]}), rows[:2], like=first)
@@ -86,11 +93,33 @@ def test_columns_of_pandas_that_name_units_must_name_these() -> None:
         table = pandas.DataFrame(COUNTS, columns=columns)
         made = spikevaediff.make_responses(table, pandas.Series(SHOWN), **KNOWN)
         np.testing.assert_array_equal(made.counts[:, :, 0], COUNTS)
-    with pytest.raises(ValueError, match="counts names its units 20, 30, expected 30, 20"):
+    with pytest.raises(ValueError, match="not name the units 30, 20 in this order: unit 1 is 20, expected 30"):
         spikevaediff.make_responses(pandas.DataFrame(COUNTS, columns=[20, 30]), SHOWN, **KNOWN)
     # Names that pandas gives by itself, if they are ids of units as well, are taken as these.
-    with pytest.raises(ValueError, match="counts names its units 0, 1, expected 1, 0 in this order"):
+    with pytest.raises(ValueError, match="not name the units 1, 0 in this order: unit 1 is 0, expected 1"):
         spikevaediff.make_responses(pandas.DataFrame(COUNTS), SHOWN, **KNOWN | {"unit_id": np.array([1, 0])})
+
+
+def test_the_difference_between_long_lists_of_names_is_named() -> None:
+    """Beyond the eight names that a message shows."""
+    unit_id, rows = np.arange(100, 112), np.arange(12)
+    counts = np.ones((12, 12), np.int64)
+    like = spikevaediff.make_responses(counts, rows, unit_id=unit_id, window_s=np.array([0.0, 0.25]))
+
+    def refusal(columns: Any, index: np.ndarray = rows) -> str:
+        table = Named(np.ones((12, len(columns))), {"image_id": index, "unit": np.array(columns)})
+        with pytest.raises(ValueError, match=r"counts (does not name|names its rows)") as caught:
+            spikevaediff.make_responses(table, rows, like=like)
+        return str(caught.value)
+
+    names = [str(one) for one in unit_id]
+    assert "in this order: image_id not expected. Put its columns" in refusal([*names, "image_id"])
+    assert "in this order: 111 missing. Put" in refusal(names[:-1])
+    assert "in this order: 7 not expected, 111 missing. Put" in refusal([*names[:-1], "7"])
+    assert "in this order: unit 11 is 111, expected 110. Put" in refusal([*names[:-2], "111", "110"])
+    assert "units 0.100, 0.101" in refusal([f"1.{name}" for name in names])
+    assert refusal(names, np.append(rows[:-1], 20)).endswith("than image_id: 20 not expected, 11 missing")
+    assert refusal(names, np.append(rows[:-2], [11, 10])).endswith("than image_id: row 11 is 11, expected 10")
 
 
 def test_rows_of_pandas_that_are_image_ids_must_be_these() -> None:
@@ -99,7 +128,7 @@ def test_rows_of_pandas_that_are_image_ids_must_be_these() -> None:
     table = pandas.DataFrame(COUNTS, index=pandas.Index([7, 8, 9], name="image_id"), columns=[30, 20])
     rows = np.array([7, 8, 9])
     np.testing.assert_array_equal(spikevaediff.make_responses(table, rows, like=first).counts[:, :, 0], COUNTS)
-    with pytest.raises(ValueError, match="counts are of image_id 7, 8, 9, but image_id is 9, 8, 7"):
+    with pytest.raises(ValueError, match="rows by other images than image_id: row 1 is 7, expected 9"):
         spikevaediff.make_responses(table, rows[::-1], like=first)
     spikevaediff.make_responses(table.reset_index(drop=True), rows[::-1], like=first)  # rows without a name
 
@@ -122,9 +151,9 @@ def test_coordinates_of_xarray_must_name_these() -> None:
     for coords in ({"unit": np.array([30, 20]), "image_id": rows}, {"unit": np.array([30, 20])}, {}):
         found = spikevaediff.make_responses(Labelled(COUNTS, **coords), rows, like=first)  # type: ignore[arg-type]
         np.testing.assert_array_equal(found.counts[:, :, 0], COUNTS)
-    with pytest.raises(ValueError, match="counts names its units 20, 30, expected 30, 20 in this order"):
+    with pytest.raises(ValueError, match="not name the units 30, 20 in this order: unit 1 is 20, expected 30"):
         spikevaediff.make_responses(Labelled(COUNTS, unit=np.array([20, 30])), rows, like=first)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="counts are of image_id 9, 8, 7, but image_id is 7, 8, 9"):
+    with pytest.raises(ValueError, match="rows by other images than image_id: row 1 is 9, expected 7"):
         spikevaediff.make_responses(Labelled(COUNTS, image_id=rows[::-1]), rows, like=first)  # type: ignore[arg-type]
 
 
@@ -134,6 +163,19 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("seed: 0\n")
     with pytest.raises(FileNotFoundError, match=r"artifacts/images.npz does not exist"):
         spikevaediff.load(tmp_path / "artifacts")
+
+
+def test_a_run_stays_that_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name / "artifacts").mkdir(parents=True)
+        (tmp_path / name / "artifacts/images.npz").touch()
+        (tmp_path / name / "params.yaml").write_text(f"name: {name}\n")
+    monkeypatch.chdir(tmp_path / "first")
+    runs = [spikevaediff.load("."), spikevaediff.load("artifacts")]
+    monkeypatch.chdir(tmp_path / "second")
+    for run in runs:
+        assert run.root == tmp_path / "first"
+        assert run.params == {"name": "first"}
 
 
 def test_importing_the_package_imports_nothing_else() -> None:

@@ -1,14 +1,17 @@
 """Arguments of encode and reconstruct that would be taken for others are refused before a model is loaded."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 import spikevaediff
 from spikevaediff import Run
+from spikevaediff.records import ImageSplit, Reconstructions, Stimuli
 from spikevaediff.tools import encode
 
 NOWHERE = Run(Path("no such folder"))  # nothing of it is read
@@ -53,6 +56,29 @@ def test_a_figure_is_of_a_list_without_repeats(given: Any) -> None:
         ValueError, match=f"{name} is {re.escape(repr(value))}, expected a list of at least one, each once"
     ):
         spikevaediff.figure(NOWHERE, "gallery", **given)
+
+
+def test_the_gallery_says_that_an_image_is_only_trained_on(tmp_path: Path) -> None:
+    for name in ("params.yaml", "runs.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    ids, tested = np.arange(13), np.arange(2, 12)
+    Stimuli("", ids, np.zeros((13, 8, 8), np.uint8)).save(tmp_path / "artifacts/images.npz")
+    ImageSplit(ids[:12], np.array([-1, -1, *[0, 1] * 5])).save(tmp_path / "artifacts/split.npz")
+    Reconstructions(tested, np.zeros((10, 8, 8, 3), np.uint8)).save(tmp_path / "artifacts/decoded/posterior")
+    said = "no reconstruction of image_id 1, 0, used for training only; tested are 2, 3, 4, 5, 6, 7, 8, 9, ..."
+    with pytest.raises(KeyError, match=re.escape(said)):
+        spikevaediff.figure(tmp_path, "gallery", images=[1, 5, 0], runs=["posterior"])
+    with pytest.raises(KeyError, match="Reconstructions lacks image_id 12"):
+        spikevaediff.figure(tmp_path, "gallery", images=[5, 12], runs=["posterior"])
+
+
+def test_one_area_may_be_a_string(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = spikevaediff.make_responses([[1]], [3], unit_id=[7], area="VISp", window_s=[0.0, 0.25])  # type: ignore
+    recorded.save(tmp_path / "artifacts/responses/visual.npz")
+    with pytest.raises(KeyError, match="no unit is of area V4; there are VISp"):
+        spikevaediff.activate(Run(tmp_path), areas="V4")
+    with pytest.raises(FileNotFoundError, match=r"vdvae_all_images.npz does not exist"):  # what comes next
+        spikevaediff.activate(Run(tmp_path), areas="VISp")
 
 
 def test_an_array_is_no_record_of_responses() -> None:

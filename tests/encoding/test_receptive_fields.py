@@ -222,6 +222,8 @@ def test_columns_of_several_windows_are_told_apart() -> None:
         ("encoder.npz", "none.png", "none.png does not exist"),
         ("encoder.npz", "text.png", "text.png is not an image that can be read"),
         ("text.png", "a.png", "text.png is damaged"),
+        ("fit.npz", "a.png", "fit.npz is a fit, which predicts features from responses, not an encoding model"),
+        ("encoder.npz", ".", " is a folder, expected a file"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -230,6 +232,7 @@ def test_bad_input_is_one_line(
     model().save(tmp_path / "encoder.npz")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "text.png").write_text("no picture")
+    np.savez(tmp_path / "fit.npz", method="ridge", coupling=np.zeros((1, 2, 2)))
     out = tmp_path / "out.csv"
     assert main(["encode", str(tmp_path / encoder), str(tmp_path / picture), "--out", str(out)]) == 1
     told = capsys.readouterr().err

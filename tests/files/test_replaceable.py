@@ -1,5 +1,6 @@
 """Folders that a command would replace whole."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,23 @@ def test_a_folder_for_a_file_is_refused_before_anything_is_read(
     expected = f"mine is a folder, expected the name of a file to write: mine/{such_as}, say\n"
     assert capsys.readouterr().err == expected
     assert list((tmp_path / "mine").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["predict", "fit.npz", "responses.npz", "out.csv"], "out.csv does not end in .npz, expected .* latents.npz"),
+        (["encode", "model.npz", "a.png", "--out", "c.npz"], "c.npz does not end in .csv, expected .* responses.csv"),
+        (["encode", "models", "--images", "3", "--out", "c"], "c does not end in .csv, expected .* responses.csv"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_before_anything_is_read(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    assert re.fullmatch(f"{said}\n", capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_picture_beside_a_table_is_no_folder_either(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,6 +153,24 @@ def test_what_cannot_be_decoded_is_refused_before_anything_is_written(fitted, tm
     assert not (tmp_path / "decoded").exists()
 
 
+def test_a_table_of_the_plain_format_and_a_folder_are_told_from_responses(fitted, tmp_path, capsys):
+    responses, fit, scale = fitted
+    context(fit, responses, scale).save(tmp_path / "fit.npz")
+    np.savez(tmp_path / "1.npz", responses=np.ones((2, 5)), image_id=np.arange(2), unit_id=np.arange(5))
+    for fit_name, name, says in (
+        (
+            "fit.npz",
+            "1.npz",
+            r"1.npz is a table of responses. make_responses(values, image_id, like=...).save(...) tur",
+        ),
+        ("fit.npz", ".", f"{tmp_path} is a folder, expected a file"),
+        (".", "1.npz", f"{tmp_path} is a folder, expected a file"),
+    ):
+        assert __main__.main(["predict", *(str(tmp_path / one) for one in (fit_name, name, "out.npz"))]) == 1
+        assert says in capsys.readouterr().err
+    assert not (tmp_path / "out.npz").exists()
+
+
 def test_a_fit_without_context_or_of_other_units_is_refused(fitted):
     responses, fit, scale = fitted
     with pytest.raises(ValueError, match="does not say how responses were standardised"):

@@ -78,6 +78,18 @@ def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> Non
         main(["cards"])
 
 
+@pytest.mark.parametrize("window", ["-0.05,0.15", "-.05,0.15", "0,0.15"])
+def test_a_window_may_start_before_onset(
+    window: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "_check_data", lambda chosen: print(chosen.window) or 0)
+    for words in (["--window", window], [f"--window={window}"]):
+        assert main(["check-data", "mine", *words]) == 0
+        assert capsys.readouterr().out == f"({float(window.split(',')[0])}, 0.15)\n"
+    with pytest.raises(SystemExit):
+        main(["check-data", "mine", "--window", "--write-params"])
+
+
 def started(folder: Path, code: str) -> subprocess.Popen[str]:
     paths = os.pathsep.join(str(ROOT / name) for name in ("src", "vendor"))
     return subprocess.Popen(

@@ -1,5 +1,6 @@
 """The saved models of a run applied to new data: responses to images, and images to responses."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from spikevaediff.api import measure
 from spikevaediff.api.named import Named
 from spikevaediff.api.run import Run, load, named_images, unit_ids
 from spikevaediff.decoders.second_stage import given
@@ -36,6 +38,7 @@ from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
 
 METHODS = ("posterior", "posterior_sample", "vdvae", "diffusion")
+SAME_GREY = 2.0  # mean difference of grey levels, 0 to 255, below which two pictures are the same image
 
 
 def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = "posterior") -> Named:
@@ -61,8 +64,13 @@ def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = 
     Raises
     ------
     FileNotFoundError, KeyError, ValueError
-        There is no such method, or a model of it is not there; other units or windows; an image that trained the
-        models, whose reconstruction would look better than it is.
+        There is no such method, or a model of it is not there; other units or windows; values below 0 where the run has
+        none; an image that trained the models, whose reconstruction would look better than it is.
+
+    Warns
+    -----
+    UserWarning
+        The mean response is far from that of the run, as that of rates is from counts; see api/measure.py.
     """
     if by not in METHODS:
         raise KeyError(f"there is no method {by!r}; there are {', '.join(METHODS)}")
@@ -80,6 +88,8 @@ def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = 
         )
     # It refuses other units and other windows, which encoding models do not know.
     latents = new_responses.predict_features(fit, responses)
+    if said := measure.problem(fit.parameters, responses, run.artifacts / "responses/visual.npz"):
+        warnings.warn(said, stacklevel=2)
     if by == "vdvae":
         return named_images(decode_latents(latents, run))
     options = run.params["decode"].get("posterior_images", {"regression_share": 0.0})  # an older run has none
@@ -117,8 +127,10 @@ def check_latents(fit: str | Path) -> None:
     Raises
     ------
     FileNotFoundError, ValueError
-        It is not there or damaged, or of another feature space than vdvae.
+        It is not there, a folder or damaged, or of another feature space than vdvae.
     """
+    if Path(fit).is_dir():
+        raise ValueError(f"{fit} is a folder, expected a file")
     if not Path(fit).is_file():
         raise FileNotFoundError(f"{fit} does not exist. Make it with: dvc repro")
     try:
@@ -143,12 +155,13 @@ def encode(
     """Mean responses to new pictures or to images of the run, as encoding models predict them.
 
     New pictures are predicted by the model of all images. An image of the run is predicted by the model of the fold
-    that tests it, which has not seen it: this prediction can be compared with the measured response.
+    that tests it, which has not seen it: this prediction can be compared with the measured response. Pictures that are
+    images of the run are predicted as well, with a warning: the model was trained on them.
 
     Parameters
     ----------
     pictures : uint8, (n, height, width), or paths
-        Grey levels; whole pictures are squashed to squares, as images of a data set are.
+        Grey levels; whole pictures are squashed to squares, as images of a data set are. A Named keeps its image_id.
     run : Run, str or Path
     population : str
     image_id : int, (n,)
@@ -157,8 +170,8 @@ def encode(
     Returns
     -------
     Named
-        float64 (picture or image_id, unit, window), label area. A picture
-        is named by its place in the array, or by its path. Units are those of the responses: spike counts, say.
+        float64 (picture or image_id, unit, window), label area. A picture is named by its place in the array, or by its
+        path. The values have the unit of measure of the responses: spike counts, say.
 
     Raises
     ------
@@ -172,7 +185,9 @@ def encode(
     if image_id is not None:
         return _encode_unseen(_whole_numbers(image_id), run, population)
     if isinstance(pictures, np.ndarray | Named):
-        pixels, names = np.asarray(pictures), np.arange(len(pictures))
+        pixels, axis, names = np.asarray(pictures), "picture", np.arange(len(pictures))
+        if isinstance(pictures, Named) and next(iter(pictures.axes)) == "image_id":
+            axis, names = "image_id", pictures.axes["image_id"]
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or not pixels.size:
             raise ValueError(f"pictures are {pixels.dtype} {pixels.shape}, expected uint8 (n, height, width)")
         if min(pixels.shape[1:]) < LEAST_PX:
@@ -187,10 +202,41 @@ def encode(
             raise ValueError(f"pictures are {pictures!r}, expected a list of paths")
         squares = [encoders.seen(read_image(Path(path))[..., 0]).numpy() for path in pictures]
         pixels = np.concatenate([np.round(square * 255).astype(np.uint8) for square in squares])
-        names = np.array([str(path) for path in pictures])
+        axis, names = "picture", np.array([str(path) for path in pictures])
     model = Encoder.load(run.artifacts / f"encoders/{population}/all_images.npz")
+    if known := trained_on(pixels, model, run.stimuli):
+        warnings.warn(
+            f"{len(known)} of {len(pixels)} pictures are images on which this model was trained, so that predictions "
+            f"look better than they are: image_id {few(known)}. For predictions by models that have not seen them: "
+            "encode(run=run, image_id=[...])",
+            stacklevel=2,
+        )
     predicted = encoders.predict(model, pixels, partial(assets.weights, root=run.root))
-    return _of_units(predicted, model, "picture", names)
+    return _of_units(predicted, model, axis, names)
+
+
+def trained_on(pixels: np.ndarray, model: Encoder, stimuli: Stimuli) -> list[int]:
+    """The training images of an encoding model that are among pictures, at the size that the model sees.
+
+    Parameters
+    ----------
+    pixels : uint8, (n, height, width)
+    model : Encoder
+    stimuli : Stimuli
+        Of its run.
+
+    Returns
+    -------
+    list of image_id
+        Sorted. Pictures that differ by less than SAME_GREY on average are the same: one was resized, or is a JPEG.
+    """
+    image_id = np.intersect1d(model.image_id, stimuli.image_id)
+    shown = encoders.seen(stimuli.rows(image_id)).numpy()
+    level, same, found = shown.mean((1, 2)), SAME_GREY / 255, np.zeros(len(image_id), bool)
+    for picture in encoders.seen(pixels).numpy():
+        near = np.flatnonzero(np.abs(level - picture.mean()) < same)  # others differ by more than that
+        found[near] |= np.abs(shown[near] - picture).mean((1, 2)) < same
+    return image_id[found].tolist()
 
 
 def _whole_numbers(image_id: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ METHODS = ("vdvae", "diffusion")
 
 
 def activate(
-    run: Run | str | Path = ".", *, areas: Sequence[str] | None = None, by: str = "vdvae", deviations: float = 1.0
+    run: Run | str | Path = ".", *, areas: str | Sequence[str] | None = None, by: str = "vdvae", deviations: float = 1.0
 ) -> Named:
     """A picture for each area, decoded from a response in which this area alone is active.
 
@@ -28,7 +28,7 @@ def activate(
     ----------
     run : Run, str or Path
         A finished run, or its folder.
-    areas : sequence of str, optional
+    areas : str or sequence of str, optional
         Of the visual population; all by default.
     by : str
         vdvae (regression to latents), or diffusion (second stage, which begins with that picture and follows the
@@ -51,7 +51,8 @@ def activate(
     run = run if isinstance(run, Run) else load(run)
     empty = contexts_of_nothing(run) if by == "diffusion" else None
     recorded = run.presentations["visual"]
-    wanted = np.unique(recorded.unit_area).tolist() if areas is None else list(areas)
+    areas = np.unique(recorded.unit_area).tolist() if areas is None else areas
+    wanted = [areas] if isinstance(areas, str) else list(areas)
     z = area_activation.responses(recorded.unit_area, len(recorded.window_s), wanted, deviations=deviations)
 
     spaces = ("vdvae",) if by == "vdvae" else ("vdvae", "vision", "text")

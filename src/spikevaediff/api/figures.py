@@ -18,7 +18,7 @@ from spikevaediff.files import tables
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.left_out import is_left_out
 from spikevaediff.parameters.runs import Runs, read_runs
-from spikevaediff.records import Features, LayerStudy, Reconstructions
+from spikevaediff.records import Features, LayerStudy, Reconstructions, few
 from spikevaediff.report import numbers
 from spikevaediff.report.facts import short
 from spikevaediff.report.figures import area_plots, encoding_plots, gallery, layer_plots, recording_plots
@@ -98,6 +98,13 @@ def _gallery(run: Run, images: Sequence[int] | None = None, runs: Sequence[str] 
         _, groups = ranked_groups(metrics, **run.params["report"])
     else:
         groups = {"": list(images)}
+        shared = set.intersection(*(set(one.image_id.tolist()) for one in rows.values()))
+        trained = set(run.split.image_id[run.split.fold < 0].tolist())
+        if absent := [image_id for image_id in images if image_id in trained - shared]:
+            raise KeyError(
+                f"there is no reconstruction of image_id {few(absent)}, used for training only; tested are "
+                f"{few(run.split.test_ids.tolist())}"
+            )
     return gallery.chosen(run.stimuli, rows, groups, cell_inches=_CELL_INCHES)
 
 

@@ -95,17 +95,18 @@ class Named:
         Raises
         ------
         KeyError
-            There is no such label, or nothing along the axis has that value; the message lists those there are.
+            There is no such label, or nothing along the axis has one of the values; the message lists those there are.
         """
         found = self
         for name, values in wanted.items():
             if name not in found.labels:
                 raise KeyError(f"there is no label {name}; there are {', '.join(found.labels) or 'none'}")
             axis, present = found.labels[name]
-            rows = np.isin(present, np.atleast_1d(np.asarray(values)))
-            if not rows.any():
-                raise KeyError(f"no {axis} has the {name} {values}; there are {few(np.unique(present).tolist())}")
-            found = found.sel(**{axis: found.axes[axis][rows]})
+            asked = np.atleast_1d(np.asarray(values))
+            if len(absent := asked[~np.isin(asked, present)]) or not len(asked):
+                there = few(np.unique(present).tolist())
+                raise KeyError(f"no {axis} has the {name} {few(absent) or values}; there are {there}")
+            found = found.sel(**{axis: found.axes[axis][np.isin(present, asked)]})
         return found
 
     def _ids(self, axis: str) -> np.ndarray:

@@ -81,6 +81,11 @@ def make_responses(
             raise ValueError(
                 "units and windows are those of `like`: leave out unit_id, window_s and metrics, area, session_id"
             )
+        if counts.size and counts.min() < 0 and np.issubdtype(like.counts.dtype, np.integer):
+            raise ValueError(
+                f"counts fall to {counts.min():g}, and `like` is of spike counts, which are never below 0: are these "
+                "z-scores, or was a baseline taken off? Give counts, or means of counts"
+            )
         units, windows, sessions = like.units, like.window_s, like.session_id
     else:
         if unit_id is None or window_s is None:
@@ -106,6 +111,9 @@ def make_responses(
 
 def _units(unit_id: np.ndarray, area: np.ndarray | str, session_id: int, metrics: dict[str, np.ndarray]) -> UnitTable:
     n = len(unit_id)
+    for name, values in metrics.items():
+        if (shape := np.shape(values)) != (n,):
+            raise ValueError(f"{name} has the shape {shape}, expected a number for each of {n} units, ({n},)")
     columns = {name: np.asarray(metrics.get(name, np.full(n, np.nan)), np.float64) for name in _METRICS}
     areas = np.full(n, area) if isinstance(area, str) else np.asarray(area).astype(str)
     return UnitTable(
@@ -119,25 +127,45 @@ def _check_names(counts: Any, units: UnitTable, image_id: np.ndarray) -> None:
         names = dict(counts.axes)
         if list(names)[:2] != ["image_id", "unit"]:
             raise ValueError(f"counts has the axes {', '.join(names)}, expected image_id, unit and perhaps window")
-        if not np.array_equal(names["image_id"], image_id):
-            raise ValueError(f"counts are of image_id {few(names['image_id'])}, but image_id is {few(image_id)}")
+        _check_rows(names["image_id"], image_id)
         columns = list(map(str, names["unit"].tolist()))
     wanted = list(map(str, units.unit_id.tolist()))
     if not isinstance(counts, Named):
         rows, called = _names(counts)
-        if rows is not None and not np.array_equal(rows, image_id):
-            raise ValueError(f"counts are of image_id {few(rows)}, but image_id is {few(image_id)}")
+        if rows is not None:
+            _check_rows(rows, image_id)
         if called is None:
             return
         columns = list(map(str, called))
         # pandas counts columns that have no names; these may be the ids of units as well, in another order.
         if columns == list(map(str, range(len(columns)))) and set(columns) != set(wanted):
             return
-    if columns not in (wanted, unit_ids(units).tolist()):
+    by_session = unit_ids(units).tolist()
+    if columns not in (wanted, by_session):
+        expected = by_session if any("." in name for name in columns) else wanted
         raise ValueError(
-            f"counts names its units {few(columns)}, expected {few(wanted)} in this order. Put its columns in this "
-            "order by name, or give the array alone: np.asarray(counts)"
+            f"counts does not name the units {few(expected)} in this order: {_difference(columns, expected, 'unit')}. "
+            "Put its columns in this order by name, or give the array alone: np.asarray(counts)"
         )
+
+
+def _check_rows(named: np.ndarray, image_id: np.ndarray) -> None:
+    if not np.array_equal(named, image_id):
+        difference = _difference(named.tolist(), image_id.tolist(), "row")
+        raise ValueError(f"counts names its rows by other images than image_id: {difference}")
+
+
+def _difference(found: list[Any], expected: list[Any], what: str) -> str:
+    """Where two lists of names differ, for a message: names in one of them alone, or else the first place."""
+    there, wanted = set(found), set(expected)
+    more = [name for name in found if name not in wanted]
+    missing = [name for name in expected if name not in there]
+    if more or missing:
+        return ", ".join([f"{few(more)} not expected"] * bool(more) + [f"{few(missing)} missing"] * bool(missing))
+    for number, (one, other) in enumerate(zip(found, expected, strict=False), start=1):
+        if one != other:
+            return f"{what} {number} is {one}, expected {other}"
+    return f"there are {len(found)}, expected {len(expected)}"
 
 
 def _names(counts: Any) -> tuple[np.ndarray | None, list[Any] | None]:

@@ -150,15 +150,15 @@ def load(folder: str | Path = ".") -> Run:
     Parameters
     ----------
     folder : str or Path
-        The project, or its artifacts/.
+        The project, or its artifacts/. A relative path is resolved once: a later os.chdir does not change the run.
 
     Raises
     ------
     FileNotFoundError
         The pipeline has not run there.
     """
-    folder = Path(folder)
-    root = folder.resolve().parent if folder.resolve().name == "artifacts" else folder
+    folder = Path(folder).resolve()
+    root = folder.parent if folder.name == "artifacts" else folder
     for path in (root / "params.yaml", root / "artifacts/images.npz"):
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist. Name a project in which the pipeline has run: dvc repro")

@@ -30,8 +30,8 @@ def check_ours(folder: str | Path, names: str) -> None:
         )
 
 
-def check_file(path: str | Path, such_as: str) -> None:
-    """Refuse a folder where a command writes a file, before anything is computed.
+def check_file(path: str | Path, such_as: str, *, suffix: str = "") -> None:
+    """Refuse a folder, or a file of another kind, where a command writes a file, before anything is computed.
 
     Parameters
     ----------
@@ -39,11 +39,15 @@ def check_file(path: str | Path, such_as: str) -> None:
         Need not exist.
     such_as : str
         The name of such a file, for the message.
+    suffix : str
+        What its name must end with; by default anything.
 
     Raises
     ------
     ValueError
-        It is a folder.
+        It is a folder, or ends with something else.
     """
     if Path(path).is_dir():
         raise ValueError(f"{path} is a folder, expected the name of a file to write: {Path(path) / such_as}, say")
+    if suffix and Path(path).suffix != suffix:
+        raise ValueError(f"{path} does not end in {suffix}, expected a file to write such as {such_as}")

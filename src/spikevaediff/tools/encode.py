@@ -11,6 +11,8 @@ from spikevaediff.encoding import of_folds
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets, tables
 from spikevaediff.images import read_image
+from spikevaediff.records import Stimuli, few
+from spikevaediff.tools import kinds
 
 
 def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path, root: Path) -> str:
@@ -31,16 +33,18 @@ def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path,
     Returns
     -------
     str
-        What was written.
+        What was written, and which pictures are images that the model was trained on, as the run of the encoder has
+        them.
 
     Raises
     ------
     FileNotFoundError, ValueError, KeyError
-        A file is not there, is damaged or not pictures; the encoder is a folder; or a family of the model does not
-        exist here.
+        A file is not there, is damaged or not pictures; the encoder is a folder or a fit; or a family of the model does
+        not exist here.
     """
     if Path(encoder).is_dir():
         raise ValueError(f"{encoder} is a folder: for new pictures name {of_folds.ALL_IMAGES} in it")
+    kinds.refuse_fit(encoder)
     model = Encoder.load(encoder)
     squares = [encoders.seen(read_image(Path(path))[..., 0]) for path in pictures]
     pixels = np.concatenate([np.round(square.numpy() * 255).astype(np.uint8) for square in squares])
@@ -51,7 +55,15 @@ def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path,
         for path, row in zip(pictures, responses, strict=True)
     ]
     tables.write(out, rows)
-    return f"{out}: pictures: {len(rows)}, columns: {len(names)}"
+    return f"{out}: pictures: {len(rows)}, columns: {len(names)}{_seen(pixels, model, Path(encoder))}"
+
+
+def _seen(pixels: np.ndarray, model: Encoder, encoder: Path) -> str:
+    """What is said of pictures that trained a model, which lies in artifacts/encoders/<population> of its run."""
+    images = encoder.absolute().parent.parent.parent / "images.npz"
+    known = apply.trained_on(pixels, model, Stimuli.load(images)) if images.is_file() else []
+    how = f"models that have not seen them: encode {encoder.parent} --images {','.join(map(str, known[:8]))}"
+    return f"; image_id {few(known)} trained this model, and their predictions look too good; {how}" if known else ""
 
 
 def encode_unseen(folder: str | Path, image_id: Sequence[int], out: str | Path) -> str:
