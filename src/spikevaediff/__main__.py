@@ -480,7 +480,7 @@ def _check_data(chosen: argparse.Namespace) -> int:
     if n:
         print(f"\n{folder} has {n} problem{'s' * (n > 1)}. The format, by example:\n\n{plain_folder.FORMAT}")
         return 1
-    print(plain_folder.summary(folder, found))
+    print(plain_folder.summary(folder, found, chosen.window))
     if chosen.write_params:
         from spikevaediff.tools import own_data
 
