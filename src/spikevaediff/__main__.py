@@ -336,12 +336,13 @@ def _init(chosen: argparse.Namespace) -> int:
 
 
 def _plan(chosen: argparse.Namespace) -> int:
-    from spikevaediff.parameters import check, own
+    from spikevaediff.parameters import check, of_folder, own
     from spikevaediff.tools import needs, plan  # seconds of importing torch
 
     root = Path.cwd()
     params = needs.parameters(root, chosen.settings)
     check.refuse([*check.of_sections(params), *check.of_choices(params), *own.problems(params)])  # as the first stage
+    check.refuse(of_folder.problems(params, Path("vendor/data")))
     device = params["compute"]["device"]
     if device == "auto":
         import torch

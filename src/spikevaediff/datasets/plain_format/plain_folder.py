@@ -102,7 +102,7 @@ def examine(folder: Path, *, rehearse: bool = True, window_s: tuple[float, float
     _try(found, "images.csv", _images, folder, found)
     _try(found, "sessions/", _sessions, folder, found)
     if found.tables or (folder / "units.csv").exists():
-        _try(found, "units.csv", _units, folder, found)
+        _try(found, "units.csv", read_units, folder, found)
     shown: dict[int, np.ndarray] = {}
     for session_id, table in found.tables.items():
         shown[session_id] = np.unique(table.image_id)
@@ -156,14 +156,8 @@ def responses_of(session_id: int, table: Table, found: Examination, window_s: np
         window_s = table.window_s.astype(np.float64)
     elif window_s is not None:
         window_s = window_s[None]
-    rows = [found.units[session_id, unit_id] for unit_id in table.unit_id.tolist()]
     kept = np.isin(table.image_id, [BLANK, *found.shared])
-    units = UnitTable(
-        unit_id=table.unit_id,
-        session_id=np.full(len(rows), session_id, np.int64),
-        area=np.array([row["area"] for row in rows]),
-        **{name: np.array([row[name] for row in rows]) for name in METRICS},
-    )
+    units = units_of(session_id, table, found)
     if (wrong := unit_filter.impossible(units)) is not None:
         raise ValueError(f"session {session_id}: units.csv: {wrong}")
     known = np.isfinite(units.firing_rate) & (units.firing_rate > 0)
@@ -187,6 +181,17 @@ def responses_of(session_id: int, table: Table, found: Examination, window_s: np
         session_id=np.array([session_id]),
         window_s=np.array([[0.0, 1.0]] * table.responses.shape[2]) if window_s is None else window_s,
         units=units,
+    )
+
+
+def units_of(session_id: int, table: Table, found: Examination) -> UnitTable:
+    """The units of a table, in its order, as units.csv has them."""
+    rows = [found.units[session_id, unit_id] for unit_id in table.unit_id.tolist()]
+    return UnitTable(
+        unit_id=table.unit_id,
+        session_id=np.full(len(rows), session_id, np.int64),
+        area=np.array([row["area"] for row in rows]),
+        **{name: np.array([row[name] for row in rows]) for name in METRICS},
     )
 
 
@@ -430,7 +435,8 @@ def _sessions(folder: Path, found: Examination) -> None:
                     found.tables[int(path.stem)] = table
 
 
-def _units(folder: Path, found: Examination) -> None:
+def read_units(folder: Path, found: Examination) -> None:
+    """Add the rows of units.csv, and what is wrong with them, given the tables that were found."""
     rows = _csv(folder / "units.csv", ("session_id", "unit_id", "area"), METRICS, found)
     if rows is None:
         return
