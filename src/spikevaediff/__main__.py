@@ -552,13 +552,16 @@ def _sweep(chosen: argparse.Namespace) -> int:
     root = Path.cwd()
     grids = sweep.load(root / "sweeps.yaml")
     if chosen.name is None:
+        params = YAML(typ="safe").load(root / "params.yaml")
         for name, grid in grids.items():
-            print(f"{name}: {math.prod(map(len, grid.values()))} experiments over {', '.join(grid)}")
+            n = math.prod(map(len, sweep.with_values(grid, params).values()))
+            print(f"{name}: {n} experiments over {', '.join(grid)}")
         return 0
     if chosen.name not in grids:
         raise ValueError(f"sweeps.yaml has no {chosen.name!r}; there are {', '.join(grids)}")
     params = YAML(typ="safe").load(root / "params.yaml")
-    wanted = sweep.experiments(chosen.name, grids[chosen.name], params)
+    sweep.refuse(chosen.name, grids[chosen.name], params, root)
+    wanted = sweep.experiments(chosen.name, sweep.with_values(grids[chosen.name], params), params)
     if chosen.dry_run:
         for name, settings in wanted.items():
             print(f"dvc exp run --name {name} {' '.join(f'-S {shlex.quote(one)}' for one in settings)}")

@@ -60,10 +60,13 @@ def windows_s(folder: Path, window_s: list[float]) -> dict[Path, np.ndarray]:
 
     Raises
     ------
-    OSError, ValueError, KeyError
+    ValueError
         A table cannot be read.
     """
-    return {path: _windows_s(_read(path), window_s) for path in _tables(folder)}
+    try:
+        return {path: _windows_s(_read(path), window_s) for path in _tables(folder)}
+    except (KeyError, OverflowError, *DAMAGED) as error:
+        raise ValueError(f"{folder}: {error}. See what is wrong: spikevaediff check-data {folder}") from error
 
 
 def _windows_s(table: Table, window_s: list[float]) -> np.ndarray:
