@@ -8,7 +8,7 @@ import stages
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.vendored import check_data, older_copy
 from spikevaediff.files.weights_used import write_weights
-from spikevaediff.parameters import check, own, runs
+from spikevaediff.parameters import check, of_folder, own, runs
 from spikevaediff.parameters.reached import write_code
 from spikevaediff.report.unread import unread
 from spikevaediff.report.withdraw import withdraw
@@ -23,6 +23,7 @@ def main() -> None:
     pipeline = reader.load(Path("dvc.yaml"))
     check.refuse(runs.problems(reader.load(Path("runs.yaml")), pipeline), "runs.yaml")
     check_data(Path("vendor/data"), params["dataset"])
+    check.refuse(of_folder.problems(params, Path("vendor/data")))
     if n := withdraw(pipeline):
         print(f"{n} files of the last run in metrics/ and plots/ are withdrawn until `report` is reached")
     if ignored := unread(params):

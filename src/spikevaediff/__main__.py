@@ -345,12 +345,13 @@ def _init(chosen: argparse.Namespace) -> int:
 
 
 def _plan(chosen: argparse.Namespace) -> int:
-    from spikevaediff.parameters import check, own
+    from spikevaediff.parameters import check, of_folder, own
     from spikevaediff.tools import needs, plan  # seconds of importing torch
 
     root = Path.cwd()
     params = needs.parameters(root, chosen.settings)
     check.refuse([*check.of_sections(params), *check.of_choices(params), *own.problems(params)])  # as the first stage
+    check.refuse(of_folder.problems(params, Path("vendor/data")))
     device = params["compute"]["device"]
     if device == "auto":
         import torch
@@ -492,7 +493,7 @@ def _check_data(chosen: argparse.Namespace) -> int:
     if n:
         print(f"\n{folder} has {n} problem{'s' * (n > 1)}. The format, by example:\n\n{plain_folder.FORMAT}")
         return 1
-    print(plain_folder.summary(folder, found))
+    print(plain_folder.summary(folder, found, chosen.window))
     if chosen.write_params:
         from spikevaediff.tools import own_data
 
@@ -563,13 +564,16 @@ def _sweep(chosen: argparse.Namespace) -> int:
     root = Path.cwd()
     grids = sweep.load(root / "sweeps.yaml")
     if chosen.name is None:
+        params = YAML(typ="safe").load(root / "params.yaml")
         for name, grid in grids.items():
-            print(f"{name}: {math.prod(map(len, grid.values()))} experiments over {', '.join(grid)}")
+            n = math.prod(map(len, sweep.with_values(grid, params).values()))
+            print(f"{name}: {n} experiments over {', '.join(grid)}")
         return 0
     if chosen.name not in grids:
         raise ValueError(f"sweeps.yaml has no {chosen.name!r}; there are {', '.join(grids)}")
     params = YAML(typ="safe").load(root / "params.yaml")
-    wanted = sweep.experiments(chosen.name, grids[chosen.name], params)
+    sweep.refuse(chosen.name, grids[chosen.name], params, root)
+    wanted = sweep.experiments(chosen.name, sweep.with_values(grids[chosen.name], params), params)
     if chosen.dry_run:
         for name, settings in wanted.items():
             print(f"dvc exp run --name {name} {' '.join(f'-S {shlex.quote(one)}' for one in settings)}")

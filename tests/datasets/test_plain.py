@@ -59,7 +59,7 @@ def folder_of(place: Path) -> Path:
     rng = np.random.default_rng(0)
     names = ["a.png", "b.jpg", "c.tif", "d.png", "e.bmp", "f.png"]
     for i, name in enumerate(names):
-        shape = (20 + i, 30, 3) if i % 2 else (20 + i, 30)
+        shape = (20 + 2 * i, 30 + 3 * i, 3) if i % 2 else (20 + 2 * i, 30 + 3 * i)
         Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(folder / "images" / name)
     captions = [f"Picture {i}, a thing." for i in range(N_IMAGES)]
     write_csv(
@@ -112,6 +112,19 @@ def test_sixteen_bit_pictures_keep_their_greys(folder: Path, tmp_path: Path) -> 
     Image.fromarray(ramp).save(folder / "images/a.png")
     plain.acquire(folder, tmp_path / "out", **OPTIONS)
     np.testing.assert_array_equal(Stimuli.load(tmp_path / "out/images.npz").pixels[0].ravel(), np.arange(256))
+
+
+def test_pictures_of_several_aspect_ratios_are_noted(folder: Path) -> None:
+    noise = np.random.default_rng(5).integers(0, 256, (400, 400), np.uint8)
+    sizes = {"a.png": (40, 40), "d.png": (70, 100), "f.png": (333, 400), "e.bmp": (334, 400)}
+    for name, (height, width) in sizes.items():
+        Image.fromarray(noise[:height, :width]).save(folder / "images" / name)
+    found = plain_folder.examine(folder)
+    assert found.problems == []
+    assert found.notes == [
+        "images/: pictures have 4 aspect ratios (3:2 2, 6:5 2, 1:1 1, 10:7 1); each is resized to a square by itself: "
+        "pad or crop them to what the screen showed"
+    ]
 
 
 def test_what_was_done_to_pictures_is_told_and_the_turned_one_is_acquired(folder: Path, tmp_path: Path) -> None:
@@ -720,6 +733,46 @@ def test_counts_are_compared_with_the_rates_that_units_csv_states(folder: Path, 
     with pytest.raises(ValueError, match=r"session 1: spikes counted in .* times as many as firing_rate of units.csv"):
         plain.acquire(folder, tmp_path / "out", **OPTIONS)
     assert not (tmp_path / "out/sessions").exists()
+
+
+def test_a_window_in_milliseconds_is_told_by_the_rate_of_the_counts(folder: Path, tmp_path: Path) -> None:
+    rate = arrays()["responses"].mean() / 50
+    assert plain_folder.examine(folder, window_s=(0, 50)).problems[0] == (
+        f"session 1: with spikes counted in [[0.0, 50.0]] s, 3 units fire {rate:.3g} times a second on average, "
+        f"expected 0.2 to 1000. Write the window in seconds after onset, and spike counts, not rates"
+    )
+    for window_s, hz in (([0.0, 50.0], r"0\.1\d*"), ([0.0, 0.001], r"[45](\.\d+)?e\+03")):
+        with pytest.raises(ValueError, match=rf"units fire {hz} times a second on average, expected 0\.2 to 1000"):
+            plain.acquire(folder, tmp_path / "out", **OPTIONS | {"window_s": window_s})
+
+
+def test_the_last_line_has_the_rate_of_counts_in_a_known_window(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mean = np.mean([arrays(seed)["responses"].mean() for seed in (0, 1)])
+    assert __main__.main(["check-data", str(folder), "--window", "0.05,0.15"]) == 0
+    assert capsys.readouterr().out.endswith(f"mean response {mean:.3g} per unit and presentation, {10 * mean:.3g} Hz\n")
+    npz(responses=arrays()["responses"] + 0.5)(folder)  # activity has no rate
+    assert __main__.main(["check-data", str(folder), "--window", "0.05,0.15"]) == 0
+    assert "Hz" not in capsys.readouterr().out
+
+
+def test_counts_that_are_all_multiples_of_a_number_are_noted(folder: Path) -> None:
+    npz(responses=10 * arrays()["responses"])(folder)
+    found = plain_folder.examine(folder)
+    assert found.problems == []
+    assert found.notes == ["sessions/1.npz: every count is a multiple of 10: rates instead of counts?"]
+
+
+@pytest.mark.parametrize("kind", [float, object])
+def test_spike_times_in_a_table_are_refused_with_the_page_that_counts_them(folder: Path, kind: type) -> None:
+    times = np.array([[0.5, 1.0], [0.7, 1.2]], kind)
+    for made in (arrays(), {}):
+        np.savez(folder / "sessions/1.npz", **made, spike_times=times)
+        assert plain_folder.examine(folder).problems[0] == (
+            "sessions/1.npz holds spike_times, expected counts: responses (presentation, unit). Count them in a window "
+            "after each onset, as the section Spike times of docs/recordings.md shows, and leave them out"
+        )
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,18 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 from small_profile import edit, environment
 
+import stages
 from spikevaediff.evaluation import protocols
 from spikevaediff.files import vendored
 from spikevaediff.report import withdraw
 from spikevaediff.report.unread import unread, without
+from stages import start
 
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
 
@@ -130,6 +133,27 @@ def test_what_shows_numbers_is_withdrawn_from_its_folder(tmp_path: Path, monkeyp
     Path("metrics/mine.json").write_text("not of the pipeline")
     assert withdraw.withdraw(YAML(typ="safe").load(ROOT / "dvc.yaml")) == 4
     assert [path.as_posix() for path in Path().rglob("*") if path.is_file()] == ["metrics/mine.json"]
+
+
+def test_areas_that_a_folder_lacks_are_refused_before_anything_is_withdrawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "vendor/data/mine"
+    (folder / "sessions").mkdir(parents=True)
+    (folder / "images.csv").write_text("image_id,file\n" + "".join(f"{i},{i}.png\n" for i in range(12)))
+    (folder / "units.csv").write_text("session_id,unit_id,area\n" + "".join(f"1,{i},V4\n" for i in range(6)))
+    np.savez(folder / "sessions/1.npz", image_id=np.arange(12), unit_id=np.arange(6))
+    for name in ("params.yaml", "dvc.yaml", "runs.yaml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    section = {"module": "plain", "source": "V4", "size_px": 32, "window_s": [0.04, 0.29], "margin_s": 1.0}
+    edit(tmp_path / "params.yaml", {"dataset": "mine", "datasets.mine": section, "areas.control": "shuffled"})
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/metrics.json").write_text("of the last run")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stages, "ROOT", tmp_path)
+    with pytest.raises(ValueError, match=r"areas.visual: vendor/data/mine/sessions/1.npz: no unit in VISp, VISl"):
+        start.main()
+    assert (tmp_path / "metrics/metrics.json").read_text() == "of the last run"
 
 
 def test_an_older_copy_of_the_data_is_said() -> None:

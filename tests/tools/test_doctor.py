@@ -234,12 +234,17 @@ def test_a_copy_of_the_data_that_is_older_than_the_data_is_noted(tmp_path: Path)
 def test_data_that_git_does_not_know_is_noted(tmp_path: Path) -> None:
     root = repository(tmp_path / "root", "one")
     (root / "vendor/data/mine/sessions").mkdir(parents=True)
-    assert doctor.untracked_data(root).state == "fine"
+    assert [found.state for found in doctor.untracked_data(root)] == ["fine"]
     (root / "vendor/data/mine/sessions/1.csv").touch()
     (root / "vendor/data/mine/units.csv").touch()
-    found = doctor.untracked_data(root)
+    (found,) = doctor.untracked_data(root)
     assert found.text.startswith("vendor/data/mine/sessions/1.csv and 1 more not in Git")
     assert found.cure.startswith("git add vendor/data/mine ")
+
+
+def test_of_data_in_a_folder_that_is_no_clone_nothing_is_said(tmp_path: Path) -> None:
+    (tmp_path / "vendor/data/mine").mkdir(parents=True)
+    assert list(doctor.untracked_data(tmp_path)) == []
 
 
 def test_experiments_that_show_numbers_of_another_run_are_noted(tmp_path: Path) -> None:

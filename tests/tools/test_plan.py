@@ -1,6 +1,7 @@
 """A plan says what a run will fetch, write and take; its numbers are those of the table, of stages and of a probe."""
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,17 @@ def test_every_stage_of_the_pipeline_is_known() -> None:
     assert not guessed, "a stage without a recorded time is taken for one of 10 s"
     assert all(0 < one.seconds < math.inf and one.memory > 10**8 for one in found.stages)
     assert sum(int(row[1]) for row in plan.lines(found)) == len(found.stages)
+
+
+def test_stages_are_known_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a downloaded archive of the repository."""
+    (tmp_path / ".dvc").mkdir()
+    for name in (".dvc/config", "dvc.yaml", "runs.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    found = plan.stage_parts(tmp_path)
+    assert len(found) > 60
+    assert {"start", "report", "encode@visual"} <= set(found)
 
 
 def test_what_is_left_out_takes_a_moment() -> None:

@@ -4,7 +4,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
@@ -88,7 +90,69 @@ def test_what_all_feature_spaces_have_in_common_is_varied_for_one(tmp_path: Path
 def test_the_ready_made_sweeps_fit_params_yaml() -> None:
     grids, params = sweep.load(ROOT / "sweeps.yaml"), YAML(typ="safe").load(ROOT / "params.yaml")
     for name, grid in grids.items():
-        assert len(sweep.experiments(name, grid, params)) > 1
+        sweep.refuse(name, grid, params, ROOT)
+        assert len(sweep.experiments(name, sweep.with_values(grid, params), params)) > 1
+
+
+def own(root: Path, *areas: str) -> dict[str, Any]:
+    """params.yaml with a data set of one's own, whose folder has a table."""
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    params |= {"dataset": "mine", "areas": {"visual": list(areas), "control": "shuffled"}}
+    params["datasets"]["mine"] = {"module": "plain", "window_s": [0.05, 0.15]}
+    (root / "vendor/data/mine/sessions").mkdir(parents=True)
+    np.savez(root / "vendor/data/mine/sessions/1.npz", image_id=np.arange(4), unit_id=np.arange(3))
+    return params
+
+
+def test_areas_are_those_of_params_yaml_each_by_itself(tmp_path: Path) -> None:
+    grid, params = sweep.load(ROOT / "sweeps.yaml")["regions"], own(tmp_path, "V4", "IT")
+    sweep.refuse("regions", grid, params, tmp_path)
+    assert sweep.experiments("regions", sweep.with_values(grid, params), params) == {
+        "regions-0": ["areas.visual=[V4]"],
+        "regions-1": ["areas.visual=[IT]"],
+    }
+
+
+def test_a_single_area_is_nothing_to_compare(tmp_path: Path) -> None:
+    message = r"sweep regions: areas.visual of params.yaml names \[V4\], expected two or more, each of which makes"
+    with pytest.raises(ValueError, match=message):
+        sweep.refuse("regions", {"areas.visual": "each"}, own(tmp_path, "V4"), tmp_path)
+
+
+def test_windows_of_tables_are_not_varied(tmp_path: Path) -> None:
+    grid, params = sweep.load(ROOT / "sweeps.yaml")["window"], own(tmp_path, "V4")
+    message = (
+        "sweep window: responses of mine are tables, counted in fixed windows (0.05 to 0.15 s), so that "
+        "responses.start_s, responses.duration_s cannot be varied. Other windows need spike times"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        sweep.refuse("window", grid, params, tmp_path)
+    with pytest.raises(
+        ValueError, match="sweep window: responses of cowley_v4 are tables, counted in fixed windows, so"
+    ):
+        sweep.refuse("window", grid, params | {"dataset": "cowley_v4"}, tmp_path)
+    sweep.refuse("window", grid, params | {"dataset": "allen"}, tmp_path)
+    path = tmp_path / "vendor/data/mine/sessions/1.npz"
+    path.write_bytes(b"no table")
+    with pytest.raises(ValueError, match=r"See what is wrong: spikevaediff check-data .*mine"):
+        sweep.refuse("window", grid, params, tmp_path)
+    path.rename(path.with_suffix(".nwb"))  # recordings are counted in any window
+    sweep.refuse("window", grid, params, tmp_path)
+
+
+def test_the_command_refuses_before_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    YAML().dump(own(tmp_path, "V4"), tmp_path / "params.yaml")
+    (tmp_path / "sweeps.yaml").write_bytes((ROOT / "sweeps.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    for name in ("regions", "window"):
+        assert main(["sweep", name, "--dry-run"]) == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith(f"sweep {name}: ")
+    assert main(["sweep"]) == 0
+    assert "regions: 1 experiments over areas.visual\n" in capsys.readouterr().out
 
 
 def test_a_sweep_without_values_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 from ruamel.yaml import YAML
+from small_profile import edit
 
 from spikevaediff.__main__ import main
 from spikevaediff.parameters import check
@@ -117,6 +118,22 @@ def test_a_split_of_images_csv_is_the_one_that_is_used(project: Path, capsys: py
     assert main(["check-data", "vendor/data/mine", "--write-params", "--window", "0.05,0.15"]) == 0
     assert ", responses between 0.05 and 0.15 s, split given by images.csv\n" in capsys.readouterr().out
     assert written(project)["split"] == before | {"method": "given"}
+
+
+@pytest.mark.parametrize("method", ["given", "as_published"])
+def test_the_split_of_another_data_set_is_not_left_to_a_folder_without_one(
+    method: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(project / "params.yaml", {"split.method": method})
+    before = written(project)["split"]
+    assert main(["check-data", "vendor/data/mine", "--write-params", "--window", "0.05,0.15"]) == 0
+    said = f", responses between 0.05 and 0.15 s, split k_fold instead of {method} (images.csv has no column split)\n"
+    assert said in capsys.readouterr().out
+    assert written(project)["split"] == before | {"method": "k_fold"}
+    edit(project / "params.yaml", {"split.method": "hold_out"})
+    assert main(["check-data", "vendor/data/mine", "--write-params", "--window", "0.05,0.15"]) == 0
+    assert ", split " not in capsys.readouterr().out
+    assert written(project)["split"]["method"] == "hold_out"
 
 
 def test_what_cannot_be_written_is_refused_and_nothing_is_changed(

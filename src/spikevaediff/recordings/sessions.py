@@ -127,28 +127,42 @@ def windows(
         A value is not possible; tables were counted in other windows, which the parameters would hide; or a window
         holds more of the responses to other images than of those to its own.
     """
-    given = {"start_s": start_s, "duration_s": duration_s, "n_bins": n_bins}
     tables = [path for path in paths if not has_spike_times(path)]
-    if len(tables) == len(paths) and all(value is None for value in given.values()):
+    if len(tables) == len(paths) and (start_s, duration_s, n_bins) == (None, None, None):
         return Responses.load(tables[0]).window_s
-    start, duration = (_number(name, given[name]) for name in ("start_s", "duration_s"))
+    found = equal_windows(start_s=start_s, duration_s=duration_s, n_bins=n_bins)
+    for path in tables:
+        check_table(path, Responses.load(path).window_s, found)
+    for path in paths:
+        if has_spike_times(path):
+            _check_duration(path, _number("duration_s", duration_s))
+    return found
+
+
+def equal_windows(*, start_s: float | None, duration_s: float | None, n_bins: int | None) -> np.ndarray:
+    """The time windows that params.yaml asks for; parameters, result and errors as `windows`, without its sessions."""
+    start, duration = _number("start_s", start_s), _number("duration_s", duration_s)
     if not isinstance(n_bins, int) or isinstance(n_bins, bool) or n_bins < 1:
         raise ValueError(f"params.yaml: responses.n_bins is {n_bins!r}, expected a whole number, 1 or more")
     if not duration > 0:
         raise ValueError(f"params.yaml: responses.duration_s is {duration_s!r}, expected seconds, more than 0")
-    found = _equal(start, start + duration, n_bins)
-    for path in tables:
-        counted = Responses.load(path).window_s
-        if not same_windows(counted, found):
-            raise ValueError(
-                f"{path} is a table, counted from {counted[0, 0]:g} to {counted[-1, 1]:g} s in {len(counted)} "
-                f"window(s), but params.yaml says {start:g} to {start + duration:g} s in {n_bins}. Set "
-                f"the window of the table: {_settings(counted)}"
-            )
-    for path in paths:
-        if has_spike_times(path):
-            _check_duration(path, duration)
-    return found
+    return _equal(start, start + duration, n_bins)
+
+
+def check_table(path: Path, counted_s: np.ndarray, asked_s: np.ndarray) -> None:
+    """Refuse a table that was counted in other windows than those of params.yaml, float64 (n_windows, 2) both.
+
+    Raises
+    ------
+    ValueError
+        It was; the message says how to name its windows.
+    """
+    if not same_windows(counted_s, asked_s):
+        raise ValueError(
+            f"{path} is a table, counted from {counted_s[0, 0]:g} to {counted_s[-1, 1]:g} s in {len(counted_s)} "
+            f"window(s), but params.yaml says {asked_s[0, 0]:g} to {asked_s[-1, 1]:g} s in {len(asked_s)}. Set the "
+            f"window of the table: {_settings(counted_s)}"
+        )
 
 
 def _number(name: str, value: Any) -> float:
@@ -215,7 +229,7 @@ def read_responses(
     if shown is not None:
         raise ValueError(f"{path} is a table of responses to images, which holds none to movies")
     table = Responses.load(path)
-    criteria = _criteria_of_table(table.units, limits)
+    criteria = criteria_of_table(table.units, limits)
     chosen = unit_filter.choose(path, table.units, criteria, areas=areas, min_units=min_units)
     return Responses.make(
         counts=table.counts[:, chosen],
@@ -248,21 +262,43 @@ def read_population(
     """
     of_session = [list(areas)] * len(paths)
     if len(paths) > 1:
-        left = [{area: [*row.values()][-1] for area, row in summary(path, limits).items()} for path in paths]
-        of_session = [[area for area in areas if there.get(area)] for there in left]
-        if without := [area for area in areas if not any(area in present for present in of_session)]:
-            there = sorted({area for present in left for area, n in present.items() if n and area})
-            raise ValueError(
-                f"no unit in {', '.join(without)} passes in any of {len(paths)} sessions. There are {', '.join(there)}"
-            )
-        if empty := [path for path, present in zip(paths, of_session, strict=True) if not present]:
-            raise ValueError(f"no unit in {', '.join(areas)} passes in {', '.join(map(str, empty))}. Leave it out")
+        of_session = areas_of_sessions({path: summary(path, limits) for path in paths}, areas)
     return concatenate(
         [
             read_responses(path, areas=present, windows_s=windows_s, limits=limits, min_units=min_units, shown=shown)
             for path, present in zip(paths, of_session, strict=True)
         ]
     )
+
+
+def areas_of_sessions(left: Mapping[Path, Mapping[str, Mapping[str, int]]], areas: Sequence[str]) -> list[list[str]]:
+    """Which of the areas each of several sessions has.
+
+    Parameters
+    ----------
+    left : mapping of Path to dict
+        The `summary` of each session.
+    areas : sequence of str
+
+    Returns
+    -------
+    list of list of str
+        In the order of the sessions.
+
+    Raises
+    ------
+    ValueError
+        An area has no units in any session, or a session none in all areas.
+    """
+    passing = [{area for area, row in of.items() if [*row.values()][-1]} for of in left.values()]
+    if without := [area for area in areas if not any(area in there for there in passing)]:
+        there = sorted(set().union(*passing) - {""})
+        raise ValueError(
+            f"no unit in {', '.join(without)} passes in any of {len(left)} sessions. There are {', '.join(there)}"
+        )
+    if empty := [path for path, there in zip(left, passing, strict=True) if not there & set(areas)]:
+        raise ValueError(f"no unit in {', '.join(areas)} passes in {', '.join(map(str, empty))}. Leave it out")
+    return [[area for area in areas if area in there] for there in passing]
 
 
 def counted_again(
@@ -311,9 +347,10 @@ def summary(path: Path, limits: Limits) -> dict[str, dict[str, int]]:
         units, criteria = nwb.read_units(path)
         return unit_filter.left_after(units, criteria | unit_filter.met(units, limits))
     units = Responses.load(path).units
-    return unit_filter.left_after(units, _criteria_of_table(units, limits))
+    return unit_filter.left_after(units, criteria_of_table(units, limits))
 
 
-def _criteria_of_table(units: UnitTable, limits: Limits) -> dict[str, np.ndarray]:
+def criteria_of_table(units: UnitTable, limits: Limits) -> dict[str, np.ndarray]:
+    """Which units of a table meet each criterion, bool (n_units,); metrics that nobody measured limit nothing."""
     unknown = {name: None for name in unit_filter.LIMITS if np.isnan(getattr(units, name.rpartition("_")[0])).all()}
     return {"in an area": units.area != ""} | unit_filter.met(units, replace(limits, **unknown))

@@ -14,7 +14,7 @@ from spikevaediff.recordings import nwb, session_file
 _TIMES, _OBSERVED = "spike_times", "obs_intervals"
 _STEP_S = 1e-3  # no type that is coarser may hold times
 _LONGEST_S = 2 * 86400.0  # no session lasts two days
-_SLOWEST_HZ, _FASTEST_HZ = 0.2, 1000.0  # mean over units; frames of a monitor in place of seconds are 60 times fewer
+SLOWEST_HZ, FASTEST_HZ = 0.2, 1000.0  # mean over units; frames of a monitor in place of seconds are 60 times fewer
 _OF_OWN_RATE = 10.0  # by how much rates may differ from those that the file states
 _SPIKES_OF_A_GAP = 20  # Poisson spikes leave so long a gap, in mean intervals, with a probability of 2e-9
 _SILENT_S = 30.0  # no anaesthetised cortex pauses as long
@@ -181,7 +181,7 @@ class Clock:
                     f"{says}: units fire {ratio:.3g} times as fast as /units/firing_rate says (median of "
                     f"{known.sum()}). {cure}, and firing_rate in Hz"
                 )
-        if not _SLOWEST_HZ <= mean <= _FASTEST_HZ:
+        if not SLOWEST_HZ <= mean <= FASTEST_HZ:
             raise ValueError(f"{says}: {len(rates)} units fire {mean:.3g} times a second on average. {cure}")
         wait = max(1.0, _SPIKES_OF_A_GAP * seconds / n)
         before = self.shown.stop_s < self.first_s - wait

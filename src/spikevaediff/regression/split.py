@@ -50,8 +50,9 @@ def decide(
     Raises
     ------
     ValueError
-        As `split_by_image` and `as_given`; or the data set brings a split, and the method is another one.
+        As `split_by_image`, `as_given` and `check_method`.
     """
+    check_method(method, stimuli.source, brings_split=bool(tested))
     alike = near_duplicates(stimuli)
     if method in ("given", "as_published"):
         chosen = as_given(tested, stimuli, alike, keep_alike=method == "as_published")
@@ -62,11 +63,6 @@ def decide(
         notes = [f"{n} pairs of a tested and a training image look alike; of the latter {said}"] * bool(n)
         if method == "as_published":
             return chosen, notes
-    elif tested:
-        raise ValueError(
-            f"{stimuli.source} brings a split of its own, by whose training images its responses may be z-scored. Set "
-            f"split.method to given, not {method}"
-        )
     else:
         chosen = split_by_image(stimuli.image_id, method=method, n_folds=n_folds, n_test=n_test, seed=seed, alike=alike)
         notes = [
@@ -75,6 +71,32 @@ def decide(
         ]
     check(chosen, stimuli)
     return chosen, [*notes, "no images that look alike are in different folds"]
+
+
+def check_method(method: str, source: str, *, brings_split: bool) -> None:
+    """Refuse a method that does not go with the split of a data set, or with its having none.
+
+    Parameters
+    ----------
+    method : str
+        As `decide`.
+    source : str
+        What the data set is, for errors.
+    brings_split : bool
+
+    Raises
+    ------
+    ValueError
+        The data set brings a split, and the method is another one; or it brings none, and the method needs one.
+    """
+    if (method in ("given", "as_published")) == brings_split:
+        return
+    if not brings_split:
+        raise ValueError(f"{source} brings no split of its own; set split.method to k_fold or hold_out")
+    raise ValueError(
+        f"{source} brings a split of its own, by whose training images its responses may be z-scored. Set "
+        f"split.method to given, not {method}"
+    )
 
 
 def split_by_image(
@@ -141,8 +163,7 @@ def as_given(tested: Mapping[int, bool], stimuli: Stimuli, alike: np.ndarray, *,
     ValueError
         The data set brings no split, or one of other images; or nothing is left to train on.
     """
-    if not tested:
-        raise ValueError(f"{stimuli.source} brings no split of its own; set split.method to k_fold or hold_out")
+    check_method("given", stimuli.source, brings_split=bool(tested))
     if set(tested) != set(stimuli.image_id.tolist()):
         raise ValueError(f"the given split is of {len(tested)} images, the data set has {len(stimuli.image_id)} others")
     leaks = {b if tested[a] else a for a, b, _ in alike.tolist() if tested[a] != tested[b]}

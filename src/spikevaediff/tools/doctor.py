@@ -71,7 +71,7 @@ def examine(root: Path, *, cache: bool = True) -> Iterator[Finding]:
     yield gpu()
     yield locks(root)
     yield imported_data(root)
-    yield untracked_data(root)
+    yield from untracked_data(root)
     yield from private_data(root)
     yield stale_results(root)
     yield stale_experiments(root)
@@ -260,18 +260,25 @@ def imported_data(root: Path) -> Finding:
     return Finding("data", "fine", f"data/ is vendor/data, {len(both)} files")
 
 
-def untracked_data(root: Path) -> Finding:
-    """Files of vendor/data that Git does not know: a run outside the workspace is a copy without them."""
+def untracked_data(root: Path) -> Iterator[Finding]:
+    """Files of vendor/data that Git does not know: a run outside the workspace is a copy without them.
+
+    Nothing where Git does not answer, which `git` says.
+    """
     asked = ["git", "ls-files", "-z", "--others", "--exclude-standard", "--", "vendor/data"]
-    listed = subprocess.run(
-        asked, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False
-    ).stdout
-    files = [name for name in listed.split("\0") if name]
+    try:
+        listed = subprocess.run(asked, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    except FileNotFoundError:
+        return
+    if listed.returncode:
+        return
+    files = [name for name in listed.stdout.split("\0") if name]
     if files:
         text = f"{files[0]}{f' and {len(files) - 1} more' * (len(files) > 1)} not in Git: --temp and --queue lack them"
         folders = sorted({str(Path(*Path(name).parts[:3])) for name in files})
-        return Finding("vendor/data", "note", text, f"git add {' '.join(folders)} (large: dvc add)")
-    return Finding("vendor/data", "fine", "Git tracks all of it")
+        yield Finding("vendor/data", "note", text, f"git add {' '.join(folders)} (large: dvc add)")
+    else:
+        yield Finding("vendor/data", "fine", "Git tracks all of it")
 
 
 def private_data(root: Path) -> Iterator[Finding]:

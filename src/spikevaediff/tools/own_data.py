@@ -75,8 +75,12 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
         counted = (whole[0], round(whole[1] - whole[0], 9), 1) if one else (None, None, None)
         for key, value in zip(("start_s", "duration_s", "n_bins"), counted, strict=True):
             params["responses"][key] = value
+    split = ", split given by images.csv" if found.tested is not None else ""
     if found.tested is not None:
         params["split"]["method"] = "given"
+    elif (method := params["split"]["method"]) in ("given", "as_published"):
+        params["split"]["method"] = "k_fold"
+        split = f", split k_fold instead of {method} (images.csv has no column split)"
     dumped = io.StringIO()
     round_trip.dump(params, dumped)
     with replacing(path) as temporary:
@@ -84,7 +88,7 @@ def write_params(root: Path, folder: Path, found: Examination, *, window_s: tupl
     lines = [
         f"{path.name}: dataset {name}, datasets.{name}, areas {', '.join(areas) or 'as they were'}, control shuffled"
         + (f", responses between {whole[0]:g} and {whole[1]:g} s" if windows is not None else "")
-        + (", split given by images.csv" if found.tested is not None else ""),
+        + split,
         *(
             ["Units of recordings have their areas in the files: name those to decode in areas.visual."]
             if found.recordings

@@ -18,11 +18,14 @@ from ruamel.yaml import YAML
 
 from spikevaediff.parameters.of_space import COMMON
 
+EACH = "each"  # in place of a list of values: every element of the list in params.yaml by itself
 _NO_TEXT = {"true", "false", "null", "nan", "inf"}
+_WINDOW = ("responses.start_s", "responses.duration_s", "responses.n_bins")
+_TABLES = ("cowley_v4", "nsd", "tvsd")  # data sets whose publishers counted
 
 
-def load(path: Path) -> dict[str, dict[str, list[Any]]]:
-    """The sets of experiments of sweeps.yaml: name -> path in params.yaml -> values.
+def load(path: Path) -> dict[str, dict[str, Any]]:
+    """The sets of experiments of sweeps.yaml: name -> path in params.yaml -> values, or EACH.
 
     Raises
     ------
@@ -36,11 +39,74 @@ def load(path: Path) -> dict[str, dict[str, list[Any]]]:
         raise ValueError(f"{path} must be names of sets, each with paths of params.yaml; got {content!r}")
     for name, grid in content.items():
         wanted = (
-            isinstance(grid, dict) and grid and all(isinstance(values, list) and values for values in grid.values())
+            isinstance(grid, dict)
+            and grid
+            and all(values == EACH or (isinstance(values, list) and values) for values in grid.values())
         )
         if not wanted:
             raise ValueError(f"{path}: {name} must be paths of params.yaml, each with a list of values; got {grid!r}")
     return content
+
+
+def with_values(grid: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """A grid in which EACH is replaced by the elements of the list in params.yaml, each in a list of its own."""
+    return {path: _each(params, path) if values == EACH else list(values) for path, values in grid.items()}
+
+
+def refuse(name: str, grid: Mapping[str, Any], params: Mapping[str, Any], root: Path) -> None:
+    """Refuse a sweep whose experiments would be one and the same, or all but one refused by a stage.
+
+    Parameters
+    ----------
+    name : str
+        Of the sweep.
+    grid : mapping
+        From `load`.
+    params : mapping
+        params.yaml.
+    root : Path
+        Top of the checkout.
+
+    Raises
+    ------
+    ValueError
+        A list of which each element makes an experiment has fewer than two; or windows are varied of tables, which were
+        counted in theirs.
+    """
+    for path in [path for path, values in grid.items() if values == EACH]:
+        if len(elements := _each(params, path)) < 2:
+            raise ValueError(
+                f"sweep {name}: {path} of params.yaml names {_text([one[0] for one in elements])}, expected two or "
+                f"more, each of which makes an experiment"
+            )
+    if varied := [path for path in _WINDOW if path in grid]:
+        _refuse_windows(name, varied, params, root)
+
+
+def _refuse_windows(name: str, varied: Sequence[str], params: Mapping[str, Any], root: Path) -> None:
+    from spikevaediff.parameters import of_folder  # which imports what reads recordings
+    from spikevaediff.records import few
+
+    dataset = params["dataset"]
+    options = params["datasets"][dataset]
+    module, said = options.get("module", dataset), ""
+    if module == "plain":
+        counted = of_folder.windows_s(root / "vendor/data" / dataset, options["window_s"])
+        said = (
+            f" ({few([f'{start:g} to {stop:g} s' for start, stop in next(iter(counted.values()))])})" if counted else ""
+        )
+    if said or module in _TABLES:
+        raise ValueError(
+            f"sweep {name}: responses of {dataset} are tables, counted in fixed windows{said}, so that "
+            f"{', '.join(varied)} cannot be varied. Other windows need spike times"
+        )
+
+
+def _each(params: Mapping[str, Any], path: str) -> list[Any]:
+    found: Any = params
+    for key in path.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return [[value] for value in found] if isinstance(found, list) else []
 
 
 def experiments(name: str, grid: Mapping[str, Sequence[Any]], params: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ from spikevaediff.datasets.plain_format.response_tables import Findings, Table, 
 from spikevaediff.images import LEAST_PX, read_picture
 from spikevaediff.recordings import nwb, nwb_extract, unit_filter
 from spikevaediff.recordings.session_file import LARGEST
+from spikevaediff.recordings.spike_trains import FASTEST_HZ, SLOWEST_HZ
 from spikevaediff.records import BLANK, LONGEST_WINDOW_S, Responses, UnitTable
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -40,6 +42,7 @@ _FEWEST_IMAGES = 4
 _FEWEST_TESTED = 2  # with one, there is no wrong image to compare with
 _NO_CAPTION = ("nan", "na", "n/a", "none", "null")  # that programs write where nothing is known
 _LONGEST = 60  # letters of a name in a message
+_COARSE = 20  # largest number of an aspect ratio: 500 x 333 and 500 x 334 pixels are both 3:2
 _OF_OWN_RATE = 10.0  # by how much counts may differ from the rates that units.csv states
 
 
@@ -99,7 +102,7 @@ def examine(folder: Path, *, rehearse: bool = True, window_s: tuple[float, float
     _try(found, "images.csv", _images, folder, found)
     _try(found, "sessions/", _sessions, folder, found)
     if found.tables or (folder / "units.csv").exists():
-        _try(found, "units.csv", _units, folder, found)
+        _try(found, "units.csv", read_units, folder, found)
     shown: dict[int, np.ndarray] = {}
     for session_id, table in found.tables.items():
         shown[session_id] = np.unique(table.image_id)
@@ -146,30 +149,30 @@ def responses_of(session_id: int, table: Table, found: Examination, window_s: np
     ------
     ValueError
         A metric of units.csv is out of range; or its units have a firing_rate, and counts are more than ten times as
-        many, or as few.
+        many, or as few; or units fire less than 0.2 or more than 1,000 times a second on average, as in recordings.
     """
+    rates_hz = _rates_hz(table, window_s)
     if table.window_s is not None:
         window_s = table.window_s.astype(np.float64)
     elif window_s is not None:
         window_s = window_s[None]
-    rows = [found.units[session_id, unit_id] for unit_id in table.unit_id.tolist()]
     kept = np.isin(table.image_id, [BLANK, *found.shared])
-    units = UnitTable(
-        unit_id=table.unit_id,
-        session_id=np.full(len(rows), session_id, np.int64),
-        area=np.array([row["area"] for row in rows]),
-        **{name: np.array([row[name] for row in rows]) for name in METRICS},
-    )
+    units = units_of(session_id, table, found)
     if (wrong := unit_filter.impossible(units)) is not None:
         raise ValueError(f"session {session_id}: units.csv: {wrong}")
     known = np.isfinite(units.firing_rate) & (units.firing_rate > 0)
-    if window_s is not None and table.responses.dtype == np.uint16 and known.any():
-        rate_hz = table.responses.mean((0, 2), dtype=np.float64) / np.ptp(window_s, axis=1).mean()
-        ratio = float(np.median(rate_hz[known] / units.firing_rate[known]))
+    if window_s is not None and rates_hz is not None:
+        ratio = float(np.median(rates_hz[known] / units.firing_rate[known])) if known.any() else 1.0
         if not 1 / _OF_OWN_RATE <= ratio <= _OF_OWN_RATE:
             raise ValueError(
                 f"session {session_id}: spikes counted in {window_s.tolist()} s are {ratio:.3g} times as many as "
                 f"firing_rate of units.csv says (median of {known.sum()} units). Write counts, seconds and Hz"
+            )
+        if not SLOWEST_HZ <= (mean := rates_hz.mean()) <= FASTEST_HZ:
+            raise ValueError(
+                f"session {session_id}: with spikes counted in {window_s.tolist()} s, {len(rates_hz)} units fire "
+                f"{mean:.3g} times a second on average, expected {SLOWEST_HZ:g} to {FASTEST_HZ:g}. Write the window in "
+                f"seconds after onset, and spike counts, not rates"
             )
     return Responses.make(
         counts=table.responses[kept],
@@ -181,14 +184,33 @@ def responses_of(session_id: int, table: Table, found: Examination, window_s: np
     )
 
 
+def units_of(session_id: int, table: Table, found: Examination) -> UnitTable:
+    """The units of a table, in its order, as units.csv has them."""
+    rows = [found.units[session_id, unit_id] for unit_id in table.unit_id.tolist()]
+    return UnitTable(
+        unit_id=table.unit_id,
+        session_id=np.full(len(rows), session_id, np.int64),
+        area=np.array([row["area"] for row in rows]),
+        **{name: np.array([row[name] for row in rows]) for name in METRICS},
+    )
+
+
+def _rates_hz(table: Table, window_s: np.ndarray | None) -> np.ndarray | None:
+    """Mean rate of each unit of a table of spike counts, float64 (n_units,); None: no counts, or no known window."""
+    windows_s = table.window_s if table.window_s is not None else window_s
+    if windows_s is None or table.responses.dtype != np.uint16:
+        return None
+    return table.responses.mean((0, 2), dtype=np.float64) / np.ptp(windows_s, axis=-1).mean()
+
+
 def areas_of_tables(found: Examination) -> list[str]:
     """The area of every unit that a table has responses of; units.csv may list others."""
     keys = [(session_id, unit_id) for session_id, table in found.tables.items() for unit_id in table.unit_id.tolist()]
     return [found.units[key]["area"] for key in keys]
 
 
-def summary(folder: Path, found: Examination) -> str:
-    """One line about a folder without problems."""
+def summary(folder: Path, found: Examination, window_s: tuple[float, float] | None = None) -> str:
+    """One line about a folder without problems; window_s as in `examine`."""
     areas = Counter(areas_of_tables(found))
     n_presentations = [int(np.sum(table.image_id != BLANK)) for table in found.tables.values()]
     parts = [f"{len(found.tables)} table(s) of responses"] * bool(found.tables)
@@ -201,6 +223,10 @@ def summary(folder: Path, found: Examination) -> str:
     if found.tables:
         mean = np.mean([table.responses.mean(dtype=np.float64) for table in found.tables.values()])
         parts.append(f"mean response {mean:.3g} per unit and presentation")
+        window = None if window_s is None else np.array(window_s, np.float64)
+        rates = [rates for table in found.tables.values() if (rates := _rates_hz(table, window)) is not None]
+        if len(rates) == len(found.tables):
+            parts.append(f"{np.mean([rate.mean() for rate in rates]):.3g} Hz")
     if found.rates_hz:
         parts.append(f"mean rate {np.mean(list(found.rates_hz.values())):.3g} Hz per unit")
     return f"{folder} is ready: {', '.join(parts)}"
@@ -258,6 +284,7 @@ def _images(folder: Path, found: Examination) -> None:
         rows = rows and [row | {"file": ""} for row in rows]
     bad, named, absent, broken, outside, closed, unfit = [], Counter[int](), [], [], [], [], []
     captions = {}
+    ratios: Counter[Fraction] = Counter()
     done: dict[str, list[str]] = {}
     # macOS takes letters and their accents apart in the names of files, and tables have them in one.
     paths = (folder / "images").rglob("*")
@@ -302,6 +329,8 @@ def _images(folder: Path, found: Examination) -> None:
                 broken.append(f"{row['file']} (all of it is grey level {grey[0, 0]}; a blank screen is image_id -1)")
             for note in notes:
                 done.setdefault(note, []).append(row["file"])
+            height, width = grey.shape
+            ratios[Fraction(width, height).limit_denominator(_COARSE)] += 1
     if bad:
         found.problems.append(f"images.csv: expected a whole number from 0 on and a file name in {few(bad)}")
     if repeated := [image_id for image_id, n in named.items() if n > 1]:
@@ -326,6 +355,12 @@ def _images(folder: Path, found: Examination) -> None:
             f"images/: {few(broken)} cannot be used as a picture; save it again as PNG of 8 bit, as it was shown"
         )
     found.notes += [f"images/: {few(names)}: {note}" for note, names in done.items()]
+    if len(ratios) > 1:
+        told = few(f"{ratio.numerator}:{ratio.denominator} {n}" for ratio, n in ratios.most_common())
+        found.notes.append(
+            f"images/: pictures have {len(ratios)} aspect ratios ({told}); each is resized to a square by itself: "
+            f"pad or crop them to what the screen showed"
+        )
     if rows and "caption" in rows[0]:
         found.captions = {image_id: caption or "" for image_id, caption in captions.items()}
         if marks := [i for i, caption in found.captions.items() if caption.casefold() in _NO_CAPTION]:
@@ -400,7 +435,8 @@ def _sessions(folder: Path, found: Examination) -> None:
                     found.tables[int(path.stem)] = table
 
 
-def _units(folder: Path, found: Examination) -> None:
+def read_units(folder: Path, found: Examination) -> None:
+    """Add the rows of units.csv, and what is wrong with them, given the tables that were found."""
     rows = _csv(folder / "units.csv", ("session_id", "unit_id", "area"), METRICS, found)
     if rows is None:
         return

@@ -64,6 +64,13 @@ def _npz(path: Path, found: Findings) -> Table | None:
     try:
         # np.load leaves a damaged file open that it opened itself.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            if "spike_times" in file.files:
+                found.problems.append(
+                    f"{name} holds spike_times, expected counts: responses (presentation, unit). Count them in a "
+                    f"window after each onset, as the section Spike times of docs/recordings.md shows, and leave them "
+                    f"out"
+                )
+                return None
             arrays = {key: file[key] for key in file.files}
     except PermissionError:
         found.problems.append(f"{name} may not be read by this user. Give the right to: chmod u+r {path}")
@@ -246,6 +253,8 @@ def _checked(
             f"{name}: responses are not all whole numbers from 0 to 32767, so they are taken as activity and not as "
             f"spike counts: no Fano factor, and transform square_root only where none is below 0"
         )
+    elif (divisor := int(np.gcd.reduce(kept, axis=None))) > 1:
+        found.notes.append(f"{name}: every count is a multiple of {divisor}: rates instead of counts?")
     return Table(kept, image_id, unit_id, window_s)
 
 
