@@ -20,6 +20,7 @@ from spikevaediff.encoding import (
     posterior,
     posterior_folds,
 )
+from spikevaediff.encoding.fewer_presentations import Noise
 from spikevaediff.encoding.photographs import Photographs
 from spikevaediff.records import Features, ImageSplit, LibraryResponses, Responses, Stimuli, UnitTable
 from spikevaediff.regression.parts import parts
@@ -114,7 +115,7 @@ def test_samples_are_those_of_each_fold_in_the_order_of_the_tested_images_and_fi
         latents = model.flatten(model.encode(photographs(12, seed=5, size=16)[..., None], N_LAYERS))
         features = Features("vdvae", LIBRARY.image_id, latents, np.array(["all"]), np.array([latents.shape[1]]))
 
-        def samples(**changes: Any) -> np.ndarray:
+        def samples(responses: Responses = responses, **changes: Any) -> np.ndarray:
             return posterior_folds.samples(
                 models,
                 responses,
@@ -125,8 +126,7 @@ def test_samples_are_those_of_each_fold_in_the_order_of_the_tested_images_and_fi
                 n_layers=N_LAYERS,
                 weights_of=no_weights,
                 compute=compute,
-                kept=tmp_path / "kept",
-                **{"options": options} | changes,
+                **{"options": options, "kept": tmp_path / "kept"} | changes,
             )
 
         found = samples()
@@ -136,6 +136,23 @@ def test_samples_are_those_of_each_fold_in_the_order_of_the_tested_images_and_fi
         given: dict[str, Any] = {"encoder": models[fold], "gain": gain, "model": model, "n_layers": N_LAYERS}
         expected = posterior.samples(mean, ids, **given, weights_of=no_weights, **options, **compute)
         close(found[np.isin(SPLIT.test_ids, ids)], expected, 1e-4)
+
+        # An image that was presented once has more noise than its model knows, the others as much as before.
+        shown_once = responses.image_id == ids[0]
+        kept = ~shown_once | (np.cumsum(shown_once) == 1)
+        cut = {name: getattr(responses, name)[kept] for name in ("counts", "image_id", "presentation_id")}
+        once = replace(responses, **cut)
+        again = samples(once, kept=tmp_path / "once")[np.isin(SPLIT.test_ids, ids)]
+        close(again[1:], expected[1:], 1e-4)
+        train = np.isin(responses.image_id, models[fold].image_id)
+        noise = Noise.of(responses.counts[train, :, 0], responses.image_id[train])
+        noisier = replace(models[fold], covariance=models[fold].covariance + noise.added(1))
+        more = posterior.gain(model.whiten(latents, N_LAYERS), simulated.values[fold][::-1], noisier.covariance)
+        response = responses.counts[shown_once, :, 0][:1].astype(np.float64)
+        of_one = given | {"encoder": noisier, "gain": more}
+        alone = posterior.samples(response, ids[:1], **of_one, weights_of=no_weights, **options, **compute)
+        as_before = posterior.samples(response, ids[:1], **given, weights_of=no_weights, **options, **compute)
+        assert np.abs(again[:1] - alone).max() < 0.05 * np.abs(again[:1] - as_before).max()
 
         # Around photographs: those of the library and the training images, each predicted without itself.
         shown = model.flatten(model.encode(photographs(N, size=16)[..., None], N_LAYERS))

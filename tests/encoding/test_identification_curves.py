@@ -6,6 +6,7 @@ from conftest import close
 from scipy.stats import multivariate_normal
 
 from spikevaediff.encoding import identification, identification_curves
+from spikevaediff.encoding.fewer_presentations import Noise
 from spikevaediff.recordings import preprocessing
 
 N_IMAGES, N_UNITS, N_TIMES, N_FOLDS = 12, 8, 6, 3
@@ -86,7 +87,7 @@ def test_the_noise_that_models_know_is_that_of_their_training_images() -> None:
         x[rows], image_id[rows], tested, [IDS[FOLD != 0]], preprocessing.mean_over_presentations, [1],
         n_draws=1, seed=0,
     )  # fmt: skip
-    noise = identification_curves.noise_of_one(x[often], image_id[often])
+    noise = Noise.of(x[often], image_id[often]).single
     own = single / N_TIMES + (1 - 1 / N_TIMES) * noise
     likelihood = np.array([[multivariate_normal.logpdf(r, c, own) for c in predicted] for r in x[first]])
     assert list(found) == [1]
@@ -96,9 +97,9 @@ def test_the_noise_that_models_know_is_that_of_their_training_images() -> None:
 def test_the_noise_of_single_responses_is_their_pooled_covariance() -> None:
     _, _, x, image_id = noisy(1.0)
     expected = sum((np.cov(x[image_id == i].T, ddof=1) for i in IDS), np.zeros((N_UNITS, N_UNITS))) / N_IMAGES
-    close(identification_curves.noise_of_one(x, image_id), expected)
+    close(Noise.of(x, image_id).single, expected)
     once = np.arange(N_IMAGES)
-    np.testing.assert_array_equal(identification_curves.noise_of_one(x[once], once), 0)
+    np.testing.assert_array_equal(Noise.of(x[once], once).single, 0)
 
 
 def test_rows_have_an_interval_around_the_share_and_chance() -> None:

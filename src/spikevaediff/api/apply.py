@@ -18,6 +18,7 @@ from spikevaediff.decoders.second_stage.guides import Guides
 from spikevaediff.encoding import encoder as encoders
 from spikevaediff.encoding import of_folds, posterior, posterior_folds, with_regression
 from spikevaediff.encoding.encoder import Encoder
+from spikevaediff.encoding.fewer_presentations import models_of
 from spikevaediff.files import assets
 from spikevaediff.files.left_out import is_left_out
 from spikevaediff.images import LEAST_PX, read_image
@@ -48,7 +49,8 @@ def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = 
     ----------
     responses : Responses
         Of the visual population, with the same units in the same order and the same windows; see `make_responses`. The
-        mean response to each image is reconstructed.
+        mean response to each image is reconstructed. Means over fewer presentations than those that the models learnt
+        from are taken to be noisier, see encoding.fewer_presentations.
     run : Run, str or Path
         A finished run, or its folder.
     by : str
@@ -278,12 +280,15 @@ def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> Samples:
     """Samples of the posterior, as the stage `decode_posterior` makes them of a fold."""
     network, options = _model(run)["vdvae"], dict(run.params["decode"]["posterior"])
     around = trained_on = None
+    models, number = _models(responses, image_id, run)
+    if options.get("likelihood") == "poisson":  # which counts presentations itself
+        models, number = models[:1], np.zeros(len(image_id), np.int64)
     if options.pop("prior", "normal") == "photographs":
         around = Stimuli.load(run.artifacts / "library/images.npz"), Features.load(run.artifacts / "features/vdvae.npz")
     if options.get("luminance_weight"):
         trained_on = Responses.load(run.artifacts / "responses/visual.npz"), Stimuli.load(run.artifacts / "images.npz")
     known = posterior_folds.Known.of(
-        [Encoder.load(run.artifacts / "encoders/visual/all_images.npz")],
+        models[:1],
         (
             LibraryResponses.load(run.artifacts / "library/responses_visual.npz"),
             Features.load(run.artifacts / "library/vdvae.npz"),
@@ -294,9 +299,24 @@ def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> Samples:
         around=around,
         trained_on=trained_on,
     )
-    response, given = known.given(-1, responses, image_id)
-    samples = posterior.samples(response, image_id, **given, **options, seed=run.params["seed"], **_compute(run))
-    return Samples.rounded(image_id, samples)
+    parts = [np.flatnonzero(number == one) for one in np.unique(number)]
+    found = []
+    for rows in parts:
+        response, given = known.given(-1, responses, image_id[rows], models[number[rows[0]]])
+        given |= {"seed": run.params["seed"]}
+        found.append(posterior.samples(response, image_id[rows], **given, **options, **_compute(run)))
+    return Samples.rounded(image_id, np.concatenate(found)[np.argsort(np.concatenate(parts))])
+
+
+def _models(responses: Responses, image_id: np.ndarray, run: Run) -> tuple[list[Encoder], np.ndarray]:
+    """The encoding model of all images, those for images with fewer presentations, and which is whose."""
+    return models_of(
+        [Encoder.load(run.artifacts / "encoders/visual/all_images.npz")],
+        np.zeros(len(image_id), np.int64),
+        Responses.load(run.artifacts / "responses/visual.npz"),
+        responses,
+        image_id,
+    )
 
 
 def contexts_of_nothing(run: Run) -> Guides:
@@ -353,14 +373,9 @@ def second_stage(
 
 
 def _explained(responses: Responses, image_id: np.ndarray, run: Run) -> Explained:
-    """Mean responses to images, and the encoding model that judges pictures by them."""
-    return Explained(
-        [Encoder.load(run.artifacts / "encoders/visual/all_images.npz")],
-        np.zeros(len(image_id), np.int64),
-        image_id,
-        posterior_folds.means(responses, image_id),
-        partial(assets.weights, root=run.root),
-    )
+    """Mean responses to images, and the encoding models that judge pictures by them."""
+    response, weights_of = posterior_folds.means(responses, image_id), partial(assets.weights, root=run.root)
+    return Explained(*_models(responses, image_id, run), image_id, response, weights_of)
 
 
 def _model(run: Run) -> dict[str, Any]:

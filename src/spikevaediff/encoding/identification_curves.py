@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from spikevaediff.encoding import identification
+from spikevaediff.encoding.fewer_presentations import Noise
 from spikevaediff.evaluation import statistics
 from spikevaediff.records import BLANK
 
@@ -88,9 +89,7 @@ def over_presentations(
 ) -> dict[int, Any]:
     """Successes from the mean over some of the presentations of each tested image; the models keep all of theirs.
 
-    With N the covariance of single responses around the mean of their image, of the training images of a fold, a mean
-    over k presentations has (1 / k - 1 / n) N more noise than the models know, which learnt it from means over n: 1 / n
-    is the mean over training images. For k above n, the models keep the noise that they know.
+    A mean over k presentations has more noise than the models know, see `fewer_presentations`.
 
     Parameters
     ----------
@@ -114,11 +113,10 @@ def over_presentations(
     presented = [np.flatnonzero(image_id == image) for image in tested.tolist()]
     most = min(map(len, presented))
     columns, trained = np.arange(x.shape[1]), [np.isin(image_id, ids) for ids in train]
-    single = [noise_of_one(x[mask], image_id[mask]) for mask in trained]
-    known = [float(np.mean(1 / np.unique(image_id[mask], return_counts=True)[1])) for mask in trained]
+    noises = [Noise.of(x[mask], image_id[mask]) for mask in trained]
     found = {}
     for k in sorted({*[k for k in counts if k < most], most}):
-        more = [max(0.0, 1 / k - of_fold) * noise for of_fold, noise in zip(known, single, strict=True)]
+        more = [noise.added(k) for noise in noises]
         drawn = []
         for draw in range(n_draws if k < most else 1):
             taken = [
@@ -129,19 +127,6 @@ def over_presentations(
             drawn.append(task.first(mean_of(x[rows], image_id[rows], tested), columns, more))
         found[k] = np.mean(drawn, axis=0)
     return found
-
-
-def noise_of_one(x: np.ndarray, image_id: np.ndarray) -> np.ndarray:
-    """Covariance of single responses around the mean of their image, pooled: float64 (n_columns, n_columns).
-
-    Zero where every image was shown once.
-    """
-    image, number, n = np.unique(image_id, return_inverse=True, return_counts=True)
-    single = np.asarray(x, np.float64)
-    total = np.zeros((len(image), x.shape[1]))
-    np.add.at(total, number, single)
-    residual = single - (total / n[:, None])[number]
-    return residual.T @ residual / max(len(single) - len(image), 1)
 
 
 def rows(population: str, of: str, curve: dict[int, Any], fold: np.ndarray, chance: float) -> list[dict[str, Any]]:

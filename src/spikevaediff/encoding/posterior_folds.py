@@ -11,6 +11,7 @@ from rich.progress import track
 
 from spikevaediff.encoding import likelihood, luminance, of_folds, posterior
 from spikevaediff.encoding.encoder import Encoder, WeightsOf
+from spikevaediff.encoding.fewer_presentations import models_of
 from spikevaediff.encoding.photographs import Photographs
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import Features, ImageSplit, LibraryResponses, Responses, Stimuli, rows_of
@@ -99,12 +100,17 @@ def samples(
         around=around,
         trained_on=(responses, shown) if shown is not None and options.get("luminance_weight") else None,
     )
+    tested, every = split.test_ids, models
+    number = fold_of = split.fold_of(tested)
+    if options.get("likelihood") != "poisson":  # which counts presentations itself
+        every, number = models_of(models, fold_of, responses, responses, tested)
+    parts = [np.flatnonzero(number == one) for one in np.unique(number)]
     found: list[np.ndarray] = []
-    for fold in track(range(split.n_folds), f"{kept.name}: folds"):
-        ids = split.ids(fold)[1]
-        response, given = known.given(fold, responses, ids)
+    for rows in track(parts, f"{kept.name}: folds"):
+        ids, encoder = tested[rows], every[number[rows[0]]]
+        response, given = known.given(int(fold_of[rows[0]]), responses, ids, encoder)
         decisive: list[Any] = [response, ids, given["gain"]]
-        decisive += [models[fold].weight, models[fold].intercept, models[fold].covariance]
+        decisive += [encoder.weight, encoder.intercept, encoder.covariance]
         decisive += [dict(options), network, weights, given["n_presentations"]]
         decisive += [*(given["photographs"] or ()), *(given["luminance"] or ())]
         decisive += [code] if code is not None and code.is_file() else []
@@ -114,8 +120,7 @@ def samples(
                 partial(posterior.samples, response, ids, **given, **options, **compute),
             )
         )
-    order = np.argsort(np.concatenate([split.ids(fold)[1] for fold in range(split.n_folds)]))
-    return np.concatenate(found)[order]
+    return np.concatenate(found)[np.argsort(np.concatenate(parts))]
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,9 @@ class Known:
             prior = priors(models, around, whitened, features.image_id, model, n_layers, weights_of)
         return cls(models, simulated.values, whitened, rows, model, n_layers, weights_of, prior, trained_on)
 
-    def given(self, number: int, responses: Responses, image_id: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    def given(
+        self, number: int, responses: Responses, image_id: np.ndarray, encoder: Encoder
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Mean responses to some images, and what posterior.samples takes with them.
 
         Parameters
@@ -178,6 +185,8 @@ class Known:
             Position of the encoding model, -1 for the last one.
         responses : Responses
         image_id : int64, (n_images,)
+        encoder : Encoder
+            The one at that position, or with the noise of fewer presentations, see `fewer_presentations`.
 
         Returns
         -------
@@ -188,7 +197,6 @@ class Known:
         KeyError
             An image was not presented.
         """
-        encoder = self.models[number]
         response = means(responses, image_id)
         light = None
         if self.trained_on is not None:

@@ -31,6 +31,7 @@ from torch import Tensor
 from spikevaediff.encoding import encoder as encoders
 from spikevaediff.encoding import families, identification, likelihood
 from spikevaediff.encoding.encoder import Encoder, Predictor, WeightsOf
+from spikevaediff.encoding.fewer_presentations import models_of
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import ImageSplit, Responses, Stimuli
 from versatile_diffusion import memory
@@ -44,8 +45,8 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as in the greys that units were shown
 class Explained:
     """Responses to some images, measured or expected, and encoding models that have not seen the images.
 
-    models : sequence of Encoder, of each fold.
-    fold : int64, (n_images,), the one that tests each image.
+    models : sequence of Encoder, of each fold; then those of images that were presented less often.
+    fold : int64, (n_images,), position of the model of each image.
     image_id : int64, (n_images,).
     response : float64, (n_images, n_columns), means over presentations.
     weights_of : callable, the weight file of an asset, for networks of the models.
@@ -68,13 +69,8 @@ class Explained:
         """
         ids = split.test_ids
         x = preprocessing.response_matrix(responses, transform="none")
-        return cls(
-            models,
-            split.fold_of(ids),
-            ids,
-            preprocessing.mean_over_presentations(x, responses.image_id, ids),
-            weights_of,
-        )
+        every, number = models_of(models, split.fold_of(ids), responses, responses, ids)
+        return cls(every, number, ids, preprocessing.mean_over_presentations(x, responses.image_id, ids), weights_of)
 
     @classmethod
     def expected(cls, models: Sequence[Encoder], shown: Stimuli, split: ImageSplit, weights_of: WeightsOf) -> Self:
