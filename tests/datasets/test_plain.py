@@ -757,6 +757,24 @@ def test_the_last_line_has_the_rate_of_counts_in_a_known_window(
     assert "Hz" not in capsys.readouterr().out
 
 
+def test_a_presentation_far_outside_of_the_others_is_noted(folder: Path) -> None:
+    made = arrays()
+    made["responses"][4] = 500
+    np.savez(folder / "sessions/1.npz", **made)
+    (note,) = plain_folder.examine(folder, window_s=(0.05, 0.15)).notes
+    shown = int(made["image_id"][4])
+    assert note == (
+        f"sessions/1.npz: in row 4 (counted from 0; image_id {shown}) the mean over units is far outside that of all "
+        "other rows. Leave artefacts out"
+    )
+    # Where most rows have no spike at all, a few with one are no artefacts.
+    made["responses"][:] = 0
+    made["responses"][::7] = [3, 0, 1]
+    np.savez(folder / "sessions/1.npz", **made)
+    notes = plain_folder.examine(folder).notes
+    assert not [note for note in notes if "far outside" in note], notes
+
+
 def test_counts_that_are_all_multiples_of_a_number_are_noted(folder: Path) -> None:
     npz(responses=10 * arrays()["responses"])(folder)
     found = plain_folder.examine(folder)

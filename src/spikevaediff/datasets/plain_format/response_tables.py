@@ -18,6 +18,7 @@ from spikevaediff.records import BLANK, DAMAGED, LONGEST_WINDOW_S
 _MARKS = (-1.0, -9.0, -99.0, -999.0, -9999.0)  # that people and programs put where a value is missing
 
 _LARGEST = (255.0, 65535.0)  # numbers of uint8 and uint16, put there for the same
+_FAR = 20.0  # robust deviations: an artefact, and no response
 _TOUCH_S = 1e-6  # windows may overlap by what rounding leaves
 
 
@@ -236,6 +237,12 @@ def _checked(
             f"elsewhere: a mark of missing values{', or -1 in a type without a sign' * (marks[0] > 0)}? Leave these "
             f"presentations out"
         )
+    if len(outlying := _outlying(responses)):
+        shown_there = few(image_id[outlying].tolist())
+        found.notes.append(
+            f"{name}: in row {few(outlying.tolist())} (counted from 0; image_id {shown_there}) the "
+            f"mean over units is far outside that of all other rows. Leave artefacts out"
+        )
     silent = unit_id[(responses == responses[:1, :, :1]).all((0, 2))].tolist()
     if silent:
         found.notes.append(f"{name}: unit {few(silent)} never changes and tells nothing")
@@ -319,3 +326,15 @@ def _fill_values(responses: np.ndarray) -> list[float]:
     if len(values) > 2 and values[-1] in _LARGEST and n[-1] > 1 and 2 * np.abs(values[:-1]).max() < values[-1]:
         return [float(values[-1])]
     return []
+
+
+def _outlying(responses: np.ndarray) -> np.ndarray:
+    """Rows whose mean over units and windows is more than `_FAR` robust deviations from the median, int64 (n,).
+
+    A robust deviation is 1.4826 times the median distance from the median: the standard deviation of a normal
+    distribution. Where it is 0, as with few spikes, nothing is known.
+    """
+    mean = responses.mean((1, 2), dtype=np.float64)
+    distance = np.abs(mean - np.median(mean))
+    deviation = 1.4826 * np.median(distance)
+    return np.flatnonzero(distance > _FAR * deviation) if deviation else np.empty(0, np.int64)
