@@ -218,7 +218,18 @@ def samples(
     network, _ = checkpoints.load_unet(unet_weights, UNETS[unet], device=device)
     coder, _ = checkpoints.load_autoencoder(autoencoder_weights, AUTOENCODERS[autoencoder], device=device)
     generator = Generator(
-        network, coder, unconditional, chosen, grid, strength, mixing, guidance, start_share, seed, size, fits.n_decoded
+        network=network,
+        coder=coder,
+        unconditional=unconditional,
+        protocol=chosen,
+        steps=grid,
+        strength=strength,
+        mixing=mixing,
+        guidance=guidance,
+        start_share=start_share,
+        seed=seed,
+        size_px=size,
+        n_decoded=fits.n_decoded,
     )
 
     decisive = {"unet": asdict(UNETS[unet]), "autoencoder": asdict(AUTOENCODERS[autoencoder]), "seed": seed}
