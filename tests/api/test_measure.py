@@ -60,6 +60,10 @@ def test_honest_responses_never_are(transform: str) -> None:
     assert measure.problem(context(few_units), recording(few_units.counts * 9, units=range(19)), NOWHERE) == ""
     four = recording(images=range(4))
     assert measure.problem(known, recording(four.counts * 9, images=range(4)), NOWHERE) == ""
+    # Where few spikes are expected, chance decides.
+    sparse = np.random.default_rng(5).binomial(COUNTS, 0.01)
+    five = range(5)
+    assert measure.problem(context(recording(sparse), transform), recording(images=five), NOWHERE) == ""
     # Means of z-scores are near 0: their ratio says nothing.
     centred = COUNTS - COUNTS.mean(0) - 0.01
     assert measure.problem(context(recording(centred)), recording(centred * 9), NOWHERE) == ""

@@ -13,7 +13,7 @@ from test_receptive_fields import IDS, model
 import spikevaediff
 from spikevaediff.__main__ import main
 from spikevaediff.api.named import Named
-from spikevaediff.records import Stimuli
+from spikevaediff.records import ImageSplit, Stimuli
 
 RNG = np.random.default_rng([6])
 # Smooth, of all levels of grey, as photographs are; the model was trained on the ids up to 19.
@@ -27,6 +27,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / MODEL).parent.mkdir(parents=True)
     model().save(tmp_path / MODEL)
     Stimuli("", np.append(IDS, 99), PIXELS).save(tmp_path / "artifacts/images.npz")
+    ImageSplit(IDS, np.arange(len(IDS)) % 2).save(tmp_path / "artifacts/split.npz")
     (tmp_path / "params.yaml").write_text("seed: 0\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -37,6 +38,8 @@ def test_pictures_that_trained_the_model_are_predicted_with_a_warning(project: P
     said = r"2 of 3 pictures are images on which this model was trained.*: image_id 2, 7\. .*encode\(run=run, image_id="
     with pytest.warns(UserWarning, match=said):
         spikevaediff.encode(PIXELS[[7, 20, 2]], run)
+    with pytest.warns(UserWarning, match="3 of 3 pictures .*: image_id 7. "):
+        spikevaediff.encode(PIXELS[[7, 7, 7]], run)
     resized = np.asarray(Image.fromarray(PIXELS[4]).resize((80, 80)))
     stored = io.BytesIO()
     Image.fromarray(PIXELS[5]).save(stored, "JPEG")
@@ -51,6 +54,13 @@ def test_other_pictures_are_predicted_without_one(project: Path) -> None:
         warnings.simplefilter("error")
         spikevaediff.encode(PIXELS[20:], run)  # shown, but not in training
         spikevaediff.encode(PIXELS[:2, ::-1], run)
+        # Pictures of little contrast differ by few grey levels from each other, and are no copies.
+        dots = np.full((20, 96, 96), 127, np.uint8)
+        for number, dot in enumerate(dots):
+            dot[4 * number : 4 * number + 6, 30:36] = 255
+        spikevaediff.encode(dots, run)
+        faint = 127 + 0.05 * (PIXELS[:5, ::-1].astype(float) - 127)
+        spikevaediff.encode(faint.astype(np.uint8), run)
 
 
 def test_pictures_with_ids_keep_them(project: Path) -> None:
@@ -69,9 +79,14 @@ def test_the_command_names_them(project: Path, capsys: pytest.CaptureFixture[str
         Image.fromarray(pixels).save(f"{name}.png")
     assert main(["encode", MODEL, "seen.png", "new.png", "--out", "out.csv"]) == 0
     assert capsys.readouterr().out == (
-        "out.csv: pictures: 2, columns: 3; image_id 3 trained this model, and their predictions look too good; models "
-        "that have not seen them: encode artifacts/encoders/visual --images 3\n"
+        "out.csv: pictures: 2, columns: 3; the model was trained on image_id 3, so that predictions for them look too "
+        "good; by models that have not seen them: spikevaediff encode artifacts/encoders/visual --images 3 --out "
+        "unseen.csv\n"
     )
+    # An image that no fold tests has been seen by every model.
+    ImageSplit(IDS, np.where(IDS == 3, -1, 0)).save("artifacts/split.npz")
+    assert main(["encode", MODEL, "seen.png", "--out", "out.csv"]) == 0
+    assert capsys.readouterr().out.endswith("so that predictions for them look too good\n")
     # A model of a fold has not seen what it tests.
     replace(model(), image_id=IDS[IDS != 3]).save("artifacts/encoders/visual/fold_00.npz")
     assert main(["encode", "artifacts/encoders/visual/fold_00.npz", "seen.png", "--out", "out.csv"]) == 0

@@ -19,7 +19,7 @@ from PIL import Image
 
 from spikevaediff import __main__
 from spikevaediff.datasets import plain
-from spikevaediff.datasets.plain_format import plain_folder
+from spikevaediff.datasets.plain_format import plain_folder, response_tables
 from spikevaediff.files import tables
 from spikevaediff.recordings import sessions
 from spikevaediff.recordings.unit_filter import Limits
@@ -739,8 +739,11 @@ def test_a_window_in_milliseconds_is_told_by_the_rate_of_the_counts(folder: Path
     rate = arrays()["responses"].mean() / 50
     assert plain_folder.examine(folder, window_s=(0, 50)).problems[0] == (
         f"session 1: with spikes counted in [[0.0, 50.0]] s, 3 units fire {rate:.3g} times a second on average, "
-        f"expected 0.2 to 1000. Write the window in seconds after onset, and spike counts, not rates"
+        f"expected 0.2 to 1000. Write the window in seconds after onset, and spike counts, not rates. Leave out silent "
+        f"units"
     )
+    fast = plain_folder.examine(folder, window_s=(0, 0.001)).problems[0]
+    assert fast.endswith("and spike counts, not rates. If these are not counts but activity, divide them by 100")
     for window_s, hz in (([0.0, 50.0], r"0\.1\d*"), ([0.0, 0.001], r"[45](\.\d+)?e\+03")):
         with pytest.raises(ValueError, match=rf"units fire {hz} times a second on average, expected 0\.2 to 1000"):
             plain.acquire(folder, tmp_path / "out", **OPTIONS | {"window_s": window_s})
@@ -757,15 +760,18 @@ def test_the_last_line_has_the_rate_of_counts_in_a_known_window(
     assert "Hz" not in capsys.readouterr().out
 
 
-def test_a_presentation_far_outside_of_the_others_is_noted(folder: Path) -> None:
+def test_a_presentation_far_outside_of_the_others_is_noted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = arrays()
     made["responses"][4] = 500
+    np.savez(folder / "sessions/1.npz", **made)
+    assert plain_folder.examine(folder, window_s=(0.05, 0.15)).notes == [], "a few units: one of them may be driven"
+    monkeypatch.setattr(response_tables, "_FEW_UNITS", 3)
     np.savez(folder / "sessions/1.npz", **made)
     (note,) = plain_folder.examine(folder, window_s=(0.05, 0.15)).notes
     shown = int(made["image_id"][4])
     assert note == (
         f"sessions/1.npz: in row 4 (counted from 0; image_id {shown}) the mean over units is far outside that of all "
-        "other rows. Leave artefacts out"
+        "other rows. Are these artefacts? Leave those out"
     )
     # Where most rows have no spike at all, a few with one are no artefacts.
     made["responses"][:] = 0

@@ -20,7 +20,7 @@ from spikevaediff.encoding import (
     posterior,
     posterior_folds,
 )
-from spikevaediff.encoding.fewer_presentations import Noise
+from spikevaediff.encoding.fewer_presentations import models_of
 from spikevaediff.encoding.photographs import Photographs
 from spikevaediff.records import Features, ImageSplit, LibraryResponses, Responses, Stimuli, UnitTable
 from spikevaediff.regression.parts import parts
@@ -144,9 +144,8 @@ def test_samples_are_those_of_each_fold_in_the_order_of_the_tested_images_and_fi
         once = replace(responses, **cut)
         again = samples(once, kept=tmp_path / "once")[np.isin(SPLIT.test_ids, ids)]
         close(again[1:], expected[1:], 1e-4)
-        train = np.isin(responses.image_id, models[fold].image_id)
-        noise = Noise.of(responses.counts[train, :, 0], responses.image_id[train])
-        noisier = replace(models[fold], covariance=models[fold].covariance + noise.added(1))
+        *_, noisier = models_of(models, np.array([fold]), once, once, ids[:1])[0]
+        assert noisier.image_id is models[fold].image_id
         more = posterior.gain(model.whiten(latents, N_LAYERS), simulated.values[fold][::-1], noisier.covariance)
         response = responses.counts[shown_once, :, 0][:1].astype(np.float64)
         of_one = given | {"encoder": noisier, "gain": more}

@@ -65,10 +65,9 @@ def test_draws_are_averaged_and_rows_joined_by_id() -> None:
     assert again[1]["half_correlation"] == pytest.approx(one[1]["half_correlation"])
 
 
-def test_halves_predict_by_the_fit_to_all_and_are_renormalised_for_a_decoder() -> None:
-    rng, ids = np.random.default_rng(3), np.arange(20)
-    shown = np.repeat(ids, 6)
-    true = features_of(ids, rng.standard_normal((20, 3)).astype(np.float32))
+def task_of(shown: np.ndarray, split: ImageSplit, rng: np.random.Generator) -> Task:
+    """Ridge from Poisson counts of eight units to three features of which they depend."""
+    true = features_of(split.image_id, rng.standard_normal((len(split.image_id), 3)).astype(np.float32))
     counts = rng.poisson(np.exp(true.values @ rng.standard_normal((3, 8)) / 2 + 2)[shown]).astype(np.uint16)
     nothing = [np.full(8, np.nan)] * 5
     responses = Responses.make(
@@ -86,8 +85,28 @@ def test_halves_predict_by_the_fit_to_all_and_are_renormalised_for_a_decoder() -
         "folds": "image",
         "seed": 0,
     }
-    split = ImageSplit(ids, ids % 4)
-    task = Task("made", "visual", responses, split, true, None, [], None, ridge, "none", "none", options)
+    return Task("made", "visual", responses, split, true, None, [], None, ridge, "none", "none", options)
+
+
+def test_the_lengthening_is_that_of_tested_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training images were shown three times, tested ones ten times, whose halves are whole."""
+    seen: list[np.ndarray] = []
+    lengthening = reliability.lengthening
+    monkeypatch.setattr(reliability, "lengthening", lambda ids: (seen.append(ids), lengthening(ids))[1])
+    ids = np.arange(24)
+    n = np.where(ids < 20, 3, 10)
+    rng = np.random.default_rng(8)
+    task = task_of(np.repeat(ids, n), ImageSplit(ids, np.where(ids < 20, -1, 0)), rng)
+    result, _ = noise_ceiling.of_task(task, "made", "folds", n_draws=2, seed=0)
+    assert result["lengthening"] == 2
+    assert np.unique(seen[0]).tolist() == [20, 21, 22, 23]
+
+
+def test_halves_predict_by_the_fit_to_all_and_are_renormalised_for_a_decoder() -> None:
+    rng, ids = np.random.default_rng(3), np.arange(20)
+    shown = np.repeat(ids, 6)
+    task = task_of(shown, ImageSplit(ids, ids % 4), rng)
+    counts, true = task.responses.counts[:, :, 0], task.features
     result, halves = noise_ceiling.of_task(task, "a test", "", n_draws=2, seed=7)
     assert result["presentations"] == [6, 6]
     assert [group["group"] for group in result["groups"]] == ["a", "b"]

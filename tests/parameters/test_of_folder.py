@@ -147,6 +147,13 @@ def test_a_folder_that_cannot_be_read_is_left_to_the_stage_that_judges_it(name: 
     problems(data, {"areas.visual": ["VISp"]})
 
 
+def test_a_short_line_is_left_to_it_as_well(data: Path) -> None:
+    lines = (data / "mine/images.csv").read_text().splitlines()
+    turned = [",".join(reversed(line.split(",")[:2])) for line in lines]
+    (data / "mine/images.csv").write_text("\n".join([*turned, "19.png"]) + "\n")
+    assert problems(data, {"areas.visual": ["VISp"]}) == []
+
+
 def test_a_plan_refuses_what_the_folder_lacks(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

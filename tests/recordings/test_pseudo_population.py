@@ -96,5 +96,7 @@ def test_presentations_that_are_not_used_are_counted(capsys):
 
 def test_means_are_not_joined_with_single_presentations():
     means, single = responses(7, [0, 1, 2], 1), responses(8, [0, 1, 2, 0, 1, 2, 0], 1)
+    assert len(concatenate([single, means]).image_id) == 3  # whole numbers: a session that showed images once
+    means = dataclasses.replace(means, counts=means.counts / 3)
     with pytest.raises(ValueError, match=r"session 7 has one response to each image, session 8 several: .*Write means"):
         concatenate([single, means])

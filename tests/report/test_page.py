@@ -285,6 +285,13 @@ def test_methods_tell_what_decides_the_regression() -> None:
     assert "one for all targets, and the weight (0.0, 0.3, 1.0) of 1200 photographs that were never shown" in weighted
     assert "both chosen by leaving out training images from all models; predictions renormalised" in weighted
     assert "one for each target" not in weighted
+    one = said(library_weights=[0.0, 1.0], alphas=[10.0])
+    assert "(penalty 10, one for all targets, and the weight (0.0, 1.0) of 1200 photographs" in one
+    nothing = said(library_weights=[0.0, 1.0], library=0)
+    assert "weight" not in nothing.split("latents were predicted", 1)[1].split("as in the published method")[0]
+    assert "(penalty 10, not chosen; 1200 photographs that were never shown" in said(alphas=[10.0])
+    assert "(penalty 10, not chosen; predictions renormalised: train)" in said(alphas=[10.0], library=0)
+    assert "frames of movies among the rows" not in said(movies=True, library=0)
     assert "were predicted from square roots of single counts by ridge" in said(transform="square_root")
     filmed = said(movies=True)
     assert "was fitted to training images and frames of movies, with" in filmed

@@ -76,7 +76,7 @@ def test_a_run_above_chance_is_told_with_interval_control_and_ceilings() -> None
         "is at chance in all 3 scores",
         "differs from that of the control by +0.400 (95 % interval +0.300 to +0.500, which excludes zero)",
         "true latents has a pixel correlation of 0.800, of which the posterior mean reaches 62 % (56 to 69 %)",
-        "noise lets reconstructions of the regression have 0.909 at most",
+        "because of noise, the regression cannot be expected to have one above 0.909",
         "The mean training image, which knows nothing of the responses, has a pixel correlation of 0.097",
         "The posterior mean differs from it by +0.403 (95 % interval +0.303 to +0.503, which excludes zero).",
     ):

@@ -114,7 +114,7 @@ def test_areas_are_those_of_params_yaml_each_by_itself(tmp_path: Path) -> None:
 
 
 def test_a_single_area_is_nothing_to_compare(tmp_path: Path) -> None:
-    message = r"sweep regions: areas.visual of params.yaml names \[V4\], expected two or more, each of which makes"
+    message = r"sweep regions: areas.visual of params.yaml is \[V4\], expected a list of two or more, each of which"
     with pytest.raises(ValueError, match=message):
         sweep.refuse("regions", {"areas.visual": "each"}, own(tmp_path, "V4"), tmp_path)
 

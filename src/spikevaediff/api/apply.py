@@ -19,6 +19,7 @@ from spikevaediff.encoding import encoder as encoders
 from spikevaediff.encoding import of_folds, posterior, posterior_folds, with_regression
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.encoding.fewer_presentations import models_of
+from spikevaediff.evaluation.metrics.pixcorr import correlation
 from spikevaediff.files import assets
 from spikevaediff.files.left_out import is_left_out
 from spikevaediff.images import LEAST_PX, read_image
@@ -39,7 +40,7 @@ from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
 
 METHODS = ("posterior", "posterior_sample", "vdvae", "diffusion")
-SAME_GREY = 2.0  # mean difference of grey levels, 0 to 255, below which two pictures are the same image
+SAME = 0.99  # correlation of pixels from which two pictures are the same image
 
 
 def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = "posterior") -> Named:
@@ -50,7 +51,8 @@ def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = 
     responses : Responses
         Of the visual population, with the same units in the same order and the same windows; see `make_responses`. The
         mean response to each image is reconstructed. Means over fewer presentations than those that the models learnt
-        from are taken to be noisier, see encoding.fewer_presentations.
+        from are taken to be noisier, see encoding.fewer_presentations; so give presentations, one per row, where you
+        have them. Fractions where the run has counts are taken for means over as many presentations as it has.
     run : Run, str or Path
         A finished run, or its folder.
     by : str
@@ -206,19 +208,19 @@ def encode(
         pixels = np.concatenate([np.round(square * 255).astype(np.uint8) for square in squares])
         axis, names = "picture", np.array([str(path) for path in pictures])
     model = Encoder.load(run.artifacts / f"encoders/{population}/all_images.npz")
-    if known := trained_on(pixels, model, run.stimuli):
+    if seen := trained_on(pixels, model, run.stimuli):
         warnings.warn(
-            f"{len(known)} of {len(pixels)} pictures are images on which this model was trained, so that predictions "
-            f"look better than they are: image_id {few(known)}. For predictions by models that have not seen them: "
-            "encode(run=run, image_id=[...])",
+            f"{len(seen)} of {len(pixels)} pictures are images on which this model was trained, so that predictions "
+            f"look better than they are: image_id {few(sorted({*seen.values()}))}. For tested images, there are models "
+            "that have not seen them: encode(run=run, image_id=[...])",
             stacklevel=2,
         )
     predicted = encoders.predict(model, pixels, partial(assets.weights, root=run.root))
     return _of_units(predicted, model, axis, names)
 
 
-def trained_on(pixels: np.ndarray, model: Encoder, stimuli: Stimuli) -> list[int]:
-    """The training images of an encoding model that are among pictures, at the size that the model sees.
+def trained_on(pixels: np.ndarray, model: Encoder, stimuli: Stimuli) -> dict[int, int]:
+    """The pictures that are training images of an encoding model, at the size that the model sees.
 
     Parameters
     ----------
@@ -229,16 +231,18 @@ def trained_on(pixels: np.ndarray, model: Encoder, stimuli: Stimuli) -> list[int
 
     Returns
     -------
-    list of image_id
-        Sorted. Pictures that differ by less than SAME_GREY on average are the same: one was resized, or is a JPEG.
+    dict of int to int
+        Number of a picture, and the image_id: the image that it correlates with most, by at least SAME, with about as
+        much contrast and as light. A copy was resized, say, or is a JPEG.
     """
     image_id = np.intersect1d(model.image_id, stimuli.image_id)
-    shown = encoders.seen(stimuli.rows(image_id)).numpy()
-    level, same, found = shown.mean((1, 2)), SAME_GREY / 255, np.zeros(len(image_id), bool)
-    for picture in encoders.seen(pixels).numpy():
-        near = np.flatnonzero(np.abs(level - picture.mean()) < same)  # others differ by more than that
-        found[near] |= np.abs(shown[near] - picture).mean((1, 2)) < same
-    return image_id[found].tolist()
+    shown, new = (encoders.seen(one).numpy().reshape(len(one), -1) for one in (stimuli.rows(image_id), pixels))
+    alike = correlation(new, shown)
+    nearest = alike.argmax(1)
+    spread = [one.std(1) for one in (shown[nearest], new)]
+    light = np.abs(shown[nearest].mean(1) - new.mean(1)) <= 1 - SAME
+    same = (alike.max(1) >= SAME) & light & (np.minimum(*spread) >= 0.9 * np.maximum(*spread))
+    return {number: int(image_id[nearest[number]]) for number in np.flatnonzero(same).tolist()}
 
 
 def _whole_numbers(image_id: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -280,9 +284,8 @@ def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> Samples:
     """Samples of the posterior, as the stage `decode_posterior` makes them of a fold."""
     network, options = _model(run)["vdvae"], dict(run.params["decode"]["posterior"])
     around = trained_on = None
-    models, number = _models(responses, image_id, run)
-    if options.get("likelihood") == "poisson":  # which counts presentations itself
-        models, number = models[:1], np.zeros(len(image_id), np.int64)
+    counts_itself = options.get("likelihood") == "poisson"  # how often an image was presented
+    models, number = _models(responses, image_id, run, noisier=not counts_itself)
     if options.pop("prior", "normal") == "photographs":
         around = Stimuli.load(run.artifacts / "library/images.npz"), Features.load(run.artifacts / "features/vdvae.npz")
     if options.get("luminance_weight"):
@@ -308,15 +311,14 @@ def _posterior(responses: Responses, image_id: np.ndarray, run: Run) -> Samples:
     return Samples.rounded(image_id, np.concatenate(found)[np.argsort(np.concatenate(parts))])
 
 
-def _models(responses: Responses, image_id: np.ndarray, run: Run) -> tuple[list[Encoder], np.ndarray]:
+def _models(
+    responses: Responses, image_id: np.ndarray, run: Run, *, noisier: bool = True
+) -> tuple[list[Encoder], np.ndarray]:
     """The encoding model of all images, those for images with fewer presentations, and which is whose."""
-    return models_of(
-        [Encoder.load(run.artifacts / "encoders/visual/all_images.npz")],
-        np.zeros(len(image_id), np.int64),
-        Responses.load(run.artifacts / "responses/visual.npz"),
-        responses,
-        image_id,
-    )
+    model, number = Encoder.load(run.artifacts / "encoders/visual/all_images.npz"), np.zeros(len(image_id), np.int64)
+    if not noisier:
+        return [model], number
+    return models_of([model], number, Responses.load(run.artifacts / "responses/visual.npz"), responses, image_id)
 
 
 def contexts_of_nothing(run: Run) -> Guides:

@@ -15,6 +15,7 @@ from spikevaediff.records import BLANK, Responses
 # of their recording. Among square roots, rates stand out in windows of 0.1 s, and not in 0.25 s.
 MOST, LEAST = 3.0, 0.2
 N_UNITS, N_IMAGES = 20, 5  # with fewer, the means of a recording vary more
+N_SPIKES = 100  # expected of all units in all presentations; with fewer, chance decides
 
 
 def problem(context: Mapping[str, np.ndarray], responses: Responses, known: Path) -> str:
@@ -32,8 +33,8 @@ def problem(context: Mapping[str, np.ndarray], responses: Responses, known: Path
     Returns
     -------
     str
-        Empty where there is nothing to say: of other units, or of fewer than N_UNITS or N_IMAGES; where a unit
-        of the fit has a mean below 0, so that the ratio says nothing.
+        Empty where there is nothing to say: of other units, or of fewer than N_UNITS, N_IMAGES or expected N_SPIKES;
+        where a unit of the fit has a mean below 0, so that the ratio says nothing.
 
     Raises
     ------
@@ -52,6 +53,8 @@ def problem(context: Mapping[str, np.ndarray], responses: Responses, known: Path
     if mean.min() < 0 or not mean.any():
         return ""
     transform = str(context["context_transform"])
+    if mean.sum() * np.sum(shown) < N_SPIKES:
+        return ""
     new = preprocessing.response_matrix(responses, transform=transform)[shown].mean()
     if LEAST <= new / mean.mean() <= MOST:
         return ""

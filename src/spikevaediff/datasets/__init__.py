@@ -24,4 +24,5 @@ What `spikevaediff plan` and `spikevaediff assets bundle` count and pack is stat
 
     PRIVATE: str                                why it may not be passed on: `start` then refuses outputs that
                                                 `dvc push` would send to any remote
+    COUNTED: bool                               whether responses are tables, in windows that params.yaml cannot vary
 """

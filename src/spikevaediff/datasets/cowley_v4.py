@@ -34,6 +34,7 @@ from spikevaediff.images import check_size, resize
 from spikevaediff.recordings import facts, precision
 from spikevaediff.records import LONGEST_WINDOW_S, Captions, Responses, Stimuli, UnitTable, few
 
+COUNTED = True  # by its publishers, in fixed windows
 SOURCE = "macaque V4, photographs"  # of sessions that show nothing else
 _SHOWN = {"natural": "photographs", "bashivan_2019": "rendered objects on photographs"}  # others: "gaudy images"
 _N_AT_ONCE = 4

@@ -32,6 +32,7 @@ from spikevaediff.records import Captions, Responses, Stimuli, UnitTable
 
 ASSETS = ("efficientnet_lite0",)  # whose features the clusters are of
 PRIVATE = "its terms forbid passing it on"
+COUNTED = True  # by its publishers, in fixed windows
 TRIAL_S = (0.0, 4.0)  # a trial: a photograph for 3 s, and 1 s until the next; a beta is of the whole
 _ENDING = {"nifti": "nii.gz", "hdf5": "hdf5"}
 

@@ -30,6 +30,7 @@ from spikevaediff.images import check_size, read_grey, resize
 from spikevaediff.records import Captions, Responses, Stimuli, UnitTable, few
 
 PRIVATE = "the photographs of THINGS may not be passed on"
+COUNTED = True  # by its publishers, in fixed windows
 THINGS = "SPIKEVAEDIFF_THINGS"
 
 

@@ -8,6 +8,8 @@ image, a mean over k presentations has
 
 1 / n the mean over training images. With C instead, noise would be taken for what the image causes. For k above n, C is
 kept: what of it is the model's error is not known.
+
+n / k counts in steps of a tenth, rounded down, so that images with nearly as many presentations have one model.
 """
 
 from collections.abc import Sequence
@@ -20,7 +22,7 @@ from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import Responses
 
-SMALLEST = 0.1  # share of 1 / n from which a difference counts: few images have some presentations fewer than others
+STEP = 1.1  # factor between two numbers of presentations that are told apart
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,16 @@ class Noise:
         total = np.zeros((len(image), x.shape[1]))
         np.add.at(total, number, single)
         residual = single - (total / n[:, None])[number]
-        return cls(residual.T @ residual / max(len(single) - len(image), 1), float(np.mean(1 / n)))
+        return cls(residual.T @ residual / max(len(single) - len(image), 1), share_of(image_id))
 
-    def added(self, n_presentations: int) -> np.ndarray:
+    def added(self, n_presentations: float) -> np.ndarray:
         """(1 / k - 1 / n) N for k presentations, 0 where that is negative: float64 (n_columns, n_columns)."""
         return max(0.0, 1 / n_presentations - self.share) * self.single
+
+
+def share_of(image_id: np.ndarray) -> float:
+    """1 / n of presentations of training images, int64 (n_presentations,)."""
+    return float(np.mean(1 / np.unique(image_id, return_counts=True)[1]))
 
 
 def models_of(
@@ -65,7 +72,7 @@ def models_of(
     known : Responses
         With the presentations of the images that the models were trained on.
     responses : Responses
-        With those of `image_id`.
+        With those of `image_id`. Fractions where `known` are counts are means, over an unknown number of presentations.
     image_id : int64, (n_images,)
 
     Returns
@@ -78,12 +85,18 @@ def models_of(
     """
     n_shown = (responses.image_id == image_id[:, None]).sum(1)
     every, position = list(models), np.array(number, np.int64)
-    x = preprocessing.response_matrix(known, transform="none")
+    if np.issubdtype(known.counts.dtype, np.integer) and (responses.counts % 1).any():
+        return every, position
     for one in np.unique(number).tolist():
-        of_training = np.isin(known.image_id, models[one].image_id)
-        noise = Noise.of(x[of_training], known.image_id[of_training])
-        for n in np.unique(n_shown[number == one]).tolist():
-            if 1 / n > (1 + SMALLEST) * noise.share and noise.single.any():
-                position[(number == one) & (n_shown == n)] = len(every)
-                every.append(replace(models[one], covariance=models[one].covariance + noise.added(n)))
+        rows, of_training = np.flatnonzero(number == one), np.isin(known.image_id, models[one].image_id)
+        share = share_of(known.image_id[of_training])
+        steps = np.floor(np.log(1 / n_shown[rows] / share) / np.log(STEP) + 1e-9).astype(int)
+        if share == 1 or not (steps > 0).any():
+            continue
+        single = preprocessing.response_matrix(known, transform="none")[of_training]
+        noise = Noise.of(single, known.image_id[of_training])
+        for step in np.unique(steps[steps > 0]).tolist():
+            position[rows[steps == step]] = len(every)
+            more = noise.added(STEP**-step / share)
+            every.append(replace(models[one], covariance=models[one].covariance + more))
     return every, position

@@ -117,6 +117,9 @@ def _p_value(by_chance: np.ndarray, successes: float) -> float:
     return float(min(1.0, probability[int(np.ceil(successes - 1e-9)) :].sum()))
 
 
+SETS = ("fold", "all", "library")  # of candidates, as `of_sets` finds them
+
+
 def of_sets(
     covariances: list[np.ndarray],
     response: np.ndarray,
@@ -148,7 +151,7 @@ def of_sets(
         library images. An image that has no other candidate in a set does not count in it, and a set in which no image
         counts is left out.
     """
-    ranks: dict[str, list[float]] = {"fold": [], "all": [], "library": []}
+    ranks: dict[str, list[float]] = {name: [] for name in SETS}
     sizes: dict[str, list[int]] = {name: [] for name in ranks}
     order = []
     for k, covariance in enumerate(covariances):

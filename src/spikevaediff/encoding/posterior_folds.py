@@ -106,7 +106,7 @@ def samples(
         every, number = models_of(models, fold_of, responses, responses, tested)
     parts = [np.flatnonzero(number == one) for one in np.unique(number)]
     found: list[np.ndarray] = []
-    for rows in track(parts, f"{kept.name}: folds"):
+    for rows in track(parts, f"{kept.name}: images of one model"):
         ids, encoder = tested[rows], every[number[rows[0]]]
         response, given = known.given(int(fold_of[rows[0]]), responses, ids, encoder)
         decisive: list[Any] = [response, ids, given["gain"]]

@@ -96,7 +96,7 @@ def of_task(
     np.subtract(found.raw, mean, out=found.raw, casting="same_kind")
     of_all, *of_halves = (task.record(values) for values in found.raw)
     true = task.record((real[split.fold >= 0] - mean).astype(np.float32))
-    longer = reliability.lengthening(image_id)
+    longer = reliability.lengthening(image_id[np.isin(image_id, split.test_ids)])  # whose halves are compared
     groups = by_group(list(zip(of_halves[::2], of_halves[1::2], strict=True)), of_all, true, longer)
     halves, whole = (float(np.mean([group[name] for group in groups])) for name in ("half_correlation", "correlation"))
     result |= {"lengthening": longer, "mean": summary("mean", halves, whole, longer), "groups": groups}

@@ -40,7 +40,7 @@ def problems(params: Mapping[str, Any], data: Path) -> Iterator[str]:
         found = _look(folder)
         tables = {path: found.tables[int(path.stem)] for path in _tables(folder)}
         units = {path: plain_folder.units_of(int(path.stem), table, found) for path, table in tables.items()}
-    except (KeyError, OverflowError, *DAMAGED):
+    except (LookupError, OverflowError, *DAMAGED):
         return
     yield from _of_windows(params["responses"], tables, section["window_s"], is_all=not found.recordings)
     if not found.recordings:  # whose units have their areas in the files
@@ -65,7 +65,7 @@ def windows_s(folder: Path, window_s: list[float]) -> dict[Path, np.ndarray]:
     """
     try:
         return {path: _windows_s(_read(path), window_s) for path in _tables(folder)}
-    except (KeyError, OverflowError, *DAMAGED) as error:
+    except (LookupError, OverflowError, *DAMAGED) as error:
         raise ValueError(f"{folder}: {error}. See what is wrong: spikevaediff check-data {folder}") from error
 
 

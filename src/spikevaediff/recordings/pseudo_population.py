@@ -89,7 +89,9 @@ def _check_repeats(responses: Sequence[Responses], n_shown: np.ndarray) -> None:
 
     n_shown : int64, (n_sessions, n_images)
     """
-    once = n_shown.max(1) == 1
+    # Whole numbers are single presentations, of a session that shows images once.
+    fractions = np.array([not np.issubdtype(one.counts.dtype, np.integer) for one in responses])
+    once = (n_shown.max(1) == 1) & fractions
     several = np.median(n_shown, axis=1) > 1
     if once.any() and several.any():
         first, other = (responses[int(np.flatnonzero(of)[0])].session_id.tolist() for of in (once, several))

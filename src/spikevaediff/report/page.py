@@ -19,6 +19,7 @@ from markupsafe import Markup
 from ruamel.yaml import YAML
 
 from spikevaediff import __version__, images
+from spikevaediff.encoding import identification
 from spikevaediff.files import tables
 from spikevaediff.parameters.of_space import of_space
 from spikevaediff.parameters.runs import Runs, population_labels
@@ -141,7 +142,7 @@ def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
         decode=params["decode"],
         models=params["models"][model],
         regression=of_space(params["regress"], "vdvae"),
-        learns_from_movies=params["movies"]["train"],
+        learns_from_movies=params["movies"]["train"] and "movies" not in about.without_effect,
         seed=params["seed"],
         split_seed=params["split"]["seed"] if params["split"]["method"] in ("k_fold", "hold_out") else None,
         version=__version__,
@@ -177,11 +178,8 @@ def cell(text: str, *small: str) -> Cell:
     return {"text": text, "small": [line for line in small if line]}
 
 
-SETS = {
-    "fold": "among images of the fold",
-    "all": "among all images",
-    "library": "among the library's photographs",
-}
+_AMONG = ("among images of the fold", "among all images", "among the library's photographs")
+SETS = dict(zip(identification.SETS, _AMONG, strict=True))
 
 
 def identified(evidence: dict[str, Any], areas: Mapping[str, facts.Areas]) -> Table:

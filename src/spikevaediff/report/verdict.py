@@ -196,7 +196,7 @@ def _ceilings(
             share = f", of which the posterior mean reaches {mean} % ({low} to {high} %)"
         told.append(f"The decoder given the true latents has a {name} of {ceiling:.3f}{share}")
     if metric == "pixcorr" and ceilings.get("noise") is not None:
-        told.append(f"noise lets reconstructions of the regression have {ceilings['noise']:.3f} at most")
+        told.append(f"because of noise, the regression cannot be expected to have one above {ceilings['noise']:.3f}")
     return f"{'; '.join(told)}." if told else ""
 
 

@@ -11,7 +11,7 @@ from spikevaediff.encoding import of_folds
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.files import assets, tables
 from spikevaediff.images import read_image
-from spikevaediff.records import Stimuli, few
+from spikevaediff.records import ImageSplit, Stimuli, few
 from spikevaediff.tools import kinds
 
 
@@ -60,10 +60,17 @@ def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path,
 
 def _seen(pixels: np.ndarray, model: Encoder, encoder: Path) -> str:
     """What is said of pictures that trained a model, which lies in artifacts/encoders/<population> of its run."""
-    images = encoder.absolute().parent.parent.parent / "images.npz"
-    known = apply.trained_on(pixels, model, Stimuli.load(images)) if images.is_file() else []
-    how = f"models that have not seen them: encode {encoder.parent} --images {','.join(map(str, known[:8]))}"
-    return f"; image_id {few(known)} trained this model, and their predictions look too good; {how}" if known else ""
+    artifacts = encoder.absolute().parent.parent.parent
+    images, split = artifacts / "images.npz", artifacts / "split.npz"
+    known = sorted({*apply.trained_on(pixels, model, Stimuli.load(images)).values()}) if images.is_file() else []
+    if not known:
+        return ""
+    said = f"; the model was trained on image_id {few(known)}, so that predictions for them look too good"
+    tested = np.intersect1d(known, ImageSplit.load(split).test_ids).tolist() if split.is_file() else []
+    if not tested:
+        return said
+    how = f"spikevaediff encode {encoder.parent} --images {','.join(map(str, tested[:8]))} --out unseen.csv"
+    return f"{said}; by models that have not seen them: {how}"
 
 
 def encode_unseen(folder: str | Path, image_id: Sequence[int], out: str | Path) -> str:

@@ -21,7 +21,6 @@ from spikevaediff.parameters.of_space import COMMON
 EACH = "each"  # in place of a list of values: every element of the list in params.yaml by itself
 _NO_TEXT = {"true", "false", "null", "nan", "inf"}
 _WINDOW = ("responses.start_s", "responses.duration_s", "responses.n_bins")
-_TABLES = ("cowley_v4", "nsd", "tvsd")  # data sets whose publishers counted
 
 
 def load(path: Path) -> dict[str, dict[str, Any]]:
@@ -74,16 +73,18 @@ def refuse(name: str, grid: Mapping[str, Any], params: Mapping[str, Any], root: 
         counted in theirs.
     """
     for path in [path for path, values in grid.items() if values == EACH]:
-        if len(elements := _each(params, path)) < 2:
+        if len(_each(params, path)) < 2:
             raise ValueError(
-                f"sweep {name}: {path} of params.yaml names {_text([one[0] for one in elements])}, expected two or "
-                f"more, each of which makes an experiment"
+                f"sweep {name}: {path} of params.yaml is {_text(_at(params, path))}, expected a list of two or more, "
+                f"each of which makes an experiment"
             )
     if varied := [path for path in _WINDOW if path in grid]:
         _refuse_windows(name, varied, params, root)
 
 
 def _refuse_windows(name: str, varied: Sequence[str], params: Mapping[str, Any], root: Path) -> None:
+    import importlib
+
     from spikevaediff.parameters import of_folder  # which imports what reads recordings
     from spikevaediff.records import few
 
@@ -95,7 +96,8 @@ def _refuse_windows(name: str, varied: Sequence[str], params: Mapping[str, Any],
         said = (
             f" ({few([f'{start:g} to {stop:g} s' for start, stop in next(iter(counted.values()))])})" if counted else ""
         )
-    if said or module in _TABLES:
+    publishers = getattr(importlib.import_module(f"spikevaediff.datasets.{module}"), "COUNTED", False)
+    if said or publishers:
         raise ValueError(
             f"sweep {name}: responses of {dataset} are tables, counted in fixed windows{said}, so that "
             f"{', '.join(varied)} cannot be varied. Other windows need spike times"
@@ -103,10 +105,15 @@ def _refuse_windows(name: str, varied: Sequence[str], params: Mapping[str, Any],
 
 
 def _each(params: Mapping[str, Any], path: str) -> list[Any]:
+    found = _at(params, path)
+    return [[value] for value in found] if isinstance(found, list) else []
+
+
+def _at(params: Mapping[str, Any], path: str) -> Any:
     found: Any = params
     for key in path.split("."):
         found = found.get(key) if isinstance(found, Mapping) else None
-    return [[value] for value in found] if isinstance(found, list) else []
+    return found
 
 
 def experiments(name: str, grid: Mapping[str, Sequence[Any]], params: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -169,10 +169,15 @@ def responses_of(session_id: int, table: Table, found: Examination, window_s: np
                 f"firing_rate of units.csv says (median of {known.sum()} units). Write counts, seconds and Hz"
             )
         if not SLOWEST_HZ <= (mean := rates_hz.mean()) <= FASTEST_HZ:
+            cure = (
+                "Leave out silent units"
+                if mean < SLOWEST_HZ
+                else "If these are not counts but activity, divide them by 100"
+            )
             raise ValueError(
                 f"session {session_id}: with spikes counted in {window_s.tolist()} s, {len(rates_hz)} units fire "
                 f"{mean:.3g} times a second on average, expected {SLOWEST_HZ:g} to {FASTEST_HZ:g}. Write the window in "
-                f"seconds after onset, and spike counts, not rates"
+                f"seconds after onset, and spike counts, not rates. {cure}"
             )
     return Responses.make(
         counts=table.responses[kept],

@@ -18,6 +18,7 @@ from spikevaediff.records import BLANK, DAMAGED, LONGEST_WINDOW_S
 _MARKS = (-1.0, -9.0, -99.0, -999.0, -9999.0)  # that people and programs put where a value is missing
 
 _LARGEST = (255.0, 65535.0)  # numbers of uint8 and uint16, put there for the same
+_FEW_UNITS = 10  # of which one that is driven moves the mean of all
 _FAR = 20.0  # robust deviations: an artefact, and no response
 _TOUCH_S = 1e-6  # windows may overlap by what rounding leaves
 
@@ -241,7 +242,7 @@ def _checked(
         shown_there = few(image_id[outlying].tolist())
         found.notes.append(
             f"{name}: in row {few(outlying.tolist())} (counted from 0; image_id {shown_there}) the "
-            f"mean over units is far outside that of all other rows. Leave artefacts out"
+            f"mean over units is far outside that of all other rows. Are these artefacts? Leave those out"
         )
     silent = unit_id[(responses == responses[:1, :, :1]).all((0, 2))].tolist()
     if silent:
@@ -332,8 +333,10 @@ def _outlying(responses: np.ndarray) -> np.ndarray:
     """Rows whose mean over units and windows is more than `_FAR` robust deviations from the median, int64 (n,).
 
     A robust deviation is 1.4826 times the median distance from the median: the standard deviation of a normal
-    distribution. Where it is 0, as with few spikes, nothing is known.
+    distribution. Where it is 0, as with few spikes, or where a few units make the mean, nothing is known.
     """
+    if responses.shape[1] < _FEW_UNITS:
+        return np.empty(0, np.int64)
     mean = responses.mean((1, 2), dtype=np.float64)
     distance = np.abs(mean - np.median(mean))
     deviation = 1.4826 * np.median(distance)

@@ -7,10 +7,11 @@ from matplotlib import colormaps
 from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
 
+from spikevaediff.encoding import identification
 from spikevaediff.report.figures.picture import Picture, new_figure, subplots
 
 _GREY = "0.6"
-SETS = {"fold": "images of\nthe fold", "all": "all images", "library": "and library\nphotographs"}
+SETS = dict(zip(identification.SETS, ("images of\nthe fold", "all images", "and library\nphotographs"), strict=True))
 
 
 def identification_rows(found: dict[str, Any], curves: list[dict[str, str]]) -> list[dict[str, Any]]:
