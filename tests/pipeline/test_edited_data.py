@@ -36,7 +36,9 @@ def prepared(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     section = {"module": "plain"} | OPTIONS
     edit(
         clone / "params.yaml",
-        {"dataset": "mine", "datasets.mine": section, "datasets.other": deepcopy(section), "areas.visual": ["V4"]},
+        {"dataset": "mine", "datasets.mine": section, "datasets.other": deepcopy(section), "areas.visual": ["V4"]}
+        | {"areas.control": "shuffled", "responses.start_s": 0.05, "responses.duration_s": 0.1}
+        | {"responses.min_units": 1, "split.n_test": 2},
     )
     succeeded(clone, "repro", "acquire")
     commit(clone, "Results")
