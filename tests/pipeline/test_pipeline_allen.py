@@ -117,7 +117,9 @@ def test_without_a_network_the_user_is_told_what_is_missing_and_what_to_do(
         patch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path / "cache"))
         run = dvc(clone, "exp", "run", "-S", "dataset=allen", "-S", "datasets.allen.sessions=[900000001]")
     assert run.code != 0
-    (line,) = [line for line in run.output.splitlines() if line.startswith("FileNotFoundError")]
+    lines = [line for line in run.output.splitlines() if line.startswith("FileNotFoundError")]
+    assert len(lines) == 1, run.output
+    (line,) = lines
     for part in (
         "session 900000001 and 118 scenes",
         "cannot be fetched from https://absent.invalid/ecephys-cache/ now: no connection",

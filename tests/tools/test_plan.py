@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,18 @@ def test_stages_are_known_without_git(tmp_path: Path, monkeypatch: pytest.Monkey
     found = plan.stage_parts(tmp_path)
     assert len(found) > 60
     assert {"start", "report", "encode@visual"} <= set(found)
+
+
+def test_stages_of_folders_that_git_ignores_are_no_stages_of_the_project(tmp_path: Path) -> None:
+    """As site/, which holds a copy of dvc.yaml after `make docs`."""
+    for name in (".dvc/config", "dvc.yaml", "runs.yaml", "params.yaml"):
+        for folder in (tmp_path, tmp_path / "site"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    shutil.rmtree(tmp_path / "site/.dvc")
+    (tmp_path / ".gitignore").write_text("/site/\n")
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    assert not [name for name in plan.stage_parts(tmp_path) if "site" in name]
 
 
 def test_what_is_left_out_takes_a_moment() -> None:

@@ -149,8 +149,8 @@ def stage_parts(root: Path) -> dict[str, str]:
     """Every stage of dvc.yaml by its whole name, as DVC sees them, and the part with which it is left out."""
     from dvc.repo import Repo  # half a second
 
-    # Stages are the same without Git, which an unpacked archive lacks.
-    with Repo(str(root), config={"core": {"no_scm": True}}) as repo:
+    # Stages are the same without Git, which an unpacked archive lacks. With it, DVC passes over what Git ignores.
+    with Repo(str(root), config=None if (root / ".git").exists() else {"core": {"no_scm": True}}) as repo:
         commands = {stage.addressing: stage.cmd for stage in repo.index.stages if stage.cmd}
     return {
         name: command.split()[3] if "stages.part" in command else CORE
