@@ -40,7 +40,8 @@ from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
 
 METHODS = ("posterior", "posterior_sample", "vdvae", "diffusion")
-SAME = 0.99  # correlation of pixels from which two pictures are the same image
+SAME = 0.99  # correlation of pixels from which two pictures are the same image, if the next two hold as well
+SAME_LIGHT, SAME_CONTRAST = 0.01, 0.9  # largest difference of means, in 0 to 1; smallest ratio of standard deviations
 
 
 def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = "posterior") -> Named:
@@ -240,8 +241,8 @@ def trained_on(pixels: np.ndarray, model: Encoder, stimuli: Stimuli) -> dict[int
     alike = correlation(new, shown)
     nearest = alike.argmax(1)
     spread = [one.std(1) for one in (shown[nearest], new)]
-    light = np.abs(shown[nearest].mean(1) - new.mean(1)) <= 1 - SAME
-    same = (alike.max(1) >= SAME) & light & (np.minimum(*spread) >= 0.9 * np.maximum(*spread))
+    light = np.abs(shown[nearest].mean(1) - new.mean(1)) <= SAME_LIGHT
+    same = (alike.max(1) >= SAME) & light & (np.minimum(*spread) >= SAME_CONTRAST * np.maximum(*spread))
     return {number: int(image_id[nearest[number]]) for number in np.flatnonzero(same).tolist()}
 
 

@@ -64,6 +64,9 @@ SECOND_STAGE = "xu2023versatile"  # cited where there is one
 OF_METRIC = {"ssim": "wang2004image", "lpips": "zhang2018unreasonable"}
 OF_NETWORK = {"AlexNet": "krizhevsky2014one", "EfficientNet": "tan2019efficientnet"}
 
+_AMONG = ("among images of the fold", "among all images", "among the library's photographs")
+SETS = dict(zip(identification.SETS, _AMONG, strict=True))
+
 Cell = dict[str, Any]  # text; small: lines below it in small print
 Table = dict[str, Any]  # caption, columns, rows of cells, strong: texts of the first cells of rows that stand out
 
@@ -176,10 +179,6 @@ def table(
 def cell(text: str, *small: str) -> Cell:
     """Text with lines of small print."""
     return {"text": text, "small": [line for line in small if line]}
-
-
-_AMONG = ("among images of the fold", "among all images", "among the library's photographs")
-SETS = dict(zip(identification.SETS, _AMONG, strict=True))
 
 
 def identified(evidence: dict[str, Any], areas: Mapping[str, facts.Areas]) -> Table:

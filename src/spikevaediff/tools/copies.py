@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from spikevaediff.evaluation.metrics.pixcorr import correlation
+
 
 def nearest(pixels: np.ndarray, training: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The training image that is most like each generated one, by the correlation of pixels.
@@ -21,12 +23,9 @@ def nearest(pixels: np.ndarray, training: np.ndarray) -> tuple[np.ndarray, np.nd
     """
     if pixels.shape[1:3] != training.shape[1:]:
         raise ValueError(f"images of {pixels.shape[1:3]} and training images of {training.shape[1:]}: resize one")
-
-    def normed(images: np.ndarray) -> np.ndarray:
-        flat = images.reshape(len(images), -1).astype(np.float64)
-        flat -= flat.mean(1, keepdims=True)
-        return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
-
-    a = normed(pixels.mean(3))
-    r = np.maximum(a @ normed(training).T, a @ normed(training[:, :, ::-1]).T)
+    made, known, mirrored = (
+        images.reshape(len(images), -1).astype(np.float64)
+        for images in (pixels.mean(3), training, training[:, :, ::-1])
+    )
+    r = np.maximum(correlation(made, known), correlation(made, mirrored))
     return r.argmax(1), r.max(1)

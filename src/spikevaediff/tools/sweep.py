@@ -3,6 +3,7 @@
 cluster.py runs the same sets on many machines.
 """
 
+import importlib
 import itertools
 import json
 import os
@@ -83,8 +84,6 @@ def refuse(name: str, grid: Mapping[str, Any], params: Mapping[str, Any], root: 
 
 
 def _refuse_windows(name: str, varied: Sequence[str], params: Mapping[str, Any], root: Path) -> None:
-    import importlib
-
     from spikevaediff.parameters import of_folder  # which imports what reads recordings
     from spikevaediff.records import few
 
