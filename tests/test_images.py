@@ -1,13 +1,15 @@
 """The one resize rule: what it keeps, what it refuses, and that it is Pillow's bicubic filter with antialiasing."""
 
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from spikevaediff.images import check_bytes, check_rgb, check_size, read_grey, resize, rgb
+from spikevaediff.images import check_bytes, check_rgb, check_size, read_grey, read_picture, resize, rgb
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -134,3 +136,21 @@ def test_images_with_three_channels_are_told_from_others() -> None:
     check_bytes(np.zeros((2, 4), np.uint8))
     with pytest.raises(ValueError, match=r"images must be uint8 in 0..255, got float64 in \[0, 1\]; scale and round"):
         check_bytes(np.array([0.0, 1.0]))
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_a_transparent_level_of_few_bits_is_refused(bits: int, tmp_path: Path) -> None:
+    """Pillow scales the pixels of such a PNG, and not the level."""
+    rows = b"".join(b"\0" + bytes([0b00011011] * (8 * bits // 8)) for _ in range(8))
+    parts = [
+        (b"IHDR", struct.pack(">IIBBBBB", 8, 8, bits, 0, 0, 0, 0)),
+        (b"tRNS", struct.pack(">H", 1)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    chunks = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    with pytest.raises(ValueError, match="some of it is transparent"):
+        read_picture(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks[:1] + chunks[2:]))
+    assert read_picture(tmp_path / "a.png").grey.shape == (8, 8)

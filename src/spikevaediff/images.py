@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 RESIZE_RULE = "Pillow bicubic, antialiased, 8 bit"
 LEAST_PX = 8  # of a side of a picture; less is something else
@@ -60,6 +60,8 @@ def read_picture(path: str | Path) -> Picture:
         # From memory: Pillow maps uncompressed TIFF files, and scrambles those whose tag swaps rows and columns.
         with Image.open(io.BytesIO(content)) as image:
             return _picture(image)
+    except UnidentifiedImageError as error:
+        raise ValueError("it is no picture of a kind that can be read, or damaged") from error
     except _UNREADABLE as error:
         raise ValueError(str(error)) from error
 
@@ -75,7 +77,12 @@ def _picture(image: Image.Image) -> Picture:
         raise ValueError(f"it holds {n_frames} pictures; save the one that was shown")
     tags = getattr(image, "tag_v2", {})
     bits = max(tags.get(_BITS, (8,)))
-    deep = bits == 16 or any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
+    packing = [str(tile.args) for tile in getattr(image, "tile", ())]
+    deep = bits == 16 or any(";16" in how for how in packing)
+    # Pillow keeps the transparent level of a PNG as it is in the file, and scales pixels of 2, 4 or 16 bits.
+    scaled = image.format == "PNG" and image.mode in ("L", "RGB") and any(";" in how for how in packing)
+    if scaled and "transparency" in image.info:
+        raise ValueError(_TRANSPARENT)
     inverted = tags.get(_MEANING_OF_ZERO) == 0
     if deep and tags.get(_PLANES) == 2:
         raise ValueError("its colours of 16 bit lie in separate planes, which cannot be read")

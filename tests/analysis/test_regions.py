@@ -123,4 +123,16 @@ def test_a_shuffled_control_stands_beside_the_areas_that_it_is_made_of() -> None
     for area in ("VISp", "LGd"):
         np.testing.assert_array_equal(both[area], alone[area])
         np.testing.assert_array_equal(both[f"{area} of control"], alone[area][::-1])
-    assert list(regions.means_by_area({"visual": visual, "control": other}, np.array([4]))) == ["VISp", "LGd", "CA1"]
+    assert list(regions.means_by_area({"visual": visual, "control": other}, np.array([4, 7]))) == ["VISp", "LGd", "CA1"]
+
+
+def test_units_that_never_vary_are_no_units_of_an_area(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = np.repeat([4, 7], 5)
+    visual = responses(shown, ["VISp", "VISp", "LGd"], 1, seed=1)
+    visual.counts[:, 0], visual.counts[:, 2] = 0, 3
+    found = regions.means_by_area({"visual": visual}, np.array([4, 7]))
+    assert {area: values.shape for area, values in found.items()} == {"VISp": (2, 1)}
+    assert "LGd is left out: none of its units (1) responds differently" in capsys.readouterr().out
+    visual.counts[:] = 1
+    with pytest.raises(ValueError, match="no unit of any area responds differently to any two images"):
+        regions.means_by_area({"visual": visual}, np.array([4, 7]))

@@ -25,6 +25,7 @@ from spikevaediff.recordings import sessions
 from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import BLANK, Captions, Responses, Stimuli
 from spikevaediff.regression import split
+from spikevaediff.report.read import order_unknown
 
 N_IMAGES, N_REPEATS, UNITS = 6, 3, (11, 12, 15)
 OPTIONS = {"source": "a test", "size_px": 16, "window_s": [0.05, 0.15], "margin_s": 1.0}
@@ -162,12 +163,14 @@ def test_responses_that_are_no_counts_are_kept_and_several_windows_too(folder: P
     assert found.window_s.tolist() == [[0, 0.1], [0.1, 0.2]]
 
 
-def test_rows_sorted_by_image_are_noticed(folder: Path) -> None:
+def test_rows_grouped_by_image_are_noticed(folder: Path, tmp_path: Path) -> None:
     made = arrays()
     npz(image_id=np.sort(made["image_id"]))(folder)
     found = plain_folder.examine(folder)
     assert found.problems == []
-    assert any(note.startswith("sessions/1.npz: rows are sorted by image") for note in found.notes)
+    assert any(note.startswith("sessions/1.npz: rows are grouped by image") for note in found.notes)
+    plain.acquire(folder, tmp_path / "out", **OPTIONS)
+    assert order_unknown(tmp_path / "out/sessions").startswith("rows of session 1 are grouped by image")
 
 
 def test_images_that_a_session_does_not_show_are_left_out(folder: Path, tmp_path: Path) -> None:
@@ -315,7 +318,10 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: (f / "images/b.jpg").write_bytes((f / "images/b.jpg").read_bytes()[:300]),
         r"images/: b.jpg \(.*\) cannot be used as a picture; save it again as PNG",
     ),
-    "a text for a picture": (lambda f: (f / "images/e.bmp").write_text("x"), r"e.bmp \(cannot identify"),
+    "a text for a picture": (
+        lambda f: (f / "images/e.bmp").write_text("x"),
+        r"e.bmp \(it is no picture of a kind that can be read",
+    ),
     "a picture of few pixels": (
         lambda f: Image.new("L", (3, 40)).save(f / "images/a.png"),
         r"a.png \(only 3 x 40 pixels\) cannot be used",
@@ -450,7 +456,7 @@ def test_a_picture_that_cannot_be_is_one_problem_and_the_others_are_looked_at(fo
     assert "b.jpg (Too many levels of symbolic links)" in unfit
     assert r"'d\x00.png' (embedded null byte)" in unfit
     assert unfit.endswith("under a short name, and write that into images.csv")
-    assert broken.startswith("images/: e.bmp (cannot identify")
+    assert broken.startswith("images/: e.bmp (it is no picture of a kind that can be read")
 
 
 def test_all_that_is_wrong_is_said_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,14 +8,29 @@ from spikevaediff.recordings import identity
 RNG = np.random.default_rng(0)
 shown = RNG.permutation(np.repeat(np.arange(-1, 6), 12))
 X = RNG.standard_normal((len(shown), 5)) + RNG.standard_normal((7, 5))[shown]
-folds = identity.contiguous_folds(len(shown), 4)
+folds = identity.folds(shown, 4)
 
 
 def test_folds_are_contiguous_and_of_equal_size() -> None:
-    assert identity.contiguous_folds(7, 3).tolist() == [0, 0, 0, 1, 1, 2, 2]
+    order = np.array([1, 2, 1, 3, 2, 3, 1])
+    assert identity.folds(order, 3).tolist() == [0, 0, 0, 1, 1, 2, 2]
     for n_folds in (1, 8):
         with pytest.raises(ValueError, match=f"n_folds is {n_folds}, expected 2 to 7"):
-            identity.contiguous_folds(7, n_folds)
+            identity.folds(order, n_folds)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_presentations_grouped_by_image_are_tested_repetition_by_repetition(turn: int) -> None:
+    order = np.argsort(shown, kind="stable")[::turn]
+    assert identity.grouped_by_image(shown[order])
+    assert not identity.grouped_by_image(shown)
+    assert not identity.grouped_by_image(np.arange(5))
+    fold = identity.folds(shown[order], 4)
+    for image_id in np.unique(shown):
+        assert fold[shown[order] == image_id].tolist() == np.repeat(np.arange(4), 3).tolist()
+    assert identity.grouped_by_image(np.insert(np.repeat([5, 2, 9], 4), [0, 5, 12], -1))  # blanks do not matter
+    clear = 20 * np.eye(7)[shown[order]] + RNG.standard_normal((len(shown), 7))
+    assert identity.discriminant(clear, shown[order], fold, shrinkage=0.1).all()
 
 
 @pytest.mark.parametrize("shrinkage", [0.05, 1.0])

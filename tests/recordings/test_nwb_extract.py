@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from spikevaediff.recordings import behaviour, session_file, sessions
-from spikevaediff.recordings.nwb import read_presentations
-from spikevaediff.recordings.nwb_extract import extract, kept_intervals
+from spikevaediff.recordings.nwb import KEPT, read_presentations
+from spikevaediff.recordings.nwb_extract import common_intervals, extract, kept_intervals
 from spikevaediff.recordings.spike_counts import read_responses
 from spikevaediff.recordings.unit_filter import Limits
 
@@ -102,6 +102,32 @@ def test_an_extract_of_an_extract_is_the_same(part: Path, tmp_path: Path) -> Non
     extract(part, tmp_path / "again.nwb", margin_s=0.5)
     one, other = (read_responses(path, **OPTIONS | {"limits": LIMITS}) for path in (part, tmp_path / "again.nwb"))
     np.testing.assert_array_equal(one.counts, other.counts)
+
+
+def test_an_extract_of_an_extract_holds_no_more_than_that(part: Path, tmp_path: Path) -> None:
+    wide = tmp_path / "wide.nwb"
+    extract(part, wide, margin_s=5.0)
+    with h5py.File(part) as one, h5py.File(wide) as other:
+        np.testing.assert_array_equal(one[KEPT], other[KEPT])
+    with pytest.raises(ValueError, match=r"extract that does not hold the spikes of all of"):
+        read_responses(wide, **OPTIONS | {"limits": LIMITS} | {"windows_s": [[0.0, 0.8]]})
+
+
+def test_common_intervals_are_those_of_both() -> None:
+    rng = np.random.default_rng(6)
+    a, b = (np.sort(rng.uniform(0, 50, 60)).reshape(-1, 2) for _ in range(2))
+    at = np.linspace(-1, 51, 20_001)[:, None]
+
+    def inside(intervals: np.ndarray) -> np.ndarray:
+        return ((at > intervals[:, 0]) & (at < intervals[:, 1])).any(1)
+
+    found = common_intervals(a, b)
+    np.testing.assert_array_equal(inside(found), inside(a) & inside(b))
+    np.testing.assert_array_equal(common_intervals(a, a), a)
+    np.testing.assert_array_equal(
+        common_intervals(np.array([[0.0, 1.0], [1.0, 2.0]]), np.array([[0.5, 3.0]])), [[0.5, 2.0]]
+    )
+    assert common_intervals(a, a[:0]).shape == (0, 2)
 
 
 def test_windows_beyond_what_was_kept_are_refused_instead_of_counted_too_low(part: Path) -> None:

@@ -208,6 +208,20 @@ def test_a_type_that_cannot_hold_milliseconds_is_refused(recording: Path) -> Non
         take(spoiled(recording, shifted_in(np.float32, 1.6e9), rates=True))
 
 
+@pytest.mark.parametrize("column", [START, STOP])
+def test_presentations_in_a_type_that_cannot_hold_milliseconds_are_refused(recording: Path, column: str) -> None:
+    def spoil(file: h5py.File) -> None:
+        for one in (START, STOP):
+            values = file[one][:] + 40_000
+            del file[one]
+            file[one] = values.astype(np.float32) if one == column else values
+
+    with pytest.raises(
+        ValueError, match=r"_time is float32, in which 4[\d.]+ s are exact to 0.00390625 s only. Write it"
+    ):
+        take(spoiled(recording, spoil, rates=True))
+
+
 @pytest.mark.parametrize(("dtype", "offset"), [(np.float64, 1.6e9), (np.float32, 0.0)])
 def test_times_that_are_exact_to_the_millisecond_are_taken(recording: Path, dtype: type, offset: float) -> None:
     take(spoiled(recording, shifted_in(dtype, offset), rates=True))

@@ -72,7 +72,7 @@ def test_a_run_above_chance_is_told_with_interval_control_and_ceilings() -> None
         "pixel correlation of 0.500 (95 % interval 0.450 to 0.550)",
         "wrong images of the same fold it is 0.010",
         "From 89 units in V4, encoding models identify 57 % (48 to 66 %) of the unseen images among 118 candidates",
-        "chance is 0.8 %",
+        "chance is 0.85 %",
         "is at chance in all 3 scores",
         "differs from that of the control by +0.400 (95 % interval +0.300 to +0.500, which excludes zero)",
         "true latents has a pixel correlation of 0.800, of which the posterior mean reaches 62 % (56 to 69 %)",
@@ -81,7 +81,7 @@ def test_a_run_above_chance_is_told_with_interval_control_and_ceilings() -> None
         "The posterior mean differs from it by +0.403 (95 % interval +0.303 to +0.503, which excludes zero).",
     ):
         assert said in text, said
-    assert "chance is 0.8 %; this is not distinguishable from it (p = 0.63)" in text
+    assert "chance is 0.85 %; this is not distinguishable from it (p = 0.63)" in text
 
 
 def test_a_run_at_chance_a_lost_control_and_no_difference_are_told() -> None:
@@ -144,7 +144,7 @@ def test_what_is_not_shown_follows_from_the_run() -> None:
     alike = evidence()
     alike["identification"]["control"]["library"] |= {"top1": 0.12, "p_value": 0.001}
     told = "\n".join(verdict.not_shown(alike, V4, WANTED, **options))
-    assert "the control is identified there too (12 %; chance 0.8 %)" in told
+    assert "the control is identified there too (12 %; chance 0.85 %)" in told
     assert "mini" not in other
     assert not [word for word in ("mouse", "mice", "CA1", "hippocamp") if word in text]
 

@@ -89,9 +89,10 @@ def with_scores(
     evidence = {"protocol": protocol, "n_folds": 10, "settings": settings, "metrics": metrics}
     (folder / "metrics/statistics.json").write_text(json.dumps({name: evidence}))
     lines = ["run,image_id,pixcorr,lpips,alexnet2"]
-    for place, image_id in enumerate(ids):
-        values = [f"{scores['posterior', metric][place]:.4f}" for metric in metrics]
-        lines.append(",".join(["posterior", str(image_id), *values]))
+    for run in dict.fromkeys(run for run, _ in scores):
+        for place, image_id in enumerate(ids):
+            values = [f"{scores[run, metric][place]:.4f}" if (run, metric) in scores else "" for metric in metrics]
+            lines.append(",".join([run, str(image_id), *values]))
     (folder / "plots/scores.csv").write_text("\n".join(lines) + "\n")
 
 
@@ -132,6 +133,19 @@ def test_scores_that_are_the_same_have_not_changed(scored: Path) -> None:
     assert "**No score changed**, of 3 that were compared image by image." in compare.page("HEAD", "HEAD", scored)
 
 
+def test_runs_and_metrics_that_the_head_lacks_are_named(scored: Path) -> None:
+    kept = {("posterior", "pixcorr"): np.full(60, 0.5)}
+    with_scores(scored, kept | {("vdvae", "pixcorr"): np.full(60, 0.5), ("posterior", "lpips"): np.full(60, 0.5)})
+    commit(scored, "more")
+    with_scores(scored, kept)
+    commit(scored, "fewer")
+    text = compare.page("HEAD~1", "HEAD", scored)
+    said = (
+        "The head has no scores of these runs of the base: vdvae. The head has no scores of these metrics of the base: "
+    )
+    assert f"**No score changed**, of 1 that were compared image by image. {said}lpips." in text
+
+
 def test_scores_of_other_images_are_not_compared(scored: Path) -> None:
     other = {("posterior", name): np.full(60, 0.5) for name in ("pixcorr", "lpips", "alexnet2")}
     with_scores(scored, other, ids=range(1, 61))
@@ -144,6 +158,10 @@ def test_scores_of_other_images_are_not_compared(scored: Path) -> None:
     [
         ({"name": "allen"}, "simulated, protocol strict, those of the head of allen, protocol strict"),
         ({"name": "simulated (protocol mindeye)", "protocol": "mindeye"}, "of the head of simulated, protocol mindeye"),
+        (
+            {"name": "simulated (legacy: trained on images that look like tested ones)"},
+            "of the head of simulated, protocol strict, legacy: trained on images that look like tested ones.",
+        ),
     ],
 )
 def test_scores_of_other_data_or_another_protocol_are_not_compared(scored: Path, told: dict, said: str) -> None:

@@ -56,6 +56,10 @@ def test_a_run_becomes_a_crate_that_says_what_made_what(
     first = (out / "ro-crate-metadata.json").read_bytes()
     assert main(["crate", str(out)]) == 0
     assert (out / "ro-crate-metadata.json").read_bytes() == first
+    (clone / "src/spikevaediff/decoders/mine.py").touch()
+    assert main(["crate", str(out)]) == 1
+    assert "src/spikevaediff/decoders/mine.py: not in the commit that the crate would name" in capsys.readouterr().err
+    (clone / "src/spikevaediff/decoders/mine.py").unlink()
     edit(clone / "params.yaml", {"report.n_each": 2})
     assert main(["crate", str(out)]) == 1
     assert "params.yaml differ from the commit that the crate would name. Commit first" in capsys.readouterr().err

@@ -30,7 +30,7 @@ def identity_by_window(x: np.ndarray, image_id: np.ndarray, *, n_folds: int, shr
     """
     kept = image_id != BLANK
     images, label = np.unique(image_id[kept], return_inverse=True)
-    fold = identity.contiguous_folds(int(kept.sum()), n_folds)
+    fold = identity.folds(image_id[kept], n_folds)
 
     def shares(window: int) -> np.ndarray:
         values = x[kept, :, window].astype(np.float64)

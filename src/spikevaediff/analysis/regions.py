@@ -85,7 +85,7 @@ def compare(
         "curves": curve_rows(scores, split, n_resamples=n_resamples, seed=seed),
         "tests": pair_rows(at_common, split, n_draws=n_resamples, seed=seed),
         "bands": band_rows(
-            {area: x[area] for area in visual},
+            {area: x[area] for area in visual if area in x},
             y,
             common,
             alphas=alphas,
@@ -149,6 +149,9 @@ def band_rows(
 def means_by_area(populations: Mapping[str, Responses], image_ids: np.ndarray) -> dict[str, np.ndarray]:
     """Mean responses to images, area by area; a unit is one column, its time bins added up.
 
+    Units whose mean response is the same to all images tell nothing apart, and are left out. An area that has no
+    others is left out too, and printed.
+
     Parameters
     ----------
     populations : dict of name to Responses
@@ -163,6 +166,8 @@ def means_by_area(populations: Mapping[str, Responses], image_ids: np.ndarray) -
     ------
     KeyError
         An image was not presented.
+    ValueError
+        No unit of any area varies.
     """
     found: dict[str, np.ndarray] = {}
     for population, responses in populations.items():
@@ -170,7 +175,15 @@ def means_by_area(populations: Mapping[str, Responses], image_ids: np.ndarray) -
         means = preprocessing.mean_over_presentations(counts, responses.image_id, image_ids)
         for area in dict.fromkeys(responses.unit_area.tolist()):
             name = f"{area} of {population}" if area in found else area
-            found[name] = means[:, responses.unit_area == area]
+            of_area = means[:, responses.unit_area == area]
+            if (varies := np.ptp(of_area, axis=0) > 0).any():
+                found[name] = of_area[:, varies]
+            else:
+                print(
+                    f"{name} is left out: none of its units ({of_area.shape[1]}) responds differently to any two images"
+                )
+    if not found:
+        raise ValueError("no unit of any area responds differently to any two images: there is nothing to compare")
     return found
 
 

@@ -9,7 +9,8 @@
         2.csv               image_id,<unit_id>,<unit_id>,...   one line per presentation
         3.nwb               a recording in the layout of Allen Visual Coding; its units need no units.csv
 
-Rows of a session are presentations in the order of the session. image_id -1 is a blank screen. Responses that are all
+Rows of a session are presentations in the order of the session. Where they are grouped by image instead, drift and
+course are not known. image_id -1 is a blank screen. Responses that are all
 whole numbers from 0 to 32767 are spike counts; others (two-photon activity, means over presentations) are taken as
 they are.
 
@@ -22,11 +23,11 @@ from typing import Any
 import numpy as np
 
 from spikevaediff.datasets.plain_format import csv_file, plain_folder
-from spikevaediff.files import tables
+from spikevaediff.files import json_file, tables
 from spikevaediff.files.atomic import replacing
 from spikevaediff.images import check_size, read_grey, resize
-from spikevaediff.recordings import nwb_extract
-from spikevaediff.records import LONGEST_WINDOW_S, Captions, Stimuli
+from spikevaediff.recordings import identity, nwb_extract
+from spikevaediff.records import LONGEST_WINDOW_S, Captions, Stimuli, few
 
 
 def acquire(
@@ -39,9 +40,9 @@ def acquire(
     data_dir : Path
         The folder, see the module.
     out_dir : Path
-        Gets sessions/<session_id>.npz (a records.Responses of all units) or .nwb (an extract), images.npz,
-        captions_given.csv and, where images.csv has a column split, split_given.csv. Images that not every session
-        shows are left out.
+        Gets sessions/<session_id>.npz (a records.Responses of all units) or .nwb (an extract), sessions/sources.json
+        where the order of presentations is not known, images.npz, captions_given.csv and, where images.csv has a column
+        split, split_given.csv. Images that not every session shows are left out.
     source : str
         What this is, for the titles of all pictures: "macaque V4, photographs".
     size_px : int
@@ -78,6 +79,9 @@ def acquire(
     with replacing(out_dir / "sessions", folder=True) as folder:
         for session_id, table in found.tables.items():
             plain_folder.responses_of(session_id, table, found, window).save(folder / f"{session_id}.npz")
+        if grouped := [i for i, table in found.tables.items() if identity.grouped_by_image(table.image_id)]:
+            why = f"rows of session {few(grouped)} are grouped by image, and not in the order of the session"
+            json_file.write(folder / "sources.json", {"order_unknown": why})
         for session_id, path in found.recordings.items():
             nwb_extract.extract(path, folder / f"{session_id}.nwb", margin_s=margin_s)
     Stimuli(source, found.shared, np.stack(pixels)).save(out_dir / "images.npz")

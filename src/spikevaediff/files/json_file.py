@@ -28,7 +28,12 @@ def write(path: str | Path, value: Any, *, digits: int | None = 5, indent: int =
         Of floats, after the point; None: all of them.
     indent : int
         Spaces per level.
+
+    Raises
+    ------
+    ValueError
+        A number is NaN or infinite, which JSON does not know.
     """
     content = value if digits is None else rounded(value, digits)
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n", encoding="utf-8")

@@ -10,20 +10,54 @@ let a decoder use, and drift then costs accuracy as it would in use.
 
 import numpy as np
 
+from spikevaediff.records import BLANK
 from spikevaediff.side_by_side import side_by_side, workers
 
 
-def contiguous_folds(n_presentations: int, n_folds: int) -> np.ndarray:
-    """The block that tests each presentation, in the order of the session: int64, (n_presentations,).
+def grouped_by_image(image_id: np.ndarray) -> bool:
+    """Whether all presentations of an image stand together, blanks apart: not the order of any session.
+
+    Parameters
+    ----------
+    image_id : int64, (n_presentations,)
+    """
+    shown = image_id[image_id != BLANK]
+    n_images = len(np.unique(shown))
+    return bool(n_images < len(shown) and np.count_nonzero(np.diff(shown)) + 1 == n_images)
+
+
+def folds(image_id: np.ndarray, n_folds: int) -> np.ndarray:
+    """The fold that tests each presentation.
+
+    Contiguous blocks of the session. Where presentations are grouped by image, a block would hold all of an image:
+    there the first presentations of every image are the first fold, and so on.
+
+    Parameters
+    ----------
+    image_id : int64, (n_presentations,)
+        In the order of the session.
+    n_folds : int
+
+    Returns
+    -------
+    int64, (n_presentations,)
 
     Raises
     ------
     ValueError
         Fewer than two folds, or more than presentations.
     """
-    if not 2 <= n_folds <= n_presentations:
-        raise ValueError(f"n_folds is {n_folds}, expected 2 to {n_presentations}, the number of presentations")
-    return np.arange(n_presentations) * n_folds // n_presentations
+    n = len(image_id)
+    if not 2 <= n_folds <= n:
+        raise ValueError(f"n_folds is {n_folds}, expected 2 to {n}, the number of presentations")
+    if not grouped_by_image(image_id):
+        return np.arange(n) * n_folds // n
+    order = np.argsort(image_id, kind="stable")
+    _, first, n_shown = np.unique(image_id[order], return_index=True, return_counts=True)
+    repetition = np.arange(n) - np.repeat(first, n_shown)
+    fold = np.empty(n, np.int64)
+    fold[order] = repetition * n_folds // np.repeat(n_shown, n_shown)
+    return fold
 
 
 def discriminant(x: np.ndarray, image_id: np.ndarray, fold: np.ndarray, *, shrinkage: float) -> np.ndarray:

@@ -19,6 +19,7 @@ from spikevaediff.recordings.session_file import (
     LARGEST,
     SCENES,
     Source,
+    check_step,
     ends,
     finite,
     flags,
@@ -191,7 +192,10 @@ def read_presentations(path: Source, stimulus: str = SCENES) -> Presentations:
 
 
 def _check_times(file: h5py.File, table: str, start_s: np.ndarray, stop_s: np.ndarray) -> None:
-    """Refuse presentations that end before they begin, or begin together: such columns are not what their names say."""
+    """Refuse presentations that end before they begin, or begin together: such columns are not what their names say;
+    and types that do not hold their times to the millisecond."""
+    for name, values in (("start_time", start_s), ("stop_time", stop_s)):
+        check_step(file, f"{table}/{name}", file[f"{table}/{name}"].dtype, values)
     early = np.flatnonzero(stop_s <= start_s)
     if len(early):
         row = early[0]

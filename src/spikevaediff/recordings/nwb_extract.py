@@ -69,6 +69,27 @@ def kept_intervals(start_s: np.ndarray, stop_s: np.ndarray, margin_s: float) -> 
     return np.column_stack([start[first], stop[np.append(first[1:], len(start)) - 1]])
 
 
+def common_intervals(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """What two unions of intervals have in common.
+
+    Parameters
+    ----------
+    a, b : float64, (n_intervals, 2)
+        Disjoint and sorted.
+
+    Returns
+    -------
+    float64, (n_intervals, 2)
+        Disjoint and sorted; pieces that touch are one.
+    """
+    bounds = np.unique(np.concatenate([a.ravel(), b.ravel()]))
+    middle = (bounds[1:] + bounds[:-1]) / 2
+    # Within an interval, an odd number of bounds lies below.
+    inside = (np.searchsorted(a.ravel(), middle) % 2 == 1) & (np.searchsorted(b.ravel(), middle) % 2 == 1)
+    edges = np.diff(np.concatenate([[False], inside, [False]]).astype(np.int8))
+    return np.column_stack([bounds[edges == 1], bounds[edges == -1]])
+
+
 def check_margin(margin_s: float) -> None:
     """Refuse an impossible margin before recordings are fetched and read, which takes hours and minutes.
 
@@ -94,7 +115,8 @@ def extract(
     path : str or Path
         Appears whole or not at all.
     margin_s : float
-        Spikes, running speed and pupil are kept from this many seconds before each presentation to as many after it.
+        Spikes, running speed and pupil are kept from this many seconds before each presentation to as many after it;
+        of an extract, as far as it has them.
     movies : sequence of str
         Whose presentations are kept as well: natural_movie_one, natural_movie_three.
     ahead : function of list of (start, stop), or None
@@ -146,9 +168,11 @@ def _extract(source: Source, path: Path, margin_s: float, movies: Sequence[str],
         np.concatenate([getattr(shown, name) for shown in (presentations, *of_movies)])
         for name in ("start_s", "stop_s")
     )
-    intervals = kept_intervals(start_s, stop_s, margin_s)
+    wanted = kept_intervals(start_s, stop_s, margin_s)
     clock = Clock(presentations)
     with replacing(path) as temporary, opened(source) as old, h5py.File(temporary, "w") as new:
+        # An extract has the spikes of some intervals, and this one cannot have more.
+        intervals = common_intervals(wanted, old[KEPT][:]) if has(old, KEPT) else wanted
         _copy_attributes(old, new)
         for name in _WHOLE:
             if name in old:

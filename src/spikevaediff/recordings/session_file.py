@@ -30,6 +30,7 @@ _LAYOUT = (
 )
 Source = str | Path | io.RawIOBase  # a path; or a file on a server, open, which prints as its address
 LARGEST = 2**53  # whole numbers below it are exact in every type that they may come in
+_STEP_S = 1e-3  # no type that is coarser may hold times
 # What is wrong with the machine, or with another file that is written meanwhile.
 NOT_OF_THE_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
@@ -192,6 +193,35 @@ def finite(file: h5py.File, table: str, name: str) -> np.ndarray:
             f"{file.filename}: /{table}/{name} is not finite in {len(bad)} of {len(values)} rows (first: row {bad[0]})"
         )
     return values
+
+
+def check_step(file: h5py.File, name: str, dtype: np.dtype, values: np.ndarray) -> None:
+    """Refuse times of a type that does not hold them to the millisecond: float32 far from zero.
+
+    Parameters
+    ----------
+    file : h5py.File
+    name : str
+        Of the column, for the error.
+    dtype : numpy.dtype
+        In which the file holds it.
+    values : float, (n,)
+        Seconds.
+
+    Raises
+    ------
+    ValueError
+        The largest of them and the next number of that type are more than a millisecond apart.
+    """
+    if dtype.kind != "f" or dtype.itemsize >= 8 or not len(values):
+        return
+    largest = np.abs(values).max()
+    step_s = np.spacing(np.asarray(largest, dtype.newbyteorder("=")))
+    if step_s > _STEP_S:
+        raise ValueError(
+            f"{file.filename}: /{name} is {dtype}, in which {largest:g} s are exact to {step_s:g} s only. Write it as "
+            f"float64, or from a later zero"
+        )
 
 
 def whole(file: h5py.File, table: str, name: str) -> np.ndarray:

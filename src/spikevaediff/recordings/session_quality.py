@@ -83,10 +83,10 @@ def judged(
     x = found.counts.sum(2, dtype=np.float64)
     seconds = float(np.ptp(found.window_s, axis=1).sum())
     shown = found.image_id
-    fold = identity.contiguous_folds(len(x), n_folds)
     classes, n_shown = np.unique(shown, return_counts=True)
     # One presentation per image leaves nothing to train on.
     repeated = n_shown[classes != BLANK].min() > 1
+    fold = identity.folds(shown, n_folds) if repeated else None
 
     of_units: dict[str, np.ndarray] = {
         "mean_response": x.mean(0),
@@ -107,7 +107,7 @@ def judged(
     for area in here:
         columns = found.units.area == area
         correct = None
-        if repeated:
+        if fold is not None:
             root = np.sqrt(x[:, columns]) if spikes else x[:, columns]
             correct = identity.discriminant(root, shown, fold, shrinkage=shrinkage)
         by_area[area] = {
@@ -116,11 +116,12 @@ def judged(
             "reliable_share": _share(of_units["reliability"][columns] >= 0.8, of_units["reliability"][columns]),
             "area_reliability": quality.area_reliability(common[:, :, columns], longer),
             "correlations": quality.pair_correlations(x[:, columns], shown, seed=seed),
-            "course": _mean_course(quality.course(x[:, columns], n_blocks)),
+            "course": _mean_course(quality.course(x[:, columns], n_blocks)) if len(x) >= n_blocks else None,
             "identity": None if correct is None else float(correct.mean()),
             "identity_running": float(correct[runs].mean()) if correct is not None and runs.any() else None,
             "identity_still": float(correct[still].mean()) if correct is not None and still.any() else None,
         }
+    kind = "interleaved" if identity.grouped_by_image(shown) else "contiguous"
     session = {
         "spikes": bool(spikes),
         "window_s": found.window_s.tolist(),
@@ -133,13 +134,13 @@ def judged(
             "share": float(runs.sum() / max(1, (runs | still).sum())) if (runs | still).any() else None,
         },
         "identity": {
-            "decoder": f"linear discriminant, shrinkage {shrinkage:g}, {n_folds} contiguous folds",
+            "decoder": f"linear discriminant, shrinkage {shrinkage:g}, {n_folds} {kind} folds",
             "n_classes": len(classes),
             "chance": 1 / len(classes),
             "anchor": None,
         },
     }
-    if sessions.has_spike_times(path) and anchor_area in here:
+    if fold is not None and sessions.has_spike_times(path) and anchor_area in here:
         window = np.array([anchor_window_s])
         counts = sessions.read_responses(path, areas=[anchor_area], windows_s=window, min_units=1, limits=limits).counts
         correct = identity.support_vectors(counts[:, :, 0].astype(np.float64), shown, fold)

@@ -12,7 +12,6 @@ import numpy as np
 from spikevaediff.recordings import nwb, session_file
 
 _TIMES, _OBSERVED = "spike_times", "obs_intervals"
-_STEP_S = 1e-3  # no type that is coarser may hold times
 _LONGEST_S = 2 * 86400.0  # no session lasts two days
 SLOWEST_HZ, FASTEST_HZ = 0.2, 1000.0  # mean over units; frames of a monitor in place of seconds are 60 times fewer
 _OF_OWN_RATE = 10.0  # by how much rates may differ from those that the file states
@@ -53,13 +52,7 @@ def spikes(file: h5py.File, unit_id: int, start: int, stop: int) -> np.ndarray:
         raise ValueError(
             f"{file.filename}: /units/{_TIMES} has shape {column.shape}, expected one value for each spike"
         )
-    if found.dtype.kind == "f" and found.dtype.itemsize < 8 and len(found):
-        step_s = np.spacing(np.abs(found).max())
-        if step_s > _STEP_S:
-            raise ValueError(
-                f"{file.filename}: /units/{_TIMES} is {column.dtype}, in which {found.max():g} s are exact to "
-                f"{step_s:g} s only. Write it as float64, or from a later zero"
-            )
+    session_file.check_step(file, f"units/{_TIMES}", column.dtype, found)
     found = found.astype(np.float64)
     if n := np.sum(~np.isfinite(found)):
         raise ValueError(f"{file.filename}: unit {unit_id} has {n} spike times that are not finite. Leave them out")

@@ -91,7 +91,7 @@ def _data_card(root: Path, params: Mapping[str, Any]) -> str:
             here = responses.unit_area == area
             known = responses.unit_firing_rate[here & np.isfinite(responses.unit_firing_rate)]
             rate = f" {np.median(known):.2f} |" if len(known) else " not known |"
-            line = f"| {name} | {area} | {int(here.sum())} |{rate * counted} {counts[here].mean():.2f} |"
+            line = f"| {name} | {area} | {int(here.sum())} |{rate * counted} {_mean(counts[here])} |"
             lines.append(line)
     if params["dataset"] == "simulated":
         lines += [
@@ -124,7 +124,15 @@ def _origin(sources: Path) -> list[str]:
     if not sources.is_file():
         return []
     said = json.loads(sources.read_text(encoding="utf-8"))
-    return [f"- Licence: {said['licence']}.", *(f"- Cite: {one}" for one in said["citation"])]
+    return (
+        [f"- Licence: {said['licence']}.", *(f"- Cite: {one}" for one in said["citation"])] if "licence" in said else []
+    )
+
+
+def _mean(counts: np.ndarray) -> str:
+    """Two decimals, or two significant digits of what is as small as activity in volts."""
+    mean = float(counts.mean())
+    return f"{mean:.2f}" if abs(mean) >= 0.005 else f"{mean:.2g}"
 
 
 def _span(numbers: np.ndarray) -> str:

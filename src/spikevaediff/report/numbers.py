@@ -76,7 +76,8 @@ def identification(found: dict[str, dict[str, dict[str, Any]]]) -> dict[str, dic
     rows = {}
     for population, sets in found.items():
         row = {f"top1_{name}": round(one["top1"], DIGITS) for name, one in sets.items()}
-        row["top1_chance"] = round(sets["all"]["chance"], DIGITS)
+        chance = sets["all"]["chance"]
+        row["top1_chance"] = round(chance, DIGITS) if chance >= 1e-3 else float(f"{chance:.3g}")  # 1 / 22,348 is not 0
         rows["identification" if population == "visual" else f"identification_{population}"] = row
     return rows
 

@@ -53,9 +53,11 @@ FIGURES = (
 )
 OF_ANALYSES = ("areas", "curves", "recording", "mistakes", "regions", "quality", "layers")  # sections, figures
 SIMULATED = (
-    "The spikes of this data set are simulated: Gabor-like tuning with gain noise, shared fluctuations and drift, "
-    "calibrated to published rates, reliabilities and decoding accuracy. No number here is about real animals."
+    "The spikes of this data set are simulated: {tuning} with gain noise, shared fluctuations and drift, calibrated to "
+    "published rates, reliabilities and decoding accuracy. No number here is about real animals."
 )
+TUNING = {"gabor": "Gabor-like tuning", "network": "normalised activations of EfficientNet-lite0"}  # by profile
+OF_TUNING = {"network": " The metric efficientnet_lite0 compares images in features of the same network."}
 CITED = (
     *("child2021very", "ozcelik2023natural", "li2026spikevaediff", "xu2023versatile", "phipson2010permutation"),
     *("holm1979simple", "efron1987better", "brown2001interval", "nadeau2003inference"),
@@ -114,7 +116,7 @@ def of_run(params: Mapping[str, Any], wanted: Runs) -> str:
         contents=[one for one in CONTENTS if wanted.analyses or one[1] not in OF_ANALYSES],
         analyses=wanted.analyses,
         parts=params["parts"],
-        warning=SIMULATED if params["dataset"] == "simulated" else "",
+        warning=simulated(params["datasets"]["simulated"]["profile"]) if params["dataset"] == "simulated" else "",
         found=verdict.found(evidence, about, wanted, rank_by=rank_by),
         not_shown=verdict.not_shown(evidence, about, wanted, families=families, model=model, rank_by=rank_by),
         compared=verdict.compared(evidence, wanted),
@@ -181,6 +183,11 @@ def cell(text: str, *small: str) -> Cell:
     return {"text": text, "small": [line for line in small if line]}
 
 
+def simulated(profile: str) -> str:
+    """What must be said of simulated spikes: what units are tuned to, and whether a metric knows it."""
+    return SIMULATED.format(tuning=TUNING[profile]) + OF_TUNING.get(profile, "")
+
+
 def identified(evidence: dict[str, Any], areas: Mapping[str, facts.Areas]) -> Table:
     """How many unseen images encoding models identify, among which candidates."""
     rows: list[list[Cell | str]] = []
@@ -191,7 +198,7 @@ def identified(evidence: dict[str, Any], areas: Mapping[str, facts.Areas]) -> Ta
                 row.append(cell("none"))
                 continue
             low, high = one["top1_interval"]
-            small = (f"{low:.3f} to {high:.3f}", f"chance {one['chance']:.4f}", _p(one["p_value"]))
+            small = (f"{low:.3f} to {high:.3f}", f"chance {one['chance']:.2g}", _p(one["p_value"]))
             row.append(cell(f"{one['top1']:.3f}", *small))
         rows.append(row)
     return table("Share of unseen images identified", ["population", *SETS.values()], rows)

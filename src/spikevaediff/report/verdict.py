@@ -94,7 +94,7 @@ def not_shown(
         share, chance = 100 * library["top1"], 100 * library["chance"]
         told.append(
             "Which image was shown, by identification among the library's photographs: the control is identified "
-            f"there too ({share:.0f} %; chance {chance:.1f} %). Shown images have something in common that these lack."
+            f"there too ({share:.0f} %; chance {chance:.2g} %). Shown images have something in common that these lack."
         )
     shared = [
         (family, metric)
@@ -155,7 +155,7 @@ def _identified(population: str, sets: dict[str, dict[str, Any]], facts: Facts) 
     return (
         f"From {of}, encoding models identify {100 * among['top1']:.0f} % ({low} to {high} %) of the unseen images "
         f"among {among['n_candidates']:.0f} candidates, without a generator; chance is "
-        f"{100 * among['chance']:.1f} %{inside}."
+        f"{100 * among['chance']:.2g} %{inside}."
     )
 
 

@@ -103,27 +103,39 @@ def _changes(root: Path, base: str, head: str) -> tuple[list[dict[str, Any]], st
     compared = [row for row in rows if row is not None]
     counts = {word: [row for row in compared if row["says"] == word] for word in ("**better**", "**worse**")}
     changes = [*counts["**worse**"], *counts["**better**"], *(row for row in compared if row["says"] == "within noise")]
-    n = len(compared)
+    n, gone = len(compared), _gone(set(old), set(new))
     if not changes:
-        return [], f"**No score changed**, of {n} that were compared image by image."
+        return [], f"**No score changed**, of {n} that were compared image by image.{gone}"
     better, worse = len(counts["**better**"]), len(counts["**worse**"])
     if not better and not worse:
         return (
             changes,
-            f"**No change beyond noise**: of {n} scores, {len(changes)} differ, all within their 95 % intervals.",
+            f"**No change beyond noise**: of {n} scores, {len(changes)} differ, all within their 95 % intervals.{gone}",
         )
     verdict = f"**Beyond noise: {better} better, {worse} worse**, of {n} scores compared image by image"
     return (
         changes,
-        f"{verdict} (95 % intervals of paired differences; about {n * 0.05:.1f} of {n} would be expected by chance).",
+        f"{verdict} (95 % intervals of paired differences; about {n * 0.05:.1f} of {n} would be expected by chance)."
+        + gone,
     )
 
 
+def _gone(old: set[tuple[str, str]], new: set[tuple[str, str]]) -> str:
+    """Which runs and metrics of the base the head has no scores of."""
+    said = ""
+    for which, column in (("runs", 0), ("metrics", 1)):
+        if missing := sorted({key[column] for key in old} - {key[column] for key in new}):
+            said += f" The head has no scores of these {which} of the base: {', '.join(missing)}."
+    return said
+
+
 def _kind(statistics: str) -> str:
-    """What scores are of, which none can be compared without: the data set, the protocol, and the size of pixels."""
+    """What scores are of, which none can be compared without: the data set, the protocol, the size of pixels, and what
+    makes scores too good (report.results.marks_of)."""
     ((name, evidence),) = json.loads(statistics).items()
     size = f", {evidence['settings']['size_px']} px" if evidence["settings"].get("size_px") else ""
-    return f"{name.partition(' (')[0]}, protocol {evidence.get('protocol', 'strict')}{size}"
+    legacy = "".join(f", {mark}" for mark in re.findall(r"legacy: [^)]+", name))
+    return f"{name.partition(' (')[0]}, protocol {evidence.get('protocol', 'strict')}{size}{legacy}"
 
 
 def _change(

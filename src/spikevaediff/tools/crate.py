@@ -18,7 +18,7 @@ from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.replaceable import check_ours
 from spikevaediff.parameters.runs import read_runs
-from spikevaediff.records import Stimuli
+from spikevaediff.records import Stimuli, few
 from spikevaediff.tools import compare, needs
 
 _CODE = ("src", "stages", "vendor", "params.yaml", "runs.yaml", "dvc.yaml", "dvc.lock", "metrics", "plots")
@@ -62,6 +62,10 @@ def write(root: Path, out: Path, *, data_licence: str | None = None) -> int:
             raise FileNotFoundError(f"{path} does not exist. Run the pipeline first: dvc repro")
     params: dict[str, Any] = YAML(typ="safe").load(root / "params.yaml")
     said = _data(root, params, data_licence)
+    if new := _git(root, "ls-files", "--others", "--exclude-standard", "--", *_CODE, ":!vendor/data").splitlines():
+        raise ValueError(
+            f"{few(new)}: not in the commit that the crate would name. Commit first (git add), or remove it"
+        )
     if changed := _git(root, "status", "--porcelain", "--untracked-files=no", "--", *_CODE):
         some = ", ".join(line[2:].strip() for line in changed.splitlines()[:3])
         raise ValueError(f"{some} differ from the commit that the crate would name. Commit first: git commit --all")

@@ -55,7 +55,7 @@ def preferred(encoder: str | Path, images: str | Path, out: str | Path, n_each: 
     responses = encoders.predict(model, stimuli.pixels, lambda name: assets.weights(name, root))
     found = rows(model, responses, stimuli.image_id, n_each)
     picture = draw(model, found, stimuli, f"Largest predicted responses, {stimuli.source}")
-    tables.write(out, found)
+    tables.write(out, found, responses=("response", "mean", "sd"))
     with replacing(out.with_suffix(".png")) as temporary:
         temporary.write_bytes(picture)
     n_units = len(found) // n_each
@@ -128,7 +128,7 @@ def draw(model: Encoder, found: Sequence[dict[str, Any]], stimuli: Stimuli, titl
                 centre = column * side - 0.5, row * side - 0.5
                 axis.add_patch(Circle(centre, radius * side, fill=False, lw=1.2, color="C1"))
             axis.set(xticks=[], yticks=[], xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
-            axis.set_title(f"{(one['response'] - one['mean']) / max(one['sd'], 1e-12):+.1f} sd", size=8)
+            axis.set_title(f"{(one['response'] - one['mean']) / (one['sd'] or 1.0):+.1f} sd", size=8)
         of_unit[0].set_ylabel(f"{of[0]['area']}\n{unit_id}\nR² {of[0]['r2']:.2f}", size=8, rotation=0, ha="right")
     figure.suptitle(title, size=11, weight="bold")
     return figure

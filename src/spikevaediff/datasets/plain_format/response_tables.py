@@ -11,7 +11,7 @@ import numpy as np
 
 from spikevaediff.datasets.plain_format import csv_file
 from spikevaediff.datasets.plain_format.csv_file import whole_number
-from spikevaediff.recordings import precision
+from spikevaediff.recordings import identity, precision
 from spikevaediff.recordings.session_file import LARGEST
 from spikevaediff.records import BLANK, DAMAGED, LONGEST_WINDOW_S
 
@@ -249,11 +249,10 @@ def _checked(
         found.notes.append(f"{name}: unit {few(silent)} never changes and tells nothing")
     if len(silent) == len(unit_id):
         found.problems.append(f"{name}: all responses of every unit are the same; is this the right array?")
-    shown = image_id[image_id != BLANK]
-    if len(np.unique(shown)) < len(shown) and np.all(np.diff(shown) >= 0):
+    if identity.grouped_by_image(image_id):
         found.notes.append(
-            f"{name}: rows are sorted by image. Drift and identity decoding are known only if rows are in the order "
-            f"of the session"
+            f"{name}: rows are grouped by image. Drift, the course over the session and noise that neighbours share "
+            f"are known only if rows are in the order of the session"
         )
     kept = precision.kept(responses)
     if kept.dtype.kind == "f":
