@@ -195,11 +195,12 @@ def test_a_metric_that_one_run_lacks_has_no_difference() -> None:
 def test_identification_is_rows_of_the_table_and_evidence_with_few_digits() -> None:
     sets = {
         name: {"top1": top, "top1_interval": [top / 3, 1.0], "chance": chance, "p_value": 1.2345678e-3}
-        for name, top, chance in (("fold", 2 / 3, 1 / 12), ("all", 1 / 3, 1 / 118), ("library", 0.0, 1 / 2001))
+        for name, top, chance in (("fold", 2 / 3, 1 / 12), ("all", 1 / 3, 1 / 118), ("library", 0.0, 1 / 22348))
     }
     rows = numbers.identification({"visual": sets, "control": sets})
     expected = {"top1_fold": 0.6667, "top1_all": 0.3333, "top1_library": 0.0, "top1_chance": 0.0085}
     assert rows == {"identification": expected, "identification_control": expected}
+    assert numbers.rounded(sets)["library"]["chance"] == 4.47e-5
     assert numbers.rounded(sets)["all"] == {
         "top1": 0.3333,
         "top1_interval": [0.1111, 1.0],

@@ -76,16 +76,22 @@ def identification(found: dict[str, dict[str, dict[str, Any]]]) -> dict[str, dic
     rows = {}
     for population, sets in found.items():
         row = {f"top1_{name}": round(one["top1"], DIGITS) for name, one in sets.items()}
-        chance = sets["all"]["chance"]
-        row["top1_chance"] = round(chance, DIGITS) if chance >= 1e-3 else float(f"{chance:.3g}")  # 1 / 22,348 is not 0
+        row["top1_chance"] = _chance(sets["all"]["chance"])
         rows["identification" if population == "visual" else f"identification_{population}"] = row
     return rows
 
 
+def _chance(share: float) -> float:
+    """The share of images identified by chance, with the digits of the metrics; 1 of 22,348 is not 0."""
+    return round(share, DIGITS) if share >= 1e-3 else float(f"{share:.3g}")
+
+
 def rounded(value: Any) -> Any:
-    """Nested dicts and lists with the digits of the metrics; p-values keep 6."""
+    """Nested dicts and lists with the digits of the metrics; p-values keep 6, and shares identified by chance three
+    significant ones."""
     if isinstance(value, dict):
-        return {k: round(v, 6) if k == "p_value" else rounded(v) for k, v in value.items()}
+        kept = {"p_value": lambda p: round(p, 6)} | ({"chance": _chance} if "top1" in value else {})
+        return {k: kept.get(k, rounded)(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [rounded(one) for one in value]
     return _digits(value)
