@@ -29,7 +29,7 @@ def main() -> None:
         rows += units
         stages.done(session_quality.report_line(path, result["sessions"][path.stem], len(units)))
     json_file.write("artifacts/quality/quality.json", result)
-    tables.write("artifacts/quality/units.csv", rows, responses=("mean_response", "rate_hz"))
+    tables.write("artifacts/quality/units.csv", rows, significant=("mean_response",))
 
 
 if __name__ == "__main__":

@@ -32,3 +32,6 @@ def test_identity_is_known_in_the_windows_that_hold_it_and_nowhere_else() -> Non
     assert shares.shape == (3, 10)
     assert shares[1].mean() > 0.8
     assert shares[[0, 2]].mean() < 0.2
+    order = np.argsort(shown, kind="stable")  # grouped by image, no image may be tested in one fold alone
+    grouped = latency.identity_by_window(counts[order], shown[order], n_folds=4, shrinkage=0.1)
+    assert abs(grouped[1].mean() - shares[1].mean()) < 0.1

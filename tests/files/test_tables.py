@@ -32,3 +32,13 @@ def test_a_row_with_another_column_is_refused_and_nothing_written(tmp_path: Path
     with pytest.raises(ValueError, match="dict contains fields not in fieldnames: 'b'"):
         tables.write(tmp_path / "a.csv", [{"a": 1}, {"a": 2, "b": 3}])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_responses_in_a_small_unit_of_measure_keep_their_digits() -> None:
+    rows = [{"p": 4.312345678e-7, "volt": 4.312345678e-7}, {"p": 0.5, "volt": -123.4567891}, {"p": 0.0, "volt": -0.0}]
+    assert tables.text(rows, digits=5, significant=("volt",)).splitlines() == [
+        "p,volt",
+        "0.0,4.31235e-07",
+        "0.5,-123.45679",
+        "0.0,0.0",
+    ]

@@ -12,7 +12,7 @@ from spikevaediff.files.atomic import replacing
 _SIGNIFICANT = 6  # digits of what has a unit of measure of its own
 
 
-def text(rows: Sequence[Mapping[str, Any]], *, digits: int, responses: Container[str] = ()) -> str:
+def text(rows: Sequence[Mapping[str, Any]], *, digits: int, significant: Container[str] = ()) -> str:
     """Rows as CSV, with the same line ends everywhere.
 
     Parameters
@@ -21,7 +21,7 @@ def text(rows: Sequence[Mapping[str, Any]], *, digits: int, responses: Container
         All with the keys of the first, which become the header; None is an empty cell. No rows: an empty line.
     digits : int
         Of floating-point numbers, after the point.
-    responses : container of str
+    significant : container of str
         Columns in the unit of measure of the recording. It may be as small as a millionth, so that these numbers have
         six significant digits where the others would have fewer.
     """
@@ -32,7 +32,7 @@ def text(rows: Sequence[Mapping[str, Any]], *, digits: int, responses: Container
         writer.writerow(
             # + 0.0, since -0.0 and 0.0 are the same number on two lines.
             {
-                name: round(value, _places(value, digits) if name in responses else digits) + 0.0
+                name: round(value, _places(value, digits) if name in significant else digits) + 0.0
                 if isinstance(value, float)
                 else value
                 for name, value in row.items()
@@ -49,11 +49,11 @@ def _places(value: float, digits: int) -> int:
 
 
 def write(
-    path: str | Path, rows: Sequence[Mapping[str, Any]], *, digits: int = 5, responses: Container[str] = ()
+    path: str | Path, rows: Sequence[Mapping[str, Any]], *, digits: int = 5, significant: Container[str] = ()
 ) -> None:
     """Write rows as CSV; the file is there whole or not at all. Parameters as of `text`."""
     with replacing(path) as temporary:
-        temporary.write_text(text(rows, digits=digits, responses=responses), encoding="utf-8")
+        temporary.write_text(text(rows, digits=digits, significant=significant), encoding="utf-8")
 
 
 def read(path: str | Path) -> list[dict[str, str]]:

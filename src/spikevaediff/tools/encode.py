@@ -54,7 +54,7 @@ def encode(encoder: str | Path, pictures: Sequence[str | Path], out: str | Path,
         {"picture": str(path)} | dict(zip(names, row.tolist(), strict=True))
         for path, row in zip(pictures, responses, strict=True)
     ]
-    tables.write(out, rows, responses=names)
+    tables.write(out, rows, significant=names)
     return f"{out}: pictures: {len(rows)}, columns: {len(names)}{_seen(pixels, model, Path(encoder))}"
 
 
@@ -101,7 +101,7 @@ def encode_unseen(folder: str | Path, image_id: Sequence[int], out: str | Path) 
     rows = [
         {"image_id": i} | dict(zip(names, row.tolist(), strict=True)) for i, row in zip(image_id, values, strict=True)
     ]
-    tables.write(out, rows, responses=names)
+    tables.write(out, rows, significant=names)
     return f"{out}: images: {len(rows)}, columns: {len(names)}"
 
 

@@ -55,7 +55,7 @@ def preferred(encoder: str | Path, images: str | Path, out: str | Path, n_each: 
     responses = encoders.predict(model, stimuli.pixels, lambda name: assets.weights(name, root))
     found = rows(model, responses, stimuli.image_id, n_each)
     picture = draw(model, found, stimuli, f"Largest predicted responses, {stimuli.source}")
-    tables.write(out, found, responses=("response", "mean", "sd"))
+    tables.write(out, found, significant=("response", "mean", "sd"))
     with replacing(out.with_suffix(".png")) as temporary:
         temporary.write_bytes(picture)
     n_units = len(found) // n_each
