@@ -9,7 +9,7 @@ from himalaya.kernel_ridge import KernelRidge as HimalayaKernelRidge
 from scipy.spatial.distance import cdist
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import laplacian_kernel, linear_kernel, polynomial_kernel, rbf_kernel
-from test_ridge import make, spoiled, weighted_scores
+from test_ridge import make, scores_of, spoiled
 from test_ridge import run as run_ridge
 
 from spikevaediff.regression import designs, factors, fits, held_out
@@ -69,7 +69,7 @@ def test_width_alpha_scores_and_predictions_equal_refits_without_each_image(name
     x, y, y_row = make(10, 6, 5, repeats)
     widths = WIDTHS if name != "linear" else np.array([1.0])
     fit = run(x, y, y_row, kernel=name, widths=widths)
-    ones, expanded, scores, predictions = np.ones(len(x)), y[y_row], [], []
+    expanded, scores, predictions = y[y_row], [], []
     x_new = make(4, 6, 5, seed=4)[0]
     for width in widths:
         centre, kernel = sklearn_kernel(name, x, y_row, width)
@@ -78,7 +78,7 @@ def test_width_alpha_scores_and_predictions_equal_refits_without_each_image(name
             for image in range(10):
                 out = y_row == image
                 held_out[out] = solve(kernel, (x - centre)[~out], expanded[~out], alpha, (x - centre)[out])
-            scores.append(weighted_scores(expanded, held_out, ones))
+            scores.append(scores_of(expanded, held_out))
             predictions.append(solve(kernel, x - centre, expanded, alpha, x_new - centre))
     best, columns = np.argmin([s[0] for s in scores], axis=0), np.arange(5)
     np.testing.assert_array_equal(fit.candidate, best)
@@ -101,9 +101,9 @@ def test_precomputed_kernel_of_himalaya_gives_the_same_predictions():
     close(kernel_ridge.predict(fit, x, devices=ONE), model.predict(centring @ k @ centring) + y.mean(0))
 
 
-def test_linear_kernel_is_ridge_with_weights_and_folds():
+def test_linear_kernel_is_ridge_with_folds():
     x, y, y_row = make(12, 6, 5, 2)
-    options = {"folds": 4, "seed": 2, "sample_weight": np.random.default_rng(0).uniform(0.5, 2, 24), "alphas": ALPHAS}
+    options = {"folds": 4, "seed": 2, "alphas": ALPHAS}
     a, b = run(x, y, y_row, kernel="linear", widths=[1.0], **options), run_ridge(x, y, y_row, **options)
     np.testing.assert_array_equal(a.alpha, b.alpha)
     close(a.loo_r2, b.loo_r2)
@@ -115,7 +115,6 @@ def test_linear_kernel_is_ridge_with_weights_and_folds():
 def test_lapack_on_a_processor_and_the_program_for_accelerators_agree(name, monkeypatch):
     x, y, y_row = make(10, 6, 4, 5)
     options = {"kernel": name, "widths": WIDTHS if name != "linear" else [1.0], "folds": 3}
-    options["sample_weight"] = np.random.default_rng(2).uniform(0.5, 2, len(x))
     monkeypatch.setattr(held_out, "LONG_FOLD", 2)
     results = []
     for on_processor in (True, False):
@@ -172,9 +171,7 @@ def test_gradient_search_reaches_a_width_that_no_fine_grid_beats(name, repeats):
 
 def test_derivatives_of_the_search_equal_differences():
     x, y, y_row = make(8, 5, 3, 2)
-    design = designs.check(
-        x, y, y_row=y_row, group_size=[3], alphas=ALPHAS, alpha_scope="global", folds=3, seed=0, sample_weight=None
-    )
+    design = designs.check(x, y, y_row=y_row, group_size=[3], alphas=ALPHAS, alpha_scope="global", folds=3, seed=0)
     rows = x - x.mean(0)
     centred = y - y.mean(0)
     data = np.array([5.0, 1.0]), _likeness("rbf", rows, rows), design.root, design.targets_of_rows, design.rows_of_folds

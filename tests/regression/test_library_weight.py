@@ -92,7 +92,7 @@ def test_the_level_of_a_library_has_no_say() -> None:
     )
 
 
-def test_a_weight_needs_rows_that_are_never_left_out_and_others_of_weight_one() -> None:
+def test_a_weight_is_positive_and_needs_rows_that_are_never_left_out() -> None:
     x, y = data()
     options = OPTIONS | {"y_row": np.arange(len(x))}
     for weight in (0.0, -1.0, np.inf):
@@ -100,8 +100,6 @@ def test_a_weight_needs_rows_that_are_never_left_out_and_others_of_weight_one() 
             ridge.fit(x, y, n_scored=N_REAL, library_weight=weight, **options)
     with pytest.raises(ValueError, match="for rows from n_scored on beside others of weight one"):
         ridge.fit(x, y, library_weight=1.0, **options)
-    with pytest.raises(ValueError, match="for rows from n_scored on beside others of weight one"):
-        ridge.fit(x, y, n_scored=N_REAL, library_weight=1.0, sample_weight=np.full(len(x), 2.0), **options)
 
 
 @pytest.mark.parametrize(("n", "n_parts"), [(10, 5), (106, 5), (300, 2), (960, 1)])

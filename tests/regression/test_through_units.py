@@ -29,7 +29,7 @@ def problem(dtype: type, weight: float | None) -> tuple[np.ndarray, np.ndarray, 
     y_row = np.concatenate([rng.permutation(N), N + rng.permutation(N_LIBRARY)])
     design = designs.check(
         x, y, y_row=y_row, group_size=GROUPS, alphas=ALPHAS, alpha_scope="target", folds="image", seed=0,
-        sample_weight=None, n_scored=N,
+        n_scored=N,
     )  # fmt: skip
     mean = x.mean(0)
     if weight is not None:

@@ -1,6 +1,6 @@
 """Banded ridge regression: every band of units (a brain area, a time bin) has a weight of its own, learned from data.
 
-Minimises sum_i w_i ||y_i - b - sum_k x_ik B_k||^2 + alpha sum_k ||B_k||^2 / v_k (Nunez-Elizalde, Huth and Gallant 2019,
+Minimises sum_i ||y_i - b - sum_k x_ik B_k||^2 + alpha sum_k ||B_k||^2 / v_k (Nunez-Elizalde, Huth and Gallant 2019,
 NeuroImage 197). The weights v of a group of targets say how much of each band serves to predict left-out images: which
 area carries which features. Bands are brought to equal power first, so that weights compare; areas with more units
 still have more to offer, which `units_per_band` takes away.
@@ -103,7 +103,6 @@ def fit(
     alpha_scope: str,
     folds: str | int,
     seed: int,
-    sample_weight: np.ndarray | None = None,
     n_scored: int | None = None,
     block_mb: float = 256.0,
     devices: Sequence[jax.Device] | None = None,
@@ -112,7 +111,7 @@ def fit(
 
     Parameters
     ----------
-    x, y, y_row, group_size, alphas, folds, seed, sample_weight, n_scored, block_mb, devices
+    x, y, y_row, group_size, alphas, folds, seed, n_scored, block_mb, devices
         As in ridge.fit; seed also draws the units. The alpha of ridge has the same meaning here
         when all bands have equal power and weight.
     bands : str, (n_units,)
@@ -156,7 +155,6 @@ def fit(
         alpha_scope=alpha_scope,
         folds=folds,
         seed=seed,
-        sample_weight=sample_weight,
         n_scored=n_scored,
     )
     if bands.shape != (x.shape[1],):

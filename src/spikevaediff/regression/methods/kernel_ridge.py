@@ -114,21 +114,20 @@ def fit(
     alpha_scope: str,
     folds: str | int,
     seed: int,
-    sample_weight: np.ndarray | None = None,
     n_scored: int | None = None,
     block_mb: float = 256.0,
     devices: Sequence[jax.Device] | None = None,
 ) -> Fit:
     r"""Fit kernel ridge regressions and choose bandwidths and penalties by left-out images.
 
-    Minimises sum_i w_i (y_i - b - f(x_i))^2 + alpha ||f||^2 over functions f of the kernel's space, with
+    Minimises sum_i (y_i - b - f(x_i))^2 + alpha ||f||^2 over functions f of the kernel's space, with
     "linear": a'b; "rbf": exp(-||a - b||^2 / (2 s^2)); "polynomial": (a'b / s^2 + 1)^degree; "laplacian":
     exp(-||a - b||_1 / s), where a, b are centred responses and the bandwidth s is a width times the median distance of
     rows of different images (for "polynomial" the root mean square length of a row).
 
     Parameters
     ----------
-    x, y, y_row, group_size, alphas, alpha_scope, folds, seed, sample_weight, n_scored, block_mb, devices
+    x, y, y_row, group_size, alphas, alpha_scope, folds, seed, n_scored, block_mb, devices
         As in spikevaediff.regression.methods.ridge.fit. Targets that share an alpha share a width.
     kernel : "linear", "rbf", "polynomial" or "laplacian"
     degree : int, at least 1
@@ -167,7 +166,6 @@ def fit(
         alpha_scope=alpha_scope,
         folds=folds,
         seed=seed,
-        sample_weight=sample_weight,
         n_scored=n_scored,
     )
     if kernel not in KERNELS:

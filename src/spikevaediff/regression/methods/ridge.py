@@ -27,7 +27,6 @@ def fit(
     alpha_scope: str,
     folds: str | int,
     seed: int,
-    sample_weight: np.ndarray | None = None,
     n_scored: int | None = None,
     library_weight: float | None = None,
     block_mb: float = 256.0,
@@ -36,7 +35,7 @@ def fit(
     """Fit ridge regressions and choose their penalties by left-out images.
 
     Minimises, for every target t, sum_i w_i (y[y_row[i], t] - b_t - x_i'beta_t)^2 + alpha_t ||beta_t||^2 over rows i of
-    x.
+    x; w_i is `library_weight` in the rows of a library, and one in all others.
 
     Parameters
     ----------
@@ -59,13 +58,11 @@ def fit(
         a Cholesky factor instead of eigenvectors, for thousands of rows and units.
     seed : int
         Deals images into the k folds; "image" draws nothing.
-    sample_weight : float, (n_rows,), positive
-        w above; None is one for every row.
     n_scored : int
         Rows of y from this one on only take part in the fit: they are never left out, and neither the penalty nor a
         score depends on how well they are predicted. None: there are no such rows.
     library_weight : float, positive
-        Of each of those rows in the sum above, in place of one. They then have an intercept and a mean response of
+        w of each of those rows in the sum above, in place of one. They then have an intercept and a mean response of
         their own, which predictions do not take: a library may differ in all that its photographs have in common. None:
         all rows share an intercept.
     block_mb : float
@@ -94,7 +91,6 @@ def fit(
         alpha_scope=alpha_scope,
         folds=folds,
         seed=seed,
-        sample_weight=sample_weight,
         n_scored=n_scored,
     )
     if library_weight is not None:
