@@ -28,7 +28,7 @@ FUNCTIONS = {
     "evaluation/metrics": ["pairwise"],
 }
 # Data, and options that change how a result is computed and not which; they alone may have a default.
-FREE = {"batch_size", "device", "devices", "block_mb", "out", "n_scored", "library_weight"}
+FREE = {"batch_size", "device", "budget", "n_scored", "library_weight"}
 MODULES = [(folder, path.stem) for folder in sorted(FUNCTIONS) for path in sorted((PACKAGE / folder).glob("[!_]*.py"))]
 
 

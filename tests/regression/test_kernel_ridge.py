@@ -13,12 +13,13 @@ from test_ridge import make, scores_of, spoiled
 from test_ridge import run as run_ridge
 
 from spikevaediff.regression import designs, factors, fits, held_out
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.methods import kernel_ridge, ridge
 from spikevaediff.regression.methods.kernel_ridge import _likeness, _loss_of
 
 ALPHAS = np.logspace(-3, 2, 4)
 WIDTHS = np.array([0.5, 1.0, 3.0])
-ONE = jax.devices()[:1]
+ONE = Budget(devices=jax.devices()[:1])
 
 
 def run(x, y, y_row, **options):
@@ -32,7 +33,7 @@ def run(x, y, y_row, **options):
         "alpha_scope": "target",
         "folds": "image",
         "seed": 0,
-        "devices": ONE,
+        "budget": ONE,
     } | options
     options.setdefault("group_size", [y.shape[1]])
     return kernel_ridge.fit(x, y, y_row=y_row, **options)
@@ -86,7 +87,7 @@ def test_width_alpha_scores_and_predictions_equal_refits_without_each_image(name
     close(fit.loo_r2, np.array([s[1] for s in scores])[best, columns], 1e-9)
     close(fit.loo_correlation, np.array([s[2] for s in scores])[best, columns], 1e-9)
     # 1e-9: kernels of the widest polynomials and Gaussians have condition numbers of 10^7 (measured error 2e-10).
-    close(kernel_ridge.predict(fit, x_new, devices=ONE), np.array(predictions)[best, :, columns].T, 1e-9)
+    close(kernel_ridge.predict(fit, x_new, budget=ONE), np.array(predictions)[best, :, columns].T, 1e-9)
 
 
 def test_precomputed_kernel_of_himalaya_gives_the_same_predictions():
@@ -98,7 +99,7 @@ def test_precomputed_kernel_of_himalaya_gives_the_same_predictions():
         centring @ k @ centring, y[y_row] - y.mean(0)
     )
     fit = run(x, y, y_row, widths=[1.0], alphas=[0.1])
-    close(kernel_ridge.predict(fit, x, devices=ONE), model.predict(centring @ k @ centring) + y.mean(0))
+    close(kernel_ridge.predict(fit, x, budget=ONE), model.predict(centring @ k @ centring) + y.mean(0))
 
 
 def test_linear_kernel_is_ridge_with_folds():
@@ -108,7 +109,7 @@ def test_linear_kernel_is_ridge_with_folds():
     np.testing.assert_array_equal(a.alpha, b.alpha)
     close(a.loo_r2, b.loo_r2)
     close(a.dof, b.dof)
-    close(kernel_ridge.predict(a, x, devices=ONE), ridge.predict(b, x, devices=ONE))
+    close(kernel_ridge.predict(a, x, budget=ONE), ridge.predict(b, x, budget=ONE))
 
 
 @pytest.mark.parametrize("name", kernel_ridge.KERNELS)
@@ -120,7 +121,7 @@ def test_lapack_on_a_processor_and_the_program_for_accelerators_agree(name, monk
     for on_processor in (True, False):
         monkeypatch.setattr(factors, "on_processor", lambda on_processor=on_processor: on_processor)
         fit = run(x, y, y_row, **options)
-        predicted = kernel_ridge.predict(fit, x[:3] + 1, devices=ONE)
+        predicted = kernel_ridge.predict(fit, x[:3] + 1, budget=ONE)
         results.append((fit.candidate, fit.loo_r2, fit.loo_correlation, fit.dof, predicted))
     np.testing.assert_array_equal(results[0][0], results[1][0])
     for a, b in zip(results[0][1:], results[1][1:], strict=True):
@@ -188,7 +189,7 @@ def test_a_saved_fit_predicts_the_same(tmp_path):
     a.save(tmp_path / "fit.npz")
     b = fits.load(tmp_path / "fit.npz")
     np.testing.assert_array_equal(
-        kernel_ridge.predict(b, x + 1, devices=ONE), kernel_ridge.predict(a, x + 1, devices=ONE)
+        kernel_ridge.predict(b, x + 1, budget=ONE), kernel_ridge.predict(a, x + 1, budget=ONE)
     )
 
 
@@ -200,7 +201,7 @@ def test_units_that_never_vary_are_dropped(name):
     fit, without = run(x, y, y_row, **options), run(np.delete(x, 2, 1), y, y_row, **options)
     assert fit.n_constant == 1
     new = x + np.arange(6)
-    close(kernel_ridge.predict(fit, new, devices=ONE), kernel_ridge.predict(without, np.delete(new, 2, 1), devices=ONE))
+    close(kernel_ridge.predict(fit, new, budget=ONE), kernel_ridge.predict(without, np.delete(new, 2, 1), budget=ONE))
 
 
 X, Y, Y_ROW = make(9, 6, 4)

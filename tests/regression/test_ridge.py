@@ -9,14 +9,15 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import PredefinedSplit
 
 from spikevaediff.regression import factors, held_out, solver
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.methods import ridge
 
 ALPHAS = np.logspace(-1, 4, 6)
-ONE = jax.devices()[:1]
+ONE = Budget(devices=jax.devices()[:1])
 
 
 def predict(fit, x, **options):
-    return ridge.predict(fit, x, **({"devices": ONE} | options))
+    return ridge.predict(fit, x, **({"budget": ONE} | options))
 
 
 def make(n_images, n_units, n_targets, repeats=1, *, seed=0, dtype=np.float64):
@@ -31,7 +32,7 @@ def make(n_images, n_units, n_targets, repeats=1, *, seed=0, dtype=np.float64):
 
 def run(x, y, y_row, **options):
     # One device unless a test is about several: a program for eight takes longer to compile.
-    options = {"alphas": ALPHAS, "alpha_scope": "target", "folds": "image", "seed": 0, "devices": ONE} | options
+    options = {"alphas": ALPHAS, "alpha_scope": "target", "folds": "image", "seed": 0, "budget": ONE} | options
     options.setdefault("group_size", [y.shape[1]])
     return ridge.fit(x, y, y_row=y_row, **options)
 
@@ -392,7 +393,6 @@ X, Y, Y_ROW = make(9, 6, 4)
         ({"y_row": np.zeros(9, np.int64)}, "x shows 1 image, expected at least two"),
         ({"group_size": [2, 1]}, "group_size adds up to 3, expected positive sizes for the 4 targets"),
         ({"group_size": [5, -1]}, "expected positive sizes"),
-        ({"block_mb": 0.0}, "block_mb is 0.0, expected a positive number"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused_with_its_reason(change, message):
@@ -424,22 +424,20 @@ def test_new_responses_that_do_not_fit_are_refused():
         predict(fit, X[:, :5])
     with pytest.raises(ValueError, match=r"x is not finite in rows \[4\] \(1 of 9\), units \[2\]"):
         predict(fit, spoiled(X, (4, 2), np.nan))
-    with pytest.raises(ValueError, match=r"out has shape \(2, 4\), expected \(9, 4\)"):
-        predict(fit, X, out=np.empty((2, 4)))
 
 
 @pytest.mark.parametrize("devices", [1, 3])
 def test_targets_that_one_given_penalty_does_not_need_are_refused_by_predict(devices, monkeypatch):
-    options = {"folds": "none", "alphas": [1.0], "devices": jax.devices()[:devices]}
+    options = {"folds": "none", "alphas": [1.0], "budget": Budget(devices=jax.devices()[:devices])}
     for dtype in (np.float64, np.float16):
         y = spoiled(spoiled(Y, (3, 1), np.inf), (5, 2), np.nan).astype(dtype)
         fit = run(X, y, Y_ROW, **options)
         with pytest.raises(ValueError, match=r"y is not finite in rows 3, 5 \(2 of 9\)"):
-            predict(fit, X, devices=options["devices"])
+            predict(fit, X, budget=options["budget"])
     shown = Y_ROW != 3  # a row of y that no row of x shows is not read
     y = spoiled(Y, (3, 1), np.inf)
     expected = Ridge(alpha=1.0).fit(X[shown], y[Y_ROW[shown]]).predict(X)
-    close(predict(run(X[shown], y, Y_ROW[shown], **options), X, devices=options["devices"]), expected)
+    close(predict(run(X[shown], y, Y_ROW[shown], **options), X, budget=options["budget"]), expected)
     monkeypatch.setattr(solver, "takes_long", lambda x: True)
     with pytest.raises(ValueError, match=r"y is not finite in rows 3 \(1 of 9\)"):
         run(X, y, Y_ROW, **options)

@@ -8,15 +8,16 @@ from scipy.spatial.distance import cdist
 from test_ridge import make, scores_of
 
 from spikevaediff.regression import factors, held_out, optimise, solver
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.methods import banded, kernel_ridge, ridge
 
-ONE = jax.devices()[:1]
+ONE = Budget(devices=jax.devices()[:1])
 KERNEL = {"degree": 2, "width_search": "grid", "max_steps": 1}
 LOST = "the smallest alpha is too small for the responses: at .* rounding may change the errors of left-out images by"
 
 
 def options(y, y_row, **others):
-    common = {"alpha_scope": "target", "folds": "image", "seed": 0, "devices": ONE}
+    common = {"alpha_scope": "target", "folds": "image", "seed": 0, "budget": ONE}
     return common | {"y_row": y_row, "group_size": [y.shape[1]]} | others
 
 
@@ -243,7 +244,7 @@ def test_penalties_chosen_for_hard_responses_are_those_of_least_squares(change, 
         wanted = np.append(y[y_row, t] - mean[t], np.zeros(x.shape[1]))
         weights = np.linalg.lstsq(rows, wanted, rcond=0.0)[0]
         np.testing.assert_allclose(
-            ridge.predict(fit, new, devices=ONE)[:, t], (new - centre) @ weights + mean[t], rtol=1e-6, atol=1e-6
+            ridge.predict(fit, new, budget=ONE)[:, t], (new - centre) @ weights + mean[t], rtol=1e-6, atol=1e-6
         )
 
 
@@ -320,4 +321,4 @@ def test_one_given_penalty_predicts_as_least_squares_does_or_is_refused(alpha, o
             continue
         new = make(4, n_units, 5, seed=3)[0]
         expected = (new - centre) @ np.linalg.lstsq(rows, wanted, rcond=0.0)[0] + mean
-        close(ridge.predict(ridge.fit(x, y, **given), new, devices=ONE), expected, 1e-6)
+        close(ridge.predict(ridge.fit(x, y, **given), new, budget=ONE), expected, 1e-6)

@@ -65,7 +65,7 @@ def _unit_names(responses: Responses) -> np.ndarray:
     return np.char.add(np.char.add(responses.unit_session_id.astype(str), "/"), unit)
 
 
-def predict_features(fit: Fit, responses: Responses, *, block_mb: float = 256.0) -> Features:
+def predict_features(fit: Fit, responses: Responses) -> Features:
     """Features of every image in a recording, from the mean response to its presentations, renormalised as the
     predictions of the pipeline are.
 
@@ -101,14 +101,12 @@ def predict_features(fit: Fit, responses: Responses, *, block_mb: float = 256.0)
     means = preprocessing.mean_over_presentations(x, responses.image_id, image_id)
     scale = preprocessing.Scale(p["context_mean"], p["context_deviation"], int(np.sum(p["context_deviation"] == 0)))
     method = import_module(f"spikevaediff.regression.methods.{fit.method}")
-    raw = method.predict(fit, preprocessing.standardise(means, scale), block_mb=block_mb).astype(np.float32)
+    raw = method.predict(fit, preprocessing.standardise(means, scale)).astype(np.float32)
     values, _ = renormalise(raw, fit, how=str(p["context_renormalise"]))
     return Features(str(p["context_space"]), image_id, values, p["context_group_name"], fit.group_size)
 
 
-def predict_file(
-    fit_path: str | Path, responses_path: str | Path, out_path: str | Path, *, block_mb: float = 256.0
-) -> str:
+def predict_file(fit_path: str | Path, responses_path: str | Path, out_path: str | Path) -> str:
     """Read a fit and responses, write Features, and say in a line what was done.
 
     Raises
@@ -117,7 +115,7 @@ def predict_file(
         As spikevaediff.regression.fits.load, Responses.load and predict_features.
     """
     fit = fits.load(fit_path)
-    features = predict_features(fit, Responses.load(responses_path), block_mb=block_mb)
+    features = predict_features(fit, Responses.load(responses_path))
     features.save(out_path)
     n_trained = int(np.isin(features.image_id, fit.parameters["context_image_id"]).sum())
     seen = f"; {n_trained} of them trained the fit and look better than they are: score only the others"

@@ -21,6 +21,7 @@ from jax.sharding import PartitionSpec as P
 
 from spikevaediff.records import group_edges
 from spikevaediff.regression import blocks
+from spikevaediff.regression.blocks import Budget
 
 LARGEST = 1e140  # of targets: sums of their squares are float64
 # Up to this many rows, predicting with every candidate and picking is cheaper than sorting targets by candidate.
@@ -166,8 +167,7 @@ def group_grams(
     share: np.ndarray,
     *,
     group_size: np.ndarray,
-    block_mb: float,
-    devices: Sequence[jax.Device] | None = None,
+    budget: Budget,
 ) -> np.ndarray:
     """Sum over the targets of each group of (z - share'z)(z - share'z)', in one pass over the targets.
 
@@ -178,8 +178,8 @@ def group_grams(
     -------
     float64, (n_groups, n_images, n_images)
     """
-    dtype, mesh = blocks.working_dtype(y), blocks.mesh_over(devices)
-    width = blocks.width_of(y, len(images), block_mb, mesh.size)
+    dtype, mesh = blocks.working_dtype(y), budget.mesh
+    width = blocks.width_of(y, len(images), budget)
     edges = group_edges(group_size)
     grams = np.zeros((len(group_size), len(images), len(images)))
     tile = min(blocks.TILE, width // mesh.size)
@@ -211,8 +211,7 @@ def score(
     *,
     scope: str,
     group_size: np.ndarray,
-    block_mb: float,
-    devices: Sequence[jax.Device] | None = None,
+    budget: Budget,
 ) -> Scores:
     """Choose a candidate (a penalty, or a kernel and a penalty) for every target by its held-out loss.
 
@@ -231,12 +230,9 @@ def score(
     scope : "target", "group" or "global"
         Which targets share a candidate: then the losses of its targets are added, so a target counts by its variance.
     group_size : int64, (n_groups,), consecutive targets.
-    block_mb : float
-        Bound on the memory of the blocks in flight; changes no result.
-    devices : sequence of jax.Device
-        Targets are spread over them; None is all there are. Changes no result.
+    budget : Budget
     """
-    dtype, mesh = blocks.working_dtype(y), blocks.mesh_over(devices)
+    dtype, mesh = blocks.working_dtype(y), budget.mesh
     n_targets, n_images = y.shape[1], len(images)
     edges = group_edges(group_size)
     group_loss = np.zeros((len(group_size), len(maps)))
@@ -246,22 +242,20 @@ def score(
 
     used = np.arange(len(maps))
     if scope != "target":
-        if len(root) == n_images or 8 * len(group_size) * n_images**2 <= blocks.bytes_of(block_mb):
+        if len(root) == n_images or 8 * len(group_size) * n_images**2 <= budget.n_bytes:
             share = np.pad(root**2 / np.sum(root**2), (0, n_images - len(root)))
-            grams = group_grams(y, images, share, group_size=group_size, block_mb=block_mb, devices=devices)
+            grams = group_grams(y, images, share, group_size=group_size, budget=budget)
             forms = np.stack([e.T @ e for e in maps.astype(np.float64)])
             group_loss = grams.reshape(len(grams), -1) @ forms.reshape(len(forms), -1).T
         else:
             # Thousands of images that are never left out make large Gram matrices: losses of each target are added.
-            each = score(
-                y, images, maps, root, scope="target", group_size=group_size, block_mb=block_mb, devices=devices
-            )
+            each = score(y, images, maps, root, scope="target", group_size=group_size, budget=budget)
             group_loss = each.group_loss
         shared = group_loss if scope == "group" else np.broadcast_to(group_loss.sum(0), group_loss.shape)
         used, candidate_of_group = np.unique(shared.argmin(1), return_inverse=True)
         candidate = np.repeat(candidate_of_group, group_size).astype(np.int32)
 
-    width = blocks.width_of(y, n_images + len(used), block_mb, mesh.size)
+    width = blocks.width_of(y, n_images + len(used), budget)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         maps_, root_ = maps[used].astype(dtype), root.astype(dtype)
         options = {"mesh": mesh, "dtype": dtype, "choose": scope == "target"}
@@ -401,32 +395,25 @@ def apply(
     operators: np.ndarray,
     candidate: np.ndarray,
     *,
-    out: np.ndarray | None,
-    block_mb: float,
-    devices: Sequence[jax.Device] | None = None,
+    budget: Budget,
 ) -> np.ndarray:
     """Predict every target z as operators[candidate] z.
 
     Parameters
     ----------
-    y, images, block_mb, devices
+    y, images, budget
         As in `score`.
     operators : float32 or float64, (n_candidates, n_new, n_images)
     candidate : integer, (n_targets,), which operator a target uses.
-    out : array or memory map, (n_new, n_targets), or None
-        Filled and returned.
 
     Returns
     -------
     (n_new, n_targets), float32, or float64 where y is float64.
     """
-    dtype, mesh = blocks.working_dtype(y), blocks.mesh_over(devices)
+    dtype, mesh = blocks.working_dtype(y), budget.mesh
     n_new, n_targets = operators.shape[1], y.shape[1]
-    if out is None:
-        out = np.empty((n_new, n_targets), dtype)
-    elif out.shape != (n_new, n_targets):
-        raise ValueError(f"out has shape {out.shape}, expected {(n_new, n_targets)}: rows of x by targets of the fit")
-    width = blocks.width_of(y, len(images) + n_new, block_mb, mesh.size)
+    out = np.empty((n_new, n_targets), dtype)
+    width = blocks.width_of(y, len(images) + n_new, budget)
     operators, candidate = operators.astype(dtype, copy=False), candidate.astype(np.int32, copy=False)
     if mesh.size == 1 and mesh.devices.flat[0].platform == "cpu":
         _apply_on_processor(y, images, operators, candidate, out, width)
