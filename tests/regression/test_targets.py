@@ -8,7 +8,7 @@ import pytest
 from conftest import close
 from test_ridge import ONE, make, predict, run
 
-from spikevaediff.regression import blocks, targets
+from spikevaediff.regression import blocks, predictions, targets
 from spikevaediff.regression.blocks import Budget
 
 
@@ -42,14 +42,14 @@ def test_gram_matrices_of_groups_equal_their_definition_wherever_blocks_and_devi
         close(found, np.array(expected))
 
 
-@pytest.mark.parametrize("n_new", [targets.FEW_ROWS, targets.FEW_ROWS + 1])
+@pytest.mark.parametrize("n_new", [predictions.FEW_ROWS, predictions.FEW_ROWS + 1])
 @pytest.mark.parametrize("n_candidates", [1, 7])
 @pytest.mark.parametrize("n_targets", [3, 5000])
 def test_every_target_is_predicted_by_its_own_candidate_for_few_and_many_rows(n_new, n_candidates, n_targets):
     rng = np.random.default_rng([n_new, n_candidates])
     y, operators = rng.standard_normal((6, n_targets)), rng.standard_normal((n_candidates, n_new, 6))
     candidate = rng.integers(0, n_candidates, n_targets)
-    found = targets.apply(y, np.arange(6), operators, candidate, budget=Budget(0.3, ONE.devices))
+    found = predictions.apply(y, np.arange(6), operators, candidate, budget=Budget(0.3, ONE.devices))
     close(found, np.einsum("trm,mt->rt", operators[candidate], y))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from spikevaediff.files.atomic import replacing
 from spikevaediff.records import group_edges, read_npz
-from spikevaediff.regression import blocks, components, designs, targets
+from spikevaediff.regression import blocks, components, designs, predictions, targets
 from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.designs import Design
 
@@ -349,7 +349,7 @@ def predict_from_coordinates(
         operator += (rest * fit.share).astype(operator.dtype, copy=False)
     if by_component:
         operators = components.mixed(fit.parameters, dict(zip(used.tolist(), operators, strict=True)))[None]
-    out = targets.apply(fit.y, fit.images, operators, candidate, budget=budget)
+    out = predictions.apply(fit.y, fit.images, operators, candidate, budget=budget)
     # A target that is not finite in one image is so in every prediction: one row of them tells, and saves reading all
     # targets once more.
     if len(designs.not_finite(out[:1])):

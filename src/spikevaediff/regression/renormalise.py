@@ -30,7 +30,7 @@ import numpy as np
 from scipy.linalg import qr
 
 from spikevaediff.records import group_edges
-from spikevaediff.regression import blocks, components, targets
+from spikevaediff.regression import blocks, components, predictions
 from spikevaediff.regression.fits import Fit
 
 HOW = ("none", "train", "test_legacy")
@@ -188,4 +188,4 @@ def left_out_deviations(fit: Fit) -> np.ndarray:
         operator[:] = others - residual / residual.diagonal()[:, None] * root
     if by_component:
         operators = components.mixed(fit.parameters, dict(zip(used.tolist(), operators, strict=True)))[None]
-    return targets.apply(fit.y, fit.images, operators, position, budget=blocks.DEFAULT)
+    return predictions.apply(fit.y, fit.images, operators, position, budget=blocks.DEFAULT)
