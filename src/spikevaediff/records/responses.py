@@ -1,7 +1,7 @@
 """Units, their responses to what was shown, and those that encoding models would give."""
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -11,13 +11,15 @@ from spikevaediff.records.npz import Npz, require, same_length, unique
 
 @dataclass(frozen=True)
 class UnitTable:
-    """The units (sorted single cells) of one or several sessions.
+    """The units of one or several sessions: sorted single cells, sites of an electrode, or voxels.
 
     unit_id, session_id : int64, (n_units,); a pair names a unit.
     area : str, (n_units,); acronym of the Allen Common Coordinate Framework without sub-structure ("LGd-sh" is "LGd").
     snr, isi_violations, amplitude_cutoff, presence_ratio, firing_rate : float64, (n_units,); as in the recording
         (firing_rate in Hz over the whole session), NaN where it has none.
     """
+
+    METRICS: ClassVar = ("snr", "isi_violations", "amplitude_cutoff", "presence_ratio", "firing_rate")
 
     unit_id: np.ndarray
     session_id: np.ndarray
@@ -31,6 +33,16 @@ class UnitTable:
     def __post_init__(self) -> None:
         same_length("UnitTable", **{f.name: getattr(self, f.name) for f in fields(self)})
         unique("UnitTable", "(session_id, unit_id)", np.column_stack([self.session_id, self.unit_id]))
+
+    @classmethod
+    def make(
+        cls, unit_id: np.ndarray, session_id: int | np.ndarray, area: str | np.ndarray, **metrics: np.ndarray
+    ) -> Self:
+        """A table from what is known of the units: one session or area is that of all, metrics not given are NaN."""
+        n = len(unit_id)
+        sessions = session_id if isinstance(session_id, np.ndarray) else np.full(n, session_id, np.int64)
+        areas = area if isinstance(area, np.ndarray) else np.full(n, area)
+        return cls(unit_id, sessions, areas, **{name: np.full(n, np.nan) for name in cls.METRICS} | metrics)
 
     def __len__(self) -> int:
         return len(self.unit_id)
