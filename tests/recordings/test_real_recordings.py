@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikevaediff.evaluation.metrics.pixcorr import correlation
+from spikevaediff.evaluation.correlation import correlation
 from spikevaediff.evaluation.metrics.two_way import identification
 from spikevaediff.images import resize
 from spikevaediff.recordings.preprocessing import scale_of, standardise

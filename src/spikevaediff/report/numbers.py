@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from spikevaediff.evaluation.correlation import correlation
 from spikevaediff.evaluation.feature_r2 import training_means
 from spikevaediff.evaluation.metrics import two_way
-from spikevaediff.evaluation.metrics.pixcorr import correlation
 from spikevaediff.evaluation.statistics import (
     holm,
     interval_of_mean,
