@@ -124,7 +124,25 @@ def check(
 ) -> Design:
     """Refuse what cannot be fitted and say which rows are left out together.
 
-    n_scored : images from this row of y on are never left out (see spikevaediff.regression.methods.ridge.fit).
+    Parameters
+    ----------
+    x : float, (n_rows, n_units)
+    y : float, (n_images, n_targets)
+        Not read here: its numbers are checked by blocks.check_finite.
+    y_row : int64, (n_rows,)
+        The row of y that a row of x shows.
+    group_size : int64, (n_groups,), consecutive targets that belong together.
+    alphas : float64, (n_alphas,), penalties to choose from.
+    alpha_scope : str, one of SCOPES.
+    folds : "image", the number of folds, or "none".
+    seed : int, deals images into a number of folds.
+    n_scored : int or None
+        Images from this row of y on are never left out; None: there are no such images.
+
+    Returns
+    -------
+    Design
+        Every row has weight one.
 
     Raises
     ------

@@ -241,8 +241,25 @@ def predict(
     *,
     budget: Budget = blocks.DEFAULT,
 ) -> np.ndarray:
-    """Predict all targets from new responses (all units, also those not drawn); as
-    spikevaediff.regression.methods.ridge.predict."""
+    """Predict all targets from new responses: b + sum_k x_k B_k over bands k, with the weights of each target's group.
+
+    Parameters
+    ----------
+    fit : Fit
+    x : float, (n_new, n_units)
+        In the units of the fitted responses, all of them, also those that were not drawn.
+    budget : Budget
+        As in `fit`.
+
+    Returns
+    -------
+    (n_new, n_targets), float32, or float64 where the targets were.
+
+    Raises
+    ------
+    ValueError
+        x has another number of units than the fit, or is not finite; or see blocks.check_finite.
+    """
     p = fit.parameters
     x = fits.check_new(fit, x, n_units=int(p["n_units"]))[:, p["units"]] - p["mean"]
     coordinates = np.stack([(x * scale) @ basis for scale, basis in zip(p["scale"], p["basis"], strict=True)])

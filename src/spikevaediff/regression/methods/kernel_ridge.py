@@ -256,7 +256,28 @@ def predict(
     *,
     budget: Budget = blocks.DEFAULT,
 ) -> np.ndarray:
-    """Predict all targets from new responses; as spikevaediff.regression.methods.ridge.predict."""
+    """Predict all targets from new responses.
+
+    The prediction of a target is share'z + c'(z - share'z), with z its values in the images that were fitted, share
+    their weight in the mean, and c the weights that the kernels of the new responses with the fitted rows give to
+    images, at the width and the alpha of the target.
+
+    Parameters
+    ----------
+    fit : Fit
+    x : float, (n_new, n_units), in the units of the fitted responses.
+    budget : Budget
+        As in `fit`.
+
+    Returns
+    -------
+    (n_new, n_targets), float32, or float64 where the targets were.
+
+    Raises
+    ------
+    ValueError
+        x has another number of units than the fit, or is not finite; or see blocks.check_finite.
+    """
     p = fit.parameters
     x = fits.check_new(fit, x, n_units=len(p["mean"]))
     likeness = _likeness(str(p["kernel"]), x - p["mean"], p["rows"])
