@@ -94,11 +94,10 @@ def predict_features(fit: Fit, responses: Responses) -> Features:
             f"the responses were counted in the windows {responses.window_s.tolist()}, the fit is of counts in "
             f"{p['context_window_s'].tolist()} (seconds after onset). Count in the same windows."
         )
-    x = preprocessing.response_matrix(responses, transform=str(p["context_transform"]))
     image_id = np.unique(responses.image_id[responses.image_id != BLANK])
     if not len(image_id):
         raise ValueError("the responses are to blanks alone (image_id -1), which predict nothing")
-    means = preprocessing.mean_over_presentations(x, responses.image_id, image_id)
+    means = preprocessing.mean_responses(responses, image_id, transform=str(p["context_transform"]))
     scale = preprocessing.Scale(p["context_mean"], p["context_deviation"], int(np.sum(p["context_deviation"] == 0)))
     method = import_module(f"spikevaediff.regression.methods.{fit.method}")
     raw = method.predict(fit, preprocessing.standardise(means, scale)).astype(np.float32)
