@@ -91,7 +91,7 @@ def _apply_on_processor(
     every_row = np.array_equal(images, np.arange(len(y)))
     if len(operators) > 1:
         width = min(width, GATHERED)
-    elif every_row and y.dtype == out.dtype == dtype and not isinstance(y, np.memmap):
+    elif every_row and y.dtype == dtype and not isinstance(y, np.memmap):
         width = n_targets  # nothing is copied, so that one product needs no memory
     for first in range(0, n_targets, width):
         blocks.check_file(y)
@@ -104,10 +104,8 @@ def _apply_on_processor(
             for c, (start, stop) in enumerate(itertools.pairwise([0, *edges.tolist()])):
                 if start < stop:
                     out[:, first + order[start:stop]] = operators[c] @ z[:, start:stop]
-        elif out.dtype == dtype:
-            _product(operators[0], z, out[:, columns])
         else:
-            out[:, columns] = operators[0] @ z
+            _product(operators[0], z, out[:, columns])
 
 
 def apply(
