@@ -45,8 +45,8 @@ from spikevaediff.encoding import encoder, fit_folds, identification, luminance,
 from spikevaediff.encoding import library as libraries
 from spikevaediff.encoding.with_regression import combined
 from spikevaediff.evaluation import scores
+from spikevaediff.evaluation.correlation import correlation
 from spikevaediff.evaluation.metrics import two_way
-from spikevaediff.evaluation.metrics.pixcorr import correlation
 from spikevaediff.features import vdvae as latents
 from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing

@@ -4,7 +4,7 @@ import sys
 
 import stages
 from spikevaediff.encoding import fit_folds, left_out, library_rows, of_folds
-from spikevaediff.recordings import movies
+from spikevaediff.recordings import movies, preprocessing
 from spikevaediff.records import ImageSplit, LibraryResponses, Responses, Stimuli
 
 
@@ -23,7 +23,7 @@ def main(population: str) -> None:
     found = LibraryResponses(images.image_id, responses)
     if of_movies["train"]:
         rows = movies.pictures(Stimuli.load("artifacts/movies.npz"), of_movies["frames_per_row"])
-        measured = movies.mean_responses(Responses.load(f"artifacts/movies/{population}.npz"), rows.image_id)
+        measured = preprocessing.mean_responses(Responses.load(f"artifacts/movies/{population}.npz"), rows.image_id)
         expected = of_folds.predict(encoders, rows.pixels, stages.weights_path)
         found = library_rows.with_movies(found, rows.image_id, measured, expected)
     if stages.section(params, "regress", "common", "library_weights"):

@@ -26,15 +26,20 @@ from spikevaediff.records import (
 
 
 def units(n: int) -> UnitTable:
-    metrics = {name: np.linspace(0, 1, n) for name in ("snr", "isi_violations", "amplitude_cutoff", "presence_ratio")}
+    metrics = {name: np.linspace(0, 1, n) for name in UnitTable.METRICS}
     metrics["snr"][0] = np.nan
-    return UnitTable(
-        unit_id=np.arange(n) + 10,
-        session_id=np.full(n, 7),
-        area=np.array(["VISp", "LGd", "CA1"])[np.arange(n) % 3],
-        firing_rate=np.ones(n),
-        **metrics,
-    )
+    return UnitTable.make(np.arange(n) + 10, 7, np.array(["VISp", "LGd", "CA1"])[np.arange(n) % 3], **metrics)
+
+
+def test_units_of_which_little_is_known_have_nan_for_the_rest() -> None:
+    table = UnitTable.make(np.arange(2), 3, "V4", snr=np.array([1.0, 2.0]))
+    assert (table.session_id.tolist(), table.area.tolist(), table.snr.tolist()) == ([3, 3], ["V4", "V4"], [1.0, 2.0])
+    assert [field.name for field in dataclasses.fields(UnitTable)] == ["unit_id", "session_id", "area", *table.METRICS]
+    assert all(np.isnan(getattr(table, name)).all() for name in table.METRICS if name != "snr")
+    with pytest.raises(ValueError, match="UnitTable: columns differ in length"):
+        UnitTable.make(np.arange(2), 3, np.array(["V4"]))
+    with pytest.raises(TypeError, match="quality"):
+        UnitTable.make(np.arange(2), 3, "V4", quality=np.ones(2))
 
 
 def responses(**changes: Any) -> Responses:

@@ -8,13 +8,14 @@ import pytest
 from conftest import close
 
 from spikevaediff.regression import fits, renormalise
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.methods import banded, kernel_ridge, ridge
 
 ALPHAS = [0.3, 3.0, 30.0, 300.0]
 GROUPS = np.array([3, 5])
 N_REAL, N_LIBRARY, N_UNITS = 12, 25, 7
-ONE = jax.devices()[:1]
-COMMON: dict[str, Any] = {"group_size": GROUPS, "folds": "image", "seed": 0, "devices": ONE}
+ONE = Budget(devices=jax.devices()[:1])
+COMMON: dict[str, Any] = {"group_size": GROUPS, "folds": "image", "seed": 0, "budget": ONE}
 KERNEL: dict[str, Any] = {"kernel": "rbf", "degree": 2, "widths": [0.7, 2.0], "width_search": "grid", "max_steps": 1}
 
 
@@ -64,7 +65,7 @@ def test_choice_and_scores_are_those_of_refits_without_each_real_image(
 ) -> None:
     """Also where Gram matrices of all images would not fit into the memory that is given."""
     x, y = data()
-    given = COMMON | {"folds": folds, "block_mb": block_mb}
+    given = COMMON | {"folds": folds, "budget": Budget(block_mb, ONE.devices)}
     fit = ridge.fit(x, y, y_row=np.arange(len(x)), alphas=ALPHAS, alpha_scope=scope, n_scored=N_REAL, **given)
     if folds == "image":
         parts = [np.array([i]) for i in range(N_REAL)]
@@ -98,7 +99,7 @@ def test_predictions_are_those_of_the_fit_to_all_rows() -> None:
         ],
         axis=1,
     )
-    close(ridge.predict(fit, new, devices=ONE), expected, 1e-9)
+    close(ridge.predict(fit, new, budget=ONE), expected, 1e-9)
 
 
 def test_a_part_of_the_real_images_can_be_trained_on() -> None:
@@ -113,7 +114,7 @@ def test_a_part_of_the_real_images_can_be_trained_on() -> None:
     alone = ridge.fit(x[rows], y[rows], y_row=np.arange(len(rows)), n_scored=len(train), **options)
     assert fit.n_scored == alone.n_scored == len(train)
     np.testing.assert_array_equal(fit.candidate, alone.candidate)
-    close(ridge.predict(fit, x, devices=ONE), ridge.predict(alone, x, devices=ONE), 1e-12)
+    close(ridge.predict(fit, x, budget=ONE), ridge.predict(alone, x, budget=ONE), 1e-12)
     close(renormalise.left_out_deviations(fit), renormalise.left_out_deviations(alone), 1e-12)
 
 
@@ -192,7 +193,7 @@ def test_without_such_rows_everything_is_as_before(method: str) -> None:
     assert "n_scored" not in after.parameters
     for name in ("candidate", "loo_r2", "group_r2", "coupling", "gain"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
-    np.testing.assert_array_equal(module.predict(before, x, devices=ONE), module.predict(after, x, devices=ONE))
+    np.testing.assert_array_equal(module.predict(before, x, budget=ONE), module.predict(after, x, budget=ONE))
 
 
 def test_at_least_two_real_images_are_needed_and_gradients_know_no_library() -> None:

@@ -11,7 +11,7 @@ from scipy import stats
 
 from spikevaediff import images
 from spikevaediff.evaluation import checks
-from spikevaediff.evaluation.metrics.pixcorr import correlation
+from spikevaediff.evaluation.correlation import correlation
 from spikevaediff.images import grey
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli
 

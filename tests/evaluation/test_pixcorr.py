@@ -12,15 +12,6 @@ def images(n: int, *, seed: int = 0, height: int = 9, width: int = 13) -> np.nda
     return np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("block", [1, 7, 100, 1000])
-def test_correlation_is_that_of_numpy_for_every_block_size(monkeypatch, dtype, block):
-    monkeypatch.setattr(pixcorr, "_BLOCK", block)
-    rng = np.random.default_rng(1)
-    a, b = rng.normal(50, 3, (4, 100)).astype(dtype), rng.normal(-9, 100, (6, 100)).astype(dtype)
-    close(pixcorr.correlation(a, b), np.corrcoef(a.astype(np.float64), b.astype(np.float64))[:4, 4:])
-
-
 def test_grey_is_the_luma_of_pillow_before_rounding():
     pixels = images(3)
     pillow = np.stack([np.asarray(Image.fromarray(p).convert("L")) for p in pixels])
@@ -63,12 +54,6 @@ def test_images_of_two_sizes_are_refused():
 def test_pixels_that_are_not_colour_bytes_are_refused(wrong):
     with pytest.raises(ValueError, match=r"images must be uint8 \(image, row, column, 3\), got"):
         pixcorr.of_images(wrong, wrong)
-
-
-@pytest.mark.parametrize(("a", "b"), [((2, 3), (2, 4)), ((2, 0), (2, 0)), ((2,), (2,))])
-def test_rows_that_cannot_be_correlated_are_refused(a, b):
-    with pytest.raises(ValueError, match=r"correlation needs \(n, n_dims\) and \(m, n_dims\), got"):
-        pixcorr.correlation(np.ones(a), np.ones(b))
 
 
 def test_pairwise_takes_pixels_as_a_protocol_compares_them():

@@ -21,6 +21,11 @@ PIXELS = ["pixcorr", "ssim"]
 EMBEDDED = ["pixcorr", "ssim", "alexnet2", "alexnet5", "lpips", "efficientnet_lite0"]
 
 
+def of_grey(x, y):
+    """Both metrics of pixels for every pair of colour images."""
+    return {"pixcorr": pixcorr.of_images(x, y), "ssim": ssim.of_grey(images.grey(x), images.grey(y))}
+
+
 @pytest.fixture
 def shown() -> Stimuli:
     rng = np.random.default_rng(0)
@@ -69,8 +74,8 @@ def test_scores_are_the_diagonal_and_the_mean_off_it(shown, reconstructed):
     result = score_run(shown, reconstructed, size_px=24, metrics=PIXELS)
     x = images.resize(images.rgb(shown.rows(IDS)), 24)
     y = images.resize(reconstructed.rows(IDS), 24)
-    for name, module in (("pixcorr", pixcorr), ("ssim", ssim)):
-        matrix, metric = module.of_images(x, y), result["metrics"][name]
+    for name, matrix in of_grey(x, y).items():
+        metric = result["metrics"][name]
         assert list(metric["scores"]) == IDS.tolist()
         close(np.array(list(metric["scores"].values())), matrix.diagonal())
         close(np.float64(metric["mean"]), np.mean([matrix[i, i] for i in range(6)]))
@@ -303,8 +308,8 @@ def test_pairs_of_many_images_are_compared_in_groups():
     result = scores.score_run(stimuli, Reconstructions(ids, noisy), split, **options)
     group = statistics.groups(0 * ids, seed=3)
     wrong = (group[:, None] == group) & ~np.eye(140, dtype=bool)
-    for name, module in (("pixcorr", pixcorr), ("ssim", ssim)):
-        matrix, metric = module.of_images(images.rgb(stimuli.pixels), noisy), result["metrics"][name]
+    for name, matrix in of_grey(images.rgb(stimuli.pixels), noisy).items():
+        metric = result["metrics"][name]
         close(np.array(list(metric["scores"].values())), matrix.diagonal())
         close(np.float64(metric["chance"]), np.mean([matrix[wrong[:, j], j].mean() for j in range(140)]))
         assert abs(metric["chance"] - matrix[~np.eye(140, dtype=bool)].mean()) < 0.005  # of all wrong pairs

@@ -11,7 +11,7 @@ from conftest import close
 from scipy import stats
 
 from spikevaediff.evaluation import scores, statistics
-from spikevaediff.evaluation.metrics.pixcorr import correlation
+from spikevaediff.evaluation.correlation import correlation
 from spikevaediff.evaluation.metrics.two_way import identification, projection, shares, wins, within
 from spikevaediff.report import numbers
 

@@ -68,7 +68,7 @@ def test_decoders() -> None:
 
 @pytest.mark.parametrize("name", ["ridge", *OF_METHODS])
 def test_regressions(name: str) -> None:
-    passed = ("y_row", "group_size", "sample_weight", "n_scored", "library_weight", "block_mb", "devices")
+    passed = ("y_row", "group_size", "n_scored", "library_weight", "budget")
     found = section(schema.Common, without=("transform", "renormalise", "library_weights", *OF_METHODS))
     if name in OF_METHODS:
         found |= section(OF_METHODS[name])

@@ -15,7 +15,7 @@ from conftest import ROOT
 from real_data import macaque_v4, mouse_v1_two_photon
 from small_profile import checkout, edit, succeeded
 
-from spikevaediff.evaluation.metrics import pixcorr
+from spikevaediff.evaluation.correlation import correlation
 from spikevaediff.evaluation.metrics.two_way import identification
 from spikevaediff.images import grey, resize, rgb
 from spikevaediff.records import ImageSplit, Reconstructions, Responses, Stimuli
@@ -75,7 +75,7 @@ def identified(clone: Path, run: str) -> float:
         _, ids = split.ids(fold)
         a, b = grey(rgb(resize(stimuli.rows(ids), 16))), grey(resize(images.rows(ids), 16))
         a, b = (x.reshape(len(ids), -1) - x.reshape(len(ids), -1).mean(0) for x in (a, b))
-        shares.append(identification(pixcorr.correlation(a, b)).mean())
+        shares.append(identification(correlation(a, b)).mean())
     return float(np.mean(shares))
 
 

@@ -6,7 +6,7 @@ import allen_files
 import numpy as np
 import pytest
 
-from spikevaediff.recordings import movie_presentations, movies, nwb, sessions
+from spikevaediff.recordings import movie_presentations, movies, nwb, preprocessing, sessions
 from spikevaediff.recordings.nwb_writer import Recording
 from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import Stimuli
@@ -67,7 +67,7 @@ def test_counts_of_a_row_are_those_of_a_plain_count_in_every_whole_showing(sessi
         ]
         mine = found.image_id == movies.FIRST_ID + row
         np.testing.assert_array_equal(found.counts[mine, :, 0], expected)
-        mean = movies.mean_responses(found, np.array([movies.FIRST_ID + row]))
+        mean = preprocessing.mean_responses(found, np.array([movies.FIRST_ID + row]))
         np.testing.assert_allclose(mean[0], np.mean(expected, axis=0), rtol=1e-12)
     assert set(found.image_id.tolist()) == {movies.FIRST_ID, movies.FIRST_ID + 4}  # frames 8 to 10 make no row
     assert found.counts.sum() > 0

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikevaediff.evaluation.metrics.pixcorr import correlation
+from spikevaediff.evaluation.correlation import correlation
 from spikevaediff.evaluation.metrics.two_way import identification
 from spikevaediff.images import resize
 from spikevaediff.recordings.preprocessing import scale_of, standardise
 from spikevaediff.records import Stimuli
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.methods import ridge
 from spikevaediff.regression.split import check, near_duplicates, split_by_image
 
@@ -36,7 +37,7 @@ def fold_by_fold(x, y, split):
             alpha_scope="global",
             folds="image",
             seed=0,
-            devices=jax.devices()[:1],
+            budget=Budget(devices=jax.devices()[:1]),
         )
         prediction[test] = ridge.predict(fit, standardise(x[test], scale))
         training_mean[test] = y[train].mean(0)
@@ -137,7 +138,7 @@ def test_segments_of_a_movie_are_recognised_from_each_area_of_an_allen_session_a
             alpha_scope="global",
             folds="image",
             seed=0,
-            devices=jax.devices()[:1],
+            budget=Budget(devices=jax.devices()[:1]),
         )
         classified.append(np.mean(ridge.predict(fit, test).argmax(1) == shown))
     assert (np.mean(nearest), np.mean(classified)) == pytest.approx(MOVIE[area], abs=0.05)

@@ -8,6 +8,7 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "src")]
 
+from spikevaediff.regression.blocks import Budget  # noqa: E402
 from spikevaediff.regression.methods import ridge  # noqa: E402
 
 
@@ -18,10 +19,10 @@ def main(port: str, n_processes: int, process: int, out: str) -> None:
     x, y = np.load(f"{out}/x.npy"), np.load(f"{out}/y.npy", mmap_mode="r")
     results = {}
     for scope in ("target", "group"):
-        options = {"alphas": np.logspace(0, 3, 4), "alpha_scope": scope, "folds": "image", "seed": 0, "block_mb": 0.5}
-        fit = ridge.fit(x, y, y_row=np.arange(len(x)), group_size=[1000, 2500, 501], **options)
+        options = {"alphas": np.logspace(0, 3, 4), "alpha_scope": scope, "folds": "image", "seed": 0}
+        fit = ridge.fit(x, y, y_row=np.arange(len(x)), group_size=[1000, 2500, 501], budget=Budget(0.5), **options)
         results[f"{scope}_alpha"], results[f"{scope}_r2"] = fit.alpha, fit.loo_r2
-        results[f"{scope}_predicted"] = ridge.predict(fit, x + 1, block_mb=0.5)
+        results[f"{scope}_predicted"] = ridge.predict(fit, x + 1, budget=Budget(0.5))
     np.savez(f"{out}/process{process}.npz", **results)
 
 

@@ -8,10 +8,11 @@ from sklearn.linear_model import Ridge
 from test_ridge import make, spoiled
 
 from spikevaediff.regression import fits
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.methods import banded
 
 ALPHAS = np.logspace(-1, 4, 6)
-ONE = jax.devices()[:1]
+ONE = Budget(devices=jax.devices()[:1])
 N_IMAGES = 40
 
 
@@ -35,7 +36,7 @@ def run(x, y, bands, **options):
         "folds": "image",
         "seed": 0,
         "group_size": [8, 8, 8],
-        "devices": ONE,
+        "budget": ONE,
     } | options
     return banded.fit(x, y, bands=bands, **options)
 
@@ -67,7 +68,7 @@ def test_learned_weights_predict_left_out_images_better_than_ridge_on_bands_of_e
         alpha_scope="group",
         folds="image",
         seed=0,
-        devices=ONE,
+        budget=ONE,
     )
     assert np.all(fit.group_r2.max(1)[:2] > plain.group_r2.max(1)[:2] + 0.05)
 
@@ -82,7 +83,7 @@ def test_predictions_and_scores_equal_ridge_of_scikit_learn_on_units_scaled_by_t
         alpha = fit.alpha[columns]
         assert len(set(alpha)) == 1
         model = Ridge(alpha=alpha[0]).fit(x * scale[group], y[:, columns])
-        close(banded.predict(fit, x_new, devices=ONE)[:, columns], model.predict(x_new * scale[group]))
+        close(banded.predict(fit, x_new, budget=ONE)[:, columns], model.predict(x_new * scale[group]))
         errors = np.empty((N_IMAGES, 8))
         for i in range(N_IMAGES):
             rest = np.arange(N_IMAGES) != i
@@ -113,7 +114,7 @@ def test_scopes_share_weights_as_documented(scope):
     fit = run(x, y, bands, alpha_scope=scope)
     assert fit.parameters["band_weight"].shape == ((1, 4) if scope == "global" else (3, 4))
     assert len(set(fit.alpha)) == 1 if scope == "global" else len(set(fit.alpha[:8])) > 1
-    assert banded.predict(fit, x, devices=ONE).shape == y.shape
+    assert banded.predict(fit, x, budget=ONE).shape == y.shape
 
 
 def test_presentations_of_an_image_are_left_out_together():
@@ -131,7 +132,7 @@ def test_a_saved_fit_predicts_the_same(learned, tmp_path):
     x, _, fit = learned
     fit.save(tmp_path / "fit.npz")
     again = fits.load(tmp_path / "fit.npz")
-    np.testing.assert_array_equal(banded.predict(again, x, devices=ONE), banded.predict(fit, x, devices=ONE))
+    np.testing.assert_array_equal(banded.predict(again, x, budget=ONE), banded.predict(fit, x, budget=ONE))
     assert again.summary()["band_name"].tolist() == ["a", "b", "c", "d"]
 
 
@@ -151,7 +152,7 @@ def test_units_that_were_not_drawn_do_not_matter():
     rest = np.setdiff1d(np.arange(40), fit.parameters["units"])
     other = x.copy()
     other[:, rest] = 0
-    close(banded.predict(fit, other, devices=ONE), banded.predict(fit, x, devices=ONE))
+    close(banded.predict(fit, other, budget=ONE), banded.predict(fit, x, budget=ONE))
 
 
 def test_units_that_never_vary_are_not_drawn():

@@ -9,14 +9,15 @@ import pytest
 from conftest import close
 
 from spikevaediff.regression import fits, renormalise
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.methods import banded, kernel_ridge, ridge
 
 ALPHAS = [0.3, 3.0, 30.0, 300.0]
 WIDTHS = [0.6, 2.0]
 GROUPS = np.array([30, 50])
 N_REAL, N_LIBRARY, N_UNITS, N_NEW = 12, 25, 7, 5
-ONE = jax.devices()[:1]
-COMMON: dict[str, Any] = {"group_size": GROUPS, "folds": "image", "seed": 0, "devices": ONE, "alphas": ALPHAS}
+ONE = Budget(devices=jax.devices()[:1])
+COMMON: dict[str, Any] = {"group_size": GROUPS, "folds": "image", "seed": 0, "budget": ONE, "alphas": ALPHAS}
 KERNEL: dict[str, Any] = {"kernel": "rbf", "degree": 2, "widths": WIDTHS, "width_search": "grid", "max_steps": 1}
 
 Predictor = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]  # x, y, new x, candidate
@@ -96,7 +97,7 @@ def test_choices_scores_and_predictions_are_those_of_refits_to_components(
     assert len(set(choice.tolist())) > 2  # components differ in what is best for them
     np.testing.assert_array_equal(fit.parameters["component_candidate"], choice)
     assert fit.parameters["component_rest"] == of_rest
-    close(module.predict(fit, new, devices=ONE), expected, 1e-8)
+    close(module.predict(fit, new, budget=ONE), expected, 1e-8)
 
     real = y[:N_REAL]
     squares = ((real - real.mean(0)) ** 2).sum(0)
@@ -116,7 +117,7 @@ def test_choices_scores_and_predictions_are_those_of_refits_to_components(
 
     fit.save(tmp_path / "fit.npz")
     np.testing.assert_array_equal(
-        module.predict(fits.load(tmp_path / "fit.npz"), new, devices=ONE), module.predict(fit, new, devices=ONE)
+        module.predict(fits.load(tmp_path / "fit.npz"), new, budget=ONE), module.predict(fit, new, budget=ONE)
     )
 
 
@@ -129,11 +130,11 @@ def test_blocks_memory_maps_devices_and_float32_change_nothing_but_rounding(n_li
     options = COMMON | {"y_row": np.arange(len(x)), "alpha_scope": "component", "n_scored": N_REAL}
     options |= {"group_size": np.tile(GROUPS, 40)}
     fit = ridge.fit(x, mapped.astype(np.float64), **options)
-    small = ridge.fit(x, mapped, **options | {"block_mb": 0.2, "devices": jax.devices()[:3]})
+    small = ridge.fit(x, mapped, **options | {"budget": Budget(0.2, jax.devices()[:3])})
     np.testing.assert_array_equal(small.parameters["component_candidate"], fit.parameters["component_candidate"])
     np.testing.assert_array_equal(small.candidate, fit.candidate)
     close(small.loo_r2, fit.loo_r2.astype(np.float32), 1e-5)
-    close(ridge.predict(small, new, block_mb=0.2), ridge.predict(fit, new).astype(np.float32), 1e-5)
+    close(ridge.predict(small, new, budget=Budget(0.2)), ridge.predict(fit, new).astype(np.float32), 1e-5)
 
 
 def test_one_penalty_gives_what_any_scope_gives() -> None:
@@ -195,7 +196,7 @@ def test_every_width_that_a_component_chose_takes_part_in_predictions() -> None:
         v = np.linalg.svd(y - y.mean(0), full_matrices=False)[2].T
         choice = fit.parameters["component_candidate"].tolist()
         parts = np.stack([(predict(x, y, new, c) - y.mean(0)) @ v[:, k] for k, c in enumerate(choice)], 1)
-        close(kernel_ridge.predict(fit, new, devices=ONE), parts @ v.T + y.mean(0), 1e-8)
+        close(kernel_ridge.predict(fit, new, budget=ONE), parts @ v.T + y.mean(0), 1e-8)
         chosen = {int(c) // len(ALPHAS) for c in [*choice, fit.parameters["component_rest"]]}
         missed += not chosen <= set((fit.candidate // len(ALPHAS)).tolist())
     assert missed > 0, "some component chose a width that is no target's"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import close
 
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.methods import ridge
 
 
@@ -42,11 +43,11 @@ def test_two_processes_each_get_the_result_of_one(tmp_path):
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     found = [dict(np.load(tmp_path / f"process{i}.npz")) for i in range(2)]
-    one = jax.devices()[:1]
+    one = Budget(devices=jax.devices()[:1])
     for scope in ("target", "group"):
-        options = {"alphas": np.logspace(0, 3, 4), "alpha_scope": scope, "folds": "image", "seed": 0, "devices": one}
+        options = {"alphas": np.logspace(0, 3, 4), "alpha_scope": scope, "folds": "image", "seed": 0, "budget": one}
         fit = ridge.fit(x, y, y_row=np.arange(14), group_size=[1000, 2500, 501], **options)
         for part in found:
             np.testing.assert_array_equal(part[f"{scope}_alpha"], fit.alpha)
             close(part[f"{scope}_r2"], fit.loo_r2)
-            close(part[f"{scope}_predicted"], ridge.predict(fit, x + 1, devices=one))
+            close(part[f"{scope}_predicted"], ridge.predict(fit, x + 1, budget=one))

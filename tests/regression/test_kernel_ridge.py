@@ -9,16 +9,17 @@ from himalaya.kernel_ridge import KernelRidge as HimalayaKernelRidge
 from scipy.spatial.distance import cdist
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import laplacian_kernel, linear_kernel, polynomial_kernel, rbf_kernel
-from test_ridge import make, spoiled, weighted_scores
+from test_ridge import make, scores_of, spoiled
 from test_ridge import run as run_ridge
 
 from spikevaediff.regression import designs, factors, fits, held_out
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.methods import kernel_ridge, ridge
 from spikevaediff.regression.methods.kernel_ridge import _likeness, _loss_of
 
 ALPHAS = np.logspace(-3, 2, 4)
 WIDTHS = np.array([0.5, 1.0, 3.0])
-ONE = jax.devices()[:1]
+ONE = Budget(devices=jax.devices()[:1])
 
 
 def run(x, y, y_row, **options):
@@ -32,7 +33,7 @@ def run(x, y, y_row, **options):
         "alpha_scope": "target",
         "folds": "image",
         "seed": 0,
-        "devices": ONE,
+        "budget": ONE,
     } | options
     options.setdefault("group_size", [y.shape[1]])
     return kernel_ridge.fit(x, y, y_row=y_row, **options)
@@ -69,7 +70,7 @@ def test_width_alpha_scores_and_predictions_equal_refits_without_each_image(name
     x, y, y_row = make(10, 6, 5, repeats)
     widths = WIDTHS if name != "linear" else np.array([1.0])
     fit = run(x, y, y_row, kernel=name, widths=widths)
-    ones, expanded, scores, predictions = np.ones(len(x)), y[y_row], [], []
+    expanded, scores, predictions = y[y_row], [], []
     x_new = make(4, 6, 5, seed=4)[0]
     for width in widths:
         centre, kernel = sklearn_kernel(name, x, y_row, width)
@@ -78,7 +79,7 @@ def test_width_alpha_scores_and_predictions_equal_refits_without_each_image(name
             for image in range(10):
                 out = y_row == image
                 held_out[out] = solve(kernel, (x - centre)[~out], expanded[~out], alpha, (x - centre)[out])
-            scores.append(weighted_scores(expanded, held_out, ones))
+            scores.append(scores_of(expanded, held_out))
             predictions.append(solve(kernel, x - centre, expanded, alpha, x_new - centre))
     best, columns = np.argmin([s[0] for s in scores], axis=0), np.arange(5)
     np.testing.assert_array_equal(fit.candidate, best)
@@ -86,7 +87,7 @@ def test_width_alpha_scores_and_predictions_equal_refits_without_each_image(name
     close(fit.loo_r2, np.array([s[1] for s in scores])[best, columns], 1e-9)
     close(fit.loo_correlation, np.array([s[2] for s in scores])[best, columns], 1e-9)
     # 1e-9: kernels of the widest polynomials and Gaussians have condition numbers of 10^7 (measured error 2e-10).
-    close(kernel_ridge.predict(fit, x_new, devices=ONE), np.array(predictions)[best, :, columns].T, 1e-9)
+    close(kernel_ridge.predict(fit, x_new, budget=ONE), np.array(predictions)[best, :, columns].T, 1e-9)
 
 
 def test_precomputed_kernel_of_himalaya_gives_the_same_predictions():
@@ -98,30 +99,29 @@ def test_precomputed_kernel_of_himalaya_gives_the_same_predictions():
         centring @ k @ centring, y[y_row] - y.mean(0)
     )
     fit = run(x, y, y_row, widths=[1.0], alphas=[0.1])
-    close(kernel_ridge.predict(fit, x, devices=ONE), model.predict(centring @ k @ centring) + y.mean(0))
+    close(kernel_ridge.predict(fit, x, budget=ONE), model.predict(centring @ k @ centring) + y.mean(0))
 
 
-def test_linear_kernel_is_ridge_with_weights_and_folds():
+def test_linear_kernel_is_ridge_with_folds():
     x, y, y_row = make(12, 6, 5, 2)
-    options = {"folds": 4, "seed": 2, "sample_weight": np.random.default_rng(0).uniform(0.5, 2, 24), "alphas": ALPHAS}
+    options = {"folds": 4, "seed": 2, "alphas": ALPHAS}
     a, b = run(x, y, y_row, kernel="linear", widths=[1.0], **options), run_ridge(x, y, y_row, **options)
     np.testing.assert_array_equal(a.alpha, b.alpha)
     close(a.loo_r2, b.loo_r2)
     close(a.dof, b.dof)
-    close(kernel_ridge.predict(a, x, devices=ONE), ridge.predict(b, x, devices=ONE))
+    close(kernel_ridge.predict(a, x, budget=ONE), ridge.predict(b, x, budget=ONE))
 
 
 @pytest.mark.parametrize("name", kernel_ridge.KERNELS)
 def test_lapack_on_a_processor_and_the_program_for_accelerators_agree(name, monkeypatch):
     x, y, y_row = make(10, 6, 4, 5)
     options = {"kernel": name, "widths": WIDTHS if name != "linear" else [1.0], "folds": 3}
-    options["sample_weight"] = np.random.default_rng(2).uniform(0.5, 2, len(x))
     monkeypatch.setattr(held_out, "LONG_FOLD", 2)
     results = []
     for on_processor in (True, False):
         monkeypatch.setattr(factors, "on_processor", lambda on_processor=on_processor: on_processor)
         fit = run(x, y, y_row, **options)
-        predicted = kernel_ridge.predict(fit, x[:3] + 1, devices=ONE)
+        predicted = kernel_ridge.predict(fit, x[:3] + 1, budget=ONE)
         results.append((fit.candidate, fit.loo_r2, fit.loo_correlation, fit.dof, predicted))
     np.testing.assert_array_equal(results[0][0], results[1][0])
     for a, b in zip(results[0][1:], results[1][1:], strict=True):
@@ -172,9 +172,7 @@ def test_gradient_search_reaches_a_width_that_no_fine_grid_beats(name, repeats):
 
 def test_derivatives_of_the_search_equal_differences():
     x, y, y_row = make(8, 5, 3, 2)
-    design = designs.check(
-        x, y, y_row=y_row, group_size=[3], alphas=ALPHAS, alpha_scope="global", folds=3, seed=0, sample_weight=None
-    )
+    design = designs.check(x, y, y_row=y_row, group_size=[3], alphas=ALPHAS, alpha_scope="global", folds=3, seed=0)
     rows = x - x.mean(0)
     centred = y - y.mean(0)
     data = np.array([5.0, 1.0]), _likeness("rbf", rows, rows), design.root, design.targets_of_rows, design.rows_of_folds
@@ -191,7 +189,7 @@ def test_a_saved_fit_predicts_the_same(tmp_path):
     a.save(tmp_path / "fit.npz")
     b = fits.load(tmp_path / "fit.npz")
     np.testing.assert_array_equal(
-        kernel_ridge.predict(b, x + 1, devices=ONE), kernel_ridge.predict(a, x + 1, devices=ONE)
+        kernel_ridge.predict(b, x + 1, budget=ONE), kernel_ridge.predict(a, x + 1, budget=ONE)
     )
 
 
@@ -203,7 +201,7 @@ def test_units_that_never_vary_are_dropped(name):
     fit, without = run(x, y, y_row, **options), run(np.delete(x, 2, 1), y, y_row, **options)
     assert fit.n_constant == 1
     new = x + np.arange(6)
-    close(kernel_ridge.predict(fit, new, devices=ONE), kernel_ridge.predict(without, np.delete(new, 2, 1), devices=ONE))
+    close(kernel_ridge.predict(fit, new, budget=ONE), kernel_ridge.predict(without, np.delete(new, 2, 1), budget=ONE))
 
 
 X, Y, Y_ROW = make(9, 6, 4)

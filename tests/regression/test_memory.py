@@ -12,14 +12,14 @@ import sys
 from pathlib import Path
 import numpy as np
 sys.path[:0] = [{src!r}]
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.methods import ridge
 rng = np.random.default_rng(0)
 x = rng.standard_normal((4700, 2000), dtype=np.float32)
 y = np.load({y!r}, mmap_mode="r")
 options = dict(group_size=[768] * 257, alphas=np.logspace(0, 5, 10), alpha_scope="target", folds="image", seed=0)
-fit = ridge.fit(x, y, y_row=np.repeat(np.arange(94), 50), block_mb=64, **options)
-out = np.lib.format.open_memmap({out!r}, "w+", np.float32, (200, 197376))
-ridge.predict(fit, x[:200], out=out, block_mb=64)
+fit = ridge.fit(x, y, y_row=np.repeat(np.arange(94), 50), budget=Budget(64), **options)
+np.save({out!r}, ridge.predict(fit, x[:200], budget=Budget(64)))
 # Not ru_maxrss, which begins with what the process that started this one had.
 print(int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024)
 """

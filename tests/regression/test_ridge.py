@@ -9,14 +9,15 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import PredefinedSplit
 
 from spikevaediff.regression import factors, held_out, solver
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.methods import ridge
 
 ALPHAS = np.logspace(-1, 4, 6)
-ONE = jax.devices()[:1]
+ONE = Budget(devices=jax.devices()[:1])
 
 
 def predict(fit, x, **options):
-    return ridge.predict(fit, x, **({"devices": ONE} | options))
+    return ridge.predict(fit, x, **({"budget": ONE} | options))
 
 
 def make(n_images, n_units, n_targets, repeats=1, *, seed=0, dtype=np.float64):
@@ -31,51 +32,45 @@ def make(n_images, n_units, n_targets, repeats=1, *, seed=0, dtype=np.float64):
 
 def run(x, y, y_row, **options):
     # One device unless a test is about several: a program for eight takes longer to compile.
-    options = {"alphas": ALPHAS, "alpha_scope": "target", "folds": "image", "seed": 0, "devices": ONE} | options
+    options = {"alphas": ALPHAS, "alpha_scope": "target", "folds": "image", "seed": 0, "budget": ONE} | options
     options.setdefault("group_size", [y.shape[1]])
     return ridge.fit(x, y, y_row=y_row, **options)
 
 
-def refit(x, y, y_row, alpha, fold, weight=None):
+def refit(x, y, y_row, alpha, fold):
     """Held-out predictions of scikit-learn, fitted again for every fold, targets copied to rows."""
-    weight = np.ones(len(x)) if weight is None else weight
     expanded = y[y_row].astype(np.float64)
     predicted = np.empty_like(expanded)
     for f in np.unique(fold):
         out = fold == f
-        model = Ridge(alpha=alpha, solver="svd").fit(x[~out], expanded[~out], sample_weight=weight[~out])
+        model = Ridge(alpha=alpha, solver="svd").fit(x[~out], expanded[~out])
         predicted[out] = model.predict(x[out]).reshape(out.sum(), -1)
     return predicted
 
 
-def weighted_scores(expanded, predicted, weight):
+def scores_of(expanded, predicted):
     """Loss, R2 and correlation over rows, each by its definition."""
-    centre = np.average(expanded, axis=0, weights=weight)
-    loss = weight @ (expanded - predicted) ** 2
-    r2 = 1 - loss / (weight @ (expanded - centre) ** 2)
-    p = predicted - np.average(predicted, axis=0, weights=weight)
-    t = expanded - centre
-    return loss, r2, (weight @ (p * t)) / np.sqrt((weight @ p**2) * (weight @ t**2))
+    loss = ((expanded - predicted) ** 2).sum(0)
+    p, t = predicted - predicted.mean(0), expanded - expanded.mean(0)
+    squares = (t**2).sum(0)
+    return loss, 1 - loss / squares, (p * t).sum(0) / np.sqrt((p**2).sum(0) * squares)
 
 
 SHAPES = [(9, 4, 1), (9, 9, 1), (7, 20, 1), (8, 5, 4), (6, 24, 4), (6, 60, 4)]  # images, units, repeats
 
 
 @pytest.mark.parametrize(("n_images", "n_units", "repeats"), SHAPES)
-@pytest.mark.parametrize("weighted", [False, True])
-def test_choice_scores_and_predictions_equal_refits_without_each_image(n_images, n_units, repeats, weighted):
+def test_choice_scores_and_predictions_equal_refits_without_each_image(n_images, n_units, repeats):
     x, y, y_row = make(n_images, n_units, 5, repeats)
-    weight = np.random.default_rng(1).uniform(0.3, 3, len(x)) if weighted else None
-    w = np.ones(len(x)) if weight is None else weight
-    fit = run(x, y, y_row, sample_weight=weight)
-    scores = [weighted_scores(y[y_row], refit(x, y, y_row, a, y_row, weight), w) for a in ALPHAS]
+    fit = run(x, y, y_row)
+    scores = [scores_of(y[y_row], refit(x, y, y_row, a, y_row)) for a in ALPHAS]
     best = np.argmin([s[0] for s in scores], axis=0)
     np.testing.assert_array_equal(fit.alpha, ALPHAS[best])
     columns = np.arange(5)
     close(fit.loo_r2, np.array([s[1] for s in scores])[best, columns])
     close(fit.loo_correlation, np.array([s[2] for s in scores])[best, columns])
     x_new = make(4, n_units, 5, seed=2)[0]
-    expected = [Ridge(alpha=a, solver="svd").fit(x, y[y_row], sample_weight=weight).predict(x_new) for a in ALPHAS]
+    expected = [Ridge(alpha=a, solver="svd").fit(x, y[y_row]).predict(x_new) for a in ALPHAS]
     close(predict(fit, x_new), np.array(expected)[best, :, columns].T)
 
 
@@ -85,9 +80,7 @@ def test_k_folds_of_images_equal_refits_for_every_scope(scope, repeats):
     x, y, y_row = make(11, 6, 7, repeats)
     fit = run(x, y, y_row, folds=3, seed=5, alpha_scope=scope, group_size=[2, 4, 1])
     image_fold = np.random.default_rng([5, 3]).permutation(np.arange(11) % 3)
-    loss = np.array(
-        [weighted_scores(y[y_row], refit(x, y, y_row, a, image_fold[y_row]), np.ones(len(x)))[0] for a in ALPHAS]
-    )
+    loss = np.array([scores_of(y[y_row], refit(x, y, y_row, a, image_fold[y_row]))[0] for a in ALPHAS])
     groups = slice(0, 2), slice(2, 6), slice(6, 7)
     if scope == "target":
         best = loss.argmin(0)
@@ -138,21 +131,18 @@ def test_presentations_equal_weighted_image_means_with_their_scatter_in_the_pena
     close(predict(run(x, y, y_row, alphas=[30.0]), x[::40]), (x[::40] - means.mean(0)) @ weights + y.mean(0))
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_the_reduction_of_5900_presentations_is_exact(weighted):
-    """All rows with copied targets, against 118 weighted means and the scatter within images, solved apart."""
+def test_the_reduction_of_5900_presentations_is_exact():
+    """All rows with copied targets, against 118 means and the scatter within images, solved apart."""
     x, y, y_row = make(118, 40, 25, repeats=50)
     x += np.random.default_rng(1).standard_normal((118, 40))[y_row]
-    w = np.random.default_rng(2).uniform(0.2, 3, len(x)) if weighted else np.ones(len(x))
-    predicted = predict(run(x, y, y_row, alphas=[300.0], sample_weight=w if weighted else None), x[::100])
-    total = np.bincount(y_row, w)
-    means = np.stack([np.bincount(y_row, w * column) / total for column in x.T], axis=1)
-    scatter = (x - means[y_row]).T @ (w[:, None] * (x - means[y_row]))
-    centre, mean = total @ means / total.sum(), total @ y / total.sum()
-    between = (means - centre).T @ (total[:, None] * (means - centre))
-    reduced = np.linalg.solve(between + scatter + 300 * np.eye(40), (means - centre).T @ (total[:, None] * (y - mean)))
+    predicted = predict(run(x, y, y_row, alphas=[300.0]), x[::100])
+    means = np.stack([np.bincount(y_row, column) / 50 for column in x.T], axis=1)
+    scatter = (x - means[y_row]).T @ (x - means[y_row])
+    centre, mean = means.mean(0), y.mean(0)
+    between = 50 * (means - centre).T @ (means - centre)
+    reduced = np.linalg.solve(between + scatter + 300 * np.eye(40), 50 * (means - centre).T @ (y - mean))
     close(predicted, (x[::100] - centre) @ reduced + mean)
-    full = Ridge(alpha=300.0, solver="cholesky").fit(x, y[y_row], sample_weight=w)
+    full = Ridge(alpha=300.0, solver="cholesky").fit(x, y[y_row])
     close(predicted, full.predict(x[::100]))
 
 
@@ -173,11 +163,9 @@ def test_identical_presentations_equal_their_means_with_alpha_times_repeats():
     x, y, y_row = make(12, 20, 5)
     once = run(x, y, y_row)
     often = run(np.repeat(x, 5, 0), y, np.repeat(y_row, 5), alphas=5 * ALPHAS)
-    weighted = run(x, y, y_row, sample_weight=np.full(12, 5.0), alphas=5 * ALPHAS)
-    for other in (often, weighted):
-        close(other.alpha, 5 * once.alpha)
-        close(other.loo_r2, once.loo_r2)
-        close(predict(other, x + 1), predict(once, x + 1))
+    close(often.alpha, 5 * once.alpha)
+    close(often.loo_r2, once.loo_r2)
+    close(predict(often, x + 1), predict(once, x + 1))
 
 
 @pytest.mark.parametrize("alpha", np.logspace(-5, 5, 11))
@@ -214,9 +202,7 @@ def test_small_alpha_gives_least_squares_and_large_alpha_the_mean():
 @pytest.mark.parametrize(("n_units", "repeats"), [(6, 1), (6, 3), (40, 1), (40, 3)])
 def test_one_alpha_without_left_out_images_gives_the_same_predictions_and_no_scores(n_units, repeats):
     x, y, y_row = make(12, n_units, 5, repeats)
-    weight = np.random.default_rng(0).uniform(0.5, 2, len(x))
-    options = {"alphas": [3.0], "sample_weight": weight}
-    a, b = run(x, y, y_row, folds="none", **options), run(x, y, y_row, **options)
+    a, b = run(x, y, y_row, folds="none", alphas=[3.0]), run(x, y, y_row, alphas=[3.0])
     close(predict(a, x[:4] + 1), predict(b, x[:4] + 1))
     assert np.isnan(a.loo_r2).all()
     assert np.isnan(a.summary()["group_loo_r2"]).all()
@@ -226,8 +212,7 @@ def test_one_alpha_without_left_out_images_gives_the_same_predictions_and_no_sco
 @pytest.mark.parametrize(("n_units", "repeats"), [(6, 5), (60, 5), (6, 1)])
 def test_lapack_on_a_processor_and_the_program_for_accelerators_agree(folds, n_units, repeats, monkeypatch):
     x, y, y_row = make(10, n_units, 4, repeats)
-    options = {"folds": folds, "sample_weight": np.random.default_rng(2).uniform(0.5, 2, len(x))}
-    options["alphas"] = [3.0] if folds == "none" else ALPHAS
+    options = {"folds": folds, "alphas": [3.0] if folds == "none" else ALPHAS}
     monkeypatch.setattr(held_out, "LONG_FOLD", 2)
     monkeypatch.setattr(held_out, "WIDE", 45)  # four of the six penalties in one product, then two
     results = []
@@ -243,7 +228,7 @@ def test_folds_of_unequal_length_equal_refits_by_either_route(monkeypatch):
     x, y, _ = make(7, 5, 3, 4)
     y_row = np.sort(np.random.default_rng(3).integers(0, 7, len(x)))
     image_fold = np.random.default_rng([1, 2]).permutation(np.arange(7) % 2)
-    expected = weighted_scores(y[y_row], refit(x, y, y_row, 10.0, image_fold[y_row]), np.ones(len(x)))
+    expected = scores_of(y[y_row], refit(x, y, y_row, 10.0, image_fold[y_row]))
     monkeypatch.setattr(held_out, "LONG_FOLD", 2)
     for on_processor in (True, False):
         monkeypatch.setattr(factors, "on_processor", lambda on_processor=on_processor: on_processor)
@@ -408,9 +393,6 @@ X, Y, Y_ROW = make(9, 6, 4)
         ({"y_row": np.zeros(9, np.int64)}, "x shows 1 image, expected at least two"),
         ({"group_size": [2, 1]}, "group_size adds up to 3, expected positive sizes for the 4 targets"),
         ({"group_size": [5, -1]}, "expected positive sizes"),
-        ({"sample_weight": np.ones(3)}, "expected one weight for each of the 9 rows"),
-        ({"sample_weight": np.arange(9.0)}, "sample_weight is not positive in rows 0"),
-        ({"block_mb": 0.0}, "block_mb is 0.0, expected a positive number"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused_with_its_reason(change, message):
@@ -442,22 +424,20 @@ def test_new_responses_that_do_not_fit_are_refused():
         predict(fit, X[:, :5])
     with pytest.raises(ValueError, match=r"x is not finite in rows \[4\] \(1 of 9\), units \[2\]"):
         predict(fit, spoiled(X, (4, 2), np.nan))
-    with pytest.raises(ValueError, match=r"out has shape \(2, 4\), expected \(9, 4\)"):
-        predict(fit, X, out=np.empty((2, 4)))
 
 
 @pytest.mark.parametrize("devices", [1, 3])
 def test_targets_that_one_given_penalty_does_not_need_are_refused_by_predict(devices, monkeypatch):
-    options = {"folds": "none", "alphas": [1.0], "devices": jax.devices()[:devices]}
+    options = {"folds": "none", "alphas": [1.0], "budget": Budget(devices=jax.devices()[:devices])}
     for dtype in (np.float64, np.float16):
         y = spoiled(spoiled(Y, (3, 1), np.inf), (5, 2), np.nan).astype(dtype)
         fit = run(X, y, Y_ROW, **options)
         with pytest.raises(ValueError, match=r"y is not finite in rows 3, 5 \(2 of 9\)"):
-            predict(fit, X, devices=options["devices"])
+            predict(fit, X, budget=options["budget"])
     shown = Y_ROW != 3  # a row of y that no row of x shows is not read
     y = spoiled(Y, (3, 1), np.inf)
     expected = Ridge(alpha=1.0).fit(X[shown], y[Y_ROW[shown]]).predict(X)
-    close(predict(run(X[shown], y, Y_ROW[shown], **options), X, devices=options["devices"]), expected)
+    close(predict(run(X[shown], y, Y_ROW[shown], **options), X, budget=options["budget"]), expected)
     monkeypatch.setattr(solver, "takes_long", lambda x: True)
     with pytest.raises(ValueError, match=r"y is not finite in rows 3 \(1 of 9\)"):
         run(X, y, Y_ROW, **options)

@@ -8,7 +8,8 @@ import pytest
 from conftest import close
 from test_ridge import ONE, make, predict, run
 
-from spikevaediff.regression import blocks, targets
+from spikevaediff.regression import blocks, predictions, targets
+from spikevaediff.regression.blocks import Budget
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -16,16 +17,15 @@ def test_memory_bound_devices_and_memory_maps_change_nothing(dtype, tmp_path):
     x, y, y_row = make(9, 6, 5000, dtype=dtype)
     np.save(tmp_path / "y.npy", y)
     mapped = np.load(tmp_path / "y.npy", mmap_mode="r")
-    a = run(x, y, y_row, devices=jax.devices()[:1])
+    a = run(x, y, y_row)
     for other, devices in ((mapped, None), (mapped, jax.devices()[:3]), (y, jax.devices()[:1])):
-        b = run(x, other, y_row, block_mb=0.001, devices=devices)
+        budget = Budget(0.001, devices)
+        b = run(x, other, y_row, budget=budget)
         np.testing.assert_array_equal(b.alpha, a.alpha)
         tolerance = 1e-10 if dtype == np.float64 else 1e-6
         close(b.loo_r2, a.loo_r2, tolerance)
         close(b.loo_correlation, a.loo_correlation, tolerance)
-        out = np.empty((9, 5000), np.float32)
-        assert predict(b, x, out=out, block_mb=0.001, devices=devices) is out
-        close(out, predict(a, x), 1e-6)
+        close(predict(b, x, budget=budget), predict(a, x), tolerance)
 
 
 @pytest.mark.parametrize("devices", [1, 3, 8])
@@ -37,28 +37,27 @@ def test_gram_matrices_of_groups_equal_their_definition_wherever_blocks_and_devi
     centred = y - share @ y
     expected = [centred[:, a:b] @ centred[:, a:b].T for a, b in itertools.pairwise(edges)]
     for block_mb in (0.001, 64.0):
-        found = targets.group_grams(
-            y, np.arange(5), share, group_size=np.array(sizes), block_mb=block_mb, devices=jax.devices()[:devices]
-        )
+        budget = Budget(block_mb, jax.devices()[:devices])
+        found = targets.group_grams(y, np.arange(5), share, group_size=np.array(sizes), budget=budget)
         close(found, np.array(expected))
 
 
-@pytest.mark.parametrize("n_new", [targets.FEW_ROWS, targets.FEW_ROWS + 1])
+@pytest.mark.parametrize("n_new", [predictions.FEW_ROWS, predictions.FEW_ROWS + 1])
 @pytest.mark.parametrize("n_candidates", [1, 7])
 @pytest.mark.parametrize("n_targets", [3, 5000])
 def test_every_target_is_predicted_by_its_own_candidate_for_few_and_many_rows(n_new, n_candidates, n_targets):
     rng = np.random.default_rng([n_new, n_candidates])
     y, operators = rng.standard_normal((6, n_targets)), rng.standard_normal((n_candidates, n_new, 6))
     candidate = rng.integers(0, n_candidates, n_targets)
-    found = targets.apply(y, np.arange(6), operators, candidate, out=None, block_mb=0.3, devices=ONE)
+    found = predictions.apply(y, np.arange(6), operators, candidate, budget=Budget(0.3, ONE.devices))
     close(found, np.einsum("trm,mt->rt", operators[candidate], y))
 
 
 def test_losses_of_groups_are_sums_of_the_losses_of_their_targets():
     x, y, y_row = make(9, 6, 4000)
     sizes = [1, 1500, 2499]
-    by_target = run(x, y, y_row, group_size=sizes, block_mb=0.2)
-    by_group = run(x, y, y_row, group_size=sizes, block_mb=0.2, alpha_scope="group")
+    by_target = run(x, y, y_row, group_size=sizes, budget=Budget(0.2, ONE.devices))
+    by_group = run(x, y, y_row, group_size=sizes, budget=Budget(0.2, ONE.devices), alpha_scope="group")
     close(by_target.group_r2, by_group.group_r2)
 
 
@@ -67,10 +66,10 @@ def test_rounding_of_a_large_mean_does_not_pass_for_signal():
     y[:, 2] = 1e6
     assert np.isnan(run(x, y, y_row).loo_r2[2])
     with pytest.raises(ValueError, match=r"y is not finite in rows 0, 1, 2, 3, 4, 5, 6, 7, \.\.\. "):
-        blocks.check_finite(np.full((12, 5), np.nan), np.arange(12), 1.0)
-    blocks.check_finite(np.full((2, 5), 1e38, np.float32), np.arange(2), 1.0)
+        blocks.check_finite(np.full((12, 5), np.nan), np.arange(12), ONE)
+    blocks.check_finite(np.full((2, 5), 1e38, np.float32), np.arange(2), ONE)
     with pytest.raises(ValueError, match="block_mb is 0, expected a positive number"):
-        blocks.check_finite(np.ones((2, 5)), np.arange(2), 0)
+        Budget(0)
 
 
 @pytest.mark.parametrize("devices", [1, 3])
@@ -78,7 +77,7 @@ def test_a_target_file_that_shrank_is_named_instead_of_ending_the_process(device
     x, y, y_row = make(9, 6, 4000, dtype=np.float32)
     np.save(tmp_path / "y.npy", y)
     mapped = np.load(tmp_path / "y.npy", mmap_mode="r")
-    options = {"devices": jax.devices()[:devices]}
+    options = {"budget": Budget(devices=jax.devices()[:devices])}
     fit = run(x, mapped, y_row, **options)
     with (tmp_path / "y.npy").open("r+b") as file:
         file.truncate(5000)

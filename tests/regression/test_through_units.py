@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from conftest import close
 
-from spikevaediff.regression import designs, solver, targets, through_units
+from spikevaediff.regression import blocks, designs, solver, targets, through_units
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.designs import Design
 from spikevaediff.regression.factors import Factor
 from spikevaediff.regression.methods import ridge
@@ -29,7 +30,7 @@ def problem(dtype: type, weight: float | None) -> tuple[np.ndarray, np.ndarray, 
     y_row = np.concatenate([rng.permutation(N), N + rng.permutation(N_LIBRARY)])
     design = designs.check(
         x, y, y_row=y_row, group_size=GROUPS, alphas=ALPHAS, alpha_scope="target", folds="image", seed=0,
-        sample_weight=None, n_scored=N,
+        n_scored=N,
     )  # fmt: skip
     mean = x.mean(0)
     if weight is not None:
@@ -46,10 +47,10 @@ def problem(dtype: type, weight: float | None) -> tuple[np.ndarray, np.ndarray, 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_scores_are_those_of_the_maps_of_all_images(dtype: type, weight: float | None) -> None:
     _, y, design, factor, maps = problem(dtype, weight)
-    given: dict[str, Any] = {"group_size": GROUPS, "block_mb": 8.0}
+    given: dict[str, Any] = {"group_size": GROUPS, "budget": blocks.DEFAULT}
     expected = targets.score(y, design.images, maps, design.root[:N], scope="target", **given)
-    for block_mb in (8.0, 0.001):
-        found = through_units.score(y, factor, ALPHAS, design, **given | {"block_mb": block_mb})
+    for budget in (blocks.DEFAULT, Budget(0.001)):
+        found = through_units.score(y, factor, ALPHAS, design, **given | {"budget": budget})
         varies = expected.squares > 0  # of a constant target every penalty predicts all
         assert np.flatnonzero(~varies).tolist() == [3]
         np.testing.assert_array_equal(found.candidate[varies], expected.candidate[varies])
@@ -61,7 +62,7 @@ def test_scores_are_those_of_the_maps_of_all_images(dtype: type, weight: float |
 
 def test_losses_are_those_of_refits_without_each_image() -> None:
     x, y, design, factor, _ = problem(np.float64, None)
-    found = through_units.score(y, factor, ALPHAS, design, group_size=GROUPS, block_mb=8.0)
+    found = through_units.score(y, factor, ALPHAS, design, group_size=GROUPS, budget=blocks.DEFAULT)
     z = y[design.images[design.image]]
     for target in (0, 6, 20):
         losses = []
@@ -102,4 +103,4 @@ def test_they_are_taken_where_that_is_less_work_and_a_fit_stays_what_it_is(monke
 def test_targets_whose_squares_are_no_numbers_are_refused() -> None:
     _, y, design, factor, _ = problem(np.float64, None)
     with pytest.raises(ValueError, match="whose squares are beyond float64"):
-        through_units.score(1e160 * y, factor, ALPHAS, design, group_size=GROUPS, block_mb=8.0)
+        through_units.score(1e160 * y, factor, ALPHAS, design, group_size=GROUPS, budget=blocks.DEFAULT)

@@ -110,8 +110,7 @@ def of_encoders(
     """
     other = None if stored_learnt_from_movies else movie
     learn = fit_folds.learner(responses, stimuli, split, weights_of, families=families, movie=other)
-    x = preprocessing.response_matrix(responses, transform="none")
-    means = preprocessing.mean_over_presentations(x, responses.image_id, split.image_id)
+    means = preprocessing.mean_responses(responses, split.image_id)
     parts = []
     for fold in range(min(n_folds, split.n_folds)):
         tested = split.fold == fold
@@ -174,7 +173,7 @@ def rows(
 
     def known(pixels: np.ndarray, of: Responses, image_id: np.ndarray) -> Known:
         y = images.resize(pixels, size_px).reshape(len(pixels), -1).astype(np.float32)
-        return Known(movies.mean_responses(of, image_id), y)
+        return Known(preprocessing.mean_responses(of, image_id), y)
 
     scenes = known(stimuli.rows(split.image_id), responses, split.image_id)
     film = known(pictures.pixels, watched, pictures.image_id)

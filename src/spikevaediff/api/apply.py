@@ -19,11 +19,12 @@ from spikevaediff.encoding import encoder as encoders
 from spikevaediff.encoding import of_folds, posterior, posterior_folds, with_regression
 from spikevaediff.encoding.encoder import Encoder
 from spikevaediff.encoding.fewer_presentations import models_of
-from spikevaediff.evaluation.metrics.pixcorr import correlation
+from spikevaediff.evaluation.correlation import correlation
 from spikevaediff.files import assets
 from spikevaediff.files.left_out import is_left_out
 from spikevaediff.images import LEAST_PX, read_image
 from spikevaediff.parameters.options import asked, is_weights, module
+from spikevaediff.recordings import preprocessing
 from spikevaediff.records import (
     DAMAGED,
     Captions,
@@ -377,7 +378,8 @@ def second_stage(
 
 def _explained(responses: Responses, image_id: np.ndarray, run: Run) -> Explained:
     """Mean responses to images, and the encoding models that judge pictures by them."""
-    response, weights_of = posterior_folds.means(responses, image_id), partial(assets.weights, root=run.root)
+    response = preprocessing.mean_responses(responses, image_id)
+    weights_of = partial(assets.weights, root=run.root)
     return Explained(*_models(responses, image_id, run), image_id, response, weights_of)
 
 

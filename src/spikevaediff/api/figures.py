@@ -121,17 +121,9 @@ def _scores(run: Run, runs: Sequence[str] | None = None) -> Figure:
     return numbers.draw_scores.figure(scores, run.stimuli.source)
 
 
-def _correlations(run: Run) -> dict[str, np.ndarray]:
-    true = Features.load(run.artifacts / "features/vdvae.npz")
-    return {
-        name: numbers.correlation_by_group(true, Features.load(run.artifacts / f"predicted/{name}_raw.npz"))
-        for name in _wanted(run).of_space("vdvae")
-    }
-
-
 def _latents(run: Run) -> Figure:
     layers = Features.load(run.artifacts / "features/vdvae.npz").group_name.tolist()
-    return numbers.draw_latents.figure(layers, _correlations(run), _predicted(run))
+    return numbers.draw_latents.figure(layers, numbers.correlations(_wanted(run), run.artifacts), _predicted(run))
 
 
 def _noise_ceiling(run: Run) -> Figure:
@@ -151,7 +143,8 @@ def _identification(run: Run) -> Figure:
 
 def _layers(run: Run) -> Figure:
     study = LayerStudy.load(_there(run, "layers.npz"))
-    return layer_plots.draw.figure(study, run.stimuli, _correlations(run), run.stimuli.source)
+    predicted = numbers.correlations(_wanted(run), run.artifacts)
+    return layer_plots.draw.figure(study, run.stimuli, predicted, run.stimuli.source)
 
 
 def _quality(run: Run) -> Figure:

@@ -8,8 +8,6 @@ from spikevaediff.api.named import Named
 from spikevaediff.api.run import unit_ids
 from spikevaediff.records import BLANK, Responses, UnitTable, few
 
-_METRICS = ("snr", "isi_violations", "amplitude_cutoff", "presence_ratio", "firing_rate")
-
 
 def make_responses(
     counts: np.ndarray | Named,
@@ -74,8 +72,8 @@ def make_responses(
         if counts.size and (counts.min() < 0 or counts.max() > np.iinfo(np.uint16).max):
             raise ValueError(f"counts are from {counts.min()} to {counts.max()}, expected spike counts, 0 to 65535")
         counts = counts.astype(np.uint16)
-    if unknown := set(metrics) - set(_METRICS):
-        raise ValueError(f"there is no metric {sorted(unknown)[0]}; there are {', '.join(_METRICS)}")
+    if unknown := set(metrics) - set(UnitTable.METRICS):
+        raise ValueError(f"there is no metric {sorted(unknown)[0]}; there are {', '.join(UnitTable.METRICS)}")
     if like is not None:
         if metrics or any(given is not None for given in (unit_id, window_s, area, session_id)):
             raise ValueError(
@@ -114,11 +112,9 @@ def _units(unit_id: np.ndarray, area: np.ndarray | str, session_id: int, metrics
     for name, values in metrics.items():
         if (shape := np.shape(values)) != (n,):
             raise ValueError(f"{name} has the shape {shape}, expected a number for each of {n} units, ({n},)")
-    columns = {name: np.asarray(metrics.get(name, np.full(n, np.nan)), np.float64) for name in _METRICS}
-    areas = np.full(n, area) if isinstance(area, str) else np.asarray(area).astype(str)
-    return UnitTable(
-        unit_id=unit_id.astype(np.int64), session_id=np.full(n, session_id, np.int64), area=areas, **columns
-    )
+    areas = area if isinstance(area, str) else np.asarray(area).astype(str)
+    columns = {name: np.asarray(values, np.float64) for name, values in metrics.items()}
+    return UnitTable.make(unit_id.astype(np.int64), session_id, areas, **columns)
 
 
 def _check_names(counts: Any, units: UnitTable, image_id: np.ndarray) -> None:

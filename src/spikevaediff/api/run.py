@@ -168,9 +168,8 @@ def load(folder: str | Path = ".") -> Run:
 def mean_responses(responses: Responses) -> Named:
     """Mean response to every image, float64 (image_id, unit, window), without blanks."""
     image_id = np.unique(responses.image_id[responses.image_id != BLANK])
-    x = preprocessing.response_matrix(responses, transform="none")
     n_units, n_windows = responses.counts.shape[1:]
-    means = preprocessing.mean_over_presentations(x, responses.image_id, image_id)
+    means = preprocessing.mean_responses(responses, image_id)
     values = means.reshape(len(image_id), n_windows, n_units).swapaxes(1, 2)
     labels = {"start_s": responses.window_s[:, 0], "stop_s": responses.window_s[:, 1]}
     return Named(

@@ -418,24 +418,13 @@ def _as_record(
     """The responses to some images, each of which has another number in this session, repetition by repetition."""
     chosen = responses[:, np.array(numbers) - 1]
     of_repeat, of_image = np.nonzero(np.isfinite(chosen[0]).T)
-    n_units = len(chosen)
-    unknown = np.full(n_units, np.nan)
     return Responses.make(
         counts=precision.kept(chosen[:, of_image, of_repeat].T[:, :, None]),
         image_id=image_id[of_image],
         presentation_id=np.arange(len(of_image))[:, None],
         session_id=np.array([session_id]),
         window_s=window[None],
-        units=UnitTable(
-            unit_id=np.arange(n_units),
-            session_id=np.full(n_units, session_id),
-            area=np.full(n_units, area),
-            snr=unknown,
-            isi_violations=unknown,
-            amplitude_cutoff=unknown,
-            presence_ratio=unknown,
-            firing_rate=unknown,
-        ),
+        units=UnitTable.make(np.arange(len(chosen)), session_id, area),
     )
 
 

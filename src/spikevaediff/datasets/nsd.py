@@ -348,23 +348,13 @@ def _as_record(
     if n < len(valid):
         for start in range(0, len(responses), 1000):
             responses[start : start + 1000, :n] = responses[start : start + 1000][:, valid]
-    unknown = np.full(n, np.nan)
     return Responses.make(
         counts=responses[:, :n, None],
         image_id=shown,
         presentation_id=trials[:, None],
         session_id=np.array([subject]),
         window_s=np.array([TRIAL_S]),
-        units=UnitTable(
-            unit_id=chosen.index[valid],
-            session_id=np.full(n, subject),
-            area=chosen.area[valid],
-            snr=unknown,
-            isi_violations=unknown,
-            amplitude_cutoff=unknown,
-            presence_ratio=unknown,
-            firing_rate=unknown,
-        ),
+        units=UnitTable.make(chosen.index[valid], subject, chosen.area[valid]),
     )
 
 

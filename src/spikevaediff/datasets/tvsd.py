@@ -238,21 +238,11 @@ def _read(path: Path, manifest: dict[str, Any], monkey: str, train: np.ndarray, 
         print(f"{n} of {n_electrodes} electrodes have no response to some photograph, and are left out")
     windows = np.array(list(manifest["windows_s"].values()))
     session = 1 + list(manifest["areas"]).index(monkey)
-    unknown = np.full(len(chosen), np.nan)
     return Responses.make(
         counts=values[:, chosen, None],
         image_id=np.concatenate([image_id[: len(train)], np.repeat(image_id[len(train) :], n_repeats)]),
         presentation_id=np.arange(len(values))[:, None],
         session_id=np.array([session]),
         window_s=np.array([[windows.min(), windows.max()]]),  # of any area; each has its own 100 ms
-        units=UnitTable(
-            unit_id=chosen + 1,
-            session_id=np.full(len(chosen), session),
-            area=area[chosen],
-            snr=arrays["SNR_max"][chosen, 0].astype(np.float64),
-            isi_violations=unknown,
-            amplitude_cutoff=unknown,
-            presence_ratio=unknown,
-            firing_rate=unknown,
-        ),
+        units=UnitTable.make(chosen + 1, session, area[chosen], snr=arrays["SNR_max"][chosen, 0].astype(np.float64)),
     )

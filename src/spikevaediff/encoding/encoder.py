@@ -18,13 +18,13 @@ from torch import Tensor
 
 from spikevaediff.encoding import families, noise, readout, rowwise, windows
 from spikevaediff.images import resize
-from spikevaediff.records import _Npz, _require
+from spikevaediff.records.npz import Npz, require
 
 WeightsOf = Callable[[str], Path]  # the file of an asset, by name
 
 
 @dataclass(frozen=True)
-class Encoder(_Npz):
+class Encoder(Npz):
     """Responses as a function of the image, and how they scatter around it. A column is a unit in one time window.
 
     family_name : str, (n_families,); modules of spikevaediff.encoding.families.
@@ -65,10 +65,10 @@ class Encoder(_Npz):
     def __post_init__(self) -> None:
         n = len(self.intercept)
         for name in ("family", "r2", "unit_id", "session_id", "area", "covariance"):
-            _require(len(getattr(self, name)) == n, f"Encoder: {name} has {len(getattr(self, name))} columns, not {n}")
-        _require(self.row_start[-1] == len(self.weight), "Encoder: row_start does not end where the weights do")
+            require(len(getattr(self, name)) == n, f"Encoder: {name} has {len(getattr(self, name))} columns, not {n}")
+        require(self.row_start[-1] == len(self.weight), "Encoder: row_start does not end where the weights do")
         for name in ("weight", "intercept", "covariance"):
-            _require(np.isfinite(getattr(self, name)).all(), f"Encoder: {name} is not finite")
+            require(np.isfinite(getattr(self, name)).all(), f"Encoder: {name} is not finite")
 
 
 def seen(pixels: np.ndarray) -> Tensor:

@@ -15,7 +15,7 @@ from spikevaediff.encoding import encoder
 from spikevaediff.encoding.encoder import Encoder, WeightsOf
 from spikevaediff.encoding.of_folds import ALL_IMAGES, file_name
 from spikevaediff.files.atomic import replacing
-from spikevaediff.recordings import movies, preprocessing
+from spikevaediff.recordings import preprocessing
 from spikevaediff.records import ImageSplit, Responses, Stimuli
 
 
@@ -55,14 +55,13 @@ def learner(
         As encoder.maps_of, and later as encoder.fit.
     """
     maps = encoder.maps_of(stimuli.rows(split.image_id), families, weights_of)
-    x = preprocessing.response_matrix(responses, transform="none")
-    means = preprocessing.mean_over_presentations(x, responses.image_id, split.image_id)
+    means = preprocessing.mean_responses(responses, split.image_id)
     of_column = preprocessing.units_of_columns(responses)
     n_rows = 0
     if movie is not None:
         pictures, watched = movie
         n_rows = len(pictures.image_id)
-        means = np.concatenate([means, movies.mean_responses(watched, pictures.image_id)])
+        means = np.concatenate([means, preprocessing.mean_responses(watched, pictures.image_id)])
         of_rows = encoder.maps_of(pictures.pixels, families, weights_of)
         maps = [[torch.cat(both) for both in zip(*layers, strict=True)] for layers in zip(maps, of_rows, strict=True)]
 

@@ -197,11 +197,12 @@ class Known:
         KeyError
             An image was not presented.
         """
-        response = means(responses, image_id)
+        response = preprocessing.mean_responses(responses, image_id)
         light = None
         if self.trained_on is not None:
             known, shown = self.trained_on
-            light = luminance.expected(means(known, encoder.image_id), shown.rows(encoder.image_id), response)
+            learnt = preprocessing.mean_responses(known, encoder.image_id)
+            light = luminance.expected(learnt, shown.rows(encoder.image_id), response)
         return response, {
             "encoder": encoder,
             "gain": posterior.gain(self.whitened, self.simulated[number][self.rows], encoder.covariance),
@@ -212,12 +213,6 @@ class Known:
             "photographs": None if self.prior is None else self.prior(number),
             "luminance": light,
         }
-
-
-def means(responses: Responses, image_id: np.ndarray) -> np.ndarray:
-    """Mean response to each image, float64 (n_images, n_columns)."""
-    x = preprocessing.response_matrix(responses, transform="none")
-    return preprocessing.mean_over_presentations(x, responses.image_id, image_id)
 
 
 def priors(

@@ -59,8 +59,7 @@ def nearest_training_image(responses: Responses, split: ImageSplit) -> np.ndarra
     -------
     int64, (n_test,), image ids, in the order of split.test_ids
     """
-    x = preprocessing.response_matrix(responses, transform="none")
-    means = preprocessing.mean_over_presentations(x, responses.image_id, split.image_id)
+    means = preprocessing.mean_responses(responses, split.image_id)
     chosen = np.empty(len(split.image_id), np.int64)
     for fold in range(split.n_folds):
         z = preprocessing.standardise(means, folds.standardisation(means, split, fold))

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from spikevaediff import images
-from spikevaediff.evaluation.metrics.pixcorr import correlation
+from spikevaediff.evaluation.correlation import correlation
 from spikevaediff.images import grey
 from spikevaediff.records import Features, ImageSplit, Reconstructions, Stimuli, few, group_edges, rows_of
 from spikevaediff.regression import split

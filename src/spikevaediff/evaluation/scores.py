@@ -93,12 +93,26 @@ def score(
     seed: int,
     batch_size: int = 8,
 ) -> dict[str, Any]:
-    """As `score_run`, of shown images that have been looked at.
+    """Score every reconstruction against the image of its id, of shown images that have been looked at.
+
+    Parameters
+    ----------
+    shown : Shown
+        Has looked at the images that were reconstructed, for these metrics.
+    reconstructed : Reconstructions
+        Of two images or more.
+    split, metrics, n_draws, seed, batch_size
+        As in `score_run`.
+
+    Returns
+    -------
+    dict
+        As `score_run`; a metric whose network this machine, or that which looked at the shown images, lacks is absent.
 
     Raises
     ------
-    KeyError
-        Something was not looked at that a metric compares.
+    KeyError, ValueError
+        As `score_looks`.
     """
     ids = np.sort(reconstructed.image_id)
     protocol, weights, absent = prepared(shown.protocol, metrics)
@@ -113,12 +127,30 @@ def score(
 def score_looks(
     shown: Shown, ids: np.ndarray, looked: Looks, split: ImageSplit, *, metrics: list[str], n_draws: int, seed: int
 ) -> dict[str, Any]:
-    """As `score`, of reconstructions that have been looked at; ids : int64, (n_images,), of the rows of `looked`.
+    """Score reconstructions that have been looked at against the shown images of their ids.
+
+    Parameters
+    ----------
+    shown : Shown
+        Has looked at these images.
+    ids : int64, (n_images,), sorted.
+    looked : Looks
+        The reconstructions as metrics see them: arrays (n_images, ...), rows as `ids`. A metric that compares what is
+        not there is absent from the scores, with its reason.
+    split, metrics, n_draws, seed
+        As in `score_run`.
+
+    Returns
+    -------
+    dict
+        As `score_run`.
 
     Raises
     ------
-    KeyError, ValueError
-        As `score_run`.
+    KeyError
+        A metric does not exist, an image is not in the split, or was not looked at.
+    ValueError
+        Fewer than two reconstructions, or a metric is named twice.
     """
     if len(ids) < 2:
         raise ValueError(f"{len(ids)} reconstructions leave no wrong pairing to compare with; at least 2 are needed")

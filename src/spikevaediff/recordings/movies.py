@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spikevaediff.recordings import preprocessing
 from spikevaediff.records import Responses, Stimuli
 
 NAMES = ("natural_movie_one", "natural_movie_three")
@@ -196,12 +195,6 @@ def centred(measured: np.ndarray, expected: np.ndarray) -> np.ndarray:
     expected : float, (n_models, n_rows, n_columns)
     """
     return measured[None] - measured.mean(0) + expected.mean(1, dtype=np.float64, keepdims=True)
-
-
-def mean_responses(responses: Responses, image_id: np.ndarray) -> np.ndarray:
-    """Mean response to every row, float64 (n_rows, n_columns)."""
-    x = preprocessing.response_matrix(responses, transform="none")
-    return preprocessing.mean_over_presentations(x, responses.image_id, image_id)
 
 
 def chosen(options: Sequence[str], where: str) -> list[str]:

@@ -92,6 +92,28 @@ def mean_over_presentations(x: np.ndarray, image_id: np.ndarray, wanted: np.ndar
     return means[chosen]
 
 
+def mean_responses(responses: Responses, image_id: np.ndarray, *, transform: str = "none") -> np.ndarray:
+    """Mean response to each of these images: `mean_over_presentations` of the `response_matrix`.
+
+    Parameters
+    ----------
+    responses : Responses
+    image_id : int64, (n_images,)
+    transform : str
+        As in `response_matrix`; it comes before the mean.
+
+    Returns
+    -------
+    float64, (n_images, n_windows * n_units)
+
+    Raises
+    ------
+    KeyError, ValueError
+        As these two.
+    """
+    return mean_over_presentations(response_matrix(responses, transform=transform), responses.image_id, image_id)
+
+
 @dataclass(frozen=True)
 class Scale:
     """Mean and standard deviation of every column over training rows.

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -17,19 +18,47 @@ from spikevaediff.regression import designs
 TILE = 1024  # columns; see targets.py
 
 
-def working_dtype(y: np.ndarray) -> np.dtype:
-    """float64 for float64 targets, float32 for float32 and float16 ones (stored small, computed in float32)."""
-    return np.dtype(np.float64 if y.dtype == np.float64 else np.float32)
+@dataclass(frozen=True)
+class Budget:
+    """What work on targets may take of the machine. Changes no result.
 
-
-def mesh_over(devices: Sequence[jax.Device] | None) -> Mesh:
-    """A mesh with one axis "t", along which targets are spread; None is all devices of all processes.
+    block_mb : float, positive, bound on the memory of the blocks of targets in flight, megabytes.
+    devices : targets are spread over them; None is all devices of all processes.
 
     With several processes (jax.distributed.initialize before the first use of JAX, in each of them) all call `fit` and
     `predict` with the same arguments; small matrices are computed by each, columns of targets are shared out, and every
     process gets the whole result.
+
+    Raises
+    ------
+    ValueError
+        block_mb is not positive.
     """
-    return Mesh(np.array(jax.devices() if devices is None else devices), ("t",))
+
+    block_mb: float = 256.0
+    devices: Sequence[jax.Device] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.block_mb > 0:
+            raise ValueError(f"block_mb is {self.block_mb}, expected a positive number of megabytes")
+
+    @property
+    def n_bytes(self) -> float:
+        """Bytes of the blocks in flight."""
+        return self.block_mb * 2**20
+
+    @property
+    def mesh(self) -> Mesh:
+        """A mesh with one axis "t", along which targets are spread."""
+        return Mesh(np.array(jax.devices() if self.devices is None else self.devices), ("t",))
+
+
+DEFAULT = Budget()
+
+
+def working_dtype(y: np.ndarray) -> np.dtype:
+    """float64 for float64 targets, float32 for float32 and float16 ones (stored small, computed in float32)."""
+    return np.dtype(np.float64 if y.dtype == np.float64 else np.float32)
 
 
 def check_file(y: np.ndarray) -> None:
@@ -55,15 +84,15 @@ def check_file(y: np.ndarray) -> None:
         )
 
 
-def check_finite(y: np.ndarray, images: np.ndarray, block_mb: float) -> None:
+def check_finite(y: np.ndarray, images: np.ndarray, budget: Budget) -> None:
     """Refuse targets that are not finite.
 
     Raises
     ------
     ValueError
-        Names the rows of y that hold NaN or infinity; block_mb is not positive; or see `check_file`.
+        Names the rows of y that hold NaN or infinity; or see `check_file`.
     """
-    step = max(1, int(bytes_of(block_mb) / (2 * working_dtype(y).itemsize * y.shape[1])))
+    step = max(1, int(budget.n_bytes / (2 * working_dtype(y).itemsize * y.shape[1])))
     bad: list[int] = []
     for start in range(0, len(images), step):
         check_file(y)
@@ -78,17 +107,11 @@ def check_finite(y: np.ndarray, images: np.ndarray, block_mb: float) -> None:
         )
 
 
-def bytes_of(block_mb: float) -> float:
-    """Bytes of the blocks in flight."""
-    if not block_mb > 0:
-        raise ValueError(f"block_mb is {block_mb}, expected a positive number of megabytes")
-    return block_mb * 2**20
-
-
-def width_of(y: np.ndarray, n_rows: int, block_mb: float, n_devices: int) -> int:
-    """Columns per block, so that two blocks in flight with n_rows rows of input and output stay below block_mb."""
+def width_of(y: np.ndarray, n_rows: int, budget: Budget) -> int:
+    """Columns per block, so that two blocks in flight with n_rows rows of input and output stay within the budget."""
+    n_devices = budget.mesh.size
     step = TILE * n_devices
-    width = max(1, int(bytes_of(block_mb) / (2 * working_dtype(y).itemsize * (n_rows + 16))) // step) * step
+    width = max(1, int(budget.n_bytes / (2 * working_dtype(y).itemsize * (n_rows + 16))) // step) * step
     return min(width, -(-y.shape[1] // n_devices) * n_devices)
 
 

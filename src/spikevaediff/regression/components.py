@@ -20,12 +20,12 @@ The components are those of all training images of a fit, the left-out one inclu
 as those at a chosen penalty always do. Test images take no part.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-import jax
 import numpy as np
 
 from spikevaediff.regression import blocks, targets
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.designs import Design
 from spikevaediff.regression.targets import Scores
 
@@ -39,14 +39,13 @@ def score(
     *,
     scope: str,
     group_size: np.ndarray,
-    block_mb: float,
-    devices: Sequence[jax.Device] | None,
+    budget: Budget,
 ) -> tuple[Scores, dict[str, np.ndarray]]:
     """Choose candidates by left-out losses for any scope.
 
     Parameters
     ----------
-    y, maps, scope, group_size, block_mb, devices
+    y, maps, scope, group_size, budget
         As in targets.score; scope may be "component".
     design : Design
 
@@ -66,10 +65,10 @@ def score(
         As targets.score.
     """
     root = np.sqrt(design.image_weight[: design.n_scored])
-    given = {"group_size": group_size, "block_mb": block_mb, "devices": devices}
+    given = {"group_size": group_size, "budget": budget}
     if scope != SCOPE:
         return targets.score(y, design.images, maps, root, scope=scope, **given), {}  # type: ignore[arg-type]
-    value, weight, scores = principal(y, design.images, root, block_mb)
+    value, weight, scores = principal(y, design.images, root, budget)
     losses = np.stack([np.square(e.astype(np.float64) @ scores).sum(0) for e in maps])
     parameters = {
         "component_candidate": losses.argmin(0).astype(np.int32),
@@ -86,7 +85,7 @@ def score(
         scope="target",
         **given,  # type: ignore[arg-type]
     )
-    main = _main(y, design.images[: design.n_scored], value[:, None] * weight, block_mb) if len(value) else 0
+    main = _main(y, design.images[: design.n_scored], value[:, None] * weight, budget) if len(value) else 0
     found = Scores(
         candidate=np.broadcast_to(np.append(losses.argmin(0), losses.sum(1).argmin())[main], y.shape[1]).astype(
             np.int32
@@ -130,7 +129,7 @@ def mixed(parameters: Mapping[str, np.ndarray], operators: Mapping[int, np.ndarr
 
 
 def principal(
-    y: np.ndarray, images: np.ndarray, root: np.ndarray, block_mb: float
+    y: np.ndarray, images: np.ndarray, root: np.ndarray, budget: Budget
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Principal components of targets: singular values, w_k and Z v_k, from products of targets that are read once.
 
@@ -138,7 +137,7 @@ def principal(
     """
     n = len(root)
     products = np.zeros((len(images), n))
-    for z in _centred(y, images, root, block_mb):
+    for z in _centred(y, images, root, budget):
         products += z @ z[:n].T
     eigenvalue, vectors = np.linalg.eigh(root[:, None] * products[:n] * root)
     eigenvalue, vectors = eigenvalue[::-1], vectors[:, ::-1]
@@ -149,16 +148,16 @@ def principal(
     return value, weight, products @ weight.T
 
 
-def _main(y: np.ndarray, images: np.ndarray, weight: np.ndarray, block_mb: float) -> np.ndarray:
+def _main(y: np.ndarray, images: np.ndarray, weight: np.ndarray, budget: Budget) -> np.ndarray:
     """The component with most of each target's variance, int64 (n_targets,)."""
-    found = [np.abs(weight @ z).argmax(0) for z in _centred(y, images, np.ones(len(images)), block_mb)]
+    found = [np.abs(weight @ z).argmax(0) for z in _centred(y, images, np.ones(len(images)), budget)]
     return np.concatenate(found)
 
 
-def _centred(y: np.ndarray, images: np.ndarray, root: np.ndarray, block_mb: float) -> Iterator[np.ndarray]:
+def _centred(y: np.ndarray, images: np.ndarray, root: np.ndarray, budget: Budget) -> Iterator[np.ndarray]:
     """Blocks of targets, float64 (n_images, some), less their weighted mean over the first images, those of `root`."""
     share = root**2 / np.sum(root**2)
-    width = max(1, int(blocks.bytes_of(block_mb) / (8 * 3 * len(images))))
+    width = max(1, int(budget.n_bytes / (8 * 3 * len(images))))
     for first in range(0, y.shape[1], width):
         blocks.check_file(y)
         z = y[images, first : first + width].astype(np.float64)

@@ -48,12 +48,12 @@ class Design:
         Raises
         ------
         ValueError
-            The weight is not positive, there are no such rows, or others have weights of their own.
+            The weight is not positive, or there are no such rows.
         """
         library = self.fold < 0
         if not (np.isfinite(weight) and weight > 0):
             raise ValueError(f"library_weight is {weight}, expected a positive number")
-        if not library.any() or np.any(self.root != 1):
+        if not library.any():
             raise ValueError("library_weight is for rows from n_scored on beside others of weight one")
         return replace(self, root=np.where(library, np.sqrt(weight), 1.0), own_mean=True)
 
@@ -120,19 +120,35 @@ def check(
     alpha_scope: str,
     folds: str | int,
     seed: int,
-    sample_weight: np.ndarray | None,
     n_scored: int | None = None,
 ) -> Design:
     """Refuse what cannot be fitted and say which rows are left out together.
 
-    n_scored : images from this row of y on are never left out (see spikevaediff.regression.methods.ridge.fit).
+    Parameters
+    ----------
+    x : float, (n_rows, n_units)
+    y : float, (n_images, n_targets)
+        Not read here: its numbers are checked by blocks.check_finite.
+    y_row : int64, (n_rows,)
+        The row of y that a row of x shows.
+    group_size : int64, (n_groups,), consecutive targets that belong together.
+    alphas : float64, (n_alphas,), penalties to choose from.
+    alpha_scope : str, one of SCOPES.
+    folds : "image", the number of folds, or "none".
+    seed : int, deals images into a number of folds.
+    n_scored : int or None
+        Images from this row of y on are never left out; None: there are no such images.
+
+    Returns
+    -------
+    Design
+        Every row has weight one.
 
     Raises
     ------
     ValueError
         Shapes or lengths disagree; x is not finite or constant; a penalty is not positive or given twice; fewer than
-        two images (or than folds); y_row points outside y; groups do not add up; a weight is negative; a name is not
-        known.
+        two images (or than folds); y_row points outside y; groups do not add up; a name is not known.
     """
     if x.ndim != 2 or y.ndim != 2:
         raise ValueError(f"x has shape {x.shape} and y {y.shape}, expected (rows, units) and (images, targets)")
@@ -165,15 +181,6 @@ def check(
         raise ValueError(
             f"group_size adds up to {np.sum(group_size)}, expected positive sizes for the {y.shape[1]} targets of y"
         )
-    weight = np.ones(n_rows) if sample_weight is None else np.asarray(sample_weight, np.float64)
-    if weight.shape != (n_rows,):
-        raise ValueError(
-            f"sample_weight has shape {weight.shape}, expected one weight for each of the {n_rows} rows of x"
-        )
-    if not np.all(np.isfinite(weight) & (weight > 0)):
-        raise ValueError(
-            f"sample_weight is not positive in rows {few(np.flatnonzero(~(weight > 0)))}. Leave these rows out of x."
-        )
     images, image = np.unique(y_row, return_inverse=True)
     if alpha_scope == "component" and len(images) < n_rows:
         raise ValueError(
@@ -196,4 +203,4 @@ def check(
     else:
         raise ValueError(f"folds is {folds!r}, expected 'image' (leave one image out), a number of folds or 'none'")
     fold = np.pad(fold_of_image, (0, len(images) - scored), constant_values=-1)[image]
-    return Design(images, image, fold=fold, root=np.sqrt(weight), constant=constant, n_scored=scored)
+    return Design(images, image, fold=fold, root=np.ones(n_rows), constant=constant, n_scored=scored)

@@ -69,7 +69,20 @@ def syrk(x: np.ndarray, scale: float = 1.0, add: np.ndarray | None = None) -> np
 
 @jax.jit
 def without_root(gram: jax.Array, root: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """As without_root_on_processor."""
+    """Eigenvalues and -vectors of a matrix in the directions orthogonal to the roots of the weights; see `turn`.
+
+    With turned = T gram T, T = I - b u u', and its eigenvectors v, those of gram among these directions are T v.
+
+    Parameters
+    ----------
+    gram : float32 or float64, (n_rows, n_rows), right in its lower triangle.
+    root : (n_rows,), of the same dtype.
+
+    Returns
+    -------
+    eigenvalue : (n_rows - 1,), ascending.
+    vectors : (n_rows, n_rows - 1), orthonormal columns.
+    """
     gram = jnp.tril(gram) + jnp.tril(gram, -1).T
     turned, row, u, b = turn(gram, root)
     apart = jnp.diag(jnp.where(row, jnp.max(jnp.diag(turned)), jnp.zeros((), gram.dtype)))
@@ -115,17 +128,17 @@ def _mirror(root: np.ndarray) -> tuple[int, np.ndarray, float]:
 
 
 def without_root_on_processor(gram: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues and -vectors of a matrix in the directions orthogonal to the roots of the weights; see `turn`.
+    """The same as `without_root`, by LAPACK.
 
     Parameters
     ----------
-    gram : (n_rows, n_rows), right in its lower triangle, in the order of LAPACK; overwritten.
+    gram : float32 or float64, (n_rows, n_rows), right in its lower triangle, in the order of LAPACK; overwritten.
     root : (n_rows,)
 
     Returns
     -------
     eigenvalue : (n_rows - 1,), ascending.
-    vectors : (n_rows, n_rows - 1)
+    vectors : (n_rows, n_rows - 1), orthonormal columns.
     """
     symv, syr2 = get_blas_funcs(("symv", "syr2"), (gram,))
     row, u, b = _mirror(root)

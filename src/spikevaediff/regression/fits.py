@@ -8,16 +8,15 @@ when the fit is loaded.
 
 import hashlib
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from spikevaediff.files.atomic import replacing
 from spikevaediff.records import group_edges, read_npz
-from spikevaediff.regression import blocks, components, designs, targets
+from spikevaediff.regression import blocks, components, designs, predictions, targets
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.designs import Design
 
 
@@ -323,9 +322,7 @@ def predict_from_coordinates(
     fit: Fit,
     coordinates: np.ndarray,
     *,
-    out: np.ndarray | None,
-    block_mb: float,
-    devices: Sequence[jax.Device] | None,
+    budget: Budget,
 ) -> np.ndarray:
     """share'z + (coordinates x gain) coupling (z - share'z) for the chosen candidate of every target z.
 
@@ -352,9 +349,9 @@ def predict_from_coordinates(
         operator += (rest * fit.share).astype(operator.dtype, copy=False)
     if by_component:
         operators = components.mixed(fit.parameters, dict(zip(used.tolist(), operators, strict=True)))[None]
-    out = targets.apply(fit.y, fit.images, operators, candidate, out=out, block_mb=block_mb, devices=devices)
+    out = predictions.apply(fit.y, fit.images, operators, candidate, budget=budget)
     # A target that is not finite in one image is so in every prediction: one row of them tells, and saves reading all
     # targets once more.
     if len(designs.not_finite(out[:1])):
-        blocks.check_finite(fit.y, fit.images, block_mb)
+        blocks.check_finite(fit.y, fit.images, budget)
     return out

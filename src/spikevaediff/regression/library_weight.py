@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from spikevaediff.regression import components
+from spikevaediff.regression import blocks, components
 from spikevaediff.regression.parts import parts
 
 
@@ -67,7 +67,7 @@ def choose(
     if len(answers) != len(left_out):
         raise ValueError(f"there are answers of {len(answers)} models to the library, expected {len(left_out)}")
     rows = np.concatenate([np.flatnonzero(train), np.arange(len(train), len(y))])
-    scores = components.principal(y, rows, np.ones(len(rows)), options.get("block_mb", 256.0))[2]
+    scores = components.principal(y, rows, np.ones(len(rows)), options.get("budget", blocks.DEFAULT))[2]
     given = {**options, "alpha_scope": "global", "folds": "none", "group_size": np.array([scores.shape[1]])}
     offered = list(itertools.product(weights, options["alphas"]))
     loss = np.zeros(len(offered))

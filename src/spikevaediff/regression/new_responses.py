@@ -65,7 +65,7 @@ def _unit_names(responses: Responses) -> np.ndarray:
     return np.char.add(np.char.add(responses.unit_session_id.astype(str), "/"), unit)
 
 
-def predict_features(fit: Fit, responses: Responses, *, block_mb: float = 256.0) -> Features:
+def predict_features(fit: Fit, responses: Responses) -> Features:
     """Features of every image in a recording, from the mean response to its presentations, renormalised as the
     predictions of the pipeline are.
 
@@ -94,21 +94,18 @@ def predict_features(fit: Fit, responses: Responses, *, block_mb: float = 256.0)
             f"the responses were counted in the windows {responses.window_s.tolist()}, the fit is of counts in "
             f"{p['context_window_s'].tolist()} (seconds after onset). Count in the same windows."
         )
-    x = preprocessing.response_matrix(responses, transform=str(p["context_transform"]))
     image_id = np.unique(responses.image_id[responses.image_id != BLANK])
     if not len(image_id):
         raise ValueError("the responses are to blanks alone (image_id -1), which predict nothing")
-    means = preprocessing.mean_over_presentations(x, responses.image_id, image_id)
+    means = preprocessing.mean_responses(responses, image_id, transform=str(p["context_transform"]))
     scale = preprocessing.Scale(p["context_mean"], p["context_deviation"], int(np.sum(p["context_deviation"] == 0)))
     method = import_module(f"spikevaediff.regression.methods.{fit.method}")
-    raw = method.predict(fit, preprocessing.standardise(means, scale), block_mb=block_mb).astype(np.float32)
+    raw = method.predict(fit, preprocessing.standardise(means, scale)).astype(np.float32)
     values, _ = renormalise(raw, fit, how=str(p["context_renormalise"]))
     return Features(str(p["context_space"]), image_id, values, p["context_group_name"], fit.group_size)
 
 
-def predict_file(
-    fit_path: str | Path, responses_path: str | Path, out_path: str | Path, *, block_mb: float = 256.0
-) -> str:
+def predict_file(fit_path: str | Path, responses_path: str | Path, out_path: str | Path) -> str:
     """Read a fit and responses, write Features, and say in a line what was done.
 
     Raises
@@ -117,7 +114,7 @@ def predict_file(
         As spikevaediff.regression.fits.load, Responses.load and predict_features.
     """
     fit = fits.load(fit_path)
-    features = predict_features(fit, Responses.load(responses_path), block_mb=block_mb)
+    features = predict_features(fit, Responses.load(responses_path))
     features.save(out_path)
     n_trained = int(np.isin(features.image_id, fit.parameters["context_image_id"]).sum())
     seen = f"; {n_trained} of them trained the fit and look better than they are: score only the others"

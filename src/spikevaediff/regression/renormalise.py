@@ -30,7 +30,7 @@ import numpy as np
 from scipy.linalg import qr
 
 from spikevaediff.records import group_edges
-from spikevaediff.regression import components, targets
+from spikevaediff.regression import blocks, components, predictions
 from spikevaediff.regression.fits import Fit
 
 HOW = ("none", "train", "test_legacy")
@@ -129,7 +129,7 @@ def unusual_factors(factor: np.ndarray, group_name: np.ndarray) -> str:
     return f"; renormalised by {np.median(factor):.3g} (median), " + "; ".join(said) if said else ""
 
 
-def left_out_deviations(fit: Fit, *, block_mb: float = 256.0) -> np.ndarray:
+def left_out_deviations(fit: Fit) -> np.ndarray:
     """Prediction of every image that was left out by a fit without it, minus the mean of the others that were.
 
     With H the smoother of the fit, intercept included, and n images left out in turn, exactly and without refitting,
@@ -140,8 +140,6 @@ def left_out_deviations(fit: Fit, *, block_mb: float = 256.0) -> np.ndarray:
     ----------
     fit : Fit
         To one row per image, equally weighted but for a library; any method and penalty.
-    block_mb : float
-        Bound on the memory of the target blocks in flight, megabytes. Changes no result.
 
     Returns
     -------
@@ -190,4 +188,4 @@ def left_out_deviations(fit: Fit, *, block_mb: float = 256.0) -> np.ndarray:
         operator[:] = others - residual / residual.diagonal()[:, None] * root
     if by_component:
         operators = components.mixed(fit.parameters, dict(zip(used.tolist(), operators, strict=True)))[None]
-    return targets.apply(fit.y, fit.images, operators, position, out=None, block_mb=block_mb)
+    return predictions.apply(fit.y, fit.images, operators, position, budget=blocks.DEFAULT)

@@ -1,6 +1,6 @@
 r"""The small matrices behind every regression here: how held-out errors and predictions depend on the targets.
 
-All methods minimise, with row weights w and an intercept b that is not penalised,
+All methods minimise, with row weights w (one, but for the rows of a library) and an intercept b that is not penalised,
 
     sum_i w_i ||y_i - b - f(x_i)||^2 + alpha ||f||^2.
 

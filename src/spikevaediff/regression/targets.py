@@ -1,4 +1,4 @@
-"""Everything that is as wide as the targets (up to hundreds of thousands of columns), in bounded memory.
+"""Scores of all targets, up to hundreds of thousands of columns, and the choice of their penalties, in bounded memory.
 
 Targets enter as their distinct rows z (n_images, n_targets) and are only ever multiplied from the left by small
 matrices made in solver.py: no residual, prediction or weight of all targets is kept. Columns are read in blocks of
@@ -21,15 +21,9 @@ from jax.sharding import PartitionSpec as P
 
 from spikevaediff.records import group_edges
 from spikevaediff.regression import blocks
+from spikevaediff.regression.blocks import Budget
 
 LARGEST = 1e140  # of targets: sums of their squares are float64
-# Up to this many rows, predicting with every candidate and picking is cheaper than sorting targets by candidate.
-FEW_ROWS = 64
-SORTED_TILE, RUN = 2048, 64  # columns sorted together, and the piece that a run of one candidate is padded to
-GATHERED = 512  # columns sorted together on a processor, in whose cache they stay
-# Products of up to this many multiplications OpenBLAS does without copying its operands into an order of its own. For
-# few rows the copy costs as much as the product: 24 rows of 94 images are a quarter faster in pieces of that size.
-SMALL_PRODUCT, LEAST_COLUMNS = 1_000_000, 256
 
 
 @dataclass(frozen=True)
@@ -166,8 +160,7 @@ def group_grams(
     share: np.ndarray,
     *,
     group_size: np.ndarray,
-    block_mb: float,
-    devices: Sequence[jax.Device] | None = None,
+    budget: Budget,
 ) -> np.ndarray:
     """Sum over the targets of each group of (z - share'z)(z - share'z)', in one pass over the targets.
 
@@ -178,8 +171,8 @@ def group_grams(
     -------
     float64, (n_groups, n_images, n_images)
     """
-    dtype, mesh = blocks.working_dtype(y), blocks.mesh_over(devices)
-    width = blocks.width_of(y, len(images), block_mb, mesh.size)
+    dtype, mesh = blocks.working_dtype(y), budget.mesh
+    width = blocks.width_of(y, len(images), budget)
     edges = group_edges(group_size)
     grams = np.zeros((len(group_size), len(images), len(images)))
     tile = min(blocks.TILE, width // mesh.size)
@@ -211,8 +204,7 @@ def score(
     *,
     scope: str,
     group_size: np.ndarray,
-    block_mb: float,
-    devices: Sequence[jax.Device] | None = None,
+    budget: Budget,
 ) -> Scores:
     """Choose a candidate (a penalty, or a kernel and a penalty) for every target by its held-out loss.
 
@@ -231,12 +223,9 @@ def score(
     scope : "target", "group" or "global"
         Which targets share a candidate: then the losses of its targets are added, so a target counts by its variance.
     group_size : int64, (n_groups,), consecutive targets.
-    block_mb : float
-        Bound on the memory of the blocks in flight; changes no result.
-    devices : sequence of jax.Device
-        Targets are spread over them; None is all there are. Changes no result.
+    budget : Budget
     """
-    dtype, mesh = blocks.working_dtype(y), blocks.mesh_over(devices)
+    dtype, mesh = blocks.working_dtype(y), budget.mesh
     n_targets, n_images = y.shape[1], len(images)
     edges = group_edges(group_size)
     group_loss = np.zeros((len(group_size), len(maps)))
@@ -246,22 +235,20 @@ def score(
 
     used = np.arange(len(maps))
     if scope != "target":
-        if len(root) == n_images or 8 * len(group_size) * n_images**2 <= blocks.bytes_of(block_mb):
+        if len(root) == n_images or 8 * len(group_size) * n_images**2 <= budget.n_bytes:
             share = np.pad(root**2 / np.sum(root**2), (0, n_images - len(root)))
-            grams = group_grams(y, images, share, group_size=group_size, block_mb=block_mb, devices=devices)
+            grams = group_grams(y, images, share, group_size=group_size, budget=budget)
             forms = np.stack([e.T @ e for e in maps.astype(np.float64)])
             group_loss = grams.reshape(len(grams), -1) @ forms.reshape(len(forms), -1).T
         else:
             # Thousands of images that are never left out make large Gram matrices: losses of each target are added.
-            each = score(
-                y, images, maps, root, scope="target", group_size=group_size, block_mb=block_mb, devices=devices
-            )
+            each = score(y, images, maps, root, scope="target", group_size=group_size, budget=budget)
             group_loss = each.group_loss
         shared = group_loss if scope == "group" else np.broadcast_to(group_loss.sum(0), group_loss.shape)
         used, candidate_of_group = np.unique(shared.argmin(1), return_inverse=True)
         candidate = np.repeat(candidate_of_group, group_size).astype(np.int32)
 
-    width = blocks.width_of(y, n_images + len(used), block_mb, mesh.size)
+    width = blocks.width_of(y, n_images + len(used), budget)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         maps_, root_ = maps[used].astype(dtype), root.astype(dtype)
         options = {"mesh": mesh, "dtype": dtype, "choose": scope == "target"}
@@ -305,140 +292,3 @@ def side_by_side(parts: Sequence[Scores]) -> Scores:
         correlation=np.concatenate([p.correlation for p in parts]),
         group_loss=np.concatenate([p.group_loss for p in parts]),
     )
-
-
-def _pick(operators: jax.Array, z: jax.Array, candidate: jax.Array) -> jax.Array:
-    """operators[candidate[t]] @ z[:, t] by predicting with every candidate, for few rows."""
-    if len(operators) == 1:
-        return operators[0] @ z
-    every = jnp.einsum("crm,mt->crt", operators, z)
-    return jnp.take_along_axis(every, candidate[None, None, :], axis=0, mode="promise_in_bounds")[0]
-
-
-def _pick_sorted(transposed: jax.Array, z: jax.Array, candidate: jax.Array) -> jax.Array:
-    """The same by one product per run of targets that share a candidate: targets are sorted and runs padded to RUN."""
-    n_candidates, n_images, n_rows = transposed.shape
-    n = len(candidate)
-    n_runs = n // RUN + n_candidates + 1
-    order = jnp.argsort(candidate).astype(jnp.int32)
-    count = jnp.bincount(candidate, length=n_candidates).astype(jnp.int32)
-    runs = (count + (RUN - 1)) // RUN
-    ends = jnp.cumsum(runs)
-    of_sorted = candidate[order]
-    rank = jnp.arange(n, dtype=jnp.int32) - (jnp.cumsum(count) - count)[of_sorted].astype(jnp.int32)
-    place = ((ends - runs)[of_sorted] * RUN).astype(jnp.int32) + rank
-    source = jnp.zeros(n_runs * RUN, jnp.int32).at[place].set(order)
-    back = jnp.zeros(n, jnp.int32).at[order].set(place)
-    candidate_of_run = jnp.minimum(
-        jnp.searchsorted(ends, jnp.arange(n_runs, dtype=ends.dtype), side="right"), n_candidates - 1
-    )
-    rows = z.T[source].reshape(n_runs, RUN, n_images)
-    predicted = jax.lax.map(lambda run: run[0] @ transposed[run[1]], (rows, candidate_of_run))
-    return predicted.reshape(n_runs * RUN, n_rows)[back].T
-
-
-@partial(jax.jit, static_argnames=("mesh", "dtype"))
-def _apply_block(
-    z: jax.Array, operators: jax.Array, candidate: jax.Array, *, mesh: Mesh, dtype: np.dtype
-) -> tuple[jax.Array]:
-    """operators[candidate of the column] @ z for the columns of z."""
-    n_candidates, n_rows, _ = operators.shape
-    few = n_rows <= FEW_ROWS or n_candidates == 1
-    pick, operators = (_pick, operators) if few else (_pick_sorted, jnp.swapaxes(operators, 1, 2))
-
-    def apply_tile(operators: jax.Array, z: jax.Array, candidate: jax.Array) -> tuple[jax.Array]:
-        return (pick(operators, z.astype(dtype), candidate),)
-
-    def apply_shard(z: jax.Array, operators: jax.Array, candidate: jax.Array) -> tuple[jax.Array]:
-        width = blocks.TILE // 2 if few else SORTED_TILE
-        (out,) = blocks.over_tiles(partial(apply_tile, operators), z, candidate, ((n_rows,),), (dtype,), width)
-        return (out,)
-
-    shards = jax.shard_map(apply_shard, mesh=mesh, in_specs=(P(None, "t"), P(), P("t")), out_specs=(P(None, "t"),))
-    return shards(z, operators, candidate)
-
-
-def _product(operator: np.ndarray, z: np.ndarray, out: np.ndarray) -> None:
-    """operator @ z into out; for few rows in pieces, see SMALL_PRODUCT."""
-    width = SMALL_PRODUCT // max(operator.size, 1) // 64 * 64
-    whole = z.shape[1] // width * width if width >= LEAST_COLUMNS else 0
-    if whole:
-        pieces = (array[:, :whole].reshape(len(array), -1, width).swapaxes(0, 1) for array in (z, out))
-        np.matmul(operator, next(pieces), out=next(pieces))
-    np.matmul(operator, z[:, whole:], out=out[:, whole:])
-
-
-def _apply_on_processor(
-    y: np.ndarray, images: np.ndarray, operators: np.ndarray, candidate: np.ndarray, out: np.ndarray, width: int
-) -> None:
-    """As _apply_block for all targets, by BLAS straight into `out`: XLA would allocate, fill and copy a block of it."""
-    n_targets, dtype = y.shape[1], operators.dtype
-    every_row = np.array_equal(images, np.arange(len(y)))
-    if len(operators) > 1:
-        width = min(width, GATHERED)
-    elif every_row and y.dtype == out.dtype == dtype and not isinstance(y, np.memmap):
-        width = n_targets  # nothing is copied, so that one product needs no memory
-    for first in range(0, n_targets, width):
-        blocks.check_file(y)
-        columns = slice(first, min(first + width, n_targets))
-        z = (y[:, columns] if every_row else y[images, columns]).astype(dtype, copy=False)
-        if len(operators) > 1:
-            # Columns of one candidate side by side, copied once for all of them.
-            order = np.argsort(candidate[columns], kind="stable")
-            z, edges = np.take(z, order, axis=1, mode="clip"), np.bincount(candidate[columns], minlength=1).cumsum()
-            for c, (start, stop) in enumerate(itertools.pairwise([0, *edges.tolist()])):
-                if start < stop:
-                    out[:, first + order[start:stop]] = operators[c] @ z[:, start:stop]
-        elif out.dtype == dtype:
-            _product(operators[0], z, out[:, columns])
-        else:
-            out[:, columns] = operators[0] @ z
-
-
-def apply(
-    y: np.ndarray,
-    images: np.ndarray,
-    operators: np.ndarray,
-    candidate: np.ndarray,
-    *,
-    out: np.ndarray | None,
-    block_mb: float,
-    devices: Sequence[jax.Device] | None = None,
-) -> np.ndarray:
-    """Predict every target z as operators[candidate] z.
-
-    Parameters
-    ----------
-    y, images, block_mb, devices
-        As in `score`.
-    operators : float32 or float64, (n_candidates, n_new, n_images)
-    candidate : integer, (n_targets,), which operator a target uses.
-    out : array or memory map, (n_new, n_targets), or None
-        Filled and returned.
-
-    Returns
-    -------
-    (n_new, n_targets), float32, or float64 where y is float64.
-    """
-    dtype, mesh = blocks.working_dtype(y), blocks.mesh_over(devices)
-    n_new, n_targets = operators.shape[1], y.shape[1]
-    if out is None:
-        out = np.empty((n_new, n_targets), dtype)
-    elif out.shape != (n_new, n_targets):
-        raise ValueError(f"out has shape {out.shape}, expected {(n_new, n_targets)}: rows of x by targets of the fit")
-    width = blocks.width_of(y, len(images) + n_new, block_mb, mesh.size)
-    operators, candidate = operators.astype(dtype, copy=False), candidate.astype(np.int32, copy=False)
-    if mesh.size == 1 and mesh.devices.flat[0].platform == "cpu":
-        _apply_on_processor(y, images, operators, candidate, out, width)
-        return out
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-
-        def dispatch() -> Iterator[tuple[int, tuple[jax.Array, ...]]]:
-            for first, block in blocks.blocks_of(y, images, mesh, width):
-                chosen = blocks.along(candidate, first, width)
-                yield first, _apply_block(block, operators, chosen, mesh=mesh, dtype=dtype)
-
-        for first, (part,) in blocks.one_behind(dispatch()):
-            stop = min(first + width, n_targets)
-            out[:, first:stop] = part[:, : stop - first]
-    return out

@@ -73,8 +73,7 @@ class Task:
             some = slice(first, first + width)
             columns = {name: getattr(responses, name)[some] for name in vars(responses) if name.startswith("unit_")}
             part = replace(responses, counts=responses.counts[:, some], **columns)
-            matrix = preprocessing.response_matrix(part, transform=self.transform)
-            mean = preprocessing.mean_over_presentations(matrix, responses.image_id, wanted)
+            mean = preprocessing.mean_responses(part, wanted, transform=self.transform)
             means.append(mean.reshape(len(wanted), n_windows, -1))
         return np.concatenate(means, axis=2).reshape(len(wanted), -1)
 

@@ -10,7 +10,6 @@ product per target; the map from all images to all errors would be one for each 
 photographs beside 106 images, 333 units and 10 penalties this takes two fifths of the operations.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -18,6 +17,7 @@ import numpy as np
 
 from spikevaediff.records import group_edges
 from spikevaediff.regression import blocks, factors, held_out
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.designs import Design
 from spikevaediff.regression.factors import Factor
 from spikevaediff.regression.targets import LARGEST, Scores, power_below
@@ -66,8 +66,7 @@ def score(
     design: Design,
     *,
     group_size: np.ndarray,
-    block_mb: float,
-    devices: Sequence[jax.Device] | None = None,
+    budget: Budget,
 ) -> Scores:
     """As targets.score with the maps of held_out and scope "target", to rounding.
 
@@ -79,9 +78,8 @@ def score(
     design : Design
         One for which this `pays`.
     group_size : int64, (n_groups,), consecutive targets.
-    block_mb : float
-        Bound on the memory of the tiles in flight; changes no result.
-    devices : ignored: one processor.
+    budget : Budget
+        Its devices are ignored: one processor.
 
     Raises
     ------
@@ -94,7 +92,7 @@ def score(
     total = float(np.sum(errors.root.astype(np.float64) ** 2))
     every_row = np.array_equal(design.images, np.arange(len(y)))
     height = len(design.images) + 2 * errors.left.shape[0] * n
-    fits = int(blocks.bytes_of(block_mb) / (dtype.itemsize * height * workers()))
+    fits = int(budget.n_bytes / (dtype.itemsize * height * workers()))
     width = max(1, min(TILE, fits))
 
     def of_tile(first: int) -> tuple[np.ndarray, ...]:

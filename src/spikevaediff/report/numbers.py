@@ -1,14 +1,15 @@
 """The small results that Git keeps: one table of numbers, curves and pictures, each saying which data it is of."""
 
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from spikevaediff.evaluation.correlation import correlation
 from spikevaediff.evaluation.feature_r2 import training_means
 from spikevaediff.evaluation.metrics import two_way
-from spikevaediff.evaluation.metrics.pixcorr import correlation
 from spikevaediff.evaluation.statistics import (
     holm,
     interval_of_mean,
@@ -16,6 +17,7 @@ from spikevaediff.evaluation.statistics import (
     resampled,
     spread_of_intervals,
 )
+from spikevaediff.parameters.runs import Runs
 from spikevaediff.recordings.reliability import correlation_of_groups
 from spikevaediff.records import Features, ImageSplit
 from spikevaediff.report.figures.picture import Picture, subplots
@@ -232,6 +234,15 @@ def correlation_by_group(true: Features, predicted: Features) -> np.ndarray:
     float64, (n_groups,)
     """
     return correlation_of_groups(true.rows(predicted.image_id), predicted.values, predicted.group_size)
+
+
+def correlations(wanted: Runs, artifacts: Path) -> dict[str, np.ndarray]:
+    """How well each layer of latents is predicted, run by run, float64 (n_layers,) each; see `correlation_by_group`."""
+    true = Features.load(artifacts / "features/vdvae.npz")
+    return {
+        run: correlation_by_group(true, Features.load(artifacts / f"predicted/{run}_raw.npz"))
+        for run in wanted.of_space("vdvae")
+    }
 
 
 def identification_in_folds(true: Features, predicted: Features, split: ImageSplit) -> float:

@@ -62,7 +62,7 @@ def of_run(
     picture = draw_gallery(shown, lead["metrics"], title, rows, rank_by=rank_by, n_each=n_each)
 
     means = numbers.table(scores, halves)
-    correlation = correlations(wanted)
+    correlation = numbers.correlations(wanted, Path("artifacts"))
     features = r2_of_features(wanted, split, n_draws=settings["n_draws"], seed=settings["seed"])
     for run, of_features in means_of_features(wanted, split, correlation, features).items():
         means[run] = means.get(run, {}) | of_features
@@ -99,15 +99,6 @@ def printed(means: dict[str, dict[str, float]], title: str) -> Table:
     for run, values in means.items():
         table.add_row(run, *(f"{values[column]:.3f}" if column in values else "" for column in columns))
     return table
-
-
-def correlations(wanted: Runs) -> dict[str, np.ndarray]:
-    """How well each layer of latents is predicted, run by run; see numbers.correlation_by_group."""
-    true = Features.load("artifacts/features/vdvae.npz")
-    return {
-        run: numbers.correlation_by_group(true, Features.load(f"artifacts/predicted/{run}_raw.npz"))
-        for run in wanted.of_space("vdvae")
-    }
 
 
 def r2_of_features(wanted: Runs, split: ImageSplit, *, n_draws: int, seed: int) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from spikevaediff.evaluation.metrics.pixcorr import correlation
+from spikevaediff.evaluation.correlation import correlation
 
 
 def nearest(pixels: np.ndarray, training: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,6 @@ from spikevaediff.recordings.spike_trains import FASTEST_HZ, SLOWEST_HZ
 from spikevaediff.records import BLANK, LONGEST_WINDOW_S, Responses, UnitTable
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-METRICS = ("snr", "isi_violations", "amplitude_cutoff", "presence_ratio", "firing_rate")
 FORMAT = """\
 images.csv            image_id,file,caption       0,beach.png,A beach under a cloudy sky.
 images/beach.png      one picture per line of images.csv
@@ -192,12 +191,8 @@ def responses_of(session_id: int, table: Table, found: Examination, window_s: np
 def units_of(session_id: int, table: Table, found: Examination) -> UnitTable:
     """The units of a table, in its order, as units.csv has them."""
     rows = [found.units[session_id, unit_id] for unit_id in table.unit_id.tolist()]
-    return UnitTable(
-        unit_id=table.unit_id,
-        session_id=np.full(len(rows), session_id, np.int64),
-        area=np.array([row["area"] for row in rows]),
-        **{name: np.array([row[name] for row in rows]) for name in METRICS},
-    )
+    metrics = {name: np.array([row[name] for row in rows]) for name in UnitTable.METRICS}
+    return UnitTable.make(table.unit_id, session_id, np.array([row["area"] for row in rows]), **metrics)
 
 
 def _rates_hz(table: Table, window_s: np.ndarray | None) -> np.ndarray | None:
@@ -442,7 +437,7 @@ def _sessions(folder: Path, found: Examination) -> None:
 
 def read_units(folder: Path, found: Examination) -> None:
     """Add the rows of units.csv, and what is wrong with them, given the tables that were found."""
-    rows = _csv(folder / "units.csv", ("session_id", "unit_id", "area"), METRICS, found)
+    rows = _csv(folder / "units.csv", ("session_id", "unit_id", "area"), UnitTable.METRICS, found)
     if rows is None:
         return
     bad: list[str] = []
@@ -451,7 +446,7 @@ def read_units(folder: Path, found: Examination) -> None:
     for row in rows:
         session_id, unit_id = whole_number(row["session_id"]), whole_number(row["unit_id"])
         metrics: dict[str, float] = {}
-        for name in METRICS:
+        for name in UnitTable.METRICS:
             value = csv_file.number(row.get(name) or "nan")
             metrics[name] = np.nan if value is None else value
             if value is None:

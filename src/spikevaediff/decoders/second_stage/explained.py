@@ -68,9 +68,8 @@ class Explained:
             An image was not presented, or its model was trained on it.
         """
         ids = split.test_ids
-        x = preprocessing.response_matrix(responses, transform="none")
         every, number = models_of(models, split.fold_of(ids), responses, responses, ids)
-        return cls(every, number, ids, preprocessing.mean_over_presentations(x, responses.image_id, ids), weights_of)
+        return cls(every, number, ids, preprocessing.mean_responses(responses, ids), weights_of)
 
     @classmethod
     def expected(cls, models: Sequence[Encoder], shown: Stimuli, split: ImageSplit, weights_of: WeightsOf) -> Self:

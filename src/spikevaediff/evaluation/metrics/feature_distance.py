@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikevaediff.evaluation.correlation import correlation
 from spikevaediff.evaluation.looks import Look
-from spikevaediff.evaluation.metrics.pixcorr import correlation
 
 if TYPE_CHECKING:
     from spikevaediff.evaluation.protocols import Protocol

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikevaediff.evaluation.correlation import correlation
 from spikevaediff.evaluation.looks import Look
-from spikevaediff.evaluation.metrics.pixcorr import correlation
 
 if TYPE_CHECKING:
     from spikevaediff.evaluation.protocols import Protocol
@@ -190,5 +190,5 @@ def pairwise(shown: np.ndarray, reconstructed: np.ndarray, protocol: "Protocol")
 
 
 def likeness(shown: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
-    """Pearson correlation of activations, flattened, for every pair; float64, (n, m), see pixcorr.correlation."""
+    """Pearson correlation of activations, flattened, for every pair; float64, (n, m), see evaluation.correlation."""
     return correlation(shown.reshape(len(shown), -1), reconstructed.reshape(len(reconstructed), -1))

@@ -16,7 +16,7 @@ A module offers two functions.
     Further options of a method are keyword-only and, where they can change a result, have no default.
 
 ``predict(fit, x) -> (n_rows, n_targets)``
-    float32 (float64 where y was float64). `out` takes an array or memmap to fill.
+    float32 (float64 where y was float64).
 
 Both say what is wrong with the values, by ValueError, before the long work starts. `Fit` is fits.Fit:
 penalties chosen, held-out scores and degrees of freedom; save and load.

@@ -1,6 +1,6 @@
 """Banded ridge regression: every band of units (a brain area, a time bin) has a weight of its own, learned from data.
 
-Minimises sum_i w_i ||y_i - b - sum_k x_ik B_k||^2 + alpha sum_k ||B_k||^2 / v_k (Nunez-Elizalde, Huth and Gallant 2019,
+Minimises sum_i ||y_i - b - sum_k x_ik B_k||^2 + alpha sum_k ||B_k||^2 / v_k (Nunez-Elizalde, Huth and Gallant 2019,
 NeuroImage 197). The weights v of a group of targets say how much of each band serves to predict left-out images: which
 area carries which features. Bands are brought to equal power first, so that weights compare; areas with more units
 still have more to offer, which `units_per_band` takes away.
@@ -19,6 +19,7 @@ import numpy as np
 
 from spikevaediff.records import group_edges
 from spikevaediff.regression import blocks, designs, fits, optimise, solver, targets
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.fits import Fit
 
 NO_WEIGHT = 1e-12  # of the largest: a smaller weight is set to this, far below any effect; its logarithm stays finite
@@ -103,16 +104,14 @@ def fit(
     alpha_scope: str,
     folds: str | int,
     seed: int,
-    sample_weight: np.ndarray | None = None,
     n_scored: int | None = None,
-    block_mb: float = 256.0,
-    devices: Sequence[jax.Device] | None = None,
+    budget: Budget = blocks.DEFAULT,
 ) -> Fit:
     """Fit banded ridge regressions: learn the weight of every band, then choose alphas by left-out images.
 
     Parameters
     ----------
-    x, y, y_row, group_size, alphas, folds, seed, sample_weight, n_scored, block_mb, devices
+    x, y, y_row, group_size, alphas, folds, seed, n_scored, budget
         As in ridge.fit; seed also draws the units. The alpha of ridge has the same meaning here
         when all bands have equal power and weight.
     bands : str, (n_units,)
@@ -156,7 +155,6 @@ def fit(
         alpha_scope=alpha_scope,
         folds=folds,
         seed=seed,
-        sample_weight=sample_weight,
         n_scored=n_scored,
     )
     if bands.shape != (x.shape[1],):
@@ -174,13 +172,13 @@ def fit(
     centred = (x - mean) * design.root[:, None]
     names, band = np.unique(bands, return_inverse=True)
     power = np.bincount(band, np.sum(centred**2, axis=0))
-    blocks.check_finite(y, design.images, block_mb)
+    blocks.check_finite(y, design.images, budget)
 
     # Weights of bands are learned from images that can be left out.
     scored = design.scored
     image_weight = scored.image_weight
     share = image_weight / image_weight.sum()
-    grams = targets.group_grams(y, scored.images, share, group_size=group_size, block_mb=block_mb, devices=devices)
+    grams = targets.group_grams(y, scored.images, share, group_size=group_size, budget=budget)
     if alpha_scope == "global":
         grams = grams.sum(0, keepdims=True)
     # Equal power for every band, with the average as it was: the scale of alpha stays that of ridge.
@@ -208,8 +206,7 @@ def fit(
                 root,
                 scope="target" if alpha_scope == "target" else "global",
                 group_size=group_size if alpha_scope == "global" else np.array([stop - start]),
-                block_mb=block_mb,
-                devices=devices,
+                budget=budget,
             )
         )
         factors.append(factor)
@@ -242,13 +239,28 @@ def predict(
     fit: Fit,
     x: np.ndarray,
     *,
-    out: np.ndarray | None = None,
-    block_mb: float = 256.0,
-    devices: Sequence[jax.Device] | None = None,
+    budget: Budget = blocks.DEFAULT,
 ) -> np.ndarray:
-    """Predict all targets from new responses (all units, also those not drawn); as
-    spikevaediff.regression.methods.ridge.predict."""
+    """Predict all targets from new responses: b + sum_k x_k B_k over bands k, with the weights of each target's group.
+
+    Parameters
+    ----------
+    fit : Fit
+    x : float, (n_new, n_units)
+        In the units of the fitted responses, all of them, also those that were not drawn.
+    budget : Budget
+        As in `fit`.
+
+    Returns
+    -------
+    (n_new, n_targets), float32, or float64 where the targets were.
+
+    Raises
+    ------
+    ValueError
+        x has another number of units than the fit, or is not finite; or see blocks.check_finite.
+    """
     p = fit.parameters
     x = fits.check_new(fit, x, n_units=int(p["n_units"]))[:, p["units"]] - p["mean"]
     coordinates = np.stack([(x * scale) @ basis for scale, basis in zip(p["scale"], p["basis"], strict=True)])
-    return fits.predict_from_coordinates(fit, coordinates, out=out, block_mb=block_mb, devices=devices)
+    return fits.predict_from_coordinates(fit, coordinates, budget=budget)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spikevaediff.regression import blocks, components, designs, fits, optimise, solver, targets
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.fits import Fit
 
 KERNELS = ("linear", "rbf", "polynomial", "laplacian")
@@ -114,21 +115,19 @@ def fit(
     alpha_scope: str,
     folds: str | int,
     seed: int,
-    sample_weight: np.ndarray | None = None,
     n_scored: int | None = None,
-    block_mb: float = 256.0,
-    devices: Sequence[jax.Device] | None = None,
+    budget: Budget = blocks.DEFAULT,
 ) -> Fit:
     r"""Fit kernel ridge regressions and choose bandwidths and penalties by left-out images.
 
-    Minimises sum_i w_i (y_i - b - f(x_i))^2 + alpha ||f||^2 over functions f of the kernel's space, with
+    Minimises sum_i (y_i - b - f(x_i))^2 + alpha ||f||^2 over functions f of the kernel's space, with
     "linear": a'b; "rbf": exp(-||a - b||^2 / (2 s^2)); "polynomial": (a'b / s^2 + 1)^degree; "laplacian":
     exp(-||a - b||_1 / s), where a, b are centred responses and the bandwidth s is a width times the median distance of
     rows of different images (for "polynomial" the root mean square length of a row).
 
     Parameters
     ----------
-    x, y, y_row, group_size, alphas, alpha_scope, folds, seed, sample_weight, n_scored, block_mb, devices
+    x, y, y_row, group_size, alphas, alpha_scope, folds, seed, n_scored, budget
         As in spikevaediff.regression.methods.ridge.fit. Targets that share an alpha share a width.
     kernel : "linear", "rbf", "polynomial" or "laplacian"
     degree : int, at least 1
@@ -167,7 +166,6 @@ def fit(
         alpha_scope=alpha_scope,
         folds=folds,
         seed=seed,
-        sample_weight=sample_weight,
         n_scored=n_scored,
     )
     if kernel not in KERNELS:
@@ -185,7 +183,7 @@ def fit(
     if (kernel == "linear" or width_search == "gradient") and len(widths) > 1:
         reason = "the linear kernel has no width" if kernel == "linear" else "the gradient search starts from one"
         raise ValueError(f"widths are {widths.tolist()}, expected a single one: {reason}")
-    blocks.check_finite(y, design.images, block_mb)
+    blocks.check_finite(y, design.images, budget)
 
     root, g = design.root, design.targets_of_rows
     mean = np.average(x.astype(np.float64), axis=0, weights=root**2)
@@ -198,7 +196,7 @@ def fit(
     parameters = {}
     if width_search == "gradient" and kernel != "linear":
         share = design.image_weight / design.image_weight.sum()
-        grams = targets.group_grams(y, design.images, share, group_size=group_size, block_mb=block_mb, devices=devices)
+        grams = targets.group_grams(y, design.images, share, group_size=group_size, budget=budget)
         gram = grams.sum(0)
         gram = gram / np.sum(design.image_weight * np.diag(gram))
         start = np.array([widths[0] * scale, np.sqrt(penalties[0] * penalties[-1])])
@@ -224,7 +222,7 @@ def fit(
         )
         eigenvalue[b], vectors[b], coupling[b] = factor.eigenvalue, factor.basis, factor.coupling(design)
         maps.append(of_width)
-    given: dict[str, Any] = {"group_size": group_size, "block_mb": block_mb, "devices": devices}
+    given: dict[str, Any] = {"group_size": group_size, "budget": budget}
     scores, of_components = components.score(y, design, np.concatenate(maps), scope=alpha_scope, **given)
     return fits.from_scores(
         "kernel_ridge",
@@ -256,11 +254,30 @@ def predict(
     fit: Fit,
     x: np.ndarray,
     *,
-    out: np.ndarray | None = None,
-    block_mb: float = 256.0,
-    devices: Sequence[jax.Device] | None = None,
+    budget: Budget = blocks.DEFAULT,
 ) -> np.ndarray:
-    """Predict all targets from new responses; as spikevaediff.regression.methods.ridge.predict."""
+    """Predict all targets from new responses.
+
+    The prediction of a target is share'z + c'(z - share'z), with z its values in the images that were fitted, share
+    their weight in the mean, and c the weights that the kernels of the new responses with the fitted rows give to
+    images, at the width and the alpha of the target.
+
+    Parameters
+    ----------
+    fit : Fit
+    x : float, (n_new, n_units), in the units of the fitted responses.
+    budget : Budget
+        As in `fit`.
+
+    Returns
+    -------
+    (n_new, n_targets), float32, or float64 where the targets were.
+
+    Raises
+    ------
+    ValueError
+        x has another number of units than the fit, or is not finite; or see blocks.check_finite.
+    """
     p = fit.parameters
     x = fits.check_new(fit, x, n_units=len(p["mean"]))
     likeness = _likeness(str(p["kernel"]), x - p["mean"], p["rows"])
@@ -270,4 +287,4 @@ def predict(
         k = _kernel(str(p["kernel"]), int(p["degree"]), likeness, float(p["widths"][b] * p["scale"]))
         k = k - p["column_mean"][b]
         coordinates[b] = (k - (k @ p["row_share"])[:, None]) @ p["vectors"][b]
-    return fits.predict_from_coordinates(fit, coordinates, out=out, block_mb=block_mb, devices=devices)
+    return fits.predict_from_coordinates(fit, coordinates, budget=budget)

@@ -9,10 +9,10 @@ as the targets is float32: a prediction is a sum over images, well conditioned w
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from spikevaediff.regression import blocks, components, designs, fits, solver, through_units
+from spikevaediff.regression.blocks import Budget
 from spikevaediff.regression.designs import Design
 from spikevaediff.regression.fits import Fit
 
@@ -27,16 +27,14 @@ def fit(
     alpha_scope: str,
     folds: str | int,
     seed: int,
-    sample_weight: np.ndarray | None = None,
     n_scored: int | None = None,
     library_weight: float | None = None,
-    block_mb: float = 256.0,
-    devices: Sequence[jax.Device] | None = None,
+    budget: Budget = blocks.DEFAULT,
 ) -> Fit:
     """Fit ridge regressions and choose their penalties by left-out images.
 
     Minimises, for every target t, sum_i w_i (y[y_row[i], t] - b_t - x_i'beta_t)^2 + alpha_t ||beta_t||^2 over rows i of
-    x.
+    x; w_i is `library_weight` in the rows of a library, and one in all others.
 
     Parameters
     ----------
@@ -59,19 +57,15 @@ def fit(
         a Cholesky factor instead of eigenvectors, for thousands of rows and units.
     seed : int
         Deals images into the k folds; "image" draws nothing.
-    sample_weight : float, (n_rows,), positive
-        w above; None is one for every row.
     n_scored : int
         Rows of y from this one on only take part in the fit: they are never left out, and neither the penalty nor a
         score depends on how well they are predicted. None: there are no such rows.
     library_weight : float, positive
-        Of each of those rows in the sum above, in place of one. They then have an intercept and a mean response of
+        w of each of those rows in the sum above, in place of one. They then have an intercept and a mean response of
         their own, which predictions do not take: a library may differ in all that its photographs have in common. None:
         all rows share an intercept.
-    block_mb : float
-        Bound on the memory of the target blocks in flight, megabytes. Changes no result.
-    devices : sequence of jax.Device
-        Targets are spread over them; None is all devices. Changes no result.
+    budget : Budget
+        Memory and devices for what is as wide as the targets. Changes no result.
 
     Returns
     -------
@@ -94,7 +88,6 @@ def fit(
         alpha_scope=alpha_scope,
         folds=folds,
         seed=seed,
-        sample_weight=sample_weight,
         n_scored=n_scored,
     )
     if library_weight is not None:
@@ -102,7 +95,7 @@ def fit(
     # One given penalty needs nothing of the targets: `predict` is the first to read them, and the one to refuse them,
     # unless that would be after long work.
     if folds != "none" or solver.takes_long(x):
-        blocks.check_finite(y, design.images, block_mb)
+        blocks.check_finite(y, design.images, budget)
 
     weight = {} if library_weight is None else {"library_weight": np.array(library_weight)}
     x, mean = _levelled(x, design) if design.own_mean else (x, solver.weighted_mean(x, design.root**2))
@@ -133,7 +126,7 @@ def fit(
             parameters=parameters,
         )
     factor, maps = solver.linear(centred, alphas, design)
-    given: dict[str, Any] = {"group_size": group_size, "block_mb": block_mb, "devices": devices}
+    given: dict[str, Any] = {"group_size": group_size, "budget": budget}
     of_components: dict[str, np.ndarray] = {}
     if alpha_scope == "target" and through_units.pays(factor, alphas, design):
         scores = through_units.score(y, factor, alphas, design, **given)
@@ -163,9 +156,7 @@ def predict(
     fit: Fit,
     x: np.ndarray,
     *,
-    out: np.ndarray | None = None,
-    block_mb: float = 256.0,
-    devices: Sequence[jax.Device] | None = None,
+    budget: Budget = blocks.DEFAULT,
 ) -> np.ndarray:
     """Predict all targets from new responses.
 
@@ -173,9 +164,7 @@ def predict(
     ----------
     fit : Fit
     x : float, (n_new, n_units), in the units of the fitted responses.
-    out : array or memory map, (n_new, n_targets)
-        Filled and returned where given.
-    block_mb, devices
+    budget : Budget
         As in `fit`.
 
     Returns
@@ -197,4 +186,4 @@ def predict(
             coordinates = solver.sum_over_rows(coordinates * p["root"], p["image"], len(fit.images))
     else:
         coordinates = x.astype(p["basis"].dtype) @ p["basis"]
-    return fits.predict_from_coordinates(fit, coordinates[None], out=out, block_mb=block_mb, devices=devices)
+    return fits.predict_from_coordinates(fit, coordinates[None], budget=budget)

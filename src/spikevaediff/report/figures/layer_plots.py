@@ -99,8 +99,7 @@ def draw(
 
     Returns
     -------
-    bytes
-        A PNG, the same for the same input.
+    Figure
     """
     found, n_layers = curves(study, stimuli), len(study.layer_name)
     figure = new_figure(figsize=(13.5, 10.5), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.05))
