@@ -41,7 +41,6 @@ from spikevaediff.recordings.session_file import Source
 from spikevaediff.records import BLANK, Captions, Stimuli, few
 
 SOURCE = "Allen Visual Coding Neuropixels"
-N_AT_ONCE = 4  # connections; Amazon's servers give one no more than a share of a fast line
 _ALLENSDK = unit_filter.Limits(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95)
 _WAYS = ("https", "stream", "allensdk")
 # The share of a session that its extract needs. Nearly all of it are spike times: 131 million of 8 bytes in session
@@ -304,8 +303,7 @@ def _fetch(manifest: dict[str, Any], lacking: list[_Item], cache: Path, way: str
                 [
                     File(item.url, item.path, item.n_bytes, item.sha256, others=(item.copy,) if item.copy else ())
                     for item in lacking
-                ],
-                n_at_once=N_AT_ONCE,
+                ]
             )
     except ValueError as error:
         raise ValueError(f"{error}. Sizes and sha256 of sessions are those of {manifest['dandi']['name']}") from error

@@ -37,7 +37,6 @@ from spikevaediff.records import LONGEST_WINDOW_S, Captions, Responses, Stimuli,
 COUNTED = True  # by its publishers, in fixed windows
 SOURCE = "macaque V4, photographs"  # of sessions that show nothing else
 _SHOWN = {"natural": "photographs", "bashivan_2019": "rendered objects on photographs"}  # others: "gaudy images"
-_N_AT_ONCE = 4
 MIRROR = "SPIKEVAEDIFF_SOURCE_COWLEY_V4"  # an address below which the paths of the manifest lie
 _FEWEST_IMAGES = 4  # shown in all sessions, to train on some and test others
 
@@ -281,7 +280,7 @@ def _fetch(manifest: dict[str, Any], lacking: list[_Item], cache: Path) -> None:
         url, *others = _addresses(manifest, item)
         files.append(File(url, item.path, item.n_bytes, others=tuple(others), git_sha1=item.git_sha1))
     try:
-        download_all(files, n_at_once=_N_AT_ONCE)
+        download_all(files)
     except OSError as error:
         if error.errno is not None:
             raise  # of the disk

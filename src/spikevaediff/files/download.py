@@ -36,6 +36,7 @@ from spikevaediff.files.one_request import (
     stated_by,
 )
 
+N_AT_ONCE = 4  # connections; servers give one no more than a share of a fast line
 _CHUNK = 1 << 20
 _PAGES = (b"<!doctype html", b"<html", b"<?xml")  # no file that is fetched here begins so
 
@@ -103,7 +104,7 @@ def download(
     return download_all([File(url, path, n_bytes, sha256, about, git_sha1=git_sha1)], n_at_once=1)[0]
 
 
-def download_all(files: Sequence[File], *, n_at_once: int) -> list[Stated]:
+def download_all(files: Sequence[File], *, n_at_once: int = N_AT_ONCE) -> list[Stated]:
     """Fetch several files side by side; each is resumed and checked as by `download`.
 
     When one of them cannot be fetched, the others stop as well and keep what has arrived: the next call continues from
