@@ -13,7 +13,6 @@ Nobody states checksums of the scenes: the sha256 of one is noted when it arrive
 """
 
 import hashlib
-import json
 import re
 import shutil
 import subprocess
@@ -27,6 +26,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
+from spikevaediff.files import json_file
 from spikevaediff.files.assets import cache_dir
 from spikevaediff.files.atomic import alone, replacing
 from spikevaediff.files.checksums import sha256_of, size_text
@@ -193,7 +193,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         "templates": {"file", "n_images", "height", "width", "approximate_bytes", "sha256", "fingerprints"},
         "sessions": {"session_id", "bytes", "sha256", "dandi_blob", "at_chance"},
     }
-    manifest = manifest_of(path, keys)
+    manifest = manifest_of(path, keys, lists={"sessions": "session_id"})
     for row in manifest["sessions"]:
         if type(row["bytes"]) is not int or not re.fullmatch("[0-9a-f]{64}", str(row["sha256"])):
             raise ValueError(
@@ -487,5 +487,4 @@ def _source(item: _Item) -> dict[str, Any]:
 def _write_sources(manifest: dict[str, Any], files: dict[str, dict[str, Any]], path: Path) -> None:
     """Where every byte came from, beside the sessions."""
     content = {"licence": manifest["licence"], "citation": manifest["citation"], "files": files}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    json_file.write(path, content, digits=None, indent=2)
