@@ -3,7 +3,6 @@
 What is wrong with a file is collected and not raised, so that one look at a folder is enough to mend all of it.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from spikevaediff.datasets.plain_format import csv_file
 from spikevaediff.datasets.plain_format.csv_file import whole_number
+from spikevaediff.datasets.plain_format.findings import Findings, few
 from spikevaediff.recordings import precision
 from spikevaediff.recordings.session_file import LARGEST
 from spikevaediff.records import BLANK, DAMAGED, LONGEST_WINDOW_S
@@ -21,17 +21,6 @@ _LARGEST = (255.0, 65535.0)  # numbers of uint8 and uint16, put there for the sa
 _FEW_UNITS = 10  # of which one that is driven moves the mean of all
 _FAR = 20.0  # robust deviations: an artefact, and no response
 _TOUCH_S = 1e-6  # windows may overlap by what rounding leaves
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What is said about files: lists that grow while they are read.
-
-    problems, notes : list of str; what must be mended, and what may be as it is.
-    """
-
-    problems: list[str]
-    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -48,12 +37,6 @@ class Table:
     image_id: np.ndarray
     unit_id: np.ndarray
     window_s: np.ndarray | None
-
-
-def few(values: Iterable[object]) -> str:
-    """The first five values as text, and how many there are where there are more."""
-    values = list(values)
-    return ", ".join(map(str, values[:5])) + (f", ... ({len(values)})" if len(values) > 5 else "")
 
 
 def read(path: Path, found: Findings) -> Table | None:
