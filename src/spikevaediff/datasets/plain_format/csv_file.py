@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from spikevaediff.datasets.plain_format.findings import Findings, few
+from spikevaediff.datasets.plain_format.findings import Findings, first_five
 from spikevaediff.recordings.session_file import LARGEST
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
@@ -107,11 +107,11 @@ def table(
     unknown = [name for name in header if name not in (*needed, *optional)]
     repeated = [name for name, n in Counter(header).items() if n > 1]
     if missing or repeated:
-        what = f"lacks the column {few(missing)}" if missing else f"has the column {few(repeated)} twice"
+        what = f"lacks the column {first_five(missing)}" if missing else f"has the column {first_five(repeated)} twice"
         found.problems.append(f"{path.name} {what}: it begins with {','.join(header)!r}, expected {example}")
         return None
     if unknown:
-        unused = few(name or "(no name)" for name in unknown)
+        unused = first_five(name or "(no name)" for name in unknown)
         found.notes.append(f"{path.name}: column {unused} is not used; known are {', '.join(needed + optional)}")
     rows = [
         dict(zip(header, values, strict=True)) | {"line": str(number)}
@@ -120,8 +120,8 @@ def table(
     ]
     if ragged := [number for number, values in lines if len(values) != len(header)]:
         found.problems.append(
-            f"{path.name}: line {few(ragged)} does not have {len(header)} values ({','.join(header)}). Put a value "
-            f'that holds commas in "double quotes"'
+            f"{path.name}: line {first_five(ragged)} does not have {len(header)} values ({','.join(header)}). Put a "
+            f'value that holds commas in "double quotes"'
         )
     if not rows:
         found.problems.append(f"{path.name} has no line below its header")

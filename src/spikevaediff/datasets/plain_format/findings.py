@@ -17,7 +17,7 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
 
-def few(values: Iterable[object]) -> str:
+def first_five(values: Iterable[object]) -> str:
     """The first five values as text, and how many there are where there are more."""
     values = list(values)
     return ", ".join(map(str, values[:5])) + (f", ... ({len(values)})" if len(values) > 5 else "")

@@ -12,7 +12,7 @@ import numpy as np
 from spikevaediff.datasets.plain_format import csv_file
 from spikevaediff.datasets.plain_format.csv_file import whole_number
 from spikevaediff.datasets.plain_format.examination import Examination
-from spikevaediff.datasets.plain_format.findings import brief, few
+from spikevaediff.datasets.plain_format.findings import brief, first_five
 from spikevaediff.images import LEAST_PX, Picture, read_picture
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -54,7 +54,7 @@ def read_pictures(folder: Path, found: Examination) -> None:
         used = {_without_links(path) for path in found.files.values()}
         pictures = [p for p in sorted((folder / "images").rglob("*")) if p.suffix.lower() in PICTURES]
         if extra := [p.name for p in pictures if _without_links(p) not in used]:
-            found.notes.append(f"images/: {few(extra)} is not in images.csv and not used")
+            found.notes.append(f"images/: {first_five(extra)} is not in images.csv and not used")
 
 
 def _look(folder: Path, rows: Sequence[Mapping[str, str]], found: Examination) -> None:
@@ -96,11 +96,13 @@ def _look(folder: Path, rows: Sequence[Mapping[str, str]], found: Examination) -
             ratios[Fraction(width, height).limit_denominator(_COARSE)] += 1
     faults["twice"] += [image_id for image_id, n in n_lines.items() if n > 1]
     listed = sorted(path.name for path in folder.iterdir()) if faults["absent"] and folder.is_dir() else []
-    holds = f"holds {few(listed)}" if listed else "is empty"
-    found.problems += [says.format(few(faults[kind]), holds=holds) for kind, says in _FAULTS.items() if faults[kind]]
-    found.notes += [f"images/: {few(names)}: {note}" for note, names in done.items()]
+    holds = f"holds {first_five(listed)}" if listed else "is empty"
+    found.problems += [
+        says.format(first_five(faults[kind]), holds=holds) for kind, says in _FAULTS.items() if faults[kind]
+    ]
+    found.notes += [f"images/: {first_five(names)}: {note}" for note, names in done.items()]
     if len(ratios) > 1:
-        told = few(f"{ratio.numerator}:{ratio.denominator} {n}" for ratio, n in ratios.most_common())
+        told = first_five(f"{ratio.numerator}:{ratio.denominator} {n}" for ratio, n in ratios.most_common())
         found.notes.append(
             f"images/: pictures have {len(ratios)} aspect ratios ({told}); each is resized to a square by itself: "
             f"pad or crop them to what the screen showed"
@@ -137,21 +139,21 @@ def _captions(rows: Sequence[Mapping[str, str]], found: Examination) -> None:
     found.captions = {image_id: row["caption"] for row in rows if (image_id := _image_id(row)) is not None}
     if marks := [i for i, caption in found.captions.items() if caption.casefold() in _NO_CAPTION]:
         says = found.captions[marks[0]]
-        found.problems.append(f"images.csv: the caption of image_id {few(marks)} is {says!r}; leave it empty")
+        found.problems.append(f"images.csv: the caption of image_id {first_five(marks)} is {says!r}; leave it empty")
     empty = [i for i, caption in found.captions.items() if not caption]
     if len(empty) == len(found.captions):
         found.notes.append(
             "images.csv: no image has a caption; the second stage leaves the text context out (mixing 1)"
         )
     elif empty:
-        found.notes.append(f"images.csv: no caption for {few(empty)}; a text feature space then knows nothing")
+        found.notes.append(f"images.csv: no caption for {first_five(empty)}; a text feature space then knows nothing")
 
 
 def _split(rows: Sequence[Mapping[str, str]], found: Examination) -> None:
     if "split" not in rows[0]:
         return
     if wrong := [f"line {row['line']}: {brief(row['split'])!r}" for row in rows if row["split"] not in SPLIT]:
-        found.problems.append(f"images.csv: expected train or test as the split of an image; see {few(wrong)}")
+        found.problems.append(f"images.csv: expected train or test as the split of an image; see {first_five(wrong)}")
     found.tested = {i: row["split"] == "test" for row in rows if (i := whole_number(row["image_id"])) is not None}
 
 

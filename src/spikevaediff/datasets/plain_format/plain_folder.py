@@ -16,7 +16,7 @@ import numpy as np
 from spikevaediff.datasets.plain_format import response_tables
 from spikevaediff.datasets.plain_format.counted import rates_hz, responses_of
 from spikevaediff.datasets.plain_format.examination import Examination
-from spikevaediff.datasets.plain_format.findings import few
+from spikevaediff.datasets.plain_format.findings import first_five
 from spikevaediff.datasets.plain_format.pictures import read_pictures
 from spikevaediff.datasets.plain_format.units import areas_of_tables, read_units
 from spikevaediff.recordings import nwb, nwb_extract
@@ -174,7 +174,7 @@ def _join(found: Examination, shown: dict[int, np.ndarray]) -> None:
     for session_id, ids in shown.items():
         if len(known) and (unknown := np.setdiff1d(ids, [BLANK, *known]).tolist()):
             found.problems.append(
-                f"session {session_id} shows image_id {few(unknown)}, which images.csv does not list (it has "
+                f"session {session_id} shows image_id {first_five(unknown)}, which images.csv does not list (it has "
                 f"{known[0]} to {known[-1]})"
             )
     if not shown or not found.files:
@@ -189,12 +189,12 @@ def _join(found: Examination, shown: dict[int, np.ndarray]) -> None:
             f"found {len(shared)} that are in images.csv and in all of {len(shown)} session(s)"
         )
     elif left := sorted(set(known.tolist()) - shared):
-        found.notes.append(f"image_id {few(left)} is not shown in every session and left out")
+        found.notes.append(f"image_id {first_five(left)} is not shown in every session and left out")
         for session_id in sorted(set(found.recordings) & set(shown)):
             if more := sorted(set(shown[session_id].tolist()) & set(left)):
                 found.problems.append(
-                    f"session {session_id} shows image_id {few(more)}, which not every session shows. Tables are cut "
-                    f"to the images that all share, recordings are not: leave this session out, or the others"
+                    f"session {session_id} shows image_id {first_five(more)}, which not every session shows. Tables "
+                    f"are cut to the images that all share, recordings are not: leave this session out, or the others"
                 )
     if found.tested is not None and len(shared) >= _FEWEST_IMAGES:
         n_tested = sum(found.tested[image_id] for image_id in shared)

@@ -6,7 +6,7 @@ import numpy as np
 
 from spikevaediff.datasets.plain_format import csv_file
 from spikevaediff.datasets.plain_format.examination import Examination
-from spikevaediff.datasets.plain_format.findings import brief, few
+from spikevaediff.datasets.plain_format.findings import brief, first_five
 from spikevaediff.datasets.plain_format.response_tables import Table
 from spikevaediff.records import UnitTable
 
@@ -40,32 +40,32 @@ def read_units(folder: Path, found: Examination) -> None:
     if bad:
         found.problems.append(
             f"units.csv: expected two whole numbers, an area and metrics that are numbers or empty, as in 1,17,VISp; "
-            f"see {few(bad)}"
+            f"see {first_five(bad)}"
         )
     if no_area:
         found.problems.append(
             f"units.csv: expected the name of an area in letters that a terminal shows, as in VISp; see "
-            f"{few(no_area)}. Write its name in one line, or leave the unit out where its area is not known"
+            f"{first_five(no_area)}. Write its name in one line, or leave the unit out where its area is not known"
         )
     if twice:
-        found.problems.append(f"units.csv: (session_id, unit_id) {few(twice)} occurs more than once")
+        found.problems.append(f"units.csv: (session_id, unit_id) {first_five(twice)} occurs more than once")
     for session_id, table in found.tables.items():
         listed = {unit for session, unit in found.units if session == session_id}
         if lacking := [unit for unit in table.unit_id.tolist() if unit not in listed]:
             found.problems.append(
-                f"units.csv lacks unit_id {few(lacking)} of session {session_id}; write a line such as "
+                f"units.csv lacks unit_id {first_five(lacking)} of session {session_id}; write a line such as "
                 f"{session_id},{lacking[0]},VISp for each"
             )
         if extra := sorted(listed - set(table.unit_id.tolist())):
-            found.notes.append(f"units.csv: unit_id {few(extra)} of session {session_id} has no responses")
+            found.notes.append(f"units.csv: unit_id {first_five(extra)} of session {session_id} has no responses")
     spelt: dict[str, set[str]] = {}
     for row in found.units.values():
         spelt.setdefault(row["area"].casefold(), set()).add(row["area"])
     if alike := [" and ".join(sorted(names)) for names in spelt.values() if len(names) > 1]:
-        found.notes.append(f"units.csv: {few(alike)} are areas of their own; did you mean the same?")
+        found.notes.append(f"units.csv: {first_five(alike)} are areas of their own; did you mean the same?")
     known = {int(path.stem) for path in (folder / "sessions").glob("*.*") if path.stem.isdecimal()}
     if extra := sorted({session for session, _ in found.units} - known):
-        found.notes.append(f"units.csv: there is no file of session {few(extra)}")
+        found.notes.append(f"units.csv: there is no file of session {first_five(extra)}")
 
 
 def units_of(session_id: int, table: Table, found: Examination) -> UnitTable:
