@@ -401,7 +401,7 @@ def test_the_autoencoder_takes_as_many_images_as_it_has_memory_for(
         monkeypatch.setattr(Autoencoder, name, counted)
     ids = np.arange(7)
     found = generate(guides(ids), batch_size="auto", eta=1.0, guidance=1.0)
-    assert sizes == {"encode": [2, 2, 2, 1], "decode": [2, 2, 2, 1]}
+    assert {name: sorted(each) for name, each in sizes.items()} == {"encode": [1, 2, 2, 2], "decode": [1, 2, 2, 2]}
     monkeypatch.undo()
     for i in ids.tolist():
         assert (
