@@ -26,6 +26,7 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
+from loading.noise import image_noise
 from spikevaediff.coarse import exchanged
 from spikevaediff.decoders.second_stage import finished
 from spikevaediff.decoders.second_stage.explained import Explained, Guide
@@ -40,7 +41,7 @@ from versatile_diffusion import weights as checkpoints
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS
 from versatile_diffusion.memory import plan
-from versatile_diffusion.sampler import Schedule, Steps, denoise, image_noise
+from versatile_diffusion.sampler import Schedule, Steps, denoise
 from versatile_diffusion.unet import UNet
 
 TELL_S = 60.0  # seconds between two lines about progress
