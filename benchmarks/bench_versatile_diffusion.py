@@ -32,9 +32,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "vendor")]
 
 from benchmarks.eager_versatile_diffusion import EagerUNet
 from benchmarks.live_memory import Live
+from loading.noise import image_noise
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS, UNetConfig
-from versatile_diffusion.sampler import Schedule, Steps, denoise, image_noise
+from versatile_diffusion.sampler import Schedule, Steps, denoise
 from versatile_diffusion.unet import Contexts, UNet
 
 N_VISION, N_TEXT = 257, 77  # tokens

@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "vendor")]
 
 from benchmarks import bench_vdvae, bench_versatile_diffusion
+from loading.noise import image_noise
 from spikevaediff.encoding import encoder as encoders
 from spikevaediff.encoding import posterior
 from vdvae.config import CONFIGS
@@ -37,7 +38,7 @@ from vdvae.memory import images_at_once
 from vdvae.model import VDVAE
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS
-from versatile_diffusion.sampler import Schedule, Steps, denoise, image_noise
+from versatile_diffusion.sampler import Schedule, Steps, denoise
 from versatile_diffusion.unet import UNet
 
 # By type, of the largest value or of the standard deviation, and in grey levels: bfloat16 keeps 8 bits, whose rounding

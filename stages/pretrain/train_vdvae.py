@@ -22,13 +22,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import stages
+from loading.noise import batch_noise
 from spikevaediff.datasets import simulated
 from spikevaediff.files.atomic import replacing
 from spikevaediff.images import resize
 from spikevaediff.regression.split import near_copies
 from stages.pretrain import checkpoint
 from vdvae.config import CONFIGS
-from vdvae.layers import batch_noise
 from vdvae.model import VDVAE
 
 HERE = Path(__file__).resolve().parent

@@ -20,6 +20,7 @@ from conftest import ROOT
 from PIL import Image
 
 from spikevaediff.datasets import allen
+from spikevaediff.datasets.allen_parts import fetching
 from spikevaediff.files import one_request
 from spikevaediff.files.checksums import size_text
 from spikevaediff.images import resize
@@ -377,7 +378,7 @@ def test_allensdks_own_cache_gives_the_same_results_as_the_download(
     shutil.copytree(published, cache)
     allen_files.project_tables(cache, 700000001)
     try:
-        allen._by_allensdk(allen.read_manifest(data / "manifest.json"), [700000001], cache, [])
+        fetching.by_allensdk(allen.read_manifest(data / "manifest.json"), [700000001], [])
     except OSError as error:
         if "allensdk ended" in str(error):
             raise
@@ -670,7 +671,7 @@ def test_the_manifest_of_the_project_lists_the_sessions_and_scenes_that_there_ar
     # As AllenSDK's notebooks log the downloads, MiB.
     for number, mib in ((791319847, 2210.106), (715093703, 2723.916), (759883607, 1775.991)):
         assert round(known[number]["bytes"] / 2**20, 3) == mib
-    (item,) = [item for item in allen._wanted(manifest, allen.choose(manifest, 791319847), Path()) if item.copy]
+    (item,) = [item for item in fetching.wanted(manifest, allen.choose(manifest, 791319847)) if item.copy]
     assert item.copy.startswith("https://dandiarchive.s3.amazonaws.com/blobs/")
     assert [len(part) for part in item.copy.split("/")[-3:]] == [3, 3, 36]
     templates = manifest["templates"]

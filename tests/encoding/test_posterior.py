@@ -13,13 +13,13 @@ from conftest import close
 from scipy import stats
 from test_encoding import fitted, no_weights, photographs, tuned
 
+from loading.noise import image_noise
 from spikevaediff.encoding import encoder, likelihood, posterior
 from spikevaediff.encoding.luminance import Luminance
 from spikevaediff.encoding.photographs import Photographs
 from spikevaediff.seeds import sample_seed
 from vdvae import mixture, weights
 from vdvae.config import CONFIGS
-from vdvae.layers import image_noise
 from vdvae.model import VDVAE, to_uint8
 
 N_LAYERS = 3

@@ -20,6 +20,7 @@ from spikevaediff.decoders.second_stage.explained import Explained, Guide
 from spikevaediff.decoders.versatile_diffusion import best as likeliest
 from spikevaediff.encoding import encoder
 from spikevaediff.encoding.encoder import Encoder
+from spikevaediff.images import luma
 from spikevaediff.records import ImageSplit, Stimuli
 from versatile_diffusion import memory
 from versatile_diffusion.autoencoder import Autoencoder
@@ -66,7 +67,7 @@ def test_the_likeliest_sample_is_that_of_the_normal_density_under_the_model_of_t
     expected = np.empty((5, 4))
     for row in range(5):
         model = ask.models[ask.fold[row]]
-        predicted = encoder.predict(model, module.grey(colours[row]), no_weights)
+        predicted = encoder.predict(model, luma(colours[row]), no_weights)
         density = stats.multivariate_normal(ask.response[row], model.covariance)
         expected[row] = density.logpdf(predicted) - density.logpdf(ask.response[row])
     close(ask.likelihoods(colours), expected, 1e-6)

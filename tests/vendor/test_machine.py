@@ -10,8 +10,7 @@ import psutil
 import pytest
 import torch
 
-from loading.machine import free_memory, out_of_memory, processors, total_memory
-from vdvae.memory import free_bytes
+from loading.machine import free_bytes, free_memory, out_of_memory, processors, total_memory
 
 GB = 10**9
 

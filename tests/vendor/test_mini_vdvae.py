@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from loading.noise import image_noise
 from spikevaediff.datasets import simulated
 from spikevaediff.images import resize
 from vdvae import weights
 from vdvae.config import CONFIGS
-from vdvae.layers import image_noise
 from vdvae.model import VDVAE
 
 WEIGHTS = ROOT / "vendor" / "data" / "weights" / "vdvae_mini.safetensors"

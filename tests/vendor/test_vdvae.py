@@ -12,9 +12,9 @@ from conftest import MODEL_TOLERANCE
 from safetensors.torch import save_file
 from scipy.special import expit
 
+from loading.noise import batch_noise, image_noise
 from vdvae import mixture, weights
 from vdvae.config import CONFIGS, Config, parse_blocks
-from vdvae.layers import batch_noise, image_noise
 from vdvae.model import VDVAE, draw_pixels, kl
 
 TINY = Config(

@@ -14,10 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.bench_vdvae import build, random_weights
 from benchmarks.eager_vdvae import EagerVDVAE
+from loading.noise import batch_noise, image_noise
 from vdvae import layers as network
 from vdvae import weights
 from vdvae.config import CONFIGS, Config
-from vdvae.layers import batch_noise, image_noise
 from vdvae.memory import bytes_per_image, images_at_once
 from vdvae.model import VDVAE
 

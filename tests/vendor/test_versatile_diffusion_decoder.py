@@ -10,6 +10,7 @@ import torch
 from conftest import ROOT
 from PIL import Image
 from ruamel.yaml import YAML
+from safetensors.torch import save_file
 
 from spikevaediff.coarse import exchanged
 from spikevaediff.decoders import versatile_diffusion as decoder
@@ -40,7 +41,7 @@ def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=float(parameter[0].numel() ** -0.5))
-        weights.save(model, folder / f"{name}.safetensors", dtype=torch.float32)
+        save_file(model.state_dict(), folder / f"{name}.safetensors")
     yield {name: folder / f"{name}.safetensors" for name in models}
     del AUTOENCODERS["tiny"], UNETS["tiny"]
 
@@ -400,7 +401,7 @@ def test_the_autoencoder_takes_as_many_images_as_it_has_memory_for(
         monkeypatch.setattr(Autoencoder, name, counted)
     ids = np.arange(7)
     found = generate(guides(ids), batch_size="auto", eta=1.0, guidance=1.0)
-    assert sizes == {"encode": [2, 2, 2, 1], "decode": [2, 2, 2, 1]}
+    assert {name: sorted(each) for name, each in sizes.items()} == {"encode": [1, 2, 2, 2], "decode": [1, 2, 2, 2]}
     monkeypatch.undo()
     for i in ids.tolist():
         assert (

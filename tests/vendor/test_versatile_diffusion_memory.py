@@ -8,7 +8,7 @@ import torch
 from benchmarks.live_memory import Live
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS
-from versatile_diffusion.memory import KEPT, Plan, free_bytes, plan, sparing
+from versatile_diffusion.memory import KEPT, Plan, plan, sparing
 from versatile_diffusion.unet import Contexts, UNet
 
 
@@ -53,7 +53,6 @@ def test_a_processor_takes_as_many_images_as_its_cache_holds_and_never_many() ->
 
 
 def test_without_a_number_the_free_memory_of_the_device_counts() -> None:
-    assert 0 < free_bytes("cpu") < 1 << 50
     options: dict = {"size_px": 128, "n_tokens": 73, "guided": True, "dtype": torch.float32}
     found = plan(UNETS["mini"], AUTOENCODERS["mini"], **options, batch_size="auto", device="cpu")
     assert found.least < 0.1e9

@@ -10,7 +10,8 @@ from golden_weights import arrays, largest
 from test_versatile_diffusion_unet import golden_unet, inputs, small
 from torch import Tensor
 
-from versatile_diffusion.sampler import Schedule, Steps, denoise, image_noise
+from loading.noise import image_noise
+from versatile_diffusion.sampler import Schedule, Steps, denoise
 
 SCHEDULE, TRAJECTORY = 2e-6, 2e-4  # float32 over five steps differs from float64 by 1.4e-5
 

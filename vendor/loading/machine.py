@@ -53,6 +53,22 @@ def free_memory(root: Path = Path("/")) -> int:
     return max(0, min(free))
 
 
+def free_bytes(device: str) -> int:
+    """Memory of a device that a new tensor could take.
+
+    Parameters
+    ----------
+    device : str
+        As torch names it; of a processor, `free_memory`.
+    """
+    import torch  # a second that those who ask for processors alone need not wait
+
+    if torch.device(device).type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    return free_memory()
+
+
 def out_of_memory(error: BaseException) -> str | None:
     """What to say, in a line, of an error that means that memory ran out; None for other errors.
 

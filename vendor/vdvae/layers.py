@@ -4,7 +4,6 @@ Parameters have the names of the published checkpoints. Axes are (image, channel
 """
 
 import math
-from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, cast
 
@@ -12,36 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from loading.noise import Noise
 from vdvae import mixture
 from vdvae.config import BlockSpec, Config, parse_blocks
 
-# Standard normal numbers of a shape (image, channel, row, column), asked for in the order of the blocks.
-Noise = Callable[[tuple[int, ...]], Tensor]
-
 ONEDNN = torch.backends.mkldnn.is_available()
-
-
-def batch_noise(generator: torch.Generator) -> Noise:
-    """One stream for the whole batch, as the published code draws it."""
-    return lambda shape: torch.randn(shape, generator=generator)
-
-
-def image_noise(seeds: Sequence[int]) -> Noise:
-    """One stream per image, so that an image does not depend on which others are in its batch.
-
-    Parameters
-    ----------
-    seeds : sequence of int, (n_images,)
-        In 0..2**64 - 1, one for each image of the batch.
-    """
-    generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-
-    def draw(shape: tuple[int, ...]) -> Tensor:
-        if shape[0] != len(generators):
-            raise ValueError(f"noise for {shape[0]} images asked for, {len(generators)} seeds given")
-        return torch.stack([torch.randn(shape[1:], generator=generator) for generator in generators])
-
-    return draw
 
 
 # The residual stream is the largest tensor, and a new one for every sum costs more time than the sum: memory that comes

@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from loading.machine import free_memory
+from loading.machine import free_bytes
 from vdvae.config import Config
 from vdvae.mixture import n_parameters
 from vdvae.model import VDVAE
@@ -56,14 +56,6 @@ def bytes_of_descent(config: Config, n_layers: int) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
         model.pixels_of_whitened(whitened, n_layers)
     return sum(value.untyped_storage().nbytes() for place, value in kept.items() if place not in weights) * 3 // 2
-
-
-def free_bytes(device: str) -> int:
-    """Memory of a device that a new tensor could take."""
-    if torch.device(device).type == "cuda":
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + unused
-    return free_memory()
 
 
 def images_to_descend(

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from loading.noise import Noise, image_noise
 from vdvae import mixture
 from vdvae.config import Config
-from vdvae.layers import Decoder, Encoder, Noise, image_noise
+from vdvae.layers import Decoder, Encoder
 
 
 def kl(mean_q: Tensor, log_q: Tensor, mean_p: Tensor, log_p: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from loading.machine import free_memory
+from loading.machine import free_bytes
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AutoencoderConfig, UNetConfig
 from versatile_diffusion.unet import UNet, attention_blocks
@@ -114,14 +114,6 @@ def _descended_values(config: AutoencoderConfig, size_px: int) -> int:
         (size_px >> level) ** 2 * config.width * m * (config.n_blocks + 2) for level, m in enumerate(config.multipliers)
     )
     return inputs + size_px**2 * (7 * below + 8 * own)
-
-
-def free_bytes(device: str) -> int:
-    """Memory of a device that a new tensor could take."""
-    if torch.device(device).type == "cuda":
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + unused
-    return free_memory()
 
 
 def plan(

@@ -14,35 +14,15 @@ from step k - 1. Here the latent is noised as much as its first step wants, and 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from loading.noise import Noise
 from versatile_diffusion.unet import Contexts, UNet
-
-# Standard normal numbers of a shape (image, channel, row, column), asked for in a fixed order.
-Noise = Callable[[tuple[int, ...]], Tensor]
-
-
-def image_noise(seeds: Sequence[int]) -> Noise:
-    """One stream per image, on the processor, so that an image depends neither on its batch nor on the device.
-
-    Parameters
-    ----------
-    seeds : sequence of int, (n_images,)
-        In 0..2**64 - 1, one for each image of the batch.
-    """
-    generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-
-    def draw(shape: tuple[int, ...]) -> Tensor:
-        if shape[0] != len(generators):
-            raise ValueError(f"noise for {shape[0]} images asked for, {len(generators)} seeds given")
-        return torch.stack([torch.randn(shape[1:], generator=generator) for generator in generators])
-
-    return draw
 
 
 @dataclass(frozen=True)

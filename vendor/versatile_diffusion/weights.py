@@ -309,14 +309,12 @@ def select(tensors: Mapping[str, Tensor], model: UNet | Autoencoder, source: str
     return found, Report(layout, len(found), n_values, left)
 
 
-def _load(path: str | Path, model: UNet | Autoencoder, device: str | torch.device, dtype: torch.dtype) -> Report:
+def _load(path: str | Path, model: UNet | Autoencoder, device: str | torch.device) -> Report:
     found, report = select(read(path), model, str(path))
     weights.check(found, str(path))
     loaded = {}
     for name, value in found.items():
-        value = value.to(device, dtype)
-        if not torch.isfinite(value).all():
-            raise ValueError(f"{path}: {name} is beyond the range of {dtype}: load it as bfloat16 or float32")
+        value = value.to(device, torch.float32)
         # Kernels have their channels last in memory, as the tensors they meet.
         loaded[name] = value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value.contiguous()
     model.load_state_dict(loaded, strict=True, assign=True)
@@ -324,32 +322,26 @@ def _load(path: str | Path, model: UNet | Autoencoder, device: str | torch.devic
     return report
 
 
-def load_unet(
-    path: str | Path, config: UNetConfig, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-) -> tuple[UNet, Report]:
-    """The UNet in evaluation mode from a checkpoint of any layout, and what of the checkpoint was used.
+def load_unet(path: str | Path, config: UNetConfig, *, device: str | torch.device = "cpu") -> tuple[UNet, Report]:
+    """The UNet in float32 and evaluation mode from a checkpoint of any layout, and what of the checkpoint was used.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        See `read` and `select`; also where a weight is not finite, or beyond the range of `dtype`.
+        See `read` and `select`; also where a weight is not finite.
     """
     with torch.device("meta"):
         model = UNet(config)
-    return model, _load(path, model, device, dtype)
+    return model, _load(path, model, device)
 
 
 def load_autoencoder(
-    path: str | Path,
-    config: AutoencoderConfig,
-    *,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
+    path: str | Path, config: AutoencoderConfig, *, device: str | torch.device = "cpu"
 ) -> tuple[Autoencoder, Report]:
     """The autoencoder, otherwise as `load_unet`; a folder is the `vae/` of diffusers."""
     with torch.device("meta"):
         model = Autoencoder(config)
-    return model, _load(path, model, device, dtype)
+    return model, _load(path, model, device)
 
 
 def load_schedule(path: str | Path) -> Schedule:
@@ -369,43 +361,29 @@ def load_schedule(path: str | Path) -> Schedule:
     return Schedule.from_buffer(tensors["alphas_cumprod"])
 
 
-def save(model: UNet | Autoencoder, target: str | Path, *, dtype: torch.dtype) -> None:
-    """Write a model as safetensors under its own names; the file appears whole or not at all.
-
-    Raises
-    ------
-    ValueError
-        A weight that is not finite, also after rounding to dtype.
-    """
-    _write({name: value.detach().cpu() for name, value in model.state_dict().items()}, Path(target), dtype)
-
-
 def convert(
     source: str | Path, target: str | Path, config: UNetConfig | AutoencoderConfig, *, dtype: torch.dtype
 ) -> Report:
     """Write the used part of a checkpoint of any layout as safetensors: 2.3 GB of the 6.7 GB that the whole model takes
-    in float16.
+    in float16. The file appears whole or not at all.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        See `read`, `select` and `save`.
+        See `read` and `select`; also where a weight is not finite after rounding to `dtype`.
     """
     with torch.device("meta"):
         model = UNet(config) if isinstance(config, UNetConfig) else Autoencoder(config)
     found, report = select(read(source), model, str(source))
-    _write(found, Path(target), dtype)
-    return report
-
-
-def _write(tensors: Mapping[str, Tensor], target: Path, dtype: torch.dtype) -> None:
-    rounded = {name: value.to(dtype).contiguous() for name, value in tensors.items()}
+    rounded = {name: value.to(dtype).contiguous() for name, value in found.items()}
     bad = [name for name, value in rounded.items() if not torch.isfinite(value).all()]
     if bad:
         raise ValueError(f"{len(bad)} tensors hold NaN or infinity as {dtype}, first {bad[0]}: {target} is not written")
+    target = Path(target)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         save_file(rounded, part, metadata={"format": "pt"})
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+    return report

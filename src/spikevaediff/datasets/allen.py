@@ -12,14 +12,10 @@ sha256 of their copies in DANDI 000021, which are also where they come from when
 Nobody states checksums of the scenes: the sha256 of one is noted when it arrives and compared at every later use.
 """
 
-import hashlib
-import json
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,21 +23,20 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from spikevaediff.files.assets import cache_dir
-from spikevaediff.files.atomic import alone, replacing
-from spikevaediff.files.checksums import sha256_of, size_text
-from spikevaediff.files.download import File, download_all
+from spikevaediff.datasets.allen_parts import fetching
+from spikevaediff.files import json_file
+from spikevaediff.files.atomic import replacing
+from spikevaediff.files.download import File
 from spikevaediff.files.manifest import manifest_of
-from spikevaediff.files.remote_file import RemoteError, RemoteFile
+from spikevaediff.files.remote_file import RemoteFile
 from spikevaediff.images import check_size, resize
-from spikevaediff.recordings import allen_movies, allensdk_environment, facts, nwb_extract, session_file, unit_filter
+from spikevaediff.recordings import allen_movies, facts, nwb_extract, session_file, unit_filter
 from spikevaediff.recordings import movies as recorded_movies
 from spikevaediff.recordings.nwb import read_presentations, read_units
 from spikevaediff.recordings.session_file import Source
 from spikevaediff.records import BLANK, Captions, Stimuli, few
 
 SOURCE = "Allen Visual Coding Neuropixels"
-N_AT_ONCE = 4  # connections; Amazon's servers give one no more than a share of a fast line
 _ALLENSDK = unit_filter.Limits(isi_violations_max=0.5, amplitude_cutoff_max=0.1, presence_ratio_min=0.95)
 _WAYS = ("https", "stream", "allensdk")
 # The share of a session that its extract needs. Nearly all of it are spike times: 131 million of 8 bytes in session
@@ -110,16 +105,10 @@ def acquire(
                 f"session {session['session_id']} is known to decode at chance (see manifest.json); it is used anyway",
                 file=sys.stderr,
             )
-    cache = cache_dir() / "allen"
-    wanted = _wanted(manifest, chosen, cache, shown)
+    wanted = fetching.wanted(manifest, chosen, shown)
     in_parts = [item for item in wanted if fetch == "stream" and item.session_id and not item.path.is_file()]
     whole = [item for item in wanted if item not in in_parts]
-    if not all(item.path.is_file() for item in whole):
-        with alone(cache_dir() / "allen.lock"):  # of two runs, the second waits and then finds the files
-            cache.mkdir(exist_ok=True)
-            _fetch(manifest, [item for item in whole if not item.path.is_file()], cache, fetch)
-    for item in whole:
-        _check(item, manifest["dandi"]["name"])
+    fetching.have(manifest, whole, fetch)
     templates = [item for item in wanted if item.image_id is not None]
     stimuli = read_templates(manifest, templates, size_px)
     if known := manifest["templates"]["fingerprints"]:
@@ -132,14 +121,14 @@ def acquire(
         for item in wanted:
             if item.session_id is not None:
                 path = folder / f"{item.session_id}.nwb"
+                extract = partial(_extract, path, item.session_id, stimuli, margin_s, shown)
                 if item in in_parts:
-                    sources[item.file] = _extract_in_parts(manifest, item, path, margin_s, stimuli, shown)
+                    sources[item.file] = fetching.in_parts(manifest, item, extract)
                 else:
-                    _check_session(item.path, item.session_id, stimuli)
-                    nwb_extract.extract(item.path, path, margin_s=margin_s, movies=shown)
+                    extract(item.path)
                 _check_facts(path, item.session_id, manifest, shown)
             if item not in in_parts:
-                sources[item.file] = _source(item)
+                sources[item.file] = fetching.source_of(item)
         _write_sources(manifest, sources, folder / "sources.json")
     stimuli.save(out_dir / "images.npz")
     frames.save(out_dir / "movies.npz")
@@ -151,21 +140,20 @@ def cached(
 ) -> list[File]:
     """The files of the user's cache that `acquire` reads with these options, there or not."""
     manifest = read_manifest(Path(data_dir) / "manifest.json")
-    items = _wanted(manifest, choose(manifest, sessions), cache_dir() / "allen", movies)
+    items = fetching.wanted(manifest, choose(manifest, sessions), movies)
     # A session that is read in parts has no file here, unless all of it is here anyway.
     items = [item for item in items if fetch != "stream" or item.session_id is None or item.path.is_file()]
-    copies = [(item.copy,) if item.copy else () for item in items]
-    return [File(i.url, i.path, i.n_bytes, i.sha256, i.about, others) for i, others in zip(items, copies, strict=True)]
+    return [File(item.url, item.path, item.n_bytes, item.sha256, item.about, item.others) for item in items]
 
 
 def in_parts(data_dir: Path, *, sessions: Sequence[int] | int | str, fetch: str, **others: Any) -> list[File]:
     """The sessions of which `acquire` reads only parts; `about` estimates how many bytes are still to come."""
     manifest = read_manifest(Path(data_dir) / "manifest.json")
-    items = _wanted(manifest, choose(manifest, sessions), cache_dir() / "allen")
+    items = fetching.wanted(manifest, choose(manifest, sessions))
     found = []
     for item in items:
         if fetch == "stream" and item.session_id is not None and not item.path.is_file():
-            kept = _parts_of(item, item.url) / "blocks"  # with holes where nothing has arrived
+            kept = fetching.blocks(item, item.url) / "blocks"  # with holes where nothing has arrived
             n_kept = 512 * kept.stat().st_blocks if kept.is_file() else 0
             found.append(File(item.url, item.path, sha256=item.sha256, about=max(0, int(PARTS * item.about) - n_kept)))
     return found
@@ -194,7 +182,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         "templates": {"file", "n_images", "height", "width", "approximate_bytes", "sha256", "fingerprints"},
         "sessions": {"session_id", "bytes", "sha256", "dandi_blob", "at_chance"},
     }
-    manifest = manifest_of(path, keys)
+    manifest = manifest_of(path, keys, lists={"sessions": "session_id"})
     for row in manifest["sessions"]:
         if type(row["bytes"]) is not int or not re.fullmatch("[0-9a-f]{64}", str(row["sha256"])):
             raise ValueError(
@@ -233,176 +221,10 @@ def choose(manifest: dict[str, Any], sessions: Sequence[int] | int | str) -> lis
     return [rows[number] for number in sessions]
 
 
-@dataclass(frozen=True)
-class _Item:
-    """One file of the data set: a session (session_id), a scene (image_id) or a movie."""
-
-    file: str
-    path: Path
-    url: str
-    about: int  # bytes, to the precision that is known
-    n_bytes: int | None
-    sha256: str | None
-    copy: str | None = None  # the address of a copy, whose size and sha256 these are
-    session_id: int | None = None
-    image_id: int | None = None
-    movie: str = ""
-
-    @property
-    def noted(self) -> Path:
-        """Where its sha256 is noted when it is first used: not in the cache itself, which may be AllenSDK's."""
-        return cache_dir() / "allen_sha256" / f"{self.file}.sha256"
-
-
-def _wanted(
-    manifest: dict[str, Any], chosen: list[dict[str, Any]], cache: Path, movies: Sequence[str] = ()
-) -> list[_Item]:
-    items, base, blobs = [], manifest["base_url"].rstrip("/"), manifest["dandi"]["blobs"].rstrip("/")
-    for row in chosen:
-        file, blob = manifest["session_file"].format(session_id=row["session_id"]), row["dandi_blob"]
-        copy, url = f"{blobs}/{blob[:3]}/{blob[3:6]}/{blob}", f"{base}/{file}"
-        known = {"about": row["bytes"], "n_bytes": row["bytes"], "sha256": row["sha256"]}
-        items.append(_Item(file, cache / file, url, **known, copy=copy, session_id=row["session_id"]))
-    templates = manifest["templates"]
-    for image_id in range(templates["n_images"]):
-        file = templates["file"].format(image_id=image_id)
-        sha256 = templates["sha256"].get(str(image_id))
-        known = {"about": templates["approximate_bytes"], "n_bytes": None, "sha256": sha256}
-        items.append(_Item(file, cache / file, f"{base}/{file}", **known, image_id=image_id))
-    for name in movies:
-        template = allen_movies.TEMPLATES[name]
-        known = {"about": template.about, "n_bytes": None, "sha256": None}
-        items.append(_Item(template.file, cache / template.file, f"{base}/{template.file}", **known, movie=name))
-    return items
-
-
-# ---- fetching
-
-
-def _fetch(manifest: dict[str, Any], lacking: list[_Item], cache: Path, way: str) -> None:
-    if not lacking:
-        return
-    numbers = [item.session_id for item in lacking if item.session_id is not None]
-    parts = [f"session {', '.join(map(str, numbers))}"] * bool(numbers)
-    n_scenes = sum(item.image_id is not None for item in lacking)
-    parts += [f"{n_scenes} scenes"] * bool(n_scenes) + [item.movie.replace("_", " ") for item in lacking if item.movie]
-    about, free = sum(item.about for item in lacking), shutil.disk_usage(cache).free
-    what = f"{', '.join(parts[:-1])}{' and ' * (len(parts) > 1)}{parts[-1]} (about {size_text(about)})"
-    if about > free + sum(part.stat().st_size for part in cache.rglob("*.part")):
-        raise OSError(
-            f"{what} would not fit into {cache}, which has only {size_text(free)} free. Choose fewer sessions, or "
-            f"another folder: SPIKEVAEDIFF_CACHE"
-        )
-    for item in lacking:
-        item.noted.unlink(missing_ok=True)  # of a file that was deleted since
-    print(f"fetching {what} into {cache}. {manifest['licence']}", file=sys.stderr, flush=True)
-    try:
-        if way == "allensdk":
-            _by_allensdk(manifest, numbers, cache, [item.movie for item in lacking if item.movie])
-        else:
-            download_all(
-                [
-                    File(item.url, item.path, item.n_bytes, item.sha256, others=(item.copy,) if item.copy else ())
-                    for item in lacking
-                ],
-                n_at_once=N_AT_ONCE,
-            )
-    except ValueError as error:
-        raise ValueError(f"{error}. Sizes and sha256 of sessions are those of {manifest['dandi']['name']}") from error
-    except OSError as error:
-        origin = "by allensdk" if way == "allensdk" else f"from {manifest['base_url']}"
-        raise FileNotFoundError(
-            f"{what} is not in {cache} and cannot be fetched {origin} now: {error}. With a network, run the same "
-            f"command again: it continues with what has arrived; or put the files there yourself, as {lacking[0].file} "
-            f"(a link to an AllenSDK cache will do), or choose the other way: -S datasets.allen.fetch="
-            f"{'https' if way == 'allensdk' else 'allensdk'}"
-        ) from error
-
-
-def _parts_of(item: _Item, url: str) -> Path:
-    """Where the parts of a session that came from one address are kept."""
-    return cache_dir() / "allen_blocks" / item.file / hashlib.sha256(url.encode()).hexdigest()[:8]
-
-
-def _extract_in_parts(
-    manifest: dict[str, Any], item: _Item, path: Path, margin_s: float, stimuli: Stimuli, movies: Sequence[str]
-) -> dict[str, Any]:
-    """Write the extract of a session that stays on its server, the first of its addresses that can be read, and return
-    what sources.json says of it."""
-    assert item.session_id is not None
-    assert item.copy is not None
-    assert item.n_bytes is not None
-    failed = []
-    with alone(cache_dir() / "allen_blocks.lock"):
-        for url in (item.url, item.copy):
-            folder = _parts_of(item, url)
-            print(f"reading parts of session {item.session_id} from {url}. {manifest['licence']}", file=sys.stderr)
-            with RemoteFile(url, folder, n_bytes=item.n_bytes) as remote:
-                try:
-                    _check_session(remote, item.session_id, stimuli)
-                    nwb_extract.extract(remote, path, margin_s=margin_s, movies=movies, ahead=remote.fetch)
-                except RemoteError as error:
-                    print(f"{error}{'; its copy is tried' * (url == item.url)}", file=sys.stderr)
-                    failed.append(str(error))
-                    continue
-                print(
-                    f"session {item.session_id}: {size_text(remote.n_received)} of {size_text(item.n_bytes)} came now",
-                    file=sys.stderr,
-                )
-                return {"url": url, "bytes": item.n_bytes, "sha256": None, "etag": remote.etag, "read": "in parts"}
-    raise FileNotFoundError(
-        f"session {item.session_id} cannot be read in parts now: {'; nor '.join(failed)}. With a network, run the same "
-        f"command again, it continues with what has arrived; or fetch all of it ({size_text(item.n_bytes)}): "
-        f"-S datasets.allen.fetch=https"
-    )
-
-
-def _by_allensdk(manifest: dict[str, Any], numbers: list[int], cache: Path, movies: Sequence[str]) -> None:
-    of_movies = ",".join(str(allen_movies.TEMPLATES[name].number) for name in movies) or "-"
-    words = ["fetch", str(cache), str(manifest["templates"]["n_images"]), of_movies, *map(str, numbers)]
-    command = allensdk_environment.command(*words)
-    run = subprocess.run(command, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", check=False)
-    if run.returncode:
-        said = [line for line in run.stderr.strip().splitlines() if line.strip()]
-        raise OSError(f"allensdk ended with {run.returncode} and said: {said[-1].strip() if said else 'nothing'}")
-
-
-def _check(item: _Item, dandi: str) -> None:
-    """Compare a session with its copy in DANDI, and a scene with the sha256 that was noted when it was first used."""
-    if not item.path.is_file():
-        raise FileNotFoundError(f"{item.path} is not there though it was fetched; run the same command again")
-    size = item.path.stat().st_size
-    if item.n_bytes is not None and size != item.n_bytes:
-        raise ValueError(
-            f"{item.path} has {size} bytes, its copy in {dandi} {item.n_bytes}: it is not whole, or another file. "
-            f"Delete it, and it is fetched again by the same command"
-        )
-    found = sha256_of(item.path)
-    expected = item.sha256 or (item.noted.read_text(encoding="utf-8").strip() if item.noted.is_file() else found)
-    if found != expected:
-        since = "when it was fetched it had"
-        cure = f"; or, if you replaced it on purpose, delete {item.noted}"
-        if item.sha256:
-            since, cure = f"its copy in {dandi}" if item.copy else "the manifest says", ""
-        raise ValueError(
-            f"{item.path} has sha256 {found}, {since} {expected}: it was altered or is damaged. Delete it, and it is "
-            f"fetched again by the same command{cure}"
-        )
-    if item.sha256 is None and not item.noted.is_file():
-        try:
-            with replacing(item.noted) as temporary:
-                temporary.write_text(found + "\n", encoding="utf-8")
-        except OSError as error:
-            print(
-                f"the sha256 of {item.path} cannot be noted ({error}), so its next use is not compared with this one",
-                file=sys.stderr,
-            )
-
-
 # ---- what the pipeline gets
 
 
-def read_templates(manifest: dict[str, Any], items: Sequence[_Item], size_px: int) -> Stimuli:
+def read_templates(manifest: dict[str, Any], items: Sequence[fetching.Item], size_px: int) -> Stimuli:
     """The scenes, squashed to squares by the one resize rule, under the frame numbers that the sessions use.
 
     Raises
@@ -428,6 +250,15 @@ def read_templates(manifest: dict[str, Any], items: Sequence[_Item], size_px: in
             )
         pixels.append(resize(whole[None], size_px)[0])
     return Stimuli(SOURCE, np.array([item.image_id for item in items]), np.stack(pixels))
+
+
+def _extract(
+    path: Path, session_id: int, stimuli: Stimuli, margin_s: float, movies: Sequence[str], source: Path | RemoteFile
+) -> None:
+    """Write to `path` what the pipeline needs of a session."""
+    _check_session(source, session_id, stimuli)
+    ahead = source.fetch if isinstance(source, RemoteFile) else None
+    nwb_extract.extract(source, path, margin_s=margin_s, movies=movies, ahead=ahead)
 
 
 def _check_session(path: Source, session_id: int, stimuli: Stimuli) -> None:
@@ -480,14 +311,7 @@ def _given_captions(path: Path, manifest: dict[str, Any]) -> Captions:
     return given
 
 
-def _source(item: _Item) -> dict[str, Any]:
-    """What sources.json says of a file that is here as a whole."""
-    source = {"url": item.url, "bytes": item.path.stat().st_size, "sha256": sha256_of(item.path)}
-    return source | ({"same_bytes_at": item.copy} if item.copy else {})
-
-
 def _write_sources(manifest: dict[str, Any], files: dict[str, dict[str, Any]], path: Path) -> None:
     """Where every byte came from, beside the sessions."""
     content = {"licence": manifest["licence"], "citation": manifest["citation"], "files": files}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    json_file.write(path, content, digits=None, indent=2)

@@ -11,7 +11,6 @@ byte. Nobody has published when single presentations were shown, so their rows a
 
 import hashlib
 import io
-import json
 import os
 import sys
 import zipfile
@@ -24,7 +23,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from spikevaediff.files import first_use
+from spikevaediff.files import first_use, json_file
 from spikevaediff.files.assets import cache_dir
 from spikevaediff.files.atomic import alone, replacing
 from spikevaediff.files.checksums import git_sha1_of, sha256_of, size_text
@@ -37,7 +36,6 @@ from spikevaediff.records import LONGEST_WINDOW_S, Captions, Responses, Stimuli,
 COUNTED = True  # by its publishers, in fixed windows
 SOURCE = "macaque V4, photographs"  # of sessions that show nothing else
 _SHOWN = {"natural": "photographs", "bashivan_2019": "rendered objects on photographs"}  # others: "gaudy images"
-_N_AT_ONCE = 4
 MIRROR = "SPIKEVAEDIFF_SOURCE_COWLEY_V4"  # an address below which the paths of the manifest lie
 _FEWEST_IMAGES = 4  # shown in all sessions, to train on some and test others
 
@@ -176,7 +174,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         "": {"repository", "commit", "addresses", "paths", "area", "size_px", "licence", "citation", "sessions"},
         "sessions": {"session_id", "kinds", "facts", "files"},
     }
-    return manifest_of(path, keys)
+    return manifest_of(path, keys, lists={"sessions": "session_id"})
 
 
 def choose(manifest: dict[str, Any], sessions: Sequence[int], images: Sequence[str]) -> list[dict[str, Any]]:
@@ -281,7 +279,7 @@ def _fetch(manifest: dict[str, Any], lacking: list[_Item], cache: Path) -> None:
         url, *others = _addresses(manifest, item)
         files.append(File(url, item.path, item.n_bytes, others=tuple(others), git_sha1=item.git_sha1))
     try:
-        download_all(files, n_at_once=_N_AT_ONCE)
+        download_all(files)
     except OSError as error:
         if error.errno is not None:
             raise  # of the disk
@@ -441,5 +439,4 @@ def _write_sources(manifest: dict[str, Any], items: Sequence[_Item], path: Path,
     content = {name: manifest[name] for name in ("repository", "commit", "licence", "citation")} | {"files": files}
     if single:
         content["order_unknown"] = "when presentations were shown is not published; they are ordered by repetition"
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    json_file.write(path, content, digits=None, indent=2)

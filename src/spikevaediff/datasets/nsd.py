@@ -9,7 +9,6 @@ What the pipeline gets is one session per subject: a row per trial, a column per
 its row in nsd_stimuli.hdf5, from 0, and that of a voxel its position in the grid of the subject.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +16,12 @@ from typing import Any, Literal
 import numpy as np
 
 from spikevaediff.datasets.nsd_parts import betas, clusters, coco, design, stimuli, voxels
-from spikevaediff.files import manifest as manifests
-from spikevaediff.files import terms
+from spikevaediff.files import json_file, terms
 from spikevaediff.files.assets import cache_dir
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.download import File
 from spikevaediff.files.file_part import read_part
+from spikevaediff.files.manifest import manifest_of
 from spikevaediff.files.remote_file import RemoteFile
 from spikevaediff.files.source import Source
 from spikevaediff.files.tables import write as write_table
@@ -209,9 +208,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises
     ------
     FileNotFoundError, ValueError
-        It is absent or not JSON, or lacks a key.
+        It is absent or not JSON, lacks a key, or lists a subject twice.
     """
-    manifest = manifests.read(path)
     keys = {
         "": {
             "base_url",
@@ -223,18 +221,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
             "about",
             "scale",
             "trials_per_session",
-        }
-        | {"trials_per_session", "images", "brain_diffuser_2023", "subjects"},
+            "images",
+            "brain_diffuser_2023",
+            "subjects",
+        },
         "terms": {"address", "points"},
         "files": {"design", "table", "stimuli", "betas", "roi", "labels"},
         "images": {"n", "size_px"},
         "subjects": {"subject", "grid", "sessions", "facts"},
     }
-    tables = [("", manifest), *((name, manifest.get(name, {})) for name in ("terms", "files", "images"))]
-    for where, table in tables + [("subjects", row) for row in manifest.get("subjects", [])]:
-        if lacking := sorted(keys[where] - set(table)):
-            raise ValueError(f"{path} lacks {', '.join(lacking)}" + (f" in {where}" if where else ""))
-    return manifest
+    return manifest_of(path, keys, lists={"subjects": "subject"})
 
 
 def _subject(manifest: dict[str, Any], subject: int) -> dict[str, Any]:
@@ -367,5 +363,4 @@ def _write_sources(manifest: dict[str, Any], source: Source, sums: dict[str, str
         "citation": manifest["citation"],
         "sha256": sums,
     }
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    json_file.write(path, content, digits=None, indent=2)

@@ -11,7 +11,6 @@ are those of THINGS, which are had with a password: SPIKEVAEDIFF_THINGS names th
 photograph.
 """
 
-import json
 import os
 import re
 from collections import Counter
@@ -21,9 +20,10 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
-from spikevaediff.files import manifest as manifests
+from spikevaediff.files import json_file
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.download import File
+from spikevaediff.files.manifest import manifest_of
 from spikevaediff.files.source import Source
 from spikevaediff.files.tables import write as write_table
 from spikevaediff.images import check_size, read_grey, resize
@@ -94,8 +94,7 @@ def acquire(
     with replacing(out_dir / "sessions", folder=True) as temporary:
         record.save(temporary / f"{record.session_id[0]}.npz")
         content = {"address": source.url or "a folder"} | {key: manifest[key] for key in ("licence", "citation")}
-        text = json.dumps(content | {"sha256": sums}, indent=2) + "\n"
-        (temporary / "sources.json").write_text(text, encoding="utf-8")
+        json_file.write(temporary / "sources.json", content | {"sha256": sums}, digits=None, indent=2)
     Stimuli(f"macaque {monkey}, multi-unit activity, THINGS", image_id, pixels).save(out_dir / "images.npz")
     sentences = tuple((_concept(name),) if captions == "concepts" else () for name in shown)
     described = image_id[:0] if captions == "automatic" else image_id
@@ -132,11 +131,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     FileNotFoundError, ValueError
         It is absent or no JSON, or lacks a key.
     """
-    manifest = manifests.read(path)
     keys = {"base_url", "licence", "citation", "files", "about", "n_train", "n_test", "n_repeats", "n_electrodes"}
-    if lacking := sorted((keys | {"windows_s", "areas"}) - set(manifest)):
-        raise ValueError(f"{path} lacks {', '.join(lacking)}")
-    return manifest
+    return manifest_of(path, {"": keys | {"windows_s", "areas"}})
 
 
 def _files(manifest: dict[str, Any], source: Source, monkey: str) -> list[File]:

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
+from loading.noise import Noise, image_noise
 from spikevaediff.images import rgb
 from spikevaediff.records import Features, Reconstructions
 from spikevaediff.seeds import image_seed
 from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
-from vdvae.layers import Noise, image_noise
 from vdvae.memory import images_at_once
 
 

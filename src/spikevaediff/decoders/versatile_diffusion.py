@@ -22,17 +22,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
+from loading.noise import image_noise
 from spikevaediff.coarse import exchanged
 from spikevaediff.decoders.second_stage import finished
 from spikevaediff.decoders.second_stage.explained import Explained, Guide
 from spikevaediff.decoders.second_stage.finished import Finished
 from spikevaediff.decoders.second_stage.guides import Guides
 from spikevaediff.decoders.second_stage.protocols import Protocol, protocol_of
-from spikevaediff.images import resize, rgb
+from spikevaediff.images import luma, resize, rgb
 from spikevaediff.records import Reconstructions
 from spikevaediff.seeds import sample_seed
 from spikevaediff.side_by_side import side_by_side, workers
@@ -40,7 +40,7 @@ from versatile_diffusion import weights as checkpoints
 from versatile_diffusion.autoencoder import Autoencoder
 from versatile_diffusion.config import AUTOENCODERS, UNETS
 from versatile_diffusion.memory import plan
-from versatile_diffusion.sampler import Schedule, Steps, denoise, image_noise
+from versatile_diffusion.sampler import Schedule, Steps, denoise
 from versatile_diffusion.unet import UNet
 
 TELL_S = 60.0  # seconds between two lines about progress
@@ -398,4 +398,4 @@ def _network_size(pixels: np.ndarray, coder: Autoencoder, size: int) -> np.ndarr
     pixels = resize(pixels, size)
     if coder.config.image_channels == 3:
         return pixels
-    return np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in pixels])[..., None]
+    return luma(pixels)[..., None]

@@ -45,6 +45,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from loading.noise import image_noise
 from spikevaediff.encoding import families
 from spikevaediff.encoding import likelihood as likelihoods
 from spikevaediff.encoding import luminance as luminances
@@ -56,7 +57,6 @@ from spikevaediff.files.atomic import replacing
 from spikevaediff.records import read_npz
 from spikevaediff.seeds import sample_seed
 from spikevaediff.side_by_side import side_by_side, workers
-from vdvae.layers import image_noise
 from vdvae.memory import images_to_descend
 from vdvae.model import VDVAE
 

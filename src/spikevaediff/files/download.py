@@ -36,14 +36,16 @@ from spikevaediff.files.one_request import (
     stated_by,
 )
 
+N_AT_ONCE = 4  # connections; servers give one no more than a share of a fast line
 _CHUNK = 1 << 20
 _PAGES = (b"<!doctype html", b"<html", b"<?xml")  # no file that is fetched here begins so
 
 
 @dataclass(frozen=True)
 class File:
-    """One file to fetch; the fields are the parameters of `download`.
+    """One file to fetch; most fields are the parameters of `download`.
 
+    git_sha1 : str or None; what Git calls the file in the commit that the address names, see `git_sha1_of`.
     others : tuple of str; further addresses of the same bytes, tried in turn where `url` fails. Only with a sha256 or
     git_sha1, which alone tell that they are the same.
     """
@@ -61,15 +63,7 @@ class File:
             raise ValueError(f"{self.url} has a second address and no hash, which would tell that both are one file")
 
 
-def download(
-    url: str,
-    path: Path,
-    *,
-    n_bytes: int | None,
-    sha256: str | None,
-    about: int | None = None,
-    git_sha1: str | None = None,
-) -> Stated:
+def download(url: str, path: Path, *, n_bytes: int | None, sha256: str | None, about: int | None = None) -> Stated:
     """Fetch a file, continuing where an earlier call stopped.
 
     Parameters
@@ -84,8 +78,6 @@ def download(
         checked.
     about : int or None
         Where n_bytes is None: its size to a factor of two. A page that says "blocked" is smaller.
-    git_sha1 : str or None
-        What Git calls the file in the commit that the address names; see `git_sha1_of`.
 
     Returns
     -------
@@ -100,10 +92,10 @@ def download(
     ValueError
         The server offers a file of another size or sent other bytes; nothing is kept of these.
     """
-    return download_all([File(url, path, n_bytes, sha256, about, git_sha1=git_sha1)], n_at_once=1)[0]
+    return download_all([File(url, path, n_bytes, sha256, about)], n_at_once=1)[0]
 
 
-def download_all(files: Sequence[File], *, n_at_once: int) -> list[Stated]:
+def download_all(files: Sequence[File], *, n_at_once: int = N_AT_ONCE) -> list[Stated]:
     """Fetch several files side by side; each is resumed and checked as by `download`.
 
     When one of them cannot be fetched, the others stop as well and keep what has arrived: the next call continues from

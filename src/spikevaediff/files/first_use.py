@@ -7,7 +7,7 @@ from spikevaediff.files.atomic import replacing
 from spikevaediff.files.checksums import sha256_of
 
 
-def check(path: Path, noted: Path) -> str:
+def check(path: Path, noted: Path, *, since: str = "when it was first used") -> str:
     """Compare a file with the sha256 of its first use, which is noted where there is none.
 
     Parameters
@@ -16,6 +16,8 @@ def check(path: Path, noted: Path) -> str:
         The file.
     noted : Path
         Holds, or gets, its sha256.
+    since : str
+        What the message says of the time when it was noted.
 
     Returns
     -------
@@ -31,7 +33,7 @@ def check(path: Path, noted: Path) -> str:
     known = noted.read_text(encoding="utf-8").strip() if noted.is_file() else None
     if known not in (None, found):
         raise ValueError(
-            f"{path} has sha256 {found}, when it was first used it had {known}: it was altered or is damaged. "
+            f"{path} has sha256 {found}, {since} it had {known}: it was altered or is damaged. "
             f"Delete it, and it is fetched again by the same command; or, if you replaced it on purpose, delete {noted}"
         )
     if known is None:

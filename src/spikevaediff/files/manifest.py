@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 
-def read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     """What a manifest holds.
 
     Raises
@@ -23,29 +23,32 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-def manifest_of(path: Path, keys: Mapping[str, set[str]]) -> dict[str, Any]:
+def manifest_of(path: Path, keys: Mapping[str, set[str]], *, lists: Mapping[str, str] | None = None) -> dict[str, Any]:
     """A manifest with all keys that a data set reads.
 
     Parameters
     ----------
     path : Path
     keys : mapping of str to set of str
-        What each table must hold: "" is the file itself, other names are those of tables in it; `sessions` is a list of
+        What each table must hold: "" is the file itself, other names are those of tables in it, or of lists of
         tables.
+    lists : mapping of str to str
+        Which of these are lists, with the key that tells their tables apart: {"sessions": "session_id"}.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        It is not JSON, lacks a key, or lists a session twice; the message names the keys or sessions.
+        It is not JSON, lacks a key, or lists a table twice; the message names the keys or what is listed twice.
     """
-    manifest = read(path)
-    tables = [("", manifest), *((name, manifest.get(name, {})) for name in keys if name not in ("", "sessions"))]
-    for where, table in tables + [("sessions", row) for row in manifest.get("sessions", [])]:
+    manifest, lists = _read(path), lists or {}
+    tables = [("", manifest), *((name, manifest.get(name, {})) for name in keys if name and name not in lists)]
+    for where, table in tables + [(name, row) for name in lists for row in manifest.get(name, [])]:
         if lacking := sorted(keys[where] - set(table)):
             raise ValueError(f"{path} lacks {', '.join(lacking)}" + (f" in {where}" if where else ""))
-    numbers = [row["session_id"] for row in manifest["sessions"]]
-    if twice := sorted({number for number in numbers if numbers.count(number) > 1}):
-        raise ValueError(f"{path} lists sessions more than once: {twice}")
+    for name, key in lists.items():
+        numbers = [row[key] for row in manifest[name]]
+        if twice := sorted({number for number in numbers if numbers.count(number) > 1}):
+            raise ValueError(f"{path} lists {name} more than once: {twice}")
     return manifest

@@ -24,12 +24,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.checksums import size_text
+from spikevaediff.files.download import N_AT_ONCE
 from spikevaediff.files.file_part import ReplacedError, read_part
 from spikevaediff.files.one_request import Stated
 
 _BLOCK = 1 << 16
 _MOST = 64  # blocks in one request: what a killed process loses at most, for each connection
-_N_AT_ONCE = 4  # connections; servers give one no more than a share of a fast line
 _FILES, _NOTE = ("blocks", "sums"), "note.json"
 _THERE = 1 << 32  # in the table of checksums: this block is kept; its CRC-32 is below it
 
@@ -201,9 +201,9 @@ class RemoteFile(io.RawIOBase):
         columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         with (
             Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True), transient=True) as shown,
-            ThreadPoolExecutor(_N_AT_ONCE) as pool,
+            ThreadPoolExecutor(N_AT_ONCE) as pool,
         ):
-            task = shown.add_task(self.url.rpartition("/")[2], total=total, visible=len(lacking) > _N_AT_ONCE)
+            task = shown.add_task(self.url.rpartition("/")[2], total=total, visible=len(lacking) > N_AT_ONCE)
             try:
                 for done in as_completed([pool.submit(self._keep, run) for run in lacking]):
                     shown.advance(task, done.result())

@@ -18,7 +18,6 @@ from spikevaediff.files.atomic import alone
 from spikevaediff.files.checksums import size_text
 from spikevaediff.files.download import File, download_all
 
-_N_AT_ONCE = 4  # connections; servers give one no more than a share of a fast line
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -109,7 +108,7 @@ class Source:
         about = f" (about {size_text(sum(file.about or 0 for file in lacking))})"
         print(f"fetching {what}{about} into {self.folder}. {says}", file=sys.stderr, flush=True)
         try:
-            download_all(lacking, n_at_once=_N_AT_ONCE)
+            download_all(lacking)
         except OSError as error:
             if error.errno is not None:
                 raise  # of the disk

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from spikevaediff.datasets.plain_format import csv_file, plain_folder
-from spikevaediff.datasets.plain_format.plain_folder import Examination
+from spikevaediff.datasets.plain_format import csv_file
+from spikevaediff.datasets.plain_format.examination import Examination
 from spikevaediff.datasets.plain_format.response_tables import Table
+from spikevaediff.datasets.plain_format.units import read_units, units_of
 from spikevaediff.recordings import sessions, unit_filter
 from spikevaediff.recordings.unit_filter import Limits
 from spikevaediff.records import DAMAGED
@@ -39,7 +40,7 @@ def problems(params: Mapping[str, Any], data: Path) -> Iterator[str]:
     try:
         found = _look(folder)
         tables = {path: found.tables[int(path.stem)] for path in _tables(folder)}
-        units = {path: plain_folder.units_of(int(path.stem), table, found) for path, table in tables.items()}
+        units = {path: units_of(int(path.stem), table, found) for path, table in tables.items()}
     except (LookupError, OverflowError, *DAMAGED):
         return
     yield from _of_windows(params["responses"], tables, section["window_s"], is_all=not found.recordings)
@@ -91,7 +92,7 @@ def _look(folder: Path) -> Examination:
     found.shared = np.array(sorted(shared), np.int64)
     found.recordings = {int(path.stem): path for path in (folder / "sessions").glob("*.nwb")}
     if found.tables:
-        plain_folder.read_units(folder, found)
+        read_units(folder, found)
     if found.problems:
         raise ValueError(found.problems[0])
     return found

@@ -14,7 +14,6 @@ DVC knows a result.
 
 import os
 import re
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from rich.progress import track
 from spikevaediff.files.atomic import replacing
 from spikevaediff.recordings import behaviour, session_file, spike_trains
 from spikevaediff.recordings.nwb import KEPT, read_presentations, read_units
+from spikevaediff.recordings.nwb_writer import typed
 from spikevaediff.recordings.session_file import NOT_OF_THE_FILE, Source, has, opened
 from spikevaediff.recordings.spike_trains import Clock
 
@@ -48,6 +48,7 @@ _WHOLE = (
 )
 _EMPTY = ("acquisition", "analysis", "stimulus/presentation", "stimulus/templates")
 _EMPTIED = ("spike_amplitudes", "waveform_mean")  # allensdk wants to see them
+_MAKER = "spikevaediff/extract"  # of objects that the recording does not have
 
 
 def kept_intervals(start_s: np.ndarray, stop_s: np.ndarray, margin_s: float) -> np.ndarray:
@@ -197,7 +198,7 @@ def _extract(source: Source, path: Path, margin_s: float, movies: Sequence[str],
         mean_hz = clock.check(str(source), units.firing_rate[usable], kept_s)
         kept = new.create_dataset(KEPT, data=intervals)
         kept.attrs["notes"] = "seconds from and to which the spikes of the recording were kept"
-        _typed(kept, "ScratchData", "core")
+        typed(kept, "ScratchData", "core", maker=_MAKER)
         _renew_references(old, new)
         _replace_broken_links(old, new)
     return mean_hz
@@ -273,14 +274,7 @@ def _index(units: h5py.Group, name: str, ends: np.ndarray) -> None:
     index = units.create_dataset(f"{name}_index", data=ends.astype(np.min_scalar_type(max(int(ends[-1]), 1))))
     index.attrs["description"] = f"Index for VectorData '{name}'"
     index.attrs["target"] = units[name].ref
-    _typed(index, "VectorIndex", "hdmf-common")
-
-
-def _typed(item: h5py.Dataset, kind: str, namespace: str) -> None:
-    """The attributes by which NWB knows what an object is; the id follows from session and path."""
-    session_id = item.file["identifier"].asstr()[()]
-    item.attrs["namespace"], item.attrs["neurodata_type"] = namespace, kind
-    item.attrs["object_id"] = str(uuid.uuid5(uuid.NAMESPACE_OID, f"spikevaediff/extract/{session_id}{item.name}"))
+    typed(index, "VectorIndex", "hdmf-common", maker=_MAKER)
 
 
 def _renew_references(old: h5py.File, new: h5py.File) -> None:

@@ -126,18 +126,18 @@ def write(recording: Recording, path: str | Path) -> None:
 # ---- building blocks of NWB
 
 
-def _typed(item: h5py.Group | h5py.Dataset, kind: str, namespace: str) -> None:
-    """The attributes by which NWB knows what an object is; the id follows from session and path."""
+def typed(item: h5py.Group | h5py.Dataset, kind: str, namespace: str, *, maker: str = "spikevaediff") -> None:
+    """Give an object the attributes by which NWB knows what it is; its id follows from maker, session and path."""
     session_id = item.file["identifier"].asstr()[()]
     item.attrs["namespace"], item.attrs["neurodata_type"] = namespace, kind
-    item.attrs["object_id"] = str(uuid.uuid5(uuid.NAMESPACE_OID, f"spikevaediff/{session_id}{item.name}"))
+    item.attrs["object_id"] = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{maker}/{session_id}{item.name}"))
 
 
 def _group(file: h5py.File, path: str, kind: str, namespace: str = "core", **attributes: object) -> h5py.Group:
     group = file.create_group(path)
     for name, value in attributes.items():
         group.attrs[name] = value
-    _typed(group, kind, namespace)
+    typed(group, kind, namespace)
     return group
 
 
@@ -155,14 +155,14 @@ def _column(file: h5py.File, path: str, data: np.ndarray | _Ragged, description:
     column = _dataset(file, path, flat, **packed)
     column.attrs["description"] = description
     if name == "timeseries":
-        _typed(column, "TimeSeriesReferenceVectorData", "core")
+        typed(column, "TimeSeriesReferenceVectorData", "core")
     else:
-        _typed(column, "VectorData", "hdmf-common")
+        typed(column, "VectorData", "hdmf-common")
     if isinstance(data, _Ragged):
         index = _dataset(file, f"{path}_index", data.ends.astype(np.min_scalar_type(data.ends[-1])))
         index.attrs["description"] = f"Index for VectorData '{name}'"
         index.attrs["target"] = column.ref
-        _typed(index, "VectorIndex", "hdmf-common")
+        typed(index, "VectorIndex", "hdmf-common")
     return column
 
 
@@ -178,7 +178,7 @@ def _table(
     namespace = "hdmf-common" if kind == "DynamicTable" else "core"
     names = np.array(list(columns), dtype=object)
     _group(file, path, kind, namespace, description=about).attrs.create("colnames", names, dtype=_TEXT)
-    _typed(_dataset(file, f"{path}/id", ids), "ElementIdentifiers", "hdmf-common")
+    typed(_dataset(file, f"{path}/id", ids), "ElementIdentifiers", "hdmf-common")
     for name, (data, description) in columns.items():
         _column(file, f"{path}/{name}", data, description)
 
@@ -217,10 +217,10 @@ def _write_root(file: h5py.File, session_id: int) -> None:
     for path in ("acquisition", "analysis", "stimulus/presentation", "stimulus/templates"):
         file.create_group(path)
     file.attrs["nwb_version"] = "2.7.0"
-    _typed(file, "NWBFile", "core")
+    typed(file, "NWBFile", "core")
     subject = file["general/subject"]
     subject.attrs["age_in_days"], subject.attrs["specimen_name"] = 100.0, f"simulated-{session_id}"
-    _typed(subject, "EcephysSpecimen", _ALLEN)
+    typed(subject, "EcephysSpecimen", _ALLEN)
     file["general/subject/age"].attrs["reference"] = "birth"
 
 

@@ -15,8 +15,6 @@ from spikevaediff.files.download import File, download_all
 from spikevaediff.files.weights_used import is_path
 from spikevaediff.parameters.options import is_weights
 
-N_AT_ONCE = 4
-
 
 @dataclass(frozen=True)
 class Need:
@@ -168,7 +166,7 @@ def fetch(some: Iterable[Need]) -> None:
         elif need.state != "have":
             files.append(need.file)
     if files:
-        download_all(files, n_at_once=N_AT_ONCE)
+        download_all(files)
 
 
 def _need(name: str, *, required: bool) -> Need:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from spikevaediff.datasets.plain_format.plain_folder import Examination, areas_of_tables
+from spikevaediff.datasets.plain_format.examination import Examination
+from spikevaediff.datasets.plain_format.units import areas_of_tables
 from spikevaediff.files.atomic import replacing
 
 _SIZE_PX = 128

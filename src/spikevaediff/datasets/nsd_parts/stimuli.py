@@ -9,10 +9,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-from PIL import Image
 from rich.progress import track
 
-from spikevaediff.images import resize
+from spikevaediff.images import luma, resize
 
 _ROWS = 64  # photographs asked for at once, 35 MB
 
@@ -58,8 +57,7 @@ def read(
                 some = image_id[start : start + _ROWS]
                 if ahead is not None:
                     ahead(_spans(brick, some.tolist()))
-                grey = np.stack([np.asarray(Image.fromarray(brick[row]).convert("L")) for row in some.tolist()])
-                found[start : start + _ROWS] = resize(grey, size_px)
+                found[start : start + _ROWS] = resize(luma(brick[row] for row in some.tolist()), size_px)
     except OSError as error:
         if isinstance(source, Path):
             raise ValueError(f"{source} is not an HDF5 file or damaged ({error})") from error

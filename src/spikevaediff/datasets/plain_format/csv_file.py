@@ -6,9 +6,11 @@ order mark) is removed. What would have to be guessed is refused.
 
 import csv
 import re
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from spikevaediff.datasets.plain_format.findings import Findings, first_five
 from spikevaediff.recordings.session_file import LARGEST
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
@@ -68,6 +70,62 @@ def read(path: Path, name: str) -> Sheet:
     if has_index:
         header, rows = header[1:], [(number, values[1:]) for number, values in rows]
     return Sheet(header, rows, has_index)
+
+
+def table(
+    path: Path, needed: tuple[str, ...], optional: tuple[str, ...], found: Findings
+) -> list[dict[str, str]] | None:
+    """Rows by the names of columns.
+
+    Parameters
+    ----------
+    path : Path
+    needed, optional : tuple of str
+        Columns.
+    found : Findings
+        Gets what is wrong with the file, and what is not used.
+
+    Returns
+    -------
+    list of dict, or None
+        With the number of the line under "line"; None, and a problem, where the file is not such a table.
+    """
+    example = ",".join(needed)
+    if not path.is_file():
+        found.problems.append(f"{path.name} is missing. Write a table that begins with: {example}")
+        return None
+    try:
+        header, lines, has_index = read(path, path.name)
+    except (ValueError, PermissionError) as error:
+        found.problems.append(str(error))
+        return None
+    if has_index:
+        found.notes.append(
+            f"{path.name}: the first column has no name and is not used (an index, as pandas and R write)"
+        )
+    missing = [name for name in needed if name not in header]
+    unknown = [name for name in header if name not in (*needed, *optional)]
+    repeated = [name for name, n in Counter(header).items() if n > 1]
+    if missing or repeated:
+        what = f"lacks the column {first_five(missing)}" if missing else f"has the column {first_five(repeated)} twice"
+        found.problems.append(f"{path.name} {what}: it begins with {','.join(header)!r}, expected {example}")
+        return None
+    if unknown:
+        unused = first_five(name or "(no name)" for name in unknown)
+        found.notes.append(f"{path.name}: column {unused} is not used; known are {', '.join(needed + optional)}")
+    rows = [
+        dict(zip(header, values, strict=True)) | {"line": str(number)}
+        for number, values in lines
+        if len(values) == len(header)
+    ]
+    if ragged := [number for number, values in lines if len(values) != len(header)]:
+        found.problems.append(
+            f"{path.name}: line {first_five(ragged)} does not have {len(header)} values ({','.join(header)}). Put a "
+            f'value that holds commas in "double quotes"'
+        )
+    if not rows:
+        found.problems.append(f"{path.name} has no line below its header")
+    return rows
 
 
 def _fitted(values: list[str], n: int) -> list[str]:

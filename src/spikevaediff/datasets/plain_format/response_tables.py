@@ -3,7 +3,6 @@
 What is wrong with a file is collected and not raised, so that one look at a folder is enough to mend all of it.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from spikevaediff.datasets.plain_format import csv_file
 from spikevaediff.datasets.plain_format.csv_file import whole_number
+from spikevaediff.datasets.plain_format.findings import Findings, first_five
 from spikevaediff.recordings import identity, precision
 from spikevaediff.recordings.session_file import LARGEST
 from spikevaediff.records import BLANK, DAMAGED, LONGEST_WINDOW_S
@@ -21,17 +21,6 @@ _LARGEST = (255.0, 65535.0)  # numbers of uint8 and uint16, put there for the sa
 _FEW_UNITS = 10  # of which one that is driven moves the mean of all
 _FAR = 20.0  # robust deviations: an artefact, and no response
 _TOUCH_S = 1e-6  # windows may overlap by what rounding leaves
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What is said about files: lists that grow while they are read.
-
-    problems, notes : list of str; what must be mended, and what may be as it is.
-    """
-
-    problems: list[str]
-    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -48,12 +37,6 @@ class Table:
     image_id: np.ndarray
     unit_id: np.ndarray
     window_s: np.ndarray | None
-
-
-def few(values: Iterable[object]) -> str:
-    """The first five values as text, and how many there are where there are more."""
-    values = list(values)
-    return ", ".join(map(str, values[:5])) + (f", ... ({len(values)})" if len(values) > 5 else "")
 
 
 def read(path: Path, found: Findings) -> Table | None:
@@ -83,10 +66,12 @@ def _npz(path: Path, found: Findings) -> Table | None:
         return None
     needed = ("responses", "image_id", "unit_id")
     if missing := [key for key in needed if key not in arrays]:
-        found.problems.append(f"{name} lacks the array {few(missing)}; it holds {few(arrays) or 'nothing'}")
+        found.problems.append(
+            f"{name} lacks the array {first_five(missing)}; it holds {first_five(arrays) or 'nothing'}"
+        )
         return None
     if unknown := [key for key in arrays if key not in (*needed, "window_s")]:
-        found.notes.append(f"{name}: array {few(unknown)} is not used")
+        found.notes.append(f"{name}: array {first_five(unknown)} is not used")
     window_s = arrays.get("window_s")
     if window_s is not None and window_s.shape == (2,):
         window_s = window_s[None]
@@ -160,7 +145,7 @@ def _csv(path: Path, found: Findings) -> Table | None:
         )
         return None
     if ragged := [number for number, line in sheet.rows if len(line) != len(header)]:
-        found.problems.append(f"{name}: line {few(ragged)} does not have {len(header)} values as the header has")
+        found.problems.append(f"{name}: line {first_five(ragged)} does not have {len(header)} values as the header has")
         return None
     if not sheet.rows:
         found.problems.append(f"{name} has no presentation below its header")
@@ -173,7 +158,7 @@ def _csv(path: Path, found: Findings) -> Table | None:
         if value is None
     ]
     if wrong_cells:
-        found.problems.append(f"{name}: expected numbers in {few(wrong_cells)}")
+        found.problems.append(f"{name}: expected numbers in {first_five(wrong_cells)}")
         return None
     values = np.array(read, np.float64)
     unit_id = np.array([int(value) for value in header[1:]])
@@ -195,58 +180,58 @@ def _checked(
     """A table whose values were looked at; problems are added."""
     right = _whole(image_id) & (image_id >= BLANK)
     if not right.all():
-        wrong = few(image_id[~right].tolist())
+        wrong = first_five(image_id[~right].tolist())
         found.problems.append(f"{name}: image_id {wrong}: expected whole numbers, -1 for a blank screen")
         image_id = np.where(right, image_id, BLANK)
     image_id, unit_id = image_id.astype(np.int64), unit_id.astype(np.int64)
     values, n = np.unique(unit_id, return_counts=True)
     if np.any(n > 1):
-        found.problems.append(f"{name}: unit_id {few(values[n > 1].tolist())} occurs more than once")
+        found.problems.append(f"{name}: unit_id {first_five(values[n > 1].tolist())} occurs more than once")
     finite = np.isfinite(responses)
     if not finite.all():
         of_units, of_rows = ~finite.all((0, 2)), ~finite.all((1, 2))
         found.problems.append(
             f"{name}: responses are not finite in {int((~finite).sum())} places, in {int(of_rows.sum())} of "
-            f"{len(responses)} presentations and of unit {few(unit_id[of_units].tolist())}. Leave out presentations "
-            f"that are missing: images may have different numbers of presentations"
+            f"{len(responses)} presentations and of unit {first_five(unit_id[of_units].tolist())}. Leave out "
+            f"presentations that are missing: images may have different numbers of presentations"
         )
         return Table(responses, image_id, unit_id, window_s)
     marks = _fill_values(responses)
     if not marks and (wrapped := precision.wrapped(responses)).any():
         low, high = responses[:, wrapped].min(), responses[:, wrapped].max()
         found.problems.append(
-            f"{name}: responses of unit {few(unit_id[wrapped].tolist())} are from {low:g} to {high:g}, as if negative "
-            f"numbers had been written into an unsigned type, or large ones into a small type. Write them as "
+            f"{name}: responses of unit {first_five(unit_id[wrapped].tolist())} are from {low:g} to {high:g}, as if "
+            f"negative numbers had been written into an unsigned type, or large ones into a small type. Write them as "
             f"float64; if they are right, divide them by 100"
         )
     if coarse := unit_id[precision.too_coarse(responses)].tolist():
         found.problems.append(
-            f"{name}: responses of unit {few(coarse)} change by less than a step of {responses.dtype}. Subtract their "
-            f"mean before writing them, or write them as float64"
+            f"{name}: responses of unit {first_five(coarse)} change by less than a step of {responses.dtype}. Subtract "
+            f"their mean before writing them, or write them as float64"
         )
     elif vast := unit_id[precision.lost(responses)].tolist():
         found.problems.append(
-            f"{name}: responses of unit {few(vast)} vary so little around their mean, or are so small or large, that "
-            f"encoding models, which compute in float32, would lose them. Subtract the mean of each unit before "
+            f"{name}: responses of unit {first_five(vast)} vary so little around their mean, or are so small or large, "
+            f"that encoding models, which compute in float32, would lose them. Subtract the mean of each unit before "
             f"writing them, or use another unit of measure"
         )
     _check_sense(name, responses, image_id, unit_id, found)
     if marks:
         n_places = int(np.isin(responses, marks).sum())
         found.problems.append(
-            f"{name}: responses are {few(f'{mark:g}' for mark in marks)} in {n_places} places and nothing like it "
-            f"elsewhere: a mark of missing values{', or -1 in a type without a sign' * (marks[0] > 0)}? Leave these "
+            f"{name}: responses are {first_five(f'{mark:g}' for mark in marks)} in {n_places} places and nothing like "
+            f"it elsewhere: a mark of missing values{', or -1 in a type without a sign' * (marks[0] > 0)}? Leave these "
             f"presentations out"
         )
     if len(outlying := _outlying(responses)):
-        shown_there = few(image_id[outlying].tolist())
+        shown_there = first_five(image_id[outlying].tolist())
         found.notes.append(
-            f"{name}: in row {few(outlying.tolist())} (counted from 0; image_id {shown_there}) the "
+            f"{name}: in row {first_five(outlying.tolist())} (counted from 0; image_id {shown_there}) the "
             f"mean over units is far outside that of all other rows. Are these artefacts? Leave those out"
         )
     silent = unit_id[(responses == responses[:1, :, :1]).all((0, 2))].tolist()
     if silent:
-        found.notes.append(f"{name}: unit {few(silent)} never changes and tells nothing")
+        found.notes.append(f"{name}: unit {first_five(silent)} never changes and tells nothing")
     if len(silent) == len(unit_id):
         found.problems.append(f"{name}: all responses of every unit are the same; is this the right array?")
     if identity.grouped_by_image(image_id):
@@ -274,8 +259,8 @@ def _check_sense(name: str, responses: np.ndarray, image_id: np.ndarray, unit_id
         scaled = unit_id[_in_proportion(values, image_id) | _in_proportion(values, np.arange(len(values)))]
         if no_units := [*ids.tolist(), *np.setdiff1d([*rows, *scaled], ids).tolist()]:
             found.problems.append(
-                f"{name}: the responses of unit {few(no_units)} are the image_id or the number of the row, or in "
-                f"proportion to it. Remove these columns: they are not units"
+                f"{name}: the responses of unit {first_five(no_units)} are the image_id or the number of the row, or "
+                f"in proportion to it. Remove these columns: they are not units"
             )
     _, first, image = np.unique(image_id, return_index=True, return_inverse=True)
     repeats = np.setdiff1d(np.arange(len(image_id)), first)
@@ -290,7 +275,7 @@ def _check_sense(name: str, responses: np.ndarray, image_id: np.ndarray, unit_id
         if np.ptp(column) > 0:
             columns.setdefault(column.tobytes(), []).append(unit)
     if twins := [" and ".join(map(str, units)) for units in columns.values() if len(units) > 1]:
-        found.notes.append(f"{name}: unit {few(twins)} have the same responses; is one a copy?")
+        found.notes.append(f"{name}: unit {first_five(twins)} have the same responses; is one a copy?")
     if len(image_id) == len(unit_id) > 1:
         found.notes.append(f"{name}: as many presentations as units; rows must be presentations, and columns units")
 

@@ -25,13 +25,13 @@ from typing import Self
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from spikevaediff.encoding import encoder as encoders
 from spikevaediff.encoding import families, identification, likelihood
 from spikevaediff.encoding.encoder import Encoder, Predictor, WeightsOf
 from spikevaediff.encoding.fewer_presentations import models_of
+from spikevaediff.images import luma
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import ImageSplit, Responses, Stimuli
 from versatile_diffusion import memory
@@ -109,7 +109,7 @@ class Explained:
         found = np.empty((n, k))
         for fold in np.unique(self.fold).tolist():
             rows, model = np.flatnonzero(self.fold == fold), self.models[fold]
-            predicted = encoders.predict(model, grey(pixels[rows].reshape(-1, *pixels.shape[2:])), self.weights_of)
+            predicted = encoders.predict(model, luma(pixels[rows].reshape(-1, *pixels.shape[2:])), self.weights_of)
             for row, of_samples in zip(rows.tolist(), predicted.reshape(len(rows), k, -1), strict=True):
                 found[row] = identification.log_likelihood(self.response[[row]], of_samples, model.covariance)[0]
         return found
@@ -207,8 +207,3 @@ class Guide:
             along = (((beside - missed) / reach[:, None]) ** 2).sum(1)
             length = torch.where(squares > 0, squares / (along + squares / variance).clamp(min=1e-30), 0.0)
             return x0 - self.weight * length[:, None, None, None] * g
-
-
-def grey(pixels: np.ndarray) -> np.ndarray:
-    """uint8 (n_images, row, column, 3) -> (n_images, row, column), ITU-R 601 luma."""
-    return np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in pixels])

@@ -1,0 +1,1 @@
+"""How files of the Allen data set are fetched: see datasets/allen.py."""
