@@ -270,7 +270,11 @@ def _parser() -> argparse.ArgumentParser:
     generating.add_argument("--eta", type=float, help="noise added in the steps, 0 to 1")
     generating.add_argument("--samples", type=int, help="pictures that differ in their noise")
     generating.add_argument("--seed", type=int, help="of the noise")
-    generating.add_argument("--nearest", action="store_true", help="find the training photograph most like each")
+    generating.add_argument(
+        "--nearest",
+        action="store_true",
+        help="find the training crop most like each; squares of wallpapers, which the UNet also saw, are not searched",
+    )
     generating.set_defaults(run=_generate)
     return parser
 
