@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from spikevaediff import Run
 from spikevaediff.__main__ import main
 from spikevaediff.files import assets
+from spikevaediff.parameters.file import read
 from spikevaediff.tools import needs, plan
 from vdvae.config import CONFIGS
 
@@ -24,33 +24,14 @@ RECORDED = plan.Speed(
 
 
 def planned(*settings: str, memory: int = 64 * GB, speed: plan.Speed = RECORDED) -> plan.Plan:
-    return plan.plan(needs.parameters(ROOT, settings), ROOT, speed=speed, device="cpu", memory=memory)
+    return plan.plan(read(ROOT, settings), ROOT, speed=speed, device="cpu", memory=memory)
 
 
 def stage(found: plan.Plan, name: str) -> plan.Stage:
     return next(one for one in found.stages if one.name == name)
 
 
-# ---- Parameters and files
-
-
-def test_settings_are_those_of_dvc() -> None:
-    changed = needs.parameters(ROOT, ["model=published", "split.n_folds=3", "++regress.text.alphas=[1.0]"])
-    assert (changed["model"], changed["split"]["n_folds"], changed["regress"]["text"]["alphas"]) == (
-        "published",
-        3,
-        [1.0],
-    )
-    for setting, says in (
-        ("model", r"-S model: expected KEY=VALUE"),
-        ("modle=mini", r"params\.yaml has no modle; it has dataset, model"),
-        ("split.folds=3", r"params\.yaml has no split\.folds; split has method, n_folds"),
-        ("seed.x=3", r"params\.yaml has no seed\.x; seed has no keys"),
-    ):
-        with pytest.raises(ValueError, match=says):
-            needs.parameters(ROOT, [setting])
-    with pytest.raises(FileNotFoundError, match=r"has no params\.yaml"):
-        needs.parameters(ROOT / "tests")
+# ---- Files
 
 
 @pytest.mark.parametrize(
@@ -70,13 +51,13 @@ def test_settings_are_those_of_dvc() -> None:
     ],
 )
 def test_a_run_needs_what_its_parameters_name(settings: list[str], required: set[str]) -> None:
-    found = needs.needs(needs.parameters(ROOT, settings), ROOT)
+    found = needs.needs(read(ROOT, settings), ROOT)
     assert {need.name for need in found if need.required} == required
     assert not {need.name for need in found if not need.required} & required
 
 
 def test_networks_that_only_metrics_need_are_not_required() -> None:
-    found = {need.name: need.required for need in needs.needs(needs.parameters(ROOT), ROOT)}
+    found = {need.name: need.required for need in needs.needs(read(ROOT), ROOT)}
     assert [name for name, required in found.items() if not required] == [
         "inception_v3", "clip_vit_l14", "efficientnet_b1_v2", "swav_resnet50"
     ]  # fmt: skip
@@ -84,20 +65,18 @@ def test_networks_that_only_metrics_need_are_not_required() -> None:
 
 def test_recordings_and_captions_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path))
-    found = needs.needs(needs.parameters(ROOT, ["dataset=allen", "datasets.allen.sessions=[791319847]"]), ROOT)
+    found = needs.needs(read(ROOT, ["dataset=allen", "datasets.allen.sessions=[791319847]"]), ROOT)
     sizes = {need.name: need.n_bytes for need in found if need.required}
     assert sizes["allen/session_791319847/session_791319847.nwb"] == 2_317_463_664
     assert sum(name.startswith("allen/natural_scene_templates/") for name in sizes) == 118
     assert sizes["blip2_weights_1"] == 9_996_328_120, "nobody has described the scenes"
     assert {need.state for need in found} == {"need"}
-    everything = needs.needs(needs.parameters(ROOT, ["dataset=allen", "datasets.allen.sessions=all"]), ROOT)
+    everything = needs.needs(read(ROOT, ["dataset=allen", "datasets.allen.sessions=all"]), ROOT)
     assert sum(need.name.endswith(".nwb") for need in everything) == 31
-    macaque = needs.needs(needs.parameters(ROOT, ["dataset=cowley_v4"]), ROOT)
+    macaque = needs.needs(read(ROOT, ["dataset=cowley_v4"]), ROOT)
     assert sum(need.name.startswith("cowley_v4/") for need in macaque) == 2
     assert not [need for need in macaque if need.name.startswith("blip2")]
-    described = needs.needs(
-        needs.parameters(ROOT, ["dataset=cowley_v4", "datasets.cowley_v4.captions=automatic"]), ROOT
-    )
+    described = needs.needs(read(ROOT, ["dataset=cowley_v4", "datasets.cowley_v4.captions=automatic"]), ROOT)
     assert sum(need.name.startswith("blip2") for need in described) == 5
 
 
@@ -125,9 +104,9 @@ def test_what_does_not_exist_is_refused() -> None:
         ("captions.model=blip9", "captions.model is 'blip9', which is neither a folder nor known here"),
     ):
         with pytest.raises(ValueError, match=says):
-            needs.needs(needs.parameters(ROOT, ["dataset=allen", setting]), ROOT)
+            needs.needs(read(ROOT, ["dataset=allen", setting]), ROOT)
     with pytest.raises(KeyError, match="encoding family 'wavelet' does not exist"):
-        needs.needs(needs.parameters(ROOT, ["encoding.families=[wavelet]"]), ROOT)
+        needs.needs(read(ROOT, ["encoding.families=[wavelet]"]), ROOT)
 
 
 # ---- Time, memory and disk
@@ -247,7 +226,7 @@ def test_what_is_left_out_takes_a_moment() -> None:
 
 def test_files_of_parts_that_are_left_out_are_not_needed() -> None:
     settings = ["parts.second_stage=false", "model=published", "dataset=allen", "regress.text.library=6"]
-    names = {need.name for need in needs.needs(needs.parameters(ROOT, settings), ROOT) if need.required}
+    names = {need.name for need in needs.needs(read(ROOT, settings), ROOT) if need.required}
     assert "vdvae_imagenet64_ema" in names
     assert "allen/session_791319847/session_791319847.nwb" in names
     assert not {"kl_f8", "versatile_diffusion_fp16", "blip2_config", "imagenet_class_names"} & names
@@ -312,14 +291,6 @@ def test_what_the_first_stage_refuses_is_not_planned(
     assert f"params.yaml: {says}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["", "[1, 2]\n", "# all of it\n"])
-def test_parameters_without_sections_are_said_to_be_none(content: str, tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text(content)
-    for read in (lambda: needs.parameters(tmp_path), lambda: Run(tmp_path).params):
-        with pytest.raises(ValueError, match=r"params.yaml holds no sections. Get .*: git checkout params.yaml"):
-            read()
-
-
 @pytest.mark.slow
 def test_the_command_probes_and_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
@@ -335,7 +306,7 @@ def test_the_command_probes_and_prints(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_modules_of_ones_own_are_a_guess_and_said_to_be_one() -> None:
-    params = needs.parameters(ROOT, ())
+    params = read(ROOT, ())
     model = params["models"]["mini"]
     own = {"vision": {"module": "mine"}, "diffusion": {"module": "mine"}}
     changed = params | {"models": {"mini": model | own}, "decode": params["decode"] | {"vdvae": {"module": "mine"}}}

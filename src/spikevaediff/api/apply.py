@@ -23,6 +23,7 @@ from spikevaediff.evaluation.metrics.pixcorr import correlation
 from spikevaediff.files import assets
 from spikevaediff.files.left_out import is_left_out
 from spikevaediff.images import LEAST_PX, read_image
+from spikevaediff.parameters.compute import device
 from spikevaediff.parameters.options import asked, is_weights, module
 from spikevaediff.records import (
     DAMAGED,
@@ -386,9 +387,5 @@ def _model(run: Run) -> dict[str, Any]:
 
 
 def _compute(run: Run) -> dict[str, Any]:
-    import torch
-
     options = dict(run.params["compute"])
-    if options["device"] == "auto":
-        options["device"] = "cuda" if torch.cuda.is_available() else "cpu"
-    return options
+    return options | {"device": device(options["device"])}

@@ -75,10 +75,11 @@ def run_fetch(chosen: argparse.Namespace) -> int:
 
 def run_bundle(chosen: argparse.Namespace) -> int:
     """Pack the files of a run, fetched where they are not there."""
+    from spikevaediff.parameters.file import read
     from spikevaediff.tools import bundle, needs
 
     check_file(chosen.file, "bundle.tar")
-    params = needs.parameters(Path.cwd(), chosen.settings)
+    params = read(Path.cwd(), chosen.settings)
     wanted = needs.needs(params, Path.cwd())
     needs.fetch(need for need in wanted if need.required)
     packed = [need for need in wanted if need.required or need.state == "have"]

@@ -41,8 +41,6 @@ def run_cards(chosen: argparse.Namespace) -> int:
 
     check_file(chosen.out, "cards.md")
     root = Path.cwd()
-    if not (root / "params.yaml").exists():
-        raise FileNotFoundError(f"{root} has no params.yaml. Run this at the top of a checkout of SpikeVAEDiff")
     text = cards(root, Run(root).params)
     with replacing(chosen.out) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -28,18 +28,15 @@ def add(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Print the plan; 1 where something does not fit."""
-    from spikevaediff.parameters import check, of_folder, own
+    from spikevaediff.parameters import check, compute, of_folder, own
+    from spikevaediff.parameters.file import read
     from spikevaediff.tools import needs, plan  # seconds of importing torch
 
     root = Path.cwd()
-    params = needs.parameters(root, chosen.settings)
+    params = read(root, chosen.settings)
     check.refuse([*check.of_sections(params), *check.of_choices(params), *own.problems(params)])  # as the first stage
     check.refuse(of_folder.problems(params, Path("vendor/data")))
-    device = params["compute"]["device"]
-    if device == "auto":
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = compute.device(params["compute"]["device"])
     wanted = needs.needs(params, root)  # refused before the probe, where parameters name what does not exist
     with Console(stderr=True).status("probing this machine"):
         found = plan.plan(params, root, speed=plan.measured(params, device), device=device)

@@ -46,9 +46,9 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.decode is not None:
         check_ours(chosen.decode, r"\d+\.png")
         from spikevaediff.api.apply import check_latents
-        from spikevaediff.tools import needs
+        from spikevaediff.parameters.file import read
 
-        needs.parameters(Path.cwd())  # which name the decoder
+        read(Path.cwd())  # which name the decoder
         check_latents(chosen.fit)
     if said := predict.problem(chosen.fit, chosen.responses):
         print(f"warning: {said}", file=sys.stderr)

@@ -23,13 +23,12 @@ def add(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """List the sets of experiments, or run one of them."""
-    from ruamel.yaml import YAML
-
+    from spikevaediff.parameters.file import read
     from spikevaediff.tools import sweep
 
     root = Path.cwd()
     grids = sweep.load(root / "sweeps.yaml")
-    params = YAML(typ="safe").load(root / "params.yaml")
+    params = read(root)
     if chosen.name is None:
         for name, grid in grids.items():
             n = math.prod(map(len, sweep.with_values(grid, params).values()))

@@ -29,7 +29,7 @@ from rich.progress import Progress
 from loading.machine import processors, total_memory
 from spikevaediff.files import assets
 from spikevaediff.files.checksums import size_text
-from spikevaediff.tools.needs import dataset, parameters
+from spikevaediff.parameters.file import dataset, read
 from spikevaediff.tools.sweep import cause, command, run
 
 FREE_BYTES = 5 * 10**9  # the embedded run needs about one, a published model or a real session several
@@ -287,7 +287,7 @@ def private_data(root: Path) -> Iterator[Finding]:
     DVC runs no hook before a push, so this has to be asked.
     """
     try:
-        params = parameters(root)
+        params = read(root)
         name, module, _ = dataset(params)
     except (OSError, ValueError, KeyError):
         return  # `start` says what is wrong with params.yaml

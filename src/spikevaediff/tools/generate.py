@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from ruamel.yaml import YAML
 
 from spikevaediff import images
 from spikevaediff.datasets import simulated
@@ -32,6 +31,7 @@ from spikevaediff.decoders.second_stage.guides import Guides
 from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.replaceable import check_ours
+from spikevaediff.parameters.file import model, read
 from spikevaediff.parameters.options import is_weights
 from spikevaediff.records import Features
 from spikevaediff.regression.split import near_copies
@@ -86,8 +86,8 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     check_ours(out, r"(\d+|sheet|spread)\.png")
     if wish.seed is not None and wish.seed < 0:
         raise ValueError(f"--seed is {wish.seed}, expected 0 or more")
-    params: dict[str, Any] = YAML(typ="safe").load(root / "params.yaml")
-    models = params["models"][params["model"]]
+    params = read(root)
+    models = model(params)
     if (second := models["diffusion"]["module"]) != "versatile_diffusion":
         raise ValueError(
             f"models.{params['model']}.diffusion names the module {second}, but pictures are drawn by "

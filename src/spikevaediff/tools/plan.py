@@ -22,11 +22,12 @@ from spikevaediff.decoders.second_stage.given import NO_SPIKES, PRIORS
 from spikevaediff.files import assets
 from spikevaediff.files.checksums import size_text
 from spikevaediff.files.download import File
+from spikevaediff.parameters.file import dataset
 from spikevaediff.parameters.of_space import of_space, spaces
 from spikevaediff.parameters.runs import CORE, wanted
 from spikevaediff.side_by_side import workers
 from spikevaediff.tools import probe
-from spikevaediff.tools.needs import Need, dataset, in_parts, needs
+from spikevaediff.tools.needs import Need, in_parts, needs
 from vdvae import memory as of_vdvae
 from vdvae.config import CONFIGS
 from versatile_diffusion import memory as of_diffusion
@@ -190,7 +191,7 @@ def plan(params: Mapping[str, Any], root: Path, *, speed: Speed, device: str, me
     Parameters
     ----------
     params : mapping
-        Of needs.parameters.
+        Of parameters.file.read.
     root : Path
         Top of the checkout.
     speed : Speed
