@@ -12,7 +12,7 @@ from conftest import ROOT
 from spikevaediff.__main__ import main
 from spikevaediff.files import assets
 from spikevaediff.parameters.file import read
-from spikevaediff.tools import needs, plan
+from spikevaediff.tools import disk, needs, plan
 from vdvae.config import CONFIGS
 
 GB = 10**9
@@ -250,7 +250,7 @@ def test_what_does_not_fit_is_named_with_what_would() -> None:
 
 def test_a_full_disk_is_said_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path))
-    monkeypatch.setattr(plan.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 3 * GB}))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 3 * GB}))
     (problem,) = planned("dataset=allen", "datasets.allen.sessions=[791319847,798911424]").problems
     assert problem.startswith("downloads and results take 2")
     assert "3 GB are free. Fewer sessions need less: -S 'datasets.allen.sessions=[...]'" in problem

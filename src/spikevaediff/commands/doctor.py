@@ -26,13 +26,13 @@ def add(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Print what was found; 1 where something is broken."""
-    from spikevaediff.tools import doctor
+    from spikevaediff.tools import doctor, dvc_cache
 
     colour = {"fine": "green", "note": "yellow", "broken": "red"}
     table = Table(show_header=False, box=None)
     broken = False
     if chosen.remove_damaged:
-        for path in doctor.remove_damaged(Path.cwd()):
+        for path in dvc_cache.remove_damaged(Path.cwd()):
             print(f"removed {path}")
     for finding in doctor.examine(Path.cwd(), cache=not chosen.no_cache):
         broken |= finding.state == "broken"

@@ -9,7 +9,6 @@ networks' own plans (vdvae.memory, versatile_diffusion.memory). It is an estimat
 
 import csv
 import math
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from spikevaediff.parameters.of_space import of_space, spaces
 from spikevaediff.parameters.runs import CORE, wanted
 from spikevaediff.side_by_side import workers
 from spikevaediff.tools import probe
+from spikevaediff.tools.disk import existing, free_bytes
 from spikevaediff.tools.needs import Need, in_parts, needs
 from vdvae import memory as of_vdvae
 from vdvae.config import CONFIGS
@@ -218,7 +218,7 @@ def plan(params: Mapping[str, Any], root: Path, *, speed: Speed, device: str, me
     by_disk: dict[int, list[str]] = {}
     for what, (folder, n_bytes, _) in disk.items():
         if n_bytes:
-            by_disk.setdefault(_existing(folder).stat().st_dev, []).append(what)
+            by_disk.setdefault(existing(folder).stat().st_dev, []).append(what)
     for names in by_disk.values():
         total, left = sum(disk[name][1] for name in names), min(disk[name][2] for name in names)
         if total > left:
@@ -432,15 +432,9 @@ def _disk(
     side = UNETS[diffusion["unet"]].latent_size * 8 if diffusion["module"] == "versatile_diffusion" else 512
     results += counts.tested * 5 * side**2 * 1.2
     return {
-        "downloads": (assets.cache_dir(), fetched, shutil.disk_usage(_existing(assets.cache_dir())).free),
-        "results": (root, int(results), shutil.disk_usage(root).free),
+        "downloads": (assets.cache_dir(), fetched, free_bytes(assets.cache_dir())),
+        "results": (root, int(results), free_bytes(root)),
     }
-
-
-def _existing(folder: Path) -> Path:
-    while not folder.exists():
-        folder = folder.parent
-    return folder
 
 
 def lines(found: Plan) -> Iterator[tuple[str, ...]]:
