@@ -12,22 +12,22 @@ from conftest import ROOT
 from spikevaediff.__main__ import main
 from spikevaediff.files import assets
 from spikevaediff.parameters.file import read
-from spikevaediff.tools import disk, needs, plan
+from spikevaediff.tools import disk, needs, plan, recorded_run, stage_costs
 from vdvae.config import CONFIGS
 
 GB = 10**9
 # Of the machine whose run is recorded: the mini model as it was measured there.
-RECORDED = plan.Speed(
-    matrix=plan.MATRIX_S, encode=0.0066, decode=0.0054, descend=0.0107, vision=0.015, text=0.02, denoise=0.0218,
+RECORDED = stage_costs.Speed(
+    matrix=recorded_run.MATRIX_S, encode=0.0066, decode=0.0054, descend=0.0107, vision=0.015, text=0.02, denoise=0.0218,
     unguided=0.0109, coder=0.029,
 )  # fmt: skip
 
 
-def planned(*settings: str, memory: int = 64 * GB, speed: plan.Speed = RECORDED) -> plan.Plan:
+def planned(*settings: str, memory: int = 64 * GB, speed: stage_costs.Speed = RECORDED) -> plan.Plan:
     return plan.plan(read(ROOT, settings), ROOT, speed=speed, device="cpu", memory=memory)
 
 
-def stage(found: plan.Plan, name: str) -> plan.Stage:
+def stage(found: plan.Plan, name: str) -> stage_costs.Stage:
     return next(one for one in found.stages if one.name == name)
 
 
@@ -116,7 +116,7 @@ UNMOVED = "models.mini.diffusion.guidance_likelihood=0.0"
 
 def test_the_recorded_run_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds that stages of the embedded run took on two quiet processors, and their peak memory in MB."""
-    monkeypatch.setattr(plan, "processors", lambda: 2)
+    monkeypatch.setattr(stage_costs, "processors", lambda: 2)
     took = {
         "encode@visual": (30.1, None),
         "decode_posterior@posterior": (60.1, 1673),
@@ -133,7 +133,7 @@ def test_the_recorded_run_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
     found = planned()
     for name, (seconds, megabytes) in took.items():
         said = stage(found, name)
-        assert said.seconds - plan.OVERHEAD_S == pytest.approx(seconds, rel=0.4, abs=1.5), name
+        assert said.seconds - recorded_run.OVERHEAD_S == pytest.approx(seconds, rel=0.4, abs=1.5), name
         assert megabytes is None or 0.75 < said.memory / 1e6 / megabytes < 1.5, name
     assert found.disk["results"][1] == pytest.approx(1200e6, rel=0.1)
     assert 6 * 60 < found.seconds < 8 * 60
@@ -142,10 +142,10 @@ def test_the_recorded_run_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_time_follows_the_probe_and_the_numbers_of_images_and_steps() -> None:
     def seconds(name: str, *settings: str, **changes: float) -> float:
-        speed = plan.Speed(**vars(RECORDED) | changes)
-        loading = 0.0 if name.startswith("regress") else plan.LOADING_S
+        speed = stage_costs.Speed(**vars(RECORDED) | changes)
+        loading = 0.0 if name.startswith("regress") else recorded_run.LOADING_S
         found = stage(planned(UNMOVED, *settings, speed=speed), name).seconds
-        return found - plan.OVERHEAD_S - plan.START_S - loading
+        return found - recorded_run.OVERHEAD_S - recorded_run.START_S - loading
 
     name = "decode_diffusion@diffusion"
     assert seconds(name, coder=0.0, denoise=10 * RECORDED.denoise) == pytest.approx(10 * seconds(name, coder=0.0))
@@ -177,7 +177,7 @@ def test_tested_images_are_those_of_the_split(method: str, rows: str, n_tested: 
     folder.mkdir(parents=True)
     (folder / "images.csv").write_text(f"image_id,file,{rows or 'caption'}")
     params = {"dataset": "mine", "split": {"method": method, "n_test": 7}}
-    assert plan.n_tested_of(params, tmp_path, 40) == n_tested
+    assert stage_costs.n_tested_of(params, tmp_path, 40) == n_tested
 
 
 def test_every_stage_of_the_pipeline_is_known() -> None:
@@ -220,7 +220,9 @@ def test_what_is_left_out_takes_a_moment() -> None:
     assert not left_out & {"encode@visual", "decode_posterior@posterior", "evaluate@vdvae", "identify", "report"}
     assert found.seconds < 0.7 * planned().seconds
     assert all(
-        one.seconds == pytest.approx(plan.OVERHEAD_S + plan.START_S) for one in found.stages if one.name in left_out
+        one.seconds == pytest.approx(recorded_run.OVERHEAD_S + recorded_run.START_S)
+        for one in found.stages
+        if one.name in left_out
     )
 
 

@@ -30,7 +30,7 @@ def run(chosen: argparse.Namespace) -> int:
     """Print the plan; 1 where something does not fit."""
     from spikevaediff.parameters import check, compute, of_folder, own
     from spikevaediff.parameters.file import read
-    from spikevaediff.tools import needs, plan  # seconds of importing torch
+    from spikevaediff.tools import needs, plan, stage_costs  # seconds of importing torch
 
     root = Path.cwd()
     params = read(root, chosen.settings)
@@ -39,7 +39,7 @@ def run(chosen: argparse.Namespace) -> int:
     device = compute.device(params["compute"]["device"])
     wanted = needs.needs(params, root)  # refused before the probe, where parameters name what does not exist
     with Console(stderr=True).status("probing this machine"):
-        found = plan.plan(params, root, speed=plan.measured(params, device), device=device)
+        found = plan.plan(params, root, speed=stage_costs.measured(params, device), device=device)
     console = Console()
     table = Table(title=f"files of dataset={params['dataset']}, model={params['model']}", title_justify="left")
     for column in ("file", "size", "state", "used for"):
