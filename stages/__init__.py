@@ -46,6 +46,7 @@ sys.excepthook = _one_clear_error  # before what takes a second to import
 
 from spikevaediff import threads  # found by the path above
 from spikevaediff.parameters import check
+from spikevaediff.parameters.compute import device
 from spikevaediff.parameters.declared import of_stage
 from spikevaediff.parameters.options import asked, check_options, is_weights, module, modules
 
@@ -147,11 +148,7 @@ def compute() -> dict[str, Any]:
     """
     options = dict(section(params_yaml(), "compute"))
     check.refuse(check.of_section("compute", options))
-    if options["device"] == "auto":
-        import torch
-
-        options["device"] = "cuda" if torch.cuda.is_available() else "cpu"
-    return options
+    return options | {"device": device(options["device"])}
 
 
 def params_yaml() -> dict[str, Any]:

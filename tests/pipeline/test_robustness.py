@@ -16,7 +16,8 @@ import pytest
 from small_profile import STAGES, Run, checkout, cloned, copied, dvc, edit, environment, stage, succeeded
 from zc.lockfile import LockFile
 
-from spikevaediff.tools.doctor import locks, recorded_stages, stale_results, workspace_paths
+from spikevaediff.tools.doctor import locks, stale_results
+from spikevaediff.tools.dvc_cache import recorded_stages, workspace_paths
 
 pytestmark = pytest.mark.slow
 

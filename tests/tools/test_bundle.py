@@ -13,6 +13,7 @@ from conftest import ROOT
 
 from spikevaediff.__main__ import main
 from spikevaediff.files import assets
+from spikevaediff.parameters.file import read
 from spikevaediff.tools import bundle, needs
 
 CONTENT = {
@@ -325,7 +326,7 @@ def test_the_default_run_is_bundled_and_unbundled_by_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
-    wanted = [need for need in needs.needs(needs.parameters(ROOT), ROOT) if need.required]
+    wanted = [need for need in needs.needs(read(ROOT), ROOT) if need.required]
     if lacking := [need.name for need in wanted if need.state != "have"]:
         pytest.skip(f"assets of the default run are not on this machine: {', '.join(lacking)}")
     assert main(["assets", "bundle", str(tmp_path / "b.tar")]) == 0

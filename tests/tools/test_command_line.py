@@ -13,8 +13,9 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml.error import YAMLError
 
-from spikevaediff import __main__ as command_line
 from spikevaediff.__main__ import main
+from spikevaediff.api.figures import FIGURES
+from spikevaediff.commands import check_data, paper
 
 # Every command that reads something, with what is not there.
 ABSENT = [
@@ -61,7 +62,7 @@ def test_errors_of_every_kind_have_one_wrapper(
         raise error
 
     monkeypatch.delenv("SPIKEVAEDIFF_TRACEBACK", raising=False)
-    monkeypatch.setattr(command_line, "_cards", fails)
+    monkeypatch.setattr(paper, "run_cards", fails)
     assert main(["cards"]) == 1
     assert capsys.readouterr().err == f"{said}\n"
     monkeypatch.setenv("SPIKEVAEDIFF_TRACEBACK", "1")
@@ -73,7 +74,7 @@ def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> Non
     def fails(chosen: Any) -> int:
         raise AssertionError("ours")
 
-    monkeypatch.setattr(command_line, "_cards", fails)
+    monkeypatch.setattr(paper, "run_cards", fails)
     with pytest.raises(AssertionError, match="ours"):
         main(["cards"])
 
@@ -82,12 +83,20 @@ def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_window_may_start_before_onset(
     window: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command_line, "_check_data", lambda chosen: print(chosen.window) or 0)
+    monkeypatch.setattr(check_data, "run", lambda chosen: print(chosen.window) or 0)
     for words in (["--window", window], [f"--window={window}"]):
         assert main(["check-data", "mine", *words]) == 0
         assert capsys.readouterr().out == f"({float(window.split(',')[0])}, 0.15)\n"
     with pytest.raises(SystemExit):
         main(["check-data", "mine", "--window", "--write-params"])
+
+
+def test_help_names_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["figure", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    named = said.partition("NAME: ")[2].partition(". ")[0].replace(" or ", ", ").split(", ")
+    assert named == list(FIGURES)
 
 
 def started(folder: Path, code: str) -> subprocess.Popen[str]:
@@ -150,8 +159,9 @@ runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
-    code = "import sys; from spikevaediff import __main__ as m; m._cards = lambda chosen: print('x' * 10**6) or 0;"
-    running = started(tmp_path, f"{code} sys.exit(m.main(['cards']))")
+    code = "import sys; from spikevaediff.__main__ import main; from spikevaediff.commands import paper;"
+    code += " paper.run_cards = lambda chosen: print('x' * 10**6) or 0; sys.exit(main(['cards']))"
+    running = started(tmp_path, code)
     assert running.stdout is not None
     running.stdout.close()
     assert running.wait(timeout=60) == 141

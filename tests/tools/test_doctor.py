@@ -12,7 +12,7 @@ from small_profile import commit, copied, environment, results, succeeded
 
 from spikevaediff.__main__ import main
 from spikevaediff.files import assets
-from spikevaediff.tools import doctor
+from spikevaediff.tools import doctor, dvc_cache
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_whole_cache_is_fine(cache: Path) -> None:
 
 
 def test_a_flipped_bit_is_found_and_its_place_named(cache: Path) -> None:
-    path = doctor.objects(cache)[0]
+    path = dvc_cache.objects(cache)[0]
     digest = path.parent.name + path.name
     content = bytearray(path.read_bytes())
     content[3] ^= 1
@@ -74,9 +74,9 @@ def test_what_may_not_be_passed_on_is_said(tmp_path: Path, remote: str, state: s
 
 def test_the_list_of_a_folder_is_hashed_too(tmp_path: Path) -> None:
     path = put(tmp_path, b"[]", suffix=".dir")
-    assert doctor.damage(tmp_path) == ([], 2)
+    assert dvc_cache.damage(tmp_path) == ([], 2)
     path.write_bytes(b"[ ]")
-    assert doctor.damage(tmp_path)[0] == [path]
+    assert dvc_cache.damage(tmp_path)[0] == [path]
 
 
 def test_an_object_that_cannot_be_read_is_named(cache: Path) -> None:
@@ -90,11 +90,11 @@ def test_an_object_that_cannot_be_read_is_named(cache: Path) -> None:
 def test_a_damaged_dvc_file_does_not_end_the_examination(tmp_path: Path) -> None:
     (tmp_path / "data.dvc").write_text("outs: [\n")
     (tmp_path / "more.dvc").write_text("outs:\n- md5: a123\n  path: more\n")
-    assert doctor.workspace_paths(tmp_path) == {"a123": [Path("more")]}
+    assert dvc_cache.workspace_paths(tmp_path) == {"a123": [Path("more")]}
 
 
 def test_half_written_files_are_counted(cache: Path) -> None:
-    (doctor.objects(cache)[0].parent / ".x.tmp").write_bytes(b"half")
+    (dvc_cache.objects(cache)[0].parent / ".x.tmp").write_bytes(b"half")
     assert doctor.damaged_objects(cache, {}).text.endswith("1 half-written files of killed runs")
 
 
@@ -178,7 +178,9 @@ def test_a_byte_that_flips_in_the_cache_is_found_removed_and_made_again(pristine
     assert "dvc.lock agrees with code, parameters and files" in run_doctor(clone).stdout
     # The same file under both names, as on a disk where DVC links instead of copying.
     visual = clone / "artifacts/responses/visual.npz"
-    (object_path,) = (path for path in doctor.objects(clone / ".dvc/cache") if path.read_bytes() == visual.read_bytes())
+    (object_path,) = (
+        path for path in dvc_cache.objects(clone / ".dvc/cache") if path.read_bytes() == visual.read_bytes()
+    )
     content = bytearray(visual.read_bytes())
     content[len(content) // 2] ^= 1
     object_path.unlink()
@@ -333,5 +335,5 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("content", ["[1, 2]\n", "stages: [\n"])
 def test_a_lock_file_without_stages_is_broken(content: str, tmp_path: Path) -> None:
     (tmp_path / "dvc.lock").write_text(content)
-    assert doctor.recorded_stages(tmp_path) is None
+    assert dvc_cache.recorded_stages(tmp_path) is None
     assert doctor.stale_results(tmp_path).state == "broken"

@@ -1,5 +1,6 @@
 """`spikevaediff generate`: every flow of the diffusion model without spikes, and what it refuses."""
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from spikevaediff import __main__ as command_line
 from spikevaediff.datasets import simulated
 from spikevaediff.images import resize
 from spikevaediff.records import Features
+from spikevaediff.tools import generate
+from stages.pretrain.train_vdvae import training_crops
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +78,40 @@ def test_samples_their_spread_and_the_nearest_training_photograph(
     assert "3 pictures of 128 px" in told
     assert told.count("nearest training photograph") == 3
     assert "photographs never trained on" in told
+    assert "(searched: 260 training crops and their quarters; the UNet was also trained on 693 squares of 81 " in told
     names = {path.name for path in (root / "out").iterdir()}
     assert names == {"0.png", "1.png", "2.png", "sheet.png", "spread.png"}
     assert picture(root / "out" / "sheet.png").shape == (256, 384, 3)
     samples = np.stack([picture(root / "out" / f"{k}.png")[..., 0] for k in range(3)])
     wanted = np.clip(samples.std(0) * 4, 0, 255)
     assert np.abs(picture(root / "out" / "spread.png") - wanted).max() <= 1
+
+
+def test_the_crops_that_are_searched_are_those_that_were_trained_on(root: Path) -> None:
+    parts = generate.searched(root)
+    wanted = training_crops(root / "vendor/data/simulated")
+    np.testing.assert_array_equal(parts[::5], np.concatenate([resize(crop[None], 256) for crop in wanted]))
+    half = slice(len(wanted[-1]) // 2, len(wanted[-1]) // 2 * 2)
+    np.testing.assert_array_equal(parts[-1], resize(wanted[-1][None, half, half], 256)[0])
+
+
+def test_photographs_that_are_not_searched_are_those_of_stages_pretrain() -> None:
+    with open(ROOT / "stages/pretrain/photographs.csv", encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == generate.N_WALLPAPERS
+    said = " ".join((ROOT / "stages/pretrain/README.md").read_text(encoding="utf-8").split())
+    assert f"{generate.N_WALLPAPERS} wallpapers" in said
+    assert f"{generate.N_SQUARES} in all" in said
+
+
+def test_nearest_is_refused_for_networks_that_were_trained_elsewhere(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = (root / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params.replace("model: mini", "model: published"))
+    assert run(tmp_path, monkeypatch, "--nearest") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("--nearest knows what the mini models were trained on, and models.published.diffusion names")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -9,48 +9,29 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from spikevaediff import Run
 from spikevaediff.__main__ import main
 from spikevaediff.files import assets
-from spikevaediff.tools import needs, plan
+from spikevaediff.parameters.file import read
+from spikevaediff.tools import disk, needs, plan, recorded_run, stage_costs
 from vdvae.config import CONFIGS
 
 GB = 10**9
 # Of the machine whose run is recorded: the mini model as it was measured there.
-RECORDED = plan.Speed(
-    matrix=plan.MATRIX_S, encode=0.0066, decode=0.0054, descend=0.0107, vision=0.015, text=0.02, denoise=0.0218,
+RECORDED = stage_costs.Speed(
+    matrix=recorded_run.MATRIX_S, encode=0.0066, decode=0.0054, descend=0.0107, vision=0.015, text=0.02, denoise=0.0218,
     unguided=0.0109, coder=0.029,
 )  # fmt: skip
 
 
-def planned(*settings: str, memory: int = 64 * GB, speed: plan.Speed = RECORDED) -> plan.Plan:
-    return plan.plan(needs.parameters(ROOT, settings), ROOT, speed=speed, device="cpu", memory=memory)
+def planned(*settings: str, memory: int = 64 * GB, speed: stage_costs.Speed = RECORDED) -> plan.Plan:
+    return plan.plan(read(ROOT, settings), ROOT, speed=speed, device="cpu", memory=memory)
 
 
-def stage(found: plan.Plan, name: str) -> plan.Stage:
+def stage(found: plan.Plan, name: str) -> stage_costs.Stage:
     return next(one for one in found.stages if one.name == name)
 
 
-# ---- Parameters and files
-
-
-def test_settings_are_those_of_dvc() -> None:
-    changed = needs.parameters(ROOT, ["model=published", "split.n_folds=3", "++regress.text.alphas=[1.0]"])
-    assert (changed["model"], changed["split"]["n_folds"], changed["regress"]["text"]["alphas"]) == (
-        "published",
-        3,
-        [1.0],
-    )
-    for setting, says in (
-        ("model", r"-S model: expected KEY=VALUE"),
-        ("modle=mini", r"params\.yaml has no modle; it has dataset, model"),
-        ("split.folds=3", r"params\.yaml has no split\.folds; split has method, n_folds"),
-        ("seed.x=3", r"params\.yaml has no seed\.x; seed has no keys"),
-    ):
-        with pytest.raises(ValueError, match=says):
-            needs.parameters(ROOT, [setting])
-    with pytest.raises(FileNotFoundError, match=r"has no params\.yaml"):
-        needs.parameters(ROOT / "tests")
+# ---- Files
 
 
 @pytest.mark.parametrize(
@@ -70,13 +51,13 @@ def test_settings_are_those_of_dvc() -> None:
     ],
 )
 def test_a_run_needs_what_its_parameters_name(settings: list[str], required: set[str]) -> None:
-    found = needs.needs(needs.parameters(ROOT, settings), ROOT)
+    found = needs.needs(read(ROOT, settings), ROOT)
     assert {need.name for need in found if need.required} == required
     assert not {need.name for need in found if not need.required} & required
 
 
 def test_networks_that_only_metrics_need_are_not_required() -> None:
-    found = {need.name: need.required for need in needs.needs(needs.parameters(ROOT), ROOT)}
+    found = {need.name: need.required for need in needs.needs(read(ROOT), ROOT)}
     assert [name for name, required in found.items() if not required] == [
         "inception_v3", "clip_vit_l14", "efficientnet_b1_v2", "swav_resnet50"
     ]  # fmt: skip
@@ -84,20 +65,18 @@ def test_networks_that_only_metrics_need_are_not_required() -> None:
 
 def test_recordings_and_captions_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path))
-    found = needs.needs(needs.parameters(ROOT, ["dataset=allen", "datasets.allen.sessions=[791319847]"]), ROOT)
+    found = needs.needs(read(ROOT, ["dataset=allen", "datasets.allen.sessions=[791319847]"]), ROOT)
     sizes = {need.name: need.n_bytes for need in found if need.required}
     assert sizes["allen/session_791319847/session_791319847.nwb"] == 2_317_463_664
     assert sum(name.startswith("allen/natural_scene_templates/") for name in sizes) == 118
     assert sizes["blip2_weights_1"] == 9_996_328_120, "nobody has described the scenes"
     assert {need.state for need in found} == {"need"}
-    everything = needs.needs(needs.parameters(ROOT, ["dataset=allen", "datasets.allen.sessions=all"]), ROOT)
+    everything = needs.needs(read(ROOT, ["dataset=allen", "datasets.allen.sessions=all"]), ROOT)
     assert sum(need.name.endswith(".nwb") for need in everything) == 31
-    macaque = needs.needs(needs.parameters(ROOT, ["dataset=cowley_v4"]), ROOT)
+    macaque = needs.needs(read(ROOT, ["dataset=cowley_v4"]), ROOT)
     assert sum(need.name.startswith("cowley_v4/") for need in macaque) == 2
     assert not [need for need in macaque if need.name.startswith("blip2")]
-    described = needs.needs(
-        needs.parameters(ROOT, ["dataset=cowley_v4", "datasets.cowley_v4.captions=automatic"]), ROOT
-    )
+    described = needs.needs(read(ROOT, ["dataset=cowley_v4", "datasets.cowley_v4.captions=automatic"]), ROOT)
     assert sum(need.name.startswith("blip2") for need in described) == 5
 
 
@@ -125,9 +104,9 @@ def test_what_does_not_exist_is_refused() -> None:
         ("captions.model=blip9", "captions.model is 'blip9', which is neither a folder nor known here"),
     ):
         with pytest.raises(ValueError, match=says):
-            needs.needs(needs.parameters(ROOT, ["dataset=allen", setting]), ROOT)
+            needs.needs(read(ROOT, ["dataset=allen", setting]), ROOT)
     with pytest.raises(KeyError, match="encoding family 'wavelet' does not exist"):
-        needs.needs(needs.parameters(ROOT, ["encoding.families=[wavelet]"]), ROOT)
+        needs.needs(read(ROOT, ["encoding.families=[wavelet]"]), ROOT)
 
 
 # ---- Time, memory and disk
@@ -137,7 +116,7 @@ UNMOVED = "models.mini.diffusion.guidance_likelihood=0.0"
 
 def test_the_recorded_run_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds that stages of the embedded run took on two quiet processors, and their peak memory in MB."""
-    monkeypatch.setattr(plan, "processors", lambda: 2)
+    monkeypatch.setattr(stage_costs, "processors", lambda: 2)
     took = {
         "encode@visual": (30.1, None),
         "decode_posterior@posterior": (60.1, 1673),
@@ -154,7 +133,7 @@ def test_the_recorded_run_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
     found = planned()
     for name, (seconds, megabytes) in took.items():
         said = stage(found, name)
-        assert said.seconds - plan.OVERHEAD_S == pytest.approx(seconds, rel=0.4, abs=1.5), name
+        assert said.seconds - recorded_run.OVERHEAD_S == pytest.approx(seconds, rel=0.4, abs=1.5), name
         assert megabytes is None or 0.75 < said.memory / 1e6 / megabytes < 1.5, name
     assert found.disk["results"][1] == pytest.approx(1200e6, rel=0.1)
     assert 6 * 60 < found.seconds < 8 * 60
@@ -163,10 +142,10 @@ def test_the_recorded_run_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_time_follows_the_probe_and_the_numbers_of_images_and_steps() -> None:
     def seconds(name: str, *settings: str, **changes: float) -> float:
-        speed = plan.Speed(**vars(RECORDED) | changes)
-        loading = 0.0 if name.startswith("regress") else plan.LOADING_S
+        speed = stage_costs.Speed(**vars(RECORDED) | changes)
+        loading = 0.0 if name.startswith("regress") else recorded_run.LOADING_S
         found = stage(planned(UNMOVED, *settings, speed=speed), name).seconds
-        return found - plan.OVERHEAD_S - plan.START_S - loading
+        return found - recorded_run.OVERHEAD_S - recorded_run.START_S - loading
 
     name = "decode_diffusion@diffusion"
     assert seconds(name, coder=0.0, denoise=10 * RECORDED.denoise) == pytest.approx(10 * seconds(name, coder=0.0))
@@ -198,7 +177,7 @@ def test_tested_images_are_those_of_the_split(method: str, rows: str, n_tested: 
     folder.mkdir(parents=True)
     (folder / "images.csv").write_text(f"image_id,file,{rows or 'caption'}")
     params = {"dataset": "mine", "split": {"method": method, "n_test": 7}}
-    assert plan.n_tested_of(params, tmp_path, 40) == n_tested
+    assert stage_costs.n_tested_of(params, tmp_path, 40) == n_tested
 
 
 def test_every_stage_of_the_pipeline_is_known() -> None:
@@ -241,13 +220,15 @@ def test_what_is_left_out_takes_a_moment() -> None:
     assert not left_out & {"encode@visual", "decode_posterior@posterior", "evaluate@vdvae", "identify", "report"}
     assert found.seconds < 0.7 * planned().seconds
     assert all(
-        one.seconds == pytest.approx(plan.OVERHEAD_S + plan.START_S) for one in found.stages if one.name in left_out
+        one.seconds == pytest.approx(recorded_run.OVERHEAD_S + recorded_run.START_S)
+        for one in found.stages
+        if one.name in left_out
     )
 
 
 def test_files_of_parts_that_are_left_out_are_not_needed() -> None:
     settings = ["parts.second_stage=false", "model=published", "dataset=allen", "regress.text.library=6"]
-    names = {need.name for need in needs.needs(needs.parameters(ROOT, settings), ROOT) if need.required}
+    names = {need.name for need in needs.needs(read(ROOT, settings), ROOT) if need.required}
     assert "vdvae_imagenet64_ema" in names
     assert "allen/session_791319847/session_791319847.nwb" in names
     assert not {"kl_f8", "versatile_diffusion_fp16", "blip2_config", "imagenet_class_names"} & names
@@ -271,7 +252,7 @@ def test_what_does_not_fit_is_named_with_what_would() -> None:
 
 def test_a_full_disk_is_said_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPIKEVAEDIFF_CACHE", str(tmp_path))
-    monkeypatch.setattr(plan.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 3 * GB}))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 3 * GB}))
     (problem,) = planned("dataset=allen", "datasets.allen.sessions=[791319847,798911424]").problems
     assert problem.startswith("downloads and results take 2")
     assert "3 GB are free. Fewer sessions need less: -S 'datasets.allen.sessions=[...]'" in problem
@@ -312,14 +293,6 @@ def test_what_the_first_stage_refuses_is_not_planned(
     assert f"params.yaml: {says}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["", "[1, 2]\n", "# all of it\n"])
-def test_parameters_without_sections_are_said_to_be_none(content: str, tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text(content)
-    for read in (lambda: needs.parameters(tmp_path), lambda: Run(tmp_path).params):
-        with pytest.raises(ValueError, match=r"params.yaml holds no sections. Get .*: git checkout params.yaml"):
-            read()
-
-
 @pytest.mark.slow
 def test_the_command_probes_and_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
@@ -335,7 +308,7 @@ def test_the_command_probes_and_prints(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_modules_of_ones_own_are_a_guess_and_said_to_be_one() -> None:
-    params = needs.parameters(ROOT, ())
+    params = read(ROOT, ())
     model = params["models"]["mini"]
     own = {"vision": {"module": "mine"}, "diffusion": {"module": "mine"}}
     changed = params | {"models": {"mini": model | own}, "decode": params["decode"] | {"vdvae": {"module": "mine"}}}

@@ -15,7 +15,7 @@ from small_profile import environment
 
 import spikevaediff.tools
 from spikevaediff.__main__ import main
-from spikevaediff.tools import sweep
+from spikevaediff.tools import shell, sweep
 
 PARAMS = {"a": {"b": 1, "names": ["x"]}, "c": True}
 
@@ -219,24 +219,10 @@ def test_the_command_lists_and_prints_and_names_what_exists(
 def test_names_that_exist_are_not_run_over(tmp_path: Path) -> None:
     for words in ("init --quiet", "commit --quiet --allow-empty --message x"):
         subprocess.run(["git", *words.split()], cwd=tmp_path, env=environment(tmp_path), check=True)
-    ref = f"refs/exps/{sweep.folder_of(tmp_path)}/s-1"
+    ref = f"refs/exps/{shell.folder_of(tmp_path)}/s-1"
     subprocess.run(["git", "update-ref", ref, "HEAD"], cwd=tmp_path, check=True)
     with pytest.raises(ValueError, match=r"To run them anew: dvc exp remove s-1$"):
         list(sweep.run_here(tmp_path, {"s-0": [], "s-1": []}, jobs=1))
-
-
-def test_a_command_that_fails_says_what_it_said(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"`git show nothing` ends with 128: fatal"):
-        sweep.command(tmp_path, "git", "show", "nothing")
-
-
-def test_the_reason_of_a_dvc_command_is_told_from_what_comes_behind_it() -> None:
-    said = (
-        "Running\n\nERROR: unexpected error - not owned\n\nHaving any troubles? Hit us up at https://dvc.org/support\n"
-    )
-    assert sweep.cause(said) == "unexpected error - not owned"
-    assert sweep.cause("a warning\nthe end\n\n") == "the end"
-    assert sweep.cause("") == "no message"
 
 
 def test_a_cluster_without_its_package_names_the_extra(

@@ -23,6 +23,7 @@ from spikevaediff.evaluation.correlation import correlation
 from spikevaediff.files import assets
 from spikevaediff.files.left_out import is_left_out
 from spikevaediff.images import LEAST_PX, read_image
+from spikevaediff.parameters.compute import device
 from spikevaediff.parameters.options import asked, is_weights, module
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import (
@@ -40,7 +41,7 @@ from spikevaediff.regression import fits, new_responses
 from vdvae import weights as checkpoints
 from vdvae.config import CONFIGS
 
-METHODS = ("posterior", "posterior_sample", "vdvae", "diffusion")
+RECONSTRUCTED_BY = ("posterior", "posterior_sample", "vdvae", "diffusion")
 SAME = 0.99  # correlation of pixels from which two pictures are the same image, if the next two hold as well
 SAME_LIGHT, SAME_CONTRAST = 0.01, 0.9  # largest difference of means, in 0 to 1; smallest ratio of standard deviations
 
@@ -78,8 +79,8 @@ def reconstruct(responses: Responses, run: Run | str | Path = ".", *, by: str = 
     UserWarning
         The mean response is far from that of the run, as that of rates is from counts; see api/measure.py.
     """
-    if by not in METHODS:
-        raise KeyError(f"there is no method {by!r}; there are {', '.join(METHODS)}")
+    if by not in RECONSTRUCTED_BY:
+        raise KeyError(f"there is no method {by!r}; there are {', '.join(RECONSTRUCTED_BY)}")
     if not isinstance(responses, Responses):
         raise ValueError(
             f"responses are {type(responses).__name__}, expected a record: make_responses(counts, image_id, like=known)"
@@ -388,9 +389,5 @@ def _model(run: Run) -> dict[str, Any]:
 
 
 def _compute(run: Run) -> dict[str, Any]:
-    import torch
-
     options = dict(run.params["compute"])
-    if options["device"] == "auto":
-        options["device"] = "cuda" if torch.cuda.is_available() else "cpu"
-    return options
+    return options | {"device": device(options["device"])}

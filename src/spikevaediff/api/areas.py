@@ -13,7 +13,7 @@ from spikevaediff.records import Reconstructions
 from spikevaediff.regression import fits
 
 REFERENCE = "mean response"
-METHODS = ("vdvae", "diffusion")
+ACTIVATED_BY = ("vdvae", "diffusion")
 
 
 def activate(
@@ -46,8 +46,8 @@ def activate(
     FileNotFoundError, KeyError, ValueError
         There is no such method or area, or a model is not there; deviations are 0.
     """
-    if by not in METHODS:
-        raise KeyError(f"there is no method {by!r}; there are {', '.join(METHODS)}")
+    if by not in ACTIVATED_BY:
+        raise KeyError(f"there is no method {by!r}; there are {', '.join(ACTIVATED_BY)}")
     run = run if isinstance(run, Run) else load(run)
     empty = contexts_of_nothing(run) if by == "diffusion" else None
     recorded = run.presentations["visual"]

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from ruamel.yaml import YAML
 
 from spikevaediff.api.named import Named
 from spikevaediff.files.left_out import is_left_out
+from spikevaediff.parameters.file import read
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import BLANK, Features, ImageSplit, Reconstructions, Responses, Samples, Stimuli
 from spikevaediff.report.read import read_json
@@ -80,11 +80,7 @@ class Run:
     @cached_property
     def params(self) -> dict[str, Any]:
         """params.yaml as it is now."""
-        found = YAML(typ="safe").load(self.root / "params.yaml")
-        if not isinstance(found, dict):
-            path = self.root / "params.yaml"
-            raise ValueError(f"{path} holds no sections. Get it back from the last commit: git checkout params.yaml")
-        return found
+        return read(self.root)
 
     @cached_property
     def stimuli(self) -> Stimuli:

@@ -18,9 +18,11 @@ from torch import Tensor
 
 from spikevaediff.encoding import families, noise, readout, rowwise, windows
 from spikevaediff.images import resize
+from spikevaediff.parameters.options import modules
 from spikevaediff.records.npz import Npz, require
 
 WeightsOf = Callable[[str], Path]  # the file of an asset, by name
+_AT_ONCE = 32  # images, of which `maps_of` computes maps
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,7 @@ def family(name: str) -> ModuleType:
     KeyError
         There is no such family; the message lists those that exist.
     """
-    there = sorted(path.stem for path in Path(families.__file__).parent.glob("[!_]*.py"))
-    if name not in there:
+    if name not in (there := modules("encoding/families")):
         raise KeyError(f"encoding family {name!r} does not exist; there are {', '.join(there)}")
     return import_module(f"spikevaediff.encoding.families.{name}")
 
@@ -97,15 +98,13 @@ def built(name: str, weights_of: WeightsOf) -> Callable[[Tensor], list[Tensor]]:
 
 
 @torch.no_grad()
-def maps_of(
-    pixels: np.ndarray, names: Sequence[str], weights_of: WeightsOf, *, batch_size: int = 32
-) -> list[list[Tensor]]:
+def maps_of(pixels: np.ndarray, names: Sequence[str], weights_of: WeightsOf) -> list[list[Tensor]]:
     """Maps of all images, per family and layer float32 (n_images, channel, row, column), for `fit`."""
     images = seen(pixels)
     found = []
     for name in names:
         maps = built(name, weights_of)
-        parts = [maps(images[i : i + batch_size]) for i in track(range(0, len(images), batch_size), f"{name} maps")]
+        parts = [maps(images[i : i + _AT_ONCE]) for i in track(range(0, len(images), _AT_ONCE), f"{name} maps")]
         # Rows and columns last in memory, which readouts sum over.
         found.append([torch.cat(layer).contiguous() for layer in zip(*parts, strict=True)])
     return found

@@ -65,7 +65,7 @@ R = TypeVar("R")
 # hardly change responses would follow the rounding of their gradients, to other pictures on another processor. Around
 # photographs, where each sample is far from its goal, weak gradients lead to better pictures of macaque V4.
 _EPSILON, _EPSILON_AROUND_PHOTOGRAPHS = 0.1, 1e-8
-_BATCH_SIZE = 48  # images at most: the weights of the encoder, a hundred megabytes, are read once per batch
+BATCH_SIZE = 48  # images at most: the weights of the encoder, a hundred megabytes, are read once per batch
 
 
 def gain(whitened: np.ndarray, responses: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -192,7 +192,7 @@ def samples(
     shared = shared_steps if photographs is None else 0
     unlike = likelihoods.gaussian(luminance.covariance, device) if luminance_weight and luminance is not None else None
     at_once = workers(device)
-    size = images_to_descend(batch_size, model.config, n_layers, device, most=_BATCH_SIZE, at_once=at_once)
+    size = images_to_descend(batch_size, model.config, n_layers, device, most=BATCH_SIZE, at_once=at_once)
 
     def misfit_of(rows: np.ndarray) -> Misfit:
         if n_presentations is None or likelihood == "gaussian":

@@ -198,6 +198,7 @@ class Shown:
         return {key: array[rows] for key, array in self.looks.items()}
 
     def save(self, path: str | Path) -> None:
+        """Write it for `load`, whole or not at all."""
         about = {name: getattr(self, name) for name in ("source", "protocol", "size_px", "absent")}
         arrays = {"image_id": self.image_id, "about": np.array(json.dumps(about, sort_keys=True))}
         with replacing(path) as temporary:

@@ -1,12 +1,11 @@
 """Which metrics there are: the names that the modules of evaluation/metrics declare."""
 
 import importlib
-from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from spikevaediff.evaluation import metrics as folder
 from spikevaediff.evaluation.looks import Look
+from spikevaediff.parameters.options import modules
 
 
 class Metric(NamedTuple):
@@ -25,12 +24,12 @@ def find() -> dict[str, Metric]:
         Two modules declare one name.
     """
     found: dict[str, Metric] = {}
-    for path in sorted(Path(str(folder.__file__)).parent.glob("[!_]*.py")):
-        module = importlib.import_module(f"{folder.__name__}.{path.stem}")
+    for file in modules("evaluation/metrics"):
+        module = importlib.import_module(f"spikevaediff.evaluation.metrics.{file}")
         for name, look in module.LOOKS_AT.items():
             if name in found:
                 other = found[name].module.__name__.rpartition(".")[2]
-                raise ValueError(f"the metric {name} is declared twice, by {other}.py and by {path.name}")
+                raise ValueError(f"the metric {name} is declared twice, by {other}.py and by {file}.py")
             found[name] = Metric(module, look)
     return found
 

@@ -16,7 +16,7 @@ from spikevaediff.files.checksums import sha256_of
 from spikevaediff.parameters.options import is_weights
 
 FOLDER = "artifacts/weights"
-CORE = "vdvae"  # the space that every run needs; the others belong to the second stage
+FIRST_STAGE = "vdvae"  # the space that every run needs; the others belong to the second stage
 
 
 def write_weights(root: Path, params: Mapping[str, Any]) -> None:
@@ -41,7 +41,7 @@ def write_weights(root: Path, params: Mapping[str, Any]) -> None:
     }
     sections = {space: f"models.{model}.{space}" for space in named} | {"captions": "captions"}
     named["captions"] = {"model": params["captions"]["model"]}
-    wanted = set(named) if params["parts"]["second_stage"] else {CORE}
+    wanted = set(named) if params["parts"]["second_stage"] else {FIRST_STAGE}
     with replacing(root / FOLDER, folder=True) as temporary:
         for use, values in named.items():
             lines = []

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent
 
 from spikevaediff.decoders.second_stage.protocols import PROTOCOLS
-from spikevaediff.files.weights_used import CORE
+from spikevaediff.files.weights_used import FIRST_STAGE
 from spikevaediff.parameters import schema
 from spikevaediff.parameters.of_space import COMMON, of_space, spaces
 from spikevaediff.parameters.options import modules
@@ -225,7 +225,7 @@ def _of_regressions(params: Mapping[str, Any]) -> Iterator[str]:
         if features and space not in features:
             model = params["model"]
             yield f"regress has {space}, which is not a feature space of model {model}{_meant(space, features)}"
-        if space != CORE and _at(params, "parts", "second_stage") is False:
+        if space != FIRST_STAGE and _at(params, "parts", "second_stage") is False:
             continue  # nothing is predicted of it
         options, folder = of_space(regress, space), "regression/methods"
         yield from _one_of(f"regress.{space}.method", options.get("method"), modules(folder), _in(folder))

@@ -11,7 +11,7 @@ from spikevaediff.parameters.of_space import of_space, spaces
 from spikevaediff.parameters.options import asked, check_options, module
 
 DEVICE = ("batch_size", "device")
-METHODS = {"ridge", "kernel_ridge", "banded"}  # regressions whose options the schema has
+OF_SCHEMA = {"ridge", "kernel_ridge", "banded"}  # regressions whose options the schema has
 
 
 class Section(NamedTuple):
@@ -72,7 +72,7 @@ def sections(params: Mapping[str, Any]) -> Iterator[Section]:
             yield Section(f"decode.{name}", "decoders", chosen, "decode", _rest(options), also, ("seed", *DEVICE))
     for space in spaces(params["regress"]):
         chosen = (regress := of_space(params["regress"], space))["method"]
-        if chosen not in METHODS:
+        if chosen not in OF_SCHEMA:
             from spikevaediff.regression import task  # which imports what regressions need
 
             fitted = {name: value for name, value in task.options_of(regress).items() if name not in task.OWN}

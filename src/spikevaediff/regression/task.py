@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from spikevaediff.parameters.options import modules
 from spikevaediff.recordings import preprocessing
 from spikevaediff.records import BLANK, Features, ImageSplit, LibraryResponses, Responses, few, rows_of
 from spikevaediff.regression import folds
@@ -21,7 +22,6 @@ from spikevaediff.regression.renormalise import unusual_factors
 # Keys of a section regress.<space> that are not for the fit, and what a fit is given besides.
 OWN = ("method", "transform", "renormalise", "library", "library_weights")
 GIVEN = ("y_row", "group_size", "n_scored", "library_weight")
-METHODS = sorted(path.stem for path in (Path(__file__).parent / "methods").glob("[!_]*.py"))
 BLOCK_BYTES = 1 << 28  # of presentations in float64 at a time
 
 
@@ -158,9 +158,10 @@ def options_of(regress: Mapping[str, Any]) -> dict[str, Any]:
     KeyError
         The section does not name a method.
     """
+    methods = modules("regression/methods")
     if "method" not in regress:
-        raise KeyError(f"params.yaml: a section of regress lacks method; choose one of {', '.join(METHODS)}")
-    options = {name: value for name, value in regress.items() if name not in METHODS}
+        raise KeyError(f"params.yaml: a section of regress lacks method; choose one of {', '.join(methods)}")
+    options = {name: value for name, value in regress.items() if name not in methods}
     return options | (regress.get(regress["method"]) or {})
 
 

@@ -175,7 +175,7 @@ def as_sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def listed(words: Sequence[Any], last: str = "and") -> str:
+def listed(words: Sequence[Any]) -> str:
     """ "a, b and c" """
     names = [str(word) for word in words]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}" if names else ""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+GALLERY_PX = 96  # of a picture of the gallery
 SIZES_PX = (96, 80, 64, 48, 32)  # of small pictures, tried in turn until all fit
 BYTES = 1_500_000  # for all small pictures, so that the page stays below 4 MB
 
@@ -64,7 +65,7 @@ def cards(
     ]
 
 
-def gallery(groups: Mapping[str, Sequence[int]], pictures: Mapping[str, Any], *, size_px: int = 96) -> dict[str, Any]:
+def gallery(groups: Mapping[str, Sequence[int]], pictures: Mapping[str, Any]) -> dict[str, Any]:
     """A row of pictures for what was shown and for each kind of reconstruction.
 
     Parameters
@@ -81,7 +82,9 @@ def gallery(groups: Mapping[str, Sequence[int]], pictures: Mapping[str, Any], *,
             {
                 "name": " ".join(name.split()),
                 "shown": place == 0,
-                "cells": [{"id": i, "first": i in first, "src": small(stack[k], size_px)} for k, i in enumerate(ids)],
+                "cells": [
+                    {"id": i, "first": i in first, "src": small(stack[k], GALLERY_PX)} for k, i in enumerate(ids)
+                ],
             }
             for place, (name, stack) in enumerate(pictures.items())
         ],

@@ -1,4 +1,4 @@
 """What the command line offers beside the stages.
 
-A command is a parser and a function in `spikevaediff.__main__`, which calls a module here.
+Arguments and output of a command are a file of `spikevaediff.commands`, which calls a module here.
 """

@@ -26,7 +26,8 @@ from typing import Any, Literal
 from spikevaediff.files import assets
 from spikevaediff.files.atomic import alone, replacing
 from spikevaediff.files.checksums import sha256_of, size_text
-from spikevaediff.tools.needs import Need, datasets
+from spikevaediff.parameters.options import modules
+from spikevaediff.tools.needs import Need
 
 MANIFEST, FILES = "manifest.json", "files/"
 VERSION = 1
@@ -223,7 +224,7 @@ def _asset_at(path: str) -> str | None:
 
 def _of_datasets() -> list[str]:
     """Data sets that keep files in the cache, in a folder of their name."""
-    return [n for n in datasets() if hasattr(importlib.import_module(f"spikevaediff.datasets.{n}"), "cached")]
+    return [n for n in modules("datasets") if hasattr(importlib.import_module(f"spikevaediff.datasets.{n}"), "cached")]
 
 
 def _there(entry: Entry, cache: Path, source: Path) -> bool:

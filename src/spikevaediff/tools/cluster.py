@@ -14,7 +14,7 @@ from pathlib import Path
 
 from distributed import Client, as_completed, get_worker
 
-from spikevaediff.tools.sweep import command, dvc, flags, folder_of
+from spikevaediff.tools.shell import command, dvc, flags, folder_of
 
 
 def run(

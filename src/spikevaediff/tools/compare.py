@@ -30,7 +30,7 @@ from spikevaediff.evaluation.statistics import (
 from spikevaediff.files.weights_used import write_weights
 from spikevaediff.parameters.declared import of_all_stages
 from spikevaediff.parameters.reached import write_code
-from spikevaediff.tools.sweep import cause, run
+from spikevaediff.tools.shell import cause, run
 
 MARK = "<!-- spikevaediff compare -->"  # by which the one comment is found again
 TEMPLATES = Path(spikevaediff.__file__).parent / "report/templates"

@@ -12,11 +12,11 @@ from typing import Any
 
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
-from ruamel.yaml import YAML
 
 from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.replaceable import check_ours
+from spikevaediff.parameters.file import read
 from spikevaediff.parameters.runs import read_runs
 from spikevaediff.records import Stimuli, few
 from spikevaediff.tools import compare, needs
@@ -60,7 +60,7 @@ def write(root: Path, out: Path, *, data_licence: str | None = None) -> int:
     for path in (root / "metrics/metrics.json", root / "artifacts/images.npz"):
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist. Run the pipeline first: dvc repro")
-    params: dict[str, Any] = YAML(typ="safe").load(root / "params.yaml")
+    params = read(root)
     said = _data(root, params, data_licence)
     if new := _git(root, "ls-files", "--others", "--exclude-standard", "--", *_CODE, ":!vendor/data").splitlines():
         raise ValueError(

@@ -5,7 +5,6 @@ again. The rest are the questions that one asks first when a run fails on anothe
 are not there, locks of processes that are gone, results older than the code, a full disk, no GPU.
 """
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -15,22 +14,22 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from filecmp import cmp
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 from dvc.dirs import site_cache_dir
-from rich.progress import Progress
 
 from loading.machine import processors, total_memory
 from spikevaediff.files import assets
 from spikevaediff.files.checksums import size_text
-from spikevaediff.tools.needs import dataset, parameters
-from spikevaediff.tools.sweep import cause, command, run
+from spikevaediff.parameters.file import dataset, read
+from spikevaediff.tools.disk import existing, free_bytes
+from spikevaediff.tools.dvc_cache import cache_folder, damage, objects, recorded_stages, workspace_paths
+from spikevaediff.tools.shell import cause, folder_of, run
 
 FREE_BYTES = 5 * 10**9  # the embedded run needs about one, a published model or a real session several
 
@@ -113,9 +112,8 @@ def python_of_stages() -> Finding:
 
 def git(root: Path) -> Finding:
     """Whether Git reads this checkout, and all of its history."""
-    asked = ["git", "rev-parse", "--is-shallow-repository"]
     try:
-        done = subprocess.run(asked, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
+        done = run(root, "git", "rev-parse", "--is-shallow-repository")
     except FileNotFoundError:
         return Finding("git", "broken", "it is not installed, and DVC keeps experiments with it", "install git")
     said = " ".join(done.stderr.split())
@@ -145,9 +143,8 @@ def folders(root: Path) -> Finding:
 
 
 def _writable(place: Path) -> bool:
-    while not place.exists():
-        place = place.parent
-    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    above = existing(place)
+    return above.is_dir() and os.access(above, os.W_OK | os.X_OK)
 
 
 def missing_assets() -> Finding:
@@ -167,11 +164,7 @@ def missing_assets() -> Finding:
 def free_disk(root: Path) -> Finding:
     """Free space where results, the DVC cache and the user's cache lie."""
     places = {"checkout": root, "DVC cache": cache_folder(root), "user's cache": assets.cache_dir()}
-    free = {}
-    for name, place in places.items():
-        while not place.exists():
-            place = place.parent
-        free[name] = shutil.disk_usage(place).free
+    free = {name: free_bytes(place) for name, place in places.items()}
     text = ", ".join(f"{name} {size_text(size)} free" for name, size in free.items())
     if min(free.values()) < FREE_BYTES:
         return Finding("disk", "note", text, "dvc gc --workspace removes results of other runs; see `dvc gc --help`")
@@ -265,9 +258,8 @@ def untracked_data(root: Path) -> Iterator[Finding]:
 
     Nothing where Git does not answer, which `git` says.
     """
-    asked = ["git", "ls-files", "-z", "--others", "--exclude-standard", "--", "vendor/data"]
     try:
-        listed = subprocess.run(asked, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
+        listed = run(root, "git", "ls-files", "-z", "--others", "--exclude-standard", "--", "vendor/data")
     except FileNotFoundError:
         return
     if listed.returncode:
@@ -287,7 +279,7 @@ def private_data(root: Path) -> Iterator[Finding]:
     DVC runs no hook before a push, so this has to be asked.
     """
     try:
-        params = parameters(root)
+        params = read(root)
         name, module, _ = dataset(params)
     except (OSError, ValueError, KeyError):
         return  # `start` says what is wrong with params.yaml
@@ -311,24 +303,12 @@ def stale_experiments(root: Path) -> Finding:
     The first stage withdraws the metrics of the run before, so that none should be; those of an earlier version, or
     run with `--single-item`, may be.
     """
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False
-    )
-    if commit.returncode:
+    if run(root, "git", "rev-parse", "HEAD").returncode:
         return Finding("experiments", "fine", "no commit, no experiments")
-    folder = f"refs/exps/{commit.stdout[:2]}/{commit.stdout.strip()[2:]}"
-    asked = ["git", "for-each-ref", "--format=%(refname)", folder]
-    refs = subprocess.run(
-        asked, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False
-    ).stdout.split()
+    refs = run(root, "git", "for-each-ref", "--format=%(refname)", f"refs/exps/{folder_of(root)}").stdout.split()
     stale = []
     for ref in refs:
-        held = [
-            subprocess.run(
-                ["git", "show", f"{ref}:{name}"], cwd=root, capture_output=True, encoding="utf-8", check=False
-            )
-            for name in ("dvc.lock", "metrics/metrics.json")
-        ]
+        held = [run(root, "git", "show", f"{ref}:{name}") for name in ("dvc.lock", "metrics/metrics.json")]
         if not any(done.returncode for done in held) and not of_one_run(held[0].stdout):
             stale.append(ref.rpartition("/")[2])
     if stale:
@@ -352,29 +332,6 @@ def of_one_run(lock: str) -> bool:
     return all(written.get(path, digest) == digest for path, digest in read.items())
 
 
-def recorded_stages(root: Path) -> dict[str, Any] | None:
-    """What dvc.lock says of every finished stage; None: it is not YAML, or no table of stages."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    path = root / "dvc.lock"
-    try:
-        found = (YAML(typ="safe").load(path) or {}) if path.is_file() else {}
-    except YAMLError:
-        return None
-    return found.get("stages", {}) if isinstance(found, dict) else None
-
-
-def cache_folder(root: Path) -> Path:
-    """Where DVC keeps objects, as configured for this checkout."""
-    return root / (command(root, sys.executable, "-m", "dvc", "cache", "dir", check=False).strip() or ".dvc/cache")
-
-
-def objects(cache: Path) -> list[Path]:
-    """Every object of a cache folder: files/md5/ab/cdef... (.dir: the list of a folder's files)."""
-    return sorted(path for path in (cache / "files/md5").glob("[0-9a-f][0-9a-f]/*") if not path.name.startswith("."))
-
-
 def damaged_objects(cache: Path, where: dict[str, list[Path]]) -> Finding:
     """Objects whose MD5 is not their name, and where in the workspace they stand.
 
@@ -395,75 +352,3 @@ def damaged_objects(cache: Path, where: dict[str, list[Path]]) -> Finding:
         cure = "spikevaediff doctor --remove-damaged, then dvc pull or dvc repro"
         return Finding("cache", "broken", f"{len(damaged)} damaged objects: {'; '.join(lines)}{left}", cure)
     return Finding("cache", "fine", f"{len(objects(cache))} objects, {size_text(size)}, all whole{left}")
-
-
-def damage(cache: Path) -> tuple[list[Path], int]:
-    """The objects whose content does not hash to their name, and the bytes read."""
-    found, size = [], 0
-    every = objects(cache)
-    with Progress(transient=True) as progress:
-        task = progress.add_task("hashing the cache", total=len(every))
-        for path in every:
-            progress.advance(task)
-            try:
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "md5").hexdigest()
-            except FileNotFoundError:  # removed by a running dvc
-                continue
-            size += path.stat().st_size
-            if digest != path.parent.name + path.name.removesuffix(".dir"):
-                found.append(path)
-    return found, size
-
-
-def workspace_paths(root: Path) -> dict[str, list[Path]]:
-    """Where in the workspace every object of dvc.lock and of the .dvc files stands, by MD5."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    reader, cache = YAML(typ="safe"), cache_folder(root)
-    outs: list[dict[str, Any]] = []
-    for stage in (recorded_stages(root) or {}).values():
-        outs += stage.get("outs", [])
-    for path in root.glob("*.dvc"):
-        if path.is_file():
-            with suppress(YAMLError):  # of which `dvc status` has said why
-                outs += (reader.load(path) or {}).get("outs", [])
-    where: dict[str, list[Path]] = {}
-    for out in outs:
-        digest = str(out.get("md5", ""))
-        where.setdefault(digest.removesuffix(".dir"), []).append(Path(out["path"]))
-        listing = cache / "files/md5" / digest[:2] / digest[2:]
-        if digest.endswith(".dir") and listing.is_file():
-            try:
-                members = json.loads(listing.read_text(encoding="utf-8"))
-            except ValueError:
-                continue
-            for member in members:
-                where.setdefault(member["md5"], []).append(Path(out["path"]) / member["relpath"])
-    return where
-
-
-def remove_damaged(root: Path) -> list[Path]:
-    """Remove damaged objects and the workspace files that hold the same bytes, so that DVC makes or fetches them anew.
-
-    Only what is damaged goes: a workspace file that is whole stays.
-
-    Returns
-    -------
-    list of Path
-        What was removed.
-    """
-    cache, where = cache_folder(root), workspace_paths(root)
-    removed: list[Path] = []
-    for path in damage(cache)[0]:
-        digest = path.parent.name + path.name.removesuffix(".dir")
-        for place in where.get(digest, []):
-            file = root / place
-            if file.is_file() and hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() != digest:
-                file.unlink()
-                removed.append(place)
-        path.chmod(0o644)
-        path.unlink()
-        removed.append(path)
-    return removed

@@ -59,6 +59,7 @@ class Forks:
             return -signal.SIGKILL
 
     def end(self) -> None:
+        """Let the process that forks end, and wait for it."""
         self._line.close()
         self._process.wait()
 

@@ -11,7 +11,8 @@ given                     | flow
 nothing                   | the prior of the generator: what it draws by itself
 
 The last two are controls. A generator trained on few photographs can remember them; `--nearest` finds, for every
-picture, the training photograph that is most like it, beside the value that photographs never trained on reach.
+picture, the training crop of the mini models that is most like it, beside the value that photographs never trained on
+reach. What only the training of the UNet fetched, squares of wallpapers, is not on this machine and not searched.
 """
 
 import importlib
@@ -22,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from ruamel.yaml import YAML
 
 from spikevaediff import images
 from spikevaediff.datasets import simulated
@@ -31,12 +31,15 @@ from spikevaediff.decoders.second_stage.guides import Guides
 from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing
 from spikevaediff.files.replaceable import check_ours
+from spikevaediff.parameters.file import model, read
 from spikevaediff.parameters.options import is_weights
 from spikevaediff.records import Features
+from spikevaediff.regression.split import near_copies
 from spikevaediff.tools import copies
 from versatile_diffusion.sampler import Schedule, Steps
 
 NEAREST_PX = 64  # at which pictures are compared with training photographs
+N_SQUARES, N_WALLPAPERS = 693, 81  # that the mini UNet was also trained on: stages/pretrain/photographs.csv
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,17 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     check_ours(out, r"(\d+|sheet|spread)\.png")
     if wish.seed is not None and wish.seed < 0:
         raise ValueError(f"--seed is {wish.seed}, expected 0 or more")
-    params: dict[str, Any] = YAML(typ="safe").load(root / "params.yaml")
-    models = params["models"][params["model"]]
+    params = read(root)
+    models = model(params)
     if (second := models["diffusion"]["module"]) != "versatile_diffusion":
         raise ValueError(
             f"models.{params['model']}.diffusion names the module {second}, but pictures are drawn by "
             "versatile_diffusion alone"
+        )
+    if wish.nearest and models["diffusion"]["unet"] != "mini":
+        raise ValueError(
+            f"--nearest knows what the mini models were trained on, and models.{params['model']}.diffusion names the "
+            f"UNet {models['diffusion']['unet']}: leave it out, or choose the mini model"
         )
     if wish.mean and (wish.image is not None or wish.text is not None):
         raise ValueError("--mean is a context of its own: leave out --image and --text, or --mean")
@@ -141,12 +149,16 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     given = [images.resize(picture, size)[0] for picture in (start, shown) if picture is not None]
     rows[0] = given + rows[0]
     if wish.nearest:
-        crops = training_crops(root)
+        crops = searched(root)
         row, r = copies.nearest(images.resize(pixels, NEAREST_PX), images.resize(crops, NEAREST_PX))
         usual = usual_nearest(root, crops)
         told += [f"{k}.png: nearest training photograph {row[k]}, correlation {r[k]:.3f}" for k in range(len(row))]
         middle, high = np.quantile(usual, [0.5, 0.95])
         told += [f"(photographs never trained on: {middle:.3f} in the middle, {high:.3f} for one in twenty)"]
+        told += [
+            f"(searched: {len(crops) // 5} training crops and their quarters; the UNet was also trained on {N_SQUARES} "
+            f"squares of {N_WALLPAPERS} wallpaper photographs, which are not on this machine and not searched)"
+        ]
         blank = [np.full((size, size, 3), 255, np.uint8)] * len(given)
         rows.append(blank + list(images.resize(images.rgb(crops[row]), size)))
     width = max(map(len, rows))
@@ -175,11 +187,18 @@ def _check_options(options: Mapping[str, Any], *, starts: bool) -> None:
         grid.n_taken(options["strength"])
 
 
-def training_crops(root: Path) -> np.ndarray:
-    """Photographs that the mini models were trained on, whole and in four quarters each: uint8 (n, 256, 256)."""
-    _, crops = simulated.crops(root / "vendor/data/simulated", "train")
+def searched(root: Path) -> np.ndarray:
+    """The training crops of the mini models, whole and in four quarters each: uint8 (5 n_crops, 256, 256).
+
+    Those of role `train` without those that show what a scene shows, as in training. The squares of wallpapers that the
+    UNet was also trained on are not among them: only stages/pretrain fetches these photographs.
+    """
+    data = root / "vendor/data/simulated"
+    (_, scenes), (_, crops) = (simulated.crops(data, role) for role in ("scene", "train"))
+    small = [np.concatenate([images.resize(one[None], simulated.SIZE_PX) for one in some]) for some in (scenes, crops)]
+    left_out = set(near_copies(*small)[:, 1].tolist())
     found = []
-    for crop in crops:
+    for crop in (crop for number, crop in enumerate(crops) if number not in left_out):
         half = len(crop) // 2
         parts = [crop, *(crop[y : y + half, x : x + half] for y in (0, half) for x in (0, half))]
         found += [images.resize(part[None], simulated.SIZE_PX)[0] for part in parts]
@@ -187,7 +206,7 @@ def training_crops(root: Path) -> np.ndarray:
 
 
 def usual_nearest(root: Path, crops: np.ndarray) -> np.ndarray:
-    """The correlation of each scene, none of them trained on, with the nearest training photograph; float64 (118,)."""
+    """The correlation of each scene, none of them trained on, with the nearest training crop; float64 (118,)."""
     _, scenes = simulated.crops(root / "vendor/data/simulated", "scene")
     small = np.concatenate([images.resize(scene[None], NEAREST_PX) for scene in scenes])
     return copies.nearest(images.rgb(small), images.resize(crops, NEAREST_PX))[1]

@@ -1,18 +1,15 @@
 """Which files made by others a run reads, given its parameters: for plans (plan.py) and for bundles (bundle.py)."""
 
-import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ruamel.yaml import YAML
-
-from spikevaediff import datasets as datasets_package
 from spikevaediff.evaluation import looking, protocols
 from spikevaediff.files import assets
 from spikevaediff.files.download import File, download_all
 from spikevaediff.files.weights_used import is_path
+from spikevaediff.parameters.file import dataset, model
 from spikevaediff.parameters.options import is_weights
 
 
@@ -48,70 +45,6 @@ class Need:
         size = status.st_size if self.exact else min(status.st_size, 512 * status.st_blocks)  # less its holes
         fits = size == self.n_bytes if self.exact else self.n_bytes / 2 <= size <= 2 * self.n_bytes
         return "have" if fits else "damaged"
-
-
-def parameters(root: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
-    """params.yaml of a checkout, with other values as `dvc exp run -S` takes them.
-
-    Parameters
-    ----------
-    root : Path
-        Top of the checkout.
-    settings : sequence of str
-        Such as "model=published" or "responses.n_bins=2".
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no params.yaml.
-    ValueError
-        params.yaml holds no sections; a setting is not key=value, or there is no such key; the message lists those
-        beside it.
-    """
-    path = root / "params.yaml"
-    if not path.is_file():
-        raise FileNotFoundError(f"{root} has no params.yaml. Run this at the top of a checkout of SpikeVAEDiff")
-    safe = YAML(typ="safe")
-    params: Any = safe.load(path)
-    if not isinstance(params, dict):
-        raise ValueError(f"{path} holds no sections. Get it back from the last commit: git checkout params.yaml")
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        adds = name.startswith("+")  # as for DVC: +key is new, ++key new or not
-        *above, key = name.lstrip("+").split(".")
-        section: Any = params
-        for part in above:
-            section = section.get(part) if isinstance(section, dict) else None
-        if not equals:
-            raise ValueError(f"-S {setting}: expected KEY=VALUE, such as -S model=published")
-        if not isinstance(section, dict) or (key not in section and not adds):
-            there = ", ".join(map(str, section)) if isinstance(section, dict) else "no keys"
-            raise ValueError(f"-S {setting}: params.yaml has no {name}; {'.'.join(above) or 'it'} has {there}")
-        section[key] = safe.load(value)
-    return params
-
-
-def datasets() -> list[str]:
-    """Names of the modules of data sets."""
-    return sorted(path.stem for path in Path(str(datasets_package.__file__)).parent.glob("[!_]*.py"))
-
-
-def dataset(params: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any]]:
-    """Name, module and options of the chosen data set.
-
-    Raises
-    ------
-    ValueError
-        params.yaml has no such data set, or there is no such module.
-    """
-    name = params["dataset"]
-    if name not in params["datasets"]:
-        raise ValueError(f"params.yaml: dataset is {name!r}; there are {', '.join(params['datasets'])}")
-    options = dict(params["datasets"][name])
-    module = options.pop("module", name)
-    if module not in datasets():
-        raise ValueError(f"params.yaml: {module!r} is not a module of data sets; there are {', '.join(datasets())}")
-    return name, importlib.import_module(f"spikevaediff.datasets.{module}"), options
 
 
 def needs(params: Mapping[str, Any], root: Path) -> list[Need]:
@@ -182,10 +115,7 @@ def _of_dataset(params: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _of_model(params: Mapping[str, Any]) -> list[str]:
     """Values of models.<model> that are names of assets, not paths."""
-    model = params["model"]
-    if model not in params["models"]:
-        raise ValueError(f"params.yaml: model is {model!r}; there are {', '.join(params['models'])}")
-    read = [options for space, options in params["models"][model].items() if space == "vdvae" or _second_stage(params)]
+    read = [options for space, options in model(params).items() if space == "vdvae" or _second_stage(params)]
     values = [value for options in read for key, value in options.items() if is_weights(key, value)]
     return [value for value in values if not is_path(value)]
 

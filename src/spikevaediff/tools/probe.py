@@ -7,8 +7,6 @@ are timed, and the operations of the whole network, counted on tensors without v
 """
 
 import math
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import cache
@@ -31,13 +29,6 @@ from versatile_diffusion.unet import Contexts, UNet, attention_blocks
 
 _LEAST_S, _LONG_S = 0.3, 1.5  # seconds in which short work is repeated, and after which long work is not
 _N_WORK = 1000  # rows and columns of the matrices of `matrix_s`
-
-
-def imports_s() -> float:
-    """Seconds that a process takes to begin and to import what stages import."""
-    code = "import dvc.api, jax, scipy.linalg, time, torch; print(time.process_time())"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, encoding="utf-8")
-    return float(done.stdout)
 
 
 def matrix_s() -> float:

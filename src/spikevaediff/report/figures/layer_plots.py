@@ -12,7 +12,7 @@ from spikevaediff.evaluation.metrics import pixcorr
 from spikevaediff.records import LayerStudy, Stimuli
 from spikevaediff.report.figures.picture import Picture, new_figure
 
-MOST_COLUMNS = 14  # of the grid of images
+N_SHOWN, MOST_COLUMNS = 3, 14  # images of the grid, evenly spread over those of the study, and its columns
 
 
 def psnr(shown: np.ndarray, made: np.ndarray) -> np.ndarray:
@@ -81,7 +81,6 @@ def draw(
     title: str,
     *,
     predictors: str = "spikes",
-    n_shown: int = 3,
 ) -> Figure:
     """A grid of images, a column for every number of layers, above the curves of `table` and of the prediction.
 
@@ -94,8 +93,6 @@ def draw(
     title : str
     predictors : str
         What latents are predicted from.
-    n_shown : int
-        Images of the grid, evenly spread over those of the study.
 
     Returns
     -------
@@ -105,7 +102,7 @@ def draw(
     figure = new_figure(figsize=(13.5, 10.5), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.05))
     rows = figure.add_gridspec(2, 1, height_ratios=(1.6, 1))
     above, below = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
-    _draw_grid(above.subplots(), study, _shown(study, stimuli), predictors, n_shown)
+    _draw_grid(above.subplots(), study, _shown(study, stimuli), predictors)
     resolutions = _resolutions(study)
     axes = below.subplots(1, 4)
     for axis, index, label in ((axes[0], 0, "PSNR, dB"), (axes[1], 1, "pixel correlation with the image shown")):
@@ -134,11 +131,11 @@ def draw(
     return figure
 
 
-def _draw_grid(axis: Any, study: LayerStudy, shown: np.ndarray, predictors: str, n_shown: int) -> None:
+def _draw_grid(axis: Any, study: LayerStudy, shown: np.ndarray, predictors: str) -> None:
     """Two rows per image: from its own latents and from predicted ones; the first column is what was shown."""
     n_layers, side, gap = len(study.layer_name), shown.shape[1], max(1, shown.shape[1] // 16)
     given = np.unique(np.linspace(0, n_layers, min(n_layers + 1, MOST_COLUMNS)).round().astype(int))
-    chosen = np.unique(np.linspace(0, len(shown) - 1, min(n_shown, len(shown))).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(shown) - 1, min(N_SHOWN, len(shown))).round().astype(int))
     step = side + gap
     canvas = np.full((2 * step * len(chosen) - gap, step * (len(given) + 1) - gap, 3), 255, np.uint8)
     for row, image in enumerate(chosen.tolist()):

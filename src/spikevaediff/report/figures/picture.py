@@ -28,6 +28,7 @@ class Picture(Generic[P]):
         update_wrapper(self, figure)
 
     def figure(self, *args: P.args, **kwargs: P.kwargs) -> Figure:
+        """The figure itself, in which texts are as written."""
         return as_written(self._drawn(*args, **kwargs))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> bytes:
