@@ -360,7 +360,7 @@ R2_CASES: list[tuple[float, dict[str, Any], float]] = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_intervals_hold_as_often_as_readme_says(case: str) -> None:
+def test_intervals_hold_as_often_as_the_page_on_evaluation_says(case: str) -> None:
     (n, n_folds, strength), options, of_proportions, of_pixels = CASES[case]
     rng = np.random.default_rng([3])
     found = coverage([regression(rng, n, n_folds, strength, **options) for _ in range(250)])
@@ -381,7 +381,9 @@ def test_intervals_of_a_hold_out_know_nothing_of_other_training_sets() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("strength", "options", "least"), R2_CASES)
-def test_intervals_of_r2_hold_as_often_as_readme_says(strength: float, options: dict[str, Any], least: float) -> None:
+def test_intervals_of_r2_hold_as_often_as_the_page_on_evaluation_says(
+    strength: float, options: dict[str, Any], least: float
+) -> None:
     """Above an R2 of 0.5 as often as they should, and less often below 0.2."""
     rng, found = np.random.default_rng([6]), []
     counts = statistics.resampled(60, n_draws=400, seed=1)

@@ -8,6 +8,8 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
+import stages
+from spikevaediff.evaluation import looking
 from spikevaediff.parameters import check
 from spikevaediff.recordings.unit_filter import Limits
 
@@ -259,6 +261,84 @@ def test_nothing_is_wrong_with_params_yaml_and_its_other_choices() -> None:
 )
 def test_what_is_not_possible_is_said_with_its_place(path: str, value: Any, message: str) -> None:
     assert [one for one in problems(changed(path, value)) if message in one]
+
+
+# What the stages themselves refuse, which read no more than they declare.
+OF_STAGES = [
+    (
+        "areas.visual",
+        "areas.visual",
+        [],
+        r"areas.visual is \[\], expected a list of one or more, each text, all different, or shuffled",
+    ),
+    ("responses.n_bins", "responses.n_bins", 1.5, r"responses.n_bins is 1.5, expected a whole number"),
+    (
+        "split.n_folds",
+        "split.n_fold",
+        5,
+        r"section split has n_fold, which does not exist. Its keys are .*; did you mean n_folds\?",
+    ),
+    (
+        "regress.vdvae.alphas",
+        "regress.vdvae.alphas",
+        [0.0, 1.0],
+        r"regress.vdvae.alphas is \[0.0, 1.0\], expected a list of one or more, each a number, above 0",
+    ),
+    (
+        "regress.vdvae.alpha_scope",
+        "regress.vdvae.alpha_scoop",
+        "target",
+        r"section regress.vdvae has alpha_scoop, which does not exist. Its keys are .*; did you mean alpha_scope\?",
+    ),
+    (
+        "decode.vdvae.temperature",
+        "decode.vdvae.temprature",
+        0.0,
+        r"section decode.vdvae has temprature, which does not exist. .*; did you mean temperature\?",
+    ),
+    ("layers.n_images", "layers.n_images", 0, r"layers.n_images is 0, expected a whole number, 1 or more"),
+]
+
+
+@pytest.mark.parametrize(("path", "written", "value", "message"), OF_STAGES, ids=[case[1] for case in OF_STAGES])
+def test_a_stage_refuses_what_it_declares_in_one_line(path: str, written: str, value: Any, message: str) -> None:
+    """`written` stands in the place of `path`."""
+    params = copy.deepcopy(PARAMS)
+    *above, key = path.split(".")
+    section = params
+    for name in above:
+        section = section[name]
+    section.pop(key, None)
+    section[written.split(".")[-1]] = value
+    with pytest.raises(ValueError, match=f"^params.yaml: {message}") as error:
+        check.refuse(check.of_sections({above[0]: params[above[0]]}, whole=False))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "message"),
+    [
+        (
+            "regression/methods",
+            "rigde",
+            r"'rigde', which is not in src/spikevaediff/regression/methods; there are .*ridge",
+        ),
+        ("features", "minilmm", r"'minilmm', which is not in src/spikevaediff/features; there are .*clip_text.*minilm"),
+    ],
+)
+def test_a_module_that_does_not_exist_is_refused(folder: str, name: str, message: str) -> None:
+    with pytest.raises(KeyError, match=f"asks for {message}"):
+        stages.module(folder, name)
+
+
+def test_a_section_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(KeyError, match=r"params.yaml has no models.minni; models has mini, published"):
+        stages.section({"models": {}}, "models", "minni", "vdvae")
+
+
+def test_a_metric_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(KeyError, match=r"there is no metric pixcor; there are .*pixcorr, ssim"):
+        looking.prepared("strict", ["pixcor"])
 
 
 def test_a_part_that_is_left_out_may_hold_what_does_not_go_together() -> None:

@@ -290,6 +290,7 @@ VISUAL, REGRESS, DECODE = (
     "regress vdvae vdvae visual",
     "decode vdvae vdvae artifacts/predicted/vdvae.npz",
 )
+# Of mistakes in params.yaml, one of each kind of refusal; tests/parameters/test_check.py has the others.
 BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "a truncated session": (
         VISUAL,
@@ -307,20 +308,10 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         r"unit \d+ has \d+ spike times that are not finite",
     ),
     "no session": (VISUAL, lambda c: session(c).unlink(), r"holds no session .* Make one with: dvc repro acquire"),
-    "no area": (
-        VISUAL,
-        params({"areas.visual": []}),
-        r"areas.visual is \[\], expected a list of one or more, each text, all different, or shuffled",
-    ),
     "an area that does not exist": (
         VISUAL,
         params({"areas.visual": ["VISp", "VISq"]}),
         r"no unit in VISq. Units that pass .* VISp 93/.* Choose areas among these",
-    ),
-    "bins that are no whole number": (
-        VISUAL,
-        params({"responses.n_bins": 1.5}),
-        r"responses.n_bins is 1.5, expected a whole number",
     ),
     "a misspelt key of responses": (
         VISUAL,
@@ -331,11 +322,6 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         "acquire",
         params({"dataset": "simulatd"}),
         r"params.yaml has no datasets.simulatd; datasets has simulated",
-    ),
-    "a misspelt key of split": (
-        "split",
-        renamed("n_folds", "n_fold"),
-        r"section split has n_fold, which does not exist. Its keys are .*; did you mean n_folds\?",
     ),
     "truncated images": (
         "split",
@@ -357,21 +343,6 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         drop_presentations,
         r"responses/visual.npz lacks image_id 3 \(1 of 118 that artifacts/images.npz holds\)",
     ),
-    "a penalty of zero": (
-        REGRESS,
-        params({"regress.vdvae.alphas": [0.0, 1.0]}),
-        r"regress.vdvae.alphas is \[0.0, 1.0\], expected a list of one or more, each a number, above 0",
-    ),
-    "a regression that does not exist": (
-        REGRESS,
-        params({"regress.vdvae.method": "rigde"}),
-        r"asks for 'rigde', which is not in src/spikevaediff/regression/methods; there are .*ridge",
-    ),
-    "a misspelt key of regress": (
-        REGRESS,
-        params({"regress.vdvae.alpha_scoop": "target"}),
-        r"section regress.vdvae has alpha_scoop, which does not exist. Its keys are .*; did you mean alpha_scope\?",
-    ),
     "a truncated weight file": (
         "features vdvae",
         lambda c: truncate(c / WEIGHTS),
@@ -382,40 +353,20 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         lambda c: replace(c / WEIGHTS, b"\xff" * 1000),
         r"weight file .*vdvae_mini.safetensors is damaged or of another format",
     ),
-    "a model that does not exist": (
-        "features vdvae",
-        params({"model": "minni"}),
-        r"params.yaml has no models.minni; models has mini, published",
-    ),
     "an image without a caption": (
         "features text",
         drop_caption,
         r"captions.csv lacks image_id 17 \(1 of 118 asked for\)",
-    ),
-    "a network that does not exist": (
-        "features text",
-        params({"models.mini.text.module": "minilmm"}),
-        r"asks for 'minilmm', which is not in src/spikevaediff/features; there are .*clip_text.*minilm",
     ),
     "the weights of another network": (
         "features vision",
         params({"models.mini.vision.weights": WEIGHTS}),
         r"weight file .*vdvae_mini.safetensors is not EfficientNet-lite0",
     ),
-    "a misspelt key of decode": (
-        DECODE,
-        renamed("temperature", "temprature"),
-        r"section decode.vdvae has temprature, which does not exist. .*; did you mean temperature\?",
-    ),
     "truncated predictions": (
         DECODE,
         lambda c: truncate(c / "artifacts/predicted/vdvae.npz"),
         r"vdvae.npz is damaged .* Delete it and run: dvc repro",
-    ),
-    "a metric that does not exist": (
-        "baselines",
-        params({"evaluate.metrics": ["pixcor"]}),
-        r"there is no metric pixcor; there are .*pixcorr, ssim",
     ),
     "an image that is cut off": (
         "evaluate vdvae",
@@ -426,11 +377,6 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         "evaluate vdvae",
         lambda c: (c / "artifacts/decoded/vdvae/0042.png").unlink(),
         r"Reconstructions lacks image_id 42 \(1 of 24 asked for\)",
-    ),
-    "a study of no image": (
-        "layers",
-        params({"layers.n_images": 0}),
-        r"layers.n_images is 0, expected a whole number, 1 or more",
     ),
     "a truncated study": (
         "report",
