@@ -546,6 +546,15 @@ def test_the_line_of_readiness_states_mean_responses_and_rates(
     )  # 16 spikes, 4 units, 4 s
 
 
+def test_units_of_electrodes_that_are_not_listed_are_noted(folder: Path) -> None:
+    frames = {f"{small_session.SCENES}/frame": [0.0, 1.0, 2.0, 3.0]}
+    small_session.write(folder / "sessions/700000001.nwb", frames)
+    assert not any("peak_channel_id" in note for note in plain_folder.examine(folder).notes)
+    small_session.write(folder / "sessions/700000001.nwb", frames | {"units/peak_channel_id": [100, 103, 101, 102]})
+    said = "sessions/700000001.nwb: 1 of 4 units are left out, since their peak_channel_id is no id in /general"
+    assert any(note.startswith(said) for note in plain_folder.examine(folder).notes)
+
+
 def test_a_recording_is_taken_over_before_it_is_called_ready(folder: Path, tmp_path: Path) -> None:
     """What only the reading of spikes or of running speed tells."""
     path, frames = folder / "sessions/700000001.nwb", {f"{small_session.SCENES}/frame": [0.0, 1.0, 2.0, 3.0]}

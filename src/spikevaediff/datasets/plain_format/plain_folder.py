@@ -20,7 +20,7 @@ from spikevaediff.datasets.plain_format.findings import first_five
 from spikevaediff.datasets.plain_format.pictures import read_pictures
 from spikevaediff.datasets.plain_format.units import areas_of_tables, read_units
 from spikevaediff.recordings import nwb, nwb_extract
-from spikevaediff.recordings.session_file import LARGEST
+from spikevaediff.recordings.session_file import ELECTRODES, LARGEST, opened
 from spikevaediff.records import BLANK, LONGEST_WINDOW_S
 
 FORMAT = """\
@@ -153,7 +153,7 @@ def _recording(session_id: int, path: Path, found: Examination, rehearse: bool) 
     """The images that a recording shows; problems of its tables and spikes are added."""
     name = f"sessions/{path.name}"
     shown = _try(found, name, nwb.read_presentations, path)
-    _try(found, name, _check_number, path)
+    _try(found, name, _check_units, path, found)
     if rehearse:
         with tempfile.TemporaryDirectory() as folder:
             rate_hz = _try(found, name, partial(nwb_extract.extract, margin_s=0.0), path, Path(folder) / path.name)
@@ -162,10 +162,17 @@ def _recording(session_id: int, path: Path, found: Examination, rehearse: bool) 
     return None if shown is None else np.unique(shown.image_id)
 
 
-def _check_number(path: Path) -> None:
+def _check_units(path: Path, found: Examination) -> None:
     session_id = nwb.read_units(path)[0].session_id
     if len(session_id) and session_id[0] != int(path.stem):
         raise ValueError(f"{path}: /identifier says session {session_id[0]}. Name the file {session_id[0]}.nwb")
+    with opened(path) as file:
+        _, _, listed = nwb.peak_channels(file)
+    if n := int(np.sum(~listed)):
+        found.notes.append(
+            f"sessions/{path.name}: {n} of {len(listed)} units are left out, since their peak_channel_id is no id in "
+            f"/{ELECTRODES}. Is it the number of a row there? Then other units have the wrong area"
+        )
 
 
 def _join(found: Examination, shown: dict[int, np.ndarray]) -> None:
