@@ -64,9 +64,18 @@ def test_what_is_not_there_is_named() -> None:
         RESPONSES.where(area=[])
     with pytest.raises(KeyError, match="there is no label region; there are area"):
         RESPONSES.where(region="V1")
-    for mask in ([True, False], np.array([True]), [[5, 8]]):
-        with pytest.raises(KeyError, match="expected an id or a row of ids, and no mask"):
+    with pytest.raises(KeyError, match=r"image_id lacks '8' \(1 of 1 asked for\); there are 8, 2, 5"):
+        RESPONSES.sel(image_id="8")
+    for mask, kind in (
+        ([True, False], "a mask"),
+        (np.array([True]), "a mask"),
+        ([[5, 8]], r"an array of shape \(1, 2\)"),
+        (slice(0, 2), "a slice"),
+    ):
+        with pytest.raises(KeyError, match=f"image_id is asked for by {kind}, expected an id or a row of ids"):
             RESPONSES.sel(image_id=mask)
+    with pytest.raises(ValueError, match="by the names of their axes, which ndarray does not have: give Named"):
+        spikevaediff.join(RESPONSES, np.zeros(3))
     with pytest.raises(ValueError, match="the arrays have no image_id in common"):
         spikevaediff.join(RESPONSES.sel(image_id=[5]), SCORES)
 

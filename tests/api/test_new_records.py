@@ -11,6 +11,7 @@ from conftest import ROOT
 
 import spikevaediff
 from spikevaediff import Named
+from spikevaediff.records import Responses
 
 COUNTS, SHOWN = np.array([[1, 0], [2, 5], [0, 7]]), np.array([4, -1, 4])
 KNOWN = {"unit_id": np.array([30, 20]), "window_s": np.array([0.0, 0.25])}
@@ -199,3 +200,38 @@ def test_every_name_that_is_promised_is_there_and_others_are_answered() -> None:
         assert callable(getattr(spikevaediff, name))
     with pytest.raises(AttributeError, match=r"has no attribute 'lod'; it has Named, Run, activate, encode"):
         spikevaediff.lod  # noqa: B018
+
+
+def test_tables_of_pandas_with_nullable_columns_are_taken_and_gaps_refused() -> None:
+    whole = np.array(COUNTS, object)
+    made = spikevaediff.make_responses(whole, SHOWN.astype(float), **KNOWN)
+    assert (made.counts.dtype, made.image_id.dtype) == (np.uint16, np.int64)
+    np.testing.assert_array_equal(made.counts[:, :, 0], COUNTS)
+    whole[0, 0] = None
+    with pytest.raises(ValueError, match="counts has missing values"):
+        spikevaediff.make_responses(whole, SHOWN, **KNOWN)
+    whole[0, 0] = "a few"
+    with pytest.raises(ValueError, match="counts holds values that are no numbers, or are missing: could not convert"):
+        spikevaediff.make_responses(whole, SHOWN, **KNOWN)
+    with pytest.raises(ValueError, match="counts is of <U21, expected numbers"):
+        spikevaediff.make_responses(COUNTS.astype(str), SHOWN, **KNOWN)
+    with pytest.raises(ValueError, match="image_id is float64"):
+        spikevaediff.make_responses(COUNTS, SHOWN + 0.5, **KNOWN)
+
+
+def test_turned_counts_are_named() -> None:
+    with pytest.raises(ValueError, match=r"counts has 2 rows, image_id 3: expected one per presentation. .* counts.T"):
+        spikevaediff.make_responses(COUNTS.T, SHOWN, **KNOWN)
+
+
+def test_a_record_is_saved_as_npz_alone(tmp_path: Path) -> None:
+    made = spikevaediff.make_responses(COUNTS, SHOWN, **KNOWN)
+    for name in ("new", "new.dat"):
+        with pytest.raises(ValueError, match=rf"{name} does not end in .npz"):
+            made.save(tmp_path / name)
+    (tmp_path / "a.npz").mkdir()
+    with pytest.raises(ValueError, match=r"a.npz is a folder, expected the name of a file"):
+        made.save(tmp_path / "a.npz")
+    (tmp_path / "picture.png").write_bytes(b"no zip")
+    with pytest.raises(ValueError, match=r"picture.png is no npz file"):
+        Responses.load(tmp_path / "picture.png")

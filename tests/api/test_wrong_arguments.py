@@ -92,6 +92,11 @@ def test_the_command_takes_images_and_models_of_one_run(tmp_path: Path, monkeypa
     (tmp_path / "here/params.yaml").write_text("seed: 0\n")
     (tmp_path / "here/artifacts/images.npz").touch()
     monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(
+        FileNotFoundError, match=r"encoders holds no encoding models .* such as artifacts/encoders/visual"
+    ):
+        encode.encode_unseen("../there/artifacts/encoders", [3], "table.csv")
+    (tmp_path / "there/artifacts/encoders/visual/all_images.npz").touch()
     with pytest.raises(FileNotFoundError, match=r"there/params.yaml does not exist. Name a project in which the pipe"):
         encode.encode_unseen("../there/artifacts/encoders/visual", [3], "table.csv")
 

@@ -221,7 +221,7 @@ def test_columns_of_several_windows_are_told_apart() -> None:
         ("none.npz", "a.png", "none.npz does not exist"),
         ("encoder.npz", "none.png", "none.png does not exist"),
         ("encoder.npz", "text.png", "text.png is not an image that can be read"),
-        ("text.png", "a.png", "text.png is damaged"),
+        ("text.png", "a.png", "text.png is no npz file"),
         ("fit.npz", "a.png", "fit.npz is a fit, which predicts features from responses, not an encoding model"),
         ("encoder.npz", ".", " is a folder, expected a file"),
     ],

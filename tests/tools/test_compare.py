@@ -261,6 +261,7 @@ def test_the_command_writes_a_file_or_prints(
 ) -> None:
     monkeypatch.chdir(two)
     assert main(["compare", "HEAD~1", "--out", str(tmp_path / "page.md")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'page.md'}\n"
     assert main(["compare", "HEAD~1"]) == 0
     assert capsys.readouterr().out == (tmp_path / "page.md").read_text()
     assert main(["compare"]) == 2

@@ -1,6 +1,7 @@
 """A committed run as a research object, read back by the library and held against the specification."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -56,6 +57,12 @@ def test_a_run_becomes_a_crate_that_says_what_made_what(
     first = (out / "ro-crate-metadata.json").read_bytes()
     assert main(["crate", str(out)]) == 0
     assert (out / "ro-crate-metadata.json").read_bytes() == first
+    (out / "notes").mkdir()
+    (out / "notes/MINE.md").write_text("precious")
+    assert main(["crate", str(out)]) == 1
+    assert "would be replaced whole, and holds notes/MINE.md, which the crate there does not" in capsys.readouterr().err
+    assert (out / "notes/MINE.md").read_text() == "precious"
+    shutil.rmtree(out / "notes")
     (clone / "src/spikevaediff/decoders/mine.py").touch()
     assert main(["crate", str(out)]) == 1
     assert "src/spikevaediff/decoders/mine.py: not in the commit that the crate would name" in capsys.readouterr().err

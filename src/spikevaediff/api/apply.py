@@ -187,6 +187,9 @@ def encode(
         image that no fold tests; both or neither of pictures and image_id.
     """
     run = run if isinstance(run, Run) else load(run)
+    there = sorted(path.parent.name for path in run.artifacts.glob("encoders/*/all_images.npz"))
+    if there and population not in there:
+        raise KeyError(f"there are no encoding models of a population {population!r}; there are {', '.join(there)}")
     if (pictures is None) == (image_id is None):
         raise ValueError("encode takes pictures, or the image_id of images of the run, and not both")
     if image_id is not None:
@@ -196,7 +199,12 @@ def encode(
         if isinstance(pictures, Named) and next(iter(pictures.axes)) == "image_id":
             axis, names = "image_id", pictures.axes["image_id"]
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or not pixels.size:
-            raise ValueError(f"pictures are {pixels.dtype} {pixels.shape}, expected uint8 (n, height, width)")
+            grey = (
+                '. Take one of the equal colours: .sel(colour="red")'
+                if "colour" in getattr(pictures, "axes", ())
+                else ""
+            )
+            raise ValueError(f"pictures are {pixels.dtype} {pixels.shape}, expected uint8 (n, height, width){grey}")
         if min(pixels.shape[1:]) < LEAST_PX:
             raise ValueError(
                 f"pictures are {pixels.shape}, {len(pixels)} of {pixels.shape[2]} x {pixels.shape[1]} pixels, expected "
@@ -262,7 +270,7 @@ def _encode_unseen(image_id: np.ndarray, run: Run, population: str) -> Named:
     """Responses to images of the run, each by the model of the fold that tests it."""
     fold, shown = run.split.fold_of(image_id), run.shown.sel(image_id=image_id).values
     if len(trained := image_id[fold < 0]):
-        raise ValueError(f"image_id {few(trained)} are used for training only: every model has seen them")
+        raise ValueError(f"image_id {few(trained)}: for training only, so that every model has seen them")
     predicted: np.ndarray | None = None
     for number in np.unique(fold):
         model = Encoder.load(run.artifacts / f"encoders/{population}" / of_folds.file_name(int(number)))

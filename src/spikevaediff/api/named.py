@@ -73,11 +73,18 @@ class Named:
         values, axes, labels = self.values, dict(self.axes), dict(self.labels)
         for name, ids in wanted.items():
             present, chosen = self._ids(name), np.atleast_1d(np.asarray(ids))
-            if chosen.ndim > 1 or (chosen.dtype == bool and present.dtype != bool):  # True would be the id 1
-                raise KeyError(f"{name} is asked for {ids!r}, expected an id or a row of ids, and no mask")
+            mask = chosen.dtype == bool and present.dtype != bool  # True would be the id 1
+            if isinstance(ids, slice) or chosen.ndim > 1 or mask:
+                kind = (
+                    "a mask" if mask else "a slice" if isinstance(ids, slice) else f"an array of shape {chosen.shape}"
+                )
+                raise KeyError(f"{name} is asked for by {kind}, expected an id or a row of ids")
             place = {one: row for row, one in enumerate(present.tolist())}
             if missing := [one for one in chosen.tolist() if one not in place]:
-                raise KeyError(f"{name} lacks {few(missing)} ({len(missing)} of {len(chosen)} asked for)")
+                there = f"; there are {few(present.tolist())}"
+                raise KeyError(
+                    f"{name} lacks {few([*map(repr, missing)])} ({len(missing)} of {len(chosen)} asked for){there}"
+                )
             rows = np.array([place[one] for one in chosen.tolist()], np.int64)
             position = list(axes).index(name)
             if np.ndim(ids):
@@ -130,6 +137,8 @@ def join(*arrays: Named, axis: str = "image_id") -> tuple[Named, ...]:
     """
     if not arrays:
         return ()
+    if other := [type(one).__name__ for one in arrays if not isinstance(one, Named)]:
+        raise ValueError(f"arrays are joined by the names of their axes, which {few(other)} does not have: give Named")
     common = arrays[0]._ids(axis)
     for one in arrays[1:]:
         common = np.intersect1d(common, one._ids(axis))

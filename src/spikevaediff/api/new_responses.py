@@ -57,10 +57,15 @@ def make_responses(
         raise ValueError(f'like is {type(like).__name__}, expected a record: run.presentations["visual"]')
     if np.ma.is_masked(counts):
         raise ValueError("counts is an array with masked values: leave out presentations, or units, that lack some")
-    named, counts, image_id = counts, np.asarray(counts), np.asarray(image_id)
+    named, counts, image_id = counts, _numbers(counts), _whole(image_id)
     counts = counts[:, :, None] if counts.ndim == 2 else counts
     if counts.ndim != 3:
         raise ValueError(f"counts has the shape {counts.shape}, expected (presentation, unit) or (.., window)")
+    if image_id.ndim == 1 and len(image_id) != len(counts):
+        turned = ". Is it (unit, presentation)? Then give counts.T" if len(image_id) == counts.shape[1] else ""
+        raise ValueError(
+            f"counts has {len(counts)} rows, image_id {len(image_id)}: expected one per presentation{turned}"
+        )
     for name, ids in (("image_id", image_id), ("unit_id", unit_id), ("presentation_id", presentation_id)):
         if ids is not None and (np.ndim(ids) != 1 or not np.issubdtype(np.asarray(ids).dtype, np.integer)):
             raise ValueError(f"{name} is {np.asarray(ids).dtype} {np.shape(ids)}, expected a row of whole numbers")
@@ -105,6 +110,31 @@ def make_responses(
         window_s=windows,
         units=units,
     )
+
+
+def _numbers(counts: Any) -> np.ndarray:
+    """Counts as numbers; tables of pandas with missing values, or with text, are no numbers."""
+    values = np.asarray(counts)
+    if values.dtype == object:  # nullable columns of pandas
+        if any(value is None for value in values.flat):
+            raise ValueError("counts has missing values (None): leave out presentations, or units, that lack some")
+        try:
+            floats = values.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"counts holds values that are no numbers, or are missing: {error}") from error
+        whole = np.isfinite(floats).all() and (floats == np.round(floats)).all()
+        return floats.astype(np.int64) if whole and not any(isinstance(v, float) for v in values.flat) else floats
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"counts is of {values.dtype}, expected numbers")
+    return values
+
+
+def _whole(image_id: Any) -> np.ndarray:
+    """Ids as whole numbers, which tables often hold as floating-point ones."""
+    ids = np.asarray(image_id)
+    if ids.dtype.kind == "f" and ids.size and np.isfinite(ids).all() and (ids == np.round(ids)).all():
+        return ids.astype(np.int64)
+    return ids
 
 
 def _units(unit_id: np.ndarray, area: np.ndarray | str, session_id: int, metrics: dict[str, np.ndarray]) -> UnitTable:

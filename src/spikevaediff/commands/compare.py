@@ -28,6 +28,8 @@ def run(chosen: argparse.Namespace) -> int:
     from spikevaediff.files.atomic import replacing
     from spikevaediff.tools import compare
 
+    if chosen.stale and chosen.base is not None:
+        raise ValueError("--stale looks at dvc.lock of this checkout, and compares no commits: leave one of them out")
     if chosen.stale:
         stages = compare.stale(Path.cwd())
         if stages:
@@ -41,11 +43,12 @@ def run(chosen: argparse.Namespace) -> int:
         print("name the revision to compare with: spikevaediff compare origin/main", file=sys.stderr)
         return 2
     if chosen.out is not None:
-        check_file(chosen.out, "compare.md")
+        check_file(chosen.out, "compare.md", suffix=".md", first=compare.MARK)
     text = compare.page(chosen.base, chosen.head, Path.cwd(), url=chosen.url)
     if chosen.out is None:
         print(text, end="")
     else:
         with replacing(chosen.out) as temporary:
             temporary.write_text(text, encoding="utf-8")
+        print(chosen.out)
     return 0

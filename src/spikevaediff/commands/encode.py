@@ -52,7 +52,7 @@ def run_encode(chosen: argparse.Namespace) -> int:
     from spikevaediff.files import project
     from spikevaediff.tools import encode  # seconds of importing torch, which listing assets need not wait for
 
-    check_file(chosen.out, "responses.csv", suffix=".csv")
+    check_file(chosen.out, "responses.csv", suffix=".csv", first="image_id," if chosen.images else "picture,")
     if bool(chosen.pictures) == bool(chosen.images):
         raise ValueError("name the pictures to encode, or images of the run: --images 3,17")
     if chosen.images:
@@ -66,6 +66,6 @@ def run_preferred(chosen: argparse.Namespace) -> int:
     """Write the table of preferred images, and its picture."""
     from spikevaediff.tools import preferred
 
-    check_file(chosen.out, "preferred.csv")
+    check_file(chosen.out, "preferred.csv", first="session_id,unit_id,area,r2,rank,")
     print(preferred.preferred(chosen.encoder, chosen.images, chosen.out, chosen.each, Path.cwd()))
     return 0

@@ -37,11 +37,19 @@ def run_cards(chosen: argparse.Namespace) -> int:
     """Write the cards."""
     from spikevaediff.api.run import Run
     from spikevaediff.files.atomic import replacing
-    from spikevaediff.report.cards import cards
+    from spikevaediff.parameters.since_run import since_run
+    from spikevaediff.records import few
+    from spikevaediff.report.cards import FIRST, cards
 
-    check_file(chosen.out, "cards.md")
+    check_file(chosen.out, "cards.md", suffix=".md", first=FIRST)
     root = Path.cwd()
-    text = cards(root, Run(root).params)
+    params = Run(root).params
+    if changed := since_run(root, params):
+        raise ValueError(
+            f"params.yaml has other values than the run in artifacts/, of {few(changed)}: the cards would say what did "
+            f"not run. Run: dvc repro, or git checkout params.yaml"
+        )
+    text = cards(root, params)
     with replacing(chosen.out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(chosen.out)
@@ -63,7 +71,7 @@ def run_figure(chosen: argparse.Namespace) -> int:
     from spikevaediff.api.run import load
 
     check_file(chosen.out, f"{chosen.name}.pdf")
-    runs = None if chosen.runs is None else chosen.runs.split(",")
+    runs = None if chosen.runs is None else [name.strip() for name in chosen.runs.split(",")]
     figures.save(figures.figure(load(), chosen.name, images=chosen.images, runs=runs), chosen.out)
     print(chosen.out)
     return 0

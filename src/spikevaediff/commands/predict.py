@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 from spikevaediff.commands.arguments import Commands
-from spikevaediff.files.replaceable import check_file, check_ours
+from spikevaediff.files.replaceable import check_file, check_ours, mark
+
+_DECODE = "predict --decode"
 
 
 def add(commands: Commands) -> None:
@@ -29,7 +31,8 @@ def add(commands: Commands) -> None:
         "--decode",
         metavar="DIR",
         type=Path,
-        help="also turn predicted latents into images with the VDVAE of params.yaml: one PNG per image_id",
+        help="also turn predicted latents into images with the VDVAE of params.yaml: one PNG per image_id, in a new "
+        "folder, or one that this option wrote, which is replaced",
     )
     predicting.set_defaults(run=run)
 
@@ -43,8 +46,10 @@ def run(chosen: argparse.Namespace) -> int:
     from spikevaediff.tools import predict
 
     check_file(chosen.out, "latents.npz", suffix=".npz")
+    if Path(chosen.out).resolve() in (Path(chosen.fit).resolve(), Path(chosen.responses).resolve()):
+        raise ValueError(f"{chosen.out} is read as well, and would be replaced. Name a new file, such as latents.npz")
     if chosen.decode is not None:
-        check_ours(chosen.decode, r"\d+\.png")
+        check_ours(chosen.decode, _DECODE, r"\d+\.png")
         from spikevaediff.api.apply import check_latents
         from spikevaediff.parameters.file import read
 
@@ -61,5 +66,6 @@ def run(chosen: argparse.Namespace) -> int:
 
         images = decode_latents(Features.load(chosen.out), Run(Path.cwd()))
         images.save(chosen.decode)
+        mark(chosen.decode, _DECODE)
         print(f"{chosen.decode}: images: {len(images.image_id)}")
     return 0

@@ -48,6 +48,8 @@ def read(root: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
             section = section.get(part) if isinstance(section, dict) else None
         if not equals:
             raise ValueError(f"-S {setting}: expected KEY=VALUE, such as -S model=published")
+        if section is None:
+            raise ValueError(f"-S {setting}: params.yaml has no section {'.'.join(above)}; it has {', '.join(params)}")
         if not isinstance(section, dict) or (key not in section and not adds):
             there = ", ".join(map(str, section)) if isinstance(section, dict) else "no keys"
             raise ValueError(f"-S {setting}: params.yaml has no {name}; {'.'.join(above) or 'it'} has {there}")

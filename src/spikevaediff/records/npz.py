@@ -56,7 +56,9 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
                 half = {name: _mapped(path, archive, name) for name in file.files if _is_half(archive, name)}
                 return {name: half[name] if name in half else file[name] for name in file.files}
         except DAMAGED as error:
-            raise ValueError(f"{path} is damaged ({error}). Delete it and run: dvc repro") from error
+            require(path.suffix == ".npz", f"{path} is no npz file, as np.savez writes them")
+            cure = "Delete it and run: dvc repro" if "artifacts" in path.absolute().parts else "Write it again"
+            raise ValueError(f"{path} is damaged ({error}). {cure}") from error
 
 
 def _is_half(archive: ZipFile, name: str) -> bool:
@@ -91,7 +93,15 @@ class Npz:
     """Save and load for the records below: one array per field, names and dtypes kept."""
 
     def save(self, path: str | Path) -> None:
-        """Write all fields to an npz that is there whole or not at all."""
+        """Write all fields to an npz that is there whole or not at all.
+
+        Raises
+        ------
+        ValueError
+            The name does not end in .npz, or is that of a folder.
+        """
+        require(Path(path).suffix == ".npz", f"{path} does not end in .npz, as the name of a record must")
+        require(not Path(path).is_dir(), f"{path} is a folder, expected the name of a file to write")
         arrays = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
         with replacing(path) as temporary:
             np.savez(temporary, allow_pickle=False, **arrays)
@@ -105,10 +115,12 @@ class Npz:
         FileNotFoundError, ValueError
             The file is absent, damaged or holds other fields.
         """
+        path = Path(path)
         arrays = read_npz(path)
         names = {f.name: f.type for f in fields(cls)}  # type: ignore[arg-type]
         require(
             set(arrays) == set(names),
-            f"{path} holds {sorted(arrays)}, expected the fields of {cls.__name__}: {sorted(names)}. Run: dvc repro",
+            f"{path} holds {sorted(arrays)}, expected the fields of {cls.__name__}: {sorted(names)}"
+            + ". Run: dvc repro" * ("artifacts" in path.absolute().parts),
         )
         return cls(**{name: array.item() if names[name] in (str, "str") else array for name, array in arrays.items()})

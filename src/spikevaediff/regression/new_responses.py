@@ -85,9 +85,15 @@ def predict_features(fit: Fit, responses: Responses) -> Features:
     expected, found = p["context_unit"], _unit_names(responses)
     if not np.array_equal(expected, found):
         missing, extra = np.setdiff1d(expected, found), np.setdiff1d(found, expected)
+        if not len(missing) and not len(extra) and len(expected) == len(found):
+            first = int(np.flatnonzero(expected != found)[0])
+            raise ValueError(
+                f"the responses are of the units of the fit in another order: unit {first + 1} is {found[first]}, "
+                f"expected {expected[first]}. Put them in that order"
+            )
         raise ValueError(
             f"the responses are of other units than the fit: {len(missing)} missing {missing[:5].tolist()}, "
-            f"{len(extra)} unknown {extra[:5].tolist()}, or in another order. Use the same quality filter and areas."
+            f"{len(extra)} unknown {extra[:5].tolist()}. Use the same quality filter and areas."
         )
     if not same_windows(p["context_window_s"], responses.window_s):
         raise ValueError(

@@ -24,6 +24,7 @@ from spikevaediff.recordings.unit_filter import LIMITS
 from spikevaediff.records import BLANK, ImageSplit, Responses, Stimuli, UnitTable
 from spikevaediff.report import facts
 
+FIRST = "# Data card: "  # what a file of cards begins with
 # The models of this project, and what they were trained on besides the training crops.
 MORE = {
     "autoencoder_mini": "",
@@ -71,7 +72,7 @@ def _data_card(root: Path, params: Mapping[str, Any]) -> str:
         said = f"{kind.responses}; units are {kind.units}"
     rate_of = " median rate, Hz |" if counted else ""
     lines = [
-        f"# Data card: {params['dataset']}",
+        f"{FIRST}{params['dataset']}",
         "",
         f"- Images: {len(shown.image_id)}, {shown.source}; {shown.pixels.shape[1]} x {shown.pixels.shape[2]} px.",
         f"- Sessions: {', '.join(map(str, visual.session_id.tolist()))}.",
@@ -97,9 +98,9 @@ def _data_card(root: Path, params: Mapping[str, Any]) -> str:
         lines += [
             "",
             "The photographs are real, the spikes are **simulated**: they show that the pipeline works, not what mouse "
-            "cortex encodes. Calibrated to published rates, reliabilities and decoding accuracy; control units (CA1) "
-            "are simulated without any tuning. Photographs come from pinned packages under their own licences "
-            "(`spikevaediff assets`).",
+            "cortex encodes. They are calibrated to published rates, reliabilities and decoding accuracy; control "
+            "units (CA1) are simulated without any tuning. Photographs come from pinned packages under their own "
+            "licences (`spikevaediff assets`).",
         ]
     return "\n".join([*lines, ""])
 

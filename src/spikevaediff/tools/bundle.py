@@ -100,6 +100,8 @@ def unbundle(source: Path) -> Iterator[tuple[Path, Literal["unpacked", "there al
         Too little space, or no right to write.
     """
     source = Path(source)
+    if source.is_dir():
+        raise ValueError(f"{source} is a folder, expected a bundle, the file that `spikevaediff assets bundle` wrote")
     if not source.is_file():
         raise FileNotFoundError(f"{source} does not exist")
     try:

@@ -13,12 +13,13 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from ruamel.yaml import YAML
 
 import spikevaediff
 from spikevaediff.evaluation.statistics import (
@@ -27,8 +28,10 @@ from spikevaediff.evaluation.statistics import (
     resampled,
     spread_of_intervals,
 )
+from spikevaediff.files.atomic import replacing
 from spikevaediff.files.weights_used import write_weights
 from spikevaediff.parameters.declared import of_all_stages
+from spikevaediff.parameters.file import read
 from spikevaediff.parameters.reached import write_code
 from spikevaediff.tools.shell import cause, run
 
@@ -188,15 +191,34 @@ def stale(root: Path) -> list[str]:
     Needs no data and no cache: what is not there is taken as dvc.lock describes it. `dvc repro --dry --allow-missing`
     looks at each stage by itself: a walk would end at `start`, which depends on all code and parameters. The code of
     every stage and the weights of the model are looked up here as `start` does, and written to artifacts/code and
-    artifacts/weights.
+    artifacts/weights; what the last run wrote there is put back in the end.
 
     Raises
     ------
     FileNotFoundError, ValueError
         DVC cannot read the pipeline, a module is no Python, or weights are not there.
     """
-    write_code(root)
-    write_weights(root, YAML(typ="safe").load(root / "params.yaml"))
+    params = read(root)
+    with _kept(root / "artifacts/code"), _kept(root / "artifacts/weights"):
+        write_code(root)
+        write_weights(root, params)
+        return _stale_stages(root)
+
+
+@contextmanager
+def _kept(folder: Path) -> Iterator[None]:
+    """Put a folder of files back as it was, if it was there."""
+    before = {path.name: path.read_bytes() for path in folder.glob("*")} if folder.is_dir() else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            with replacing(folder, folder=True) as temporary:
+                for name, content in before.items():
+                    (temporary / name).write_bytes(content)
+
+
+def _stale_stages(root: Path) -> list[str]:
     alone = ("--dry", "--allow-missing", "--keep-going", "--single-item")
     command = [sys.executable, "-m", "spikevaediff", "dvc", "repro", *alone, *of_all_stages(root, ("cmd",))]
     done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)

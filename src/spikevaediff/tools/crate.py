@@ -9,6 +9,7 @@ import json
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
@@ -55,8 +56,7 @@ def write(root: Path, out: Path, *, data_licence: str | None = None) -> int:
         `out` holds something else than a crate; there are no results; something of them or of the code is not
         committed, or results are older than the code; nothing says under which licence the data are.
     """
-    if not (out / "ro-crate-metadata.json").is_file():
-        check_ours(out, "(?!)")
+    _check_out(out)
     for path in (root / "metrics/metrics.json", root / "artifacts/images.npz"):
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist. Run the pipeline first: dvc repro")
@@ -133,6 +133,24 @@ def write(root: Path, out: Path, *, data_licence: str | None = None) -> int:
     with replacing(out, folder=True) as temporary:
         crate.write(temporary)
         return sum(path.is_file() for path in temporary.rglob("*"))
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder that holds more than a crate, which is replaced whole."""
+    metadata = out / "ro-crate-metadata.json"
+    if not metadata.is_file():
+        check_ours(out, "crate", "(?!)")
+        return
+    try:
+        listed = {one["@id"] for one in json.loads(metadata.read_text(encoding="utf-8"))["@graph"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{metadata} is no metadata of a crate ({error!r}). Name a new folder") from error
+    there = [path.relative_to(out).as_posix() for path in sorted(out.rglob("*")) if path.is_file()]
+    if others := [name for name in there if name not in listed and quote(name) not in listed]:
+        raise ValueError(
+            f"{out} would be replaced whole, and holds {few(others)}, which the crate there does not list. Keep "
+            f"files of your own elsewhere, or name a new folder"
+        )
 
 
 def _results(root: Path, params: dict[str, Any]) -> dict[str, Path]:

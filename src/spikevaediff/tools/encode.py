@@ -91,6 +91,11 @@ def encode_unseen(folder: str | Path, image_id: Sequence[int], out: str | Path) 
     """
     if not Path(folder).is_dir():
         raise ValueError(f"{folder} is not a folder: images of the run need the models of all folds, one file each")
+    if not (Path(folder) / of_folds.ALL_IMAGES).is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no encoding models ({of_folds.ALL_IMAGES}): name those of a population, such as "
+            f"artifacts/encoders/visual"
+        )
     project = run.load((Path(folder) / "../../..").resolve())
     model = Encoder.load(Path(folder) / of_folds.ALL_IMAGES)
     found = apply.encode(run=project, population=Path(folder).name, image_id=image_id)

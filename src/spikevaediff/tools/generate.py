@@ -30,7 +30,7 @@ from spikevaediff.decoders import versatile_diffusion as diffusion
 from spikevaediff.decoders.second_stage.guides import Guides
 from spikevaediff.files import assets
 from spikevaediff.files.atomic import replacing
-from spikevaediff.files.replaceable import check_ours
+from spikevaediff.files.replaceable import check_ours, mark
 from spikevaediff.parameters.file import model, read
 from spikevaediff.parameters.options import is_weights
 from spikevaediff.records import Features
@@ -70,7 +70,7 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
     root : Path
         The checkout: params.yaml says which models there are, vendor/data holds the mini weights.
     out : Path
-        A folder, replaced whole where it holds pictures of this command alone.
+        A new folder, or one that this command wrote, which is replaced whole.
 
     Returns
     -------
@@ -83,7 +83,10 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
         `out` holds something else; a file that is not there or is not an image; contradictory wishes; options out of
         range (as the decoder says).
     """
-    check_ours(out, r"(\d+|sheet|spread)\.png")
+    check_ours(out, "generate", r"(\d+|sheet|spread)\.png")
+    for path in (wish.start, wish.image):
+        if path is not None and path.resolve().parent == out.resolve():
+            raise ValueError(f"{path} lies in {out}, which is replaced whole. Name a new folder")
     if wish.seed is not None and wish.seed < 0:
         raise ValueError(f"--seed is {wish.seed}, expected 0 or more")
     params = read(root)
@@ -143,7 +146,7 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
 
     deviation = diffusion.spread(pixels[None])[0]
     several = f"s of {pixels.shape[1]} px, {deviation.mean():.1f} grey levels between samples"
-    told = [f"{len(pixels)} picture" + (several if len(pixels) > 1 else f" of {pixels.shape[1]} px")]
+    told = [f"{out}: {len(pixels)} picture" + (several if len(pixels) > 1 else f" of {pixels.shape[1]} px")]
     size = pixels.shape[1]
     rows = [list(pixels)]
     given = [images.resize(picture, size)[0] for picture in (start, shown) if picture is not None]
@@ -170,6 +173,7 @@ def generate(wish: Wish, root: Path, out: Path) -> str:
         Image.fromarray(sheet).save(folder / "sheet.png")
         # Four times, since samples rarely differ by more than 64 levels.
         Image.fromarray(np.clip(deviation * 4, 0, 255).astype(np.uint8)).save(folder / "spread.png")
+        mark(folder, "generate")
     return "\n".join(told)
 
 
