@@ -77,7 +77,7 @@ def folder_of(place: Path) -> Path:
 def test_a_good_folder_has_no_problem_and_is_summed_up(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert __main__.main(["check-data", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "is ready: 2 table(s) of responses, 6 images, units V1 4, V4 2, 36 presentations" in said
+    assert "is ready: 2 tables of responses, 6 images, units V1 4, V4 2, 36 presentations" in said
     assert "note" not in said
 
 

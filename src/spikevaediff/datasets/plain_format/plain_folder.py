@@ -103,8 +103,8 @@ def summary(folder: Path, found: Examination, window_s: tuple[float, float] | No
     """One line about a folder without problems; window_s as in `examine`."""
     areas = Counter(areas_of_tables(found))
     n_presentations = [int(np.sum(table.image_id != BLANK)) for table in found.tables.values()]
-    parts = [f"{len(found.tables)} table(s) of responses"] * bool(found.tables)
-    parts += [f"{len(found.recordings)} recording(s)"] * bool(found.recordings)
+    parts = [f"{len(found.tables)} table{'s' * (len(found.tables) > 1)} of responses"] * bool(found.tables)
+    parts += [f"{len(found.recordings)} recording{'s' * (len(found.recordings) > 1)}"] * bool(found.recordings)
     tested = found.tested or {}
     n_tested = sum(tested[image_id] for image_id in found.shared.tolist() if image_id in tested)
     parts += [f"{len(found.shared)} images" + f" ({n_tested} of them tested)" * bool(tested)]
