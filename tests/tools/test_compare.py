@@ -278,8 +278,11 @@ def test_a_lock_older_than_code_or_parameters_is_stale_even_in_a_clone_without_d
     with (clone / "src/spikevaediff/analysis/curves.py").open("a") as file:
         file.write("# another line\n")
     edit(clone / "params.yaml", {"split.seed": 7})
+    of_run = {path.name: path.read_bytes() for path in (clone / "artifacts/code").iterdir()}
     found = compare.stale(clone)
     assert {"curves", "split"} <= set(found)  # curves read no split, and no code of `split` has changed
+    # What is there is still that of the run, with which `dvc status` compares dvc.lock.
+    assert {path.name: path.read_bytes() for path in (clone / "artifacts/code").iterdir()} == of_run
     assert "captions" not in found
 
 
