@@ -234,7 +234,9 @@ def test_files_of_parts_that_are_left_out_are_not_needed() -> None:
     assert not {"kl_f8", "versatile_diffusion_fp16", "blip2_config", "imagenet_class_names"} & names
 
 
-def test_what_does_not_fit_is_named_with_what_would() -> None:
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_what_does_not_fit_is_named_with_what_would(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_costs, "workers", lambda device: at_once)
     published = planned("model=published", memory=6 * GB)
     said = "\n".join(published.problems)
     assert "decode_diffusion@diffusion takes" in said

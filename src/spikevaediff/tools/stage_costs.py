@@ -238,7 +238,7 @@ def _network(
         at_once = workers(device)
         n = at_once * of_vdvae.images_to_descend(size, config, n_layers, device, most=BATCH_SIZE, at_once=at_once)
         each, kept = of_vdvae.bytes_of_descent(config, n_layers), 2 * weights + 2 * held + 400 * 10**6
-        fits = int((free - kept) // each)
+        fits = int((free - kept) // each) // at_once
         cure = f"Set -S compute.batch_size={fits}" if fits >= 1 else "The mini model needs less: -S model=mini"
         return passes * (speed.descend + look) + speed.decode * counts.library["vdvae"], kept + n * each, cure
     if name == "decode_diffusion" and _is_known(model):
