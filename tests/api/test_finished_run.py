@@ -199,7 +199,7 @@ def test_an_image_of_the_run_is_encoded_by_the_model_that_has_not_seen_it(
     assert header.split(",") == ["image_id", *found.axes["unit"].tolist()]
     written = [list(map(float, row.split(",")))[1:] for row in rows]
     np.testing.assert_allclose(written, found.values[:, :, 0], rtol=0, atol=5.1e-6)  # five decimals
-    with pytest.raises(ValueError, match=r"image_id 2 are used for training only: every model has seen them"):
+    with pytest.raises(ValueError, match=r"image_id 2: for training only, so that every model has seen them"):
         spikevaediff.encode(run=run, image_id=[17, 2])
     with pytest.raises(ValueError, match="pictures, or the image_id of images of the run, and not both"):
         spikevaediff.encode(run=run)

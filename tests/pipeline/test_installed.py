@@ -72,7 +72,12 @@ def test_an_installed_package_works_outside_the_checkout(source: Path, tmp_path:
     where = "import spikevaediff, vdvae, versatile_diffusion, loading; print(spikevaediff.__file__, vdvae.__file__)"
     assert said(python, "-c", where, cwd=elsewhere, env=env).count(str(site)) == 2
     said("spikevaediff", "generate", "out", "--samples", "1", "--steps", "2", cwd=elsewhere, env=env)
-    assert {path.name for path in (elsewhere / "out").iterdir()} == {"0.png", "sheet.png", "spread.png"}
+    assert {path.name for path in (elsewhere / "out").iterdir()} == {
+        "0.png",
+        "sheet.png",
+        "spread.png",
+        ".spikevaediff",
+    }
 
     told = said("spikevaediff", "init", "my_project", cwd=elsewhere, env=env)
     assert "cd my_project" in told

@@ -80,7 +80,7 @@ def test_samples_their_spread_and_the_nearest_training_photograph(
     assert "photographs never trained on" in told
     assert "(searched: 260 training crops and their quarters; the UNet was also trained on 693 squares of 81 " in told
     names = {path.name for path in (root / "out").iterdir()}
-    assert names == {"0.png", "1.png", "2.png", "sheet.png", "spread.png"}
+    assert names == {"0.png", "1.png", "2.png", "sheet.png", "spread.png", ".spikevaediff"}
     assert picture(root / "out" / "sheet.png").shape == (256, 384, 3)
     samples = np.stack([picture(root / "out" / f"{k}.png")[..., 0] for k in range(3)])
     wanted = np.clip(samples.std(0) * 4, 0, 255)

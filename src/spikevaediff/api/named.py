@@ -81,10 +81,10 @@ class Named:
                 raise KeyError(f"{name} is asked for by {kind}, expected an id or a row of ids")
             place = {one: row for row, one in enumerate(present.tolist())}
             if missing := [one for one in chosen.tolist() if one not in place]:
-                there = f"; there are {few(present.tolist())}"
-                raise KeyError(
-                    f"{name} lacks {few([*map(repr, missing)])} ({len(missing)} of {len(chosen)} asked for){there}"
-                )
+                numbers = present.dtype.kind in "iu" and chosen.dtype.kind in "iu"  # of which there are hundreds
+                there = "" if numbers else f"; there are {few(present.tolist())}"
+                asked = f"({len(missing)} of {len(chosen)} asked for)"
+                raise KeyError(f"{name} lacks {few([*map(repr, missing)])} {asked}{there}")
             rows = np.array([place[one] for one in chosen.tolist()], np.int64)
             position = list(axes).index(name)
             if np.ndim(ids):
