@@ -37,9 +37,9 @@ def run_cards(chosen: argparse.Namespace) -> int:
     """Write the cards."""
     from spikevaediff.api.run import Run
     from spikevaediff.files.atomic import replacing
-    from spikevaediff.parameters.since_run import since_run
     from spikevaediff.records import few
     from spikevaediff.report.cards import FIRST, cards
+    from spikevaediff.tools.since_run import since_run
 
     check_file(chosen.out, "cards.md", suffix=".md", first=FIRST)
     root = Path.cwd()

@@ -1,4 +1,4 @@
-"""params.yaml as a whole, for what is no stage: a stage reads no more of it than dvc.yaml declares."""
+"""params.yaml as a whole, for commands and Python. A stage reads no more of it than dvc.yaml declares."""
 
 import importlib
 from collections.abc import Mapping, Sequence

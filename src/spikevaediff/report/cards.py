@@ -2,7 +2,7 @@
 
 docs/cards.md, which Git keeps, is of the run whose metrics it keeps, and is written only where --out says so.
 
-Who finds a number in a figure may ask which units, presentations and weights are behind it. The cards are
+A reader who finds a number in a figure may ask which units, presentations and weights are behind it. The cards are
 made from the records themselves, so they cannot say anything but what ran.
 """
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from spikevaediff.parameters.since_run import since_run
+from spikevaediff.tools.since_run import since_run
 
 RAN = {"seed": 0, "areas": {"visual": ["V1"], "control": "CA1"}, "datasets.mine": {"window_s": [0.0, 0.1]}}
 NOW = {"seed": 0, "areas": {"visual": ["V1"], "control": "CA1"}, "datasets": {"mine": {"window_s": [0.0, 0.1]}}}

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from spikevaediff.tools.dvc_cache import recorded_stages
 
 
 def since_run(root: Path, params: Mapping[str, Any]) -> list[str]:
@@ -19,11 +18,7 @@ def since_run(root: Path, params: Mapping[str, Any]) -> list[str]:
     params : mapping
         params.yaml.
     """
-    try:
-        stages = YAML(typ="safe").load(root / "dvc.lock")["stages"]
-        ran = stages["report"]["params"]["params.yaml"]
-    except (FileNotFoundError, KeyError, TypeError, YAMLError):
-        return []
+    ran = (recorded_stages(root) or {}).get("report", {}).get("params", {}).get("params.yaml", {})
     return [path for name, value in ran.items() for path in _differing(name, value, _at(params, name))]
 
 
